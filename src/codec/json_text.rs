@@ -1,0 +1,119 @@
+//! JSON text made once, at capture: strings escaped, foreign JSON cleaned.
+//!
+//! U+2028 and U+2029 are escaped too: Oracle's generated JavaScript client evaluates the text it gets.
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    push_escaped(out, text.as_bytes());
+    out.push(b'"');
+}
+
+/// `text` as a JSON string, quotes included.
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    // Escaping adds ASCII only, so UTF-8 stays UTF-8.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut copied = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if !needs_escape(byte) {
+            at += 1;
+            continue;
+        }
+        if byte == 0xE2 {
+            let separator = match bytes.get(at + 1..at + 3) {
+                Some([0x80, 0xA8]) => b"\\u2028",
+                Some([0x80, 0xA9]) => b"\\u2029",
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            };
+            out.extend_from_slice(&bytes[copied..at]);
+            out.extend_from_slice(separator);
+            at += 3;
+        } else {
+            out.extend_from_slice(&bytes[copied..at]);
+            push_escape_of(out, byte);
+            at += 1;
+        }
+        copied = at;
+    }
+    out.extend_from_slice(&bytes[copied..]);
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | 0xE2)
+}
+
+fn push_escape_of(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+        }
+    }
+}
+
+/// Appends valid JSON as compact JSON: white space between tokens dropped, U+2028 and U+2029 escaped, every digit of
+/// every number kept. The caller vouches that `json` is valid.
+pub fn push_compacted(out: &mut Vec<u8>, json: &str) {
+    let bytes = json.as_bytes();
+    let mut in_string = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        match byte {
+            b'\\' if in_string => {
+                out.push(byte);
+                at += 1;
+                out.extend(bytes.get(at));
+            }
+            b'"' => {
+                in_string = !in_string;
+                out.push(byte);
+            }
+            b' ' | b'\n' | b'\r' | b'\t' if !in_string => {}
+            0xE2 if matches!(bytes.get(at + 1..at + 3), Some([0x80, 0xA8 | 0xA9])) => {
+                out.extend_from_slice(if bytes[at + 2] == 0xA8 { b"\\u2028" } else { b"\\u2029" });
+                at += 2;
+            }
+            _ => out.push(byte),
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_string_reads_back_and_holds_no_line_separator(text in "\\PC*|[\u{0}-\u{1f}\"\\\\\u{2028}\u{2029}\u{2027}]*") {
+            let json = quoted(&text);
+            proptest::prop_assert!(!json.contains(['\u{2028}', '\u{2029}', '\n']));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn compacting_keeps_digits_and_strings() {
+        let mut out = Vec::new();
+        push_compacted(&mut out, "{ \"a b\" : [ 1.10, 1e400 , \"x\\\" \u{2028}\" ] ,\n\"c\": null }");
+        assert_eq!(String::from_utf8(out).unwrap(), "{\"a b\":[1.10,1e400,\"x\\\" \\u2028\"],\"c\":null}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Trailcast.
+
+pub mod clock;
+pub mod codec;
+pub mod limits;
+pub mod record;

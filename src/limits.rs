@@ -1,0 +1,145 @@
+//! Every cap of the program, with its unit in the name and the reason beside it.
+//!
+//! Owns the numbers only; whoever hits one reports it by an error or a metric. A cap that a user may change has its
+//! default here and its allowed range beside it.
+
+// --- names ---------------------------------------------------------------------------------------------------------
+
+/// Longest name of a stream or an extract, in characters (GoldenGate Data Streams: 1 to 32).
+pub const RESOURCE_NAME_CHARS_MAX: usize = 32;
+/// Shortest name of a trail, in characters.
+pub const TRAIL_NAME_CHARS_MIN: usize = 2;
+/// Longest name of a trail that we make, in characters; it is also a folder name.
+pub const TRAIL_NAME_CHARS_MAX: usize = 64;
+/// Longest name of a trail that a stream may wait for, in characters (GoldenGate Data Streams: 2 to 512).
+pub const TRAIL_REFERENCE_CHARS_MAX: usize = 512;
+/// Longest part of a table name or name of a column, in bytes: twice what PostgreSQL and MySQL allow.
+pub const IDENTIFIER_BYTES_MAX: usize = 512;
+/// Parts of a qualified table name: catalog, schema, table.
+pub const TABLE_NAME_PARTS_MAX: usize = 3;
+
+// --- trail ---------------------------------------------------------------------------------------------------------
+
+/// Size at which a segment is closed, in bytes, unless the trail says otherwise: large enough that heads cost nothing,
+/// small enough that retention is fine-grained.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+/// Smallest segment size that a trail may choose, in bytes; tests roll often with it.
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// Largest segment size that a trail may choose, in bytes.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// Largest frame, header included, in bytes: one record with both images. PostgreSQL's own row limit is 1 GiB a field,
+/// but nothing that large can be sent in one WebSocket message that clients accept.
+pub const FRAME_BYTES_MAX: usize = 256 << 20;
+/// Bytes between two entries of a segment's sparse index: what a seek reads beyond the look-up itself.
+pub const INDEX_BLOCK_BYTES: u64 = 64 << 10;
+/// Bytes an appender collects before it hands them to the writer, so that small transactions share one hand-over.
+pub const APPEND_CHUNK_BYTES: usize = 256 << 10;
+/// Chunks that may wait for a trail's writer; beyond it appenders wait, which is the backpressure on capture.
+pub const APPEND_QUEUE_CHUNKS: usize = 16;
+/// Bytes the writer gathers into one flush group.
+pub const FLUSH_GROUP_BYTES_MAX: usize = 4 << 20;
+/// Bytes a reader takes from a segment at once.
+pub const READ_BLOCK_BYTES: usize = 256 << 10;
+/// Transaction ids of puts that a trail remembers, to refuse a second append of the same one.
+pub const REMEMBERED_XIDS: usize = 200_000;
+/// How far ahead of the server's clock a put's commit time may be, in seconds; a time index with dates of the far future
+/// would send every seek by time to the wrong place.
+pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
+/// Tables whose shapes one trail holds at once.
+pub const TRAIL_TABLES_MAX: usize = 20_000;
+/// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.
+pub const TABLE_COLUMNS_MAX: usize = 4_096;
+/// Trails that one server opens.
+pub const TRAILS_MAX: usize = 1_000;
+
+// --- put -----------------------------------------------------------------------------------------------------------
+
+/// Largest body of a put, in bytes.
+pub const PUT_BODY_BYTES_MAX: usize = 64 << 20;
+/// Operations in one transaction of a put.
+pub const PUT_OPERATIONS_MAX: usize = 1_000_000;
+/// Longest transaction id, in bytes.
+pub const XID_BYTES_MAX: usize = 256;
+
+// --- streams -------------------------------------------------------------------------------------------------------
+
+/// Stream resources in the catalog.
+pub const STREAMS_MAX: usize = 10_000;
+/// Smallest and largest `bufferSize`, in bytes (GoldenGate Data Streams).
+pub const BUFFER_BYTES_MIN: u64 = 131_072;
+/// See [`BUFFER_BYTES_MIN`].
+pub const BUFFER_BYTES_MAX: u64 = 10_485_760;
+/// `bufferSize` when the configuration has none, in bytes.
+pub const BUFFER_BYTES_DEFAULT: u64 = 1_048_576;
+/// Largest message that holds more than one record, in bytes: Python's `websockets` refuses more than 1 MiB by default.
+pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
+/// Rules of one stream (GoldenGate Data Streams: 1 to 1024).
+pub const RULES_MAX: usize = 1_024;
+/// Live sessions of one server.
+pub const SESSIONS_MAX: usize = 20_000;
+/// Errors that a stream remembers for `info/errors`.
+pub const STREAM_ERRORS_KEPT: usize = 32;
+
+// --- sockets and HTTP ----------------------------------------------------------------------------------------------
+
+/// Connections that one server accepts at once, over all listeners.
+pub const CONNECTIONS_MAX: usize = 25_000;
+/// Time for a request's header to arrive, in seconds.
+pub const HEADER_SECONDS_MAX: u64 = 10;
+/// Time for a request's body to arrive, in seconds.
+pub const BODY_SECONDS_MAX: u64 = 60;
+/// Largest JSON body of a control request, in bytes.
+pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
+/// Time between two pings of a stream's socket, in seconds.
+pub const PING_SECONDS: u64 = 20;
+/// Pings without any answer after which an idle socket is closed with 4004.
+pub const PINGS_MISSED_MAX: u32 = 2;
+/// Time in which a socket with output pending must take [`SLOW_CLIENT_BYTES_MIN`], in seconds.
+pub const SLOW_CLIENT_SECONDS: u64 = 300;
+/// See [`SLOW_CLIENT_SECONDS`].
+pub const SLOW_CLIENT_BYTES_MIN: u64 = 64 << 10;
+/// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.
+pub const CONTROL_OUTBOX_BYTES_MAX: usize = 16 << 10;
+/// Time that a closing handshake may take, in seconds.
+pub const CLOSE_SECONDS_MAX: u64 = 5;
+/// Time from SIGTERM to exit, in seconds.
+pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
+
+// --- access --------------------------------------------------------------------------------------------------------
+
+/// Users in the catalog.
+pub const USERS_MAX: usize = 10_000;
+/// Longest user name and password, in bytes.
+pub const CREDENTIAL_BYTES_MAX: usize = 256;
+/// Time for which a verified credential is remembered under a keyed hash, in seconds: argon2 on each request would make
+/// authentication the slowest part of the server.
+pub const VERIFIED_SECONDS: u64 = 60;
+/// Verified credentials remembered at once.
+pub const VERIFIED_MAX: usize = 10_000;
+/// Failed log-ins of one address and user within [`THROTTLE_SECONDS`] before the answer is 429.
+pub const FAILED_LOGINS_MAX: u32 = 10;
+/// Window of [`FAILED_LOGINS_MAX`], in seconds.
+pub const THROTTLE_SECONDS: u64 = 60;
+/// Password hashes computed at once; each takes about 20 MiB and a core.
+pub const PASSWORD_HASHES_AT_ONCE: usize = 2;
+
+// --- capture -------------------------------------------------------------------------------------------------------
+
+/// Extracts of one server.
+pub const EXTRACTS_MAX: usize = 1_000;
+/// Time for a source to accept a connection and authenticate, in seconds.
+pub const SOURCE_CONNECT_SECONDS_MAX: u64 = 15;
+/// First wait before a source is tried again, in milliseconds; it doubles up to [`SOURCE_BACKOFF_MILLIS_MAX`].
+pub const SOURCE_BACKOFF_MILLIS_MIN: u64 = 250;
+/// See [`SOURCE_BACKOFF_MILLIS_MIN`].
+pub const SOURCE_BACKOFF_MILLIS_MAX: u64 = 10_000;
+/// Time between two status updates to the source while nothing asks for one, in seconds.
+pub const SOURCE_STATUS_SECONDS: u64 = 5;
+/// Silence from the source after which the connection counts as dead, in seconds.
+pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
+/// Time between two progress frames of an idle source, in seconds.
+pub const PROGRESS_SECONDS: u64 = 10;
+/// Largest message from a source, in bytes.
+pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;

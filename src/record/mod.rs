@@ -1,0 +1,15 @@
+//! Plain values that every floor above speaks of: names, times, positions, operations, shapes of tables.
+//!
+//! Owns meaning and validity, with no IO and no async. How a value looks in bytes or JSON is `codec`'s business.
+
+mod name;
+mod position;
+mod schema;
+mod time;
+mod transaction;
+
+pub use name::{InvalidName, NamePart, ResourceName, TableName, TrailName};
+pub use position::{Epoch, Position, RecordNumber};
+pub use schema::{Column, JsonKind, SchemaId, TableSchema};
+pub use time::{InvalidTimestamp, Timestamp};
+pub use transaction::{Operation, SourcePosition, TransactionHead, xid_hash};

@@ -1,0 +1,112 @@
+//! A moment in UTC, to the microsecond.
+
+use std::fmt;
+
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Utc};
+
+/// Microseconds since 1970-01-01 00:00:00 UTC; negative before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// The text is no ISO 8601 timestamp that we accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an ISO 8601 timestamp with date, time and zone (2026-07-13T04:00:00Z)")]
+pub struct InvalidTimestamp;
+
+impl Timestamp {
+    /// From microseconds since the Unix epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads ISO 8601: date and time apart by `T` or a space, `Z` or an offset, up to six digits after the second.
+    pub fn parse(text: &str) -> Result<Self, InvalidTimestamp> {
+        // A fraction longer than microseconds would be cut in silence, and a seek would start elsewhere than asked.
+        let fraction_digits =
+            text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+        if text.len() > 40 || fraction_digits > 6 {
+            return Err(InvalidTimestamp);
+        }
+        let with_t = text.replacen(' ', "T", 1).replacen('t', "T", 1);
+        for format in ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"] {
+            if let Ok(moment) = DateTime::<FixedOffset>::parse_from_str(&with_t, format) {
+                return Ok(Self(moment.timestamp_micros()));
+            }
+        }
+        if let Some(utc) = with_t.strip_suffix(['Z', 'z']) {
+            for format in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
+                if let Ok(moment) = NaiveDateTime::parse_from_str(utc, format) {
+                    return Ok(Self(moment.and_utc().timestamp_micros()));
+                }
+            }
+        }
+        Err(InvalidTimestamp)
+    }
+
+    fn to_chrono(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_micros(self.0).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
+
+    /// As `op_ts` has it: `2026-07-13 04:00:00.000000`, in UTC.
+    pub fn to_op_ts(self) -> String {
+        self.to_chrono().format("%Y-%m-%d %H:%M:%S%.6f").to_string()
+    }
+
+    /// RFC 3339 in UTC with microseconds: `2026-07-13T04:00:00.000000Z`.
+    pub fn to_rfc3339(self) -> String {
+        self.to_chrono().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_rfc3339())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_form_the_contract_names() {
+        let noon = Timestamp::parse("2026-07-13T12:00:00Z").unwrap();
+        for same in [
+            "2026-07-13 12:00:00Z",
+            "2026-07-13T12:00:00.000000Z",
+            "2026-07-13T14:00:00+02:00",
+            "2026-07-13 14:00:00.0+0200",
+            "2026-07-13T12:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(same), Ok(noon), "{same}");
+        }
+        assert_eq!(Timestamp::parse("2026-07-13T12:00:00.000001Z").unwrap().micros(), noon.micros() + 1);
+    }
+
+    #[test]
+    fn refuses_what_would_be_guessed() {
+        for bad in [
+            "",
+            "2026-07-13",
+            "2026-07-13T12:00:00",
+            "12:00:00Z",
+            "2026-07-13T12:00:00.1234567Z",
+            "2026-13-01T00:00:00Z",
+            "now",
+        ] {
+            assert_eq!(Timestamp::parse(bad), Err(InvalidTimestamp), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prints_six_digits() {
+        let moment = Timestamp::parse("2026-07-13T04:00:00.5Z").unwrap();
+        assert_eq!(moment.to_op_ts(), "2026-07-13 04:00:00.500000");
+        assert_eq!(moment.to_rfc3339(), "2026-07-13T04:00:00.500000Z");
+    }
+}
