@@ -3,4 +3,5 @@
 pub mod frame;
 pub mod image;
 pub mod json_text;
+pub mod put;
 pub mod segment_head;
