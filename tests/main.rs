@@ -8,4 +8,5 @@
     reason = "a test says what went wrong by panicking, and no other crate sees its items"
 )]
 
+mod architecture;
 mod support;
