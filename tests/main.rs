@@ -9,4 +9,6 @@
 )]
 
 mod architecture;
+mod faces;
+mod faults;
 mod support;

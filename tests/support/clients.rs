@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{process, skip};
+use super::{Folder, process, skip};
 
 /// The project's folder.
 pub fn project() -> &'static Path {
@@ -24,8 +24,9 @@ pub fn python() -> Option<Command> {
     Some(command)
 }
 
-/// A Node that finds `ws`; `None`, said loudly, when there is none.
-pub fn node() -> Option<Command> {
+/// Node on a script of the project that imports `ws`; `None`, said loudly, when there is none. The script runs as a
+/// copy in a folder with the packages beside it, where a module finds them; keep the folder until it ended.
+pub fn node(script: &str) -> Option<(Command, Folder)> {
     let modules = project().join("tests/clients/node_modules");
     let found = modules.join("ws").exists()
         && Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
@@ -33,7 +34,12 @@ pub fn node() -> Option<Command> {
         skip("no Node with ws in tests/clients/node_modules (tests/run installs it)");
         return None;
     }
+    let folder = Folder::new("node");
+    std::os::unix::fs::symlink(&modules, folder.path().join("node_modules")).unwrap();
+    let script = project().join(script);
+    let copy = folder.path().join(script.file_name().unwrap());
+    std::fs::copy(&script, &copy).unwrap();
     let mut command = process::tied_command("node", "KILL", None);
-    command.current_dir(project());
-    Some(command)
+    command.arg(copy).current_dir(folder.path());
+    Some((command, folder))
 }

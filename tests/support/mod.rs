@@ -5,16 +5,19 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses a part of it")]
 
 pub mod clients;
+pub mod extract;
 pub mod http;
 mod log;
 pub mod postgres;
 mod process;
+pub mod program;
 pub mod server;
 mod skip;
 pub mod subscriber;
 mod workplace;
 
 pub use postgres::Postgres;
+pub use program::Program;
 pub use server::Server;
 pub use skip::skip;
 pub use subscriber::Subscriber;
