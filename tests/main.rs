@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     unreachable_pub,
     reason = "a test says what went wrong by panicking, and no other crate sees its items"
 )]
