@@ -1,4 +1,4 @@
-//! Every test that needs more than one module: one binary, so that the crate is linked once.
+//! The one test binary, so that the crate is linked once. Each module's header tells its goal and its method.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,3 +13,4 @@ mod architecture;
 mod faces;
 mod faults;
 mod support;
+mod trail;
