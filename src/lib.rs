@@ -1,5 +1,6 @@
 //! Trailcast.
 
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod limits;
