@@ -1,6 +1,8 @@
 //! Trailcast.
 
+pub mod catalog;
 pub mod clock;
 pub mod codec;
+pub mod delivery;
 pub mod limits;
 pub mod record;
