@@ -37,7 +37,7 @@ pub(super) fn name_list() -> Value {
 }
 
 /// What a metadata field may be, but for `op_type`, whose values depend on the kind of record.
-pub(super) fn meta_schema(field: MetaField) -> Value {
+pub(in crate::codec) fn meta_schema(field: MetaField) -> Value {
     match field {
         MetaField::OpTsMicroSecs | MetaField::CurrentTsMicroSecs | MetaField::OpSeqno => json!({"type": "integer"}),
         MetaField::Csn => json!({"type": "string", "pattern": "^[0-9]+$"}),
@@ -57,7 +57,7 @@ pub(super) fn meta_schema(field: MetaField) -> Value {
 }
 
 /// The only value of a static field.
-pub(super) fn static_schema(value: &str) -> Value {
+pub(in crate::codec) fn static_schema(value: &str) -> Value {
     let value: Value = serde_json::from_str(value).unwrap_or_default();
     json!({ "enum": [value] })
 }

@@ -9,6 +9,7 @@ mod fixed;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::codec) use column::{meta_schema as meta_field_schema, static_schema as static_field_schema};
 pub use dml::{dml_properties, dml_schema};
 pub use fixed::{ddl_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema};
 
