@@ -1,0 +1,3 @@
+//! Small durable state: what users made and a restart must not lose.
+
+pub mod stream;
