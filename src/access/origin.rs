@@ -147,8 +147,15 @@ mod tests {
         for good in ["127.0.0.1:9002", "127.8.9.1", "localhost", "LocalHost:1", "[::1]:9002", "[::1]"] {
             assert_eq!(rules.check(Some(good), None), Ok(()), "{good}");
         }
-        for bad in ["evil.example", "localhost.evil.example", "10.0.0.1:9002", "127.0.0.1.evil.example", "", "a b", "localhost:x"]
-        {
+        for bad in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1:9002",
+            "127.0.0.1.evil.example",
+            "",
+            "a b",
+            "localhost:x",
+        ] {
             assert_eq!(rules.check(Some(bad), None), Err(OriginError::Host), "{bad}");
         }
         assert_eq!(rules.check(None, None), Err(OriginError::Host));
@@ -158,7 +165,12 @@ mod tests {
     fn an_origin_must_be_the_servers_own_or_allowed() {
         let rules = rules("127.0.0.1:9002", None);
         let host = Some("127.0.0.1:9002");
-        for good in ["http://127.0.0.1:9002", "https://127.0.0.1:9002", "https://console.example.com", "https://Console.example.com:443"] {
+        for good in [
+            "http://127.0.0.1:9002",
+            "https://127.0.0.1:9002",
+            "https://console.example.com",
+            "https://Console.example.com:443",
+        ] {
             assert_eq!(rules.check(host, Some(good)), Ok(()), "{good}");
         }
         for bad in [

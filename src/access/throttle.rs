@@ -86,7 +86,8 @@ fn count(failures: &mut HashMap<Suspect, Failures>, suspect: Suspect) {
 fn make_room(failures: &mut HashMap<Suspect, Failures>, now: Instant) {
     failures.retain(|_, entry| entry.until > now);
     if failures.len() >= limits::THROTTLE_ENTRIES_MAX {
-        let least = failures.iter().min_by_key(|(_, entry)| (entry.count, entry.until)).map(|(suspect, _)| suspect.clone());
+        let least =
+            failures.iter().min_by_key(|(_, entry)| (entry.count, entry.until)).map(|(suspect, _)| suspect.clone());
         least.map(|suspect| failures.remove(&suspect));
     }
 }

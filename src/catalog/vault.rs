@@ -30,7 +30,9 @@ pub enum VaultError {
     #[error("secret.key cannot be read or made")]
     KeyFile(#[source] io::Error),
     /// The key's file holds something else.
-    #[error("secret.key has {0} bytes instead of 32; restore it from a backup, or remove it and set the credentials anew")]
+    #[error(
+        "secret.key has {0} bytes instead of 32; restore it from a backup, or remove it and set the credentials anew"
+    )]
     KeyLength(usize),
     /// The operating system has no randomness.
     #[error("the operating system gives no random bytes")]
@@ -68,7 +70,8 @@ impl Vault {
     /// The secret as a text that only this vault opens; never the same twice.
     pub fn seal(&self, secret: &str) -> Result<String, VaultError> {
         let nonce: [u8; NONCE_BYTES] = random()?;
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), secret.as_bytes()).map_err(|_| VaultError::Unopenable)?;
+        let sealed =
+            self.cipher.encrypt(&XNonce::from(nonce), secret.as_bytes()).map_err(|_| VaultError::Unopenable)?;
         Ok(format!("{SEAL_PREFIX}{}", STANDARD.encode([nonce.as_slice(), &sealed].concat())))
     }
 

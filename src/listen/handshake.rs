@@ -125,12 +125,7 @@ impl PendingUpgrade {
     }
 }
 
-async fn run_upgraded<F: Feed>(
-    upgraded: Upgraded,
-    feed: F,
-    connection: &Connection,
-    timings: PumpTimings,
-) -> PumpEnd {
+async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connection, timings: PumpTimings) -> PumpEnd {
     let shutdown = connection.shutdown();
     match upgraded.downcast::<TokioIo<TcpStream>>() {
         // The raw socket: large writes go straight to the kernel.

@@ -136,7 +136,8 @@ where
 
 /// What the socket did.
 enum Event {
-    Received([u8; limits::CLIENT_READ_BYTES], usize),
+    /// Bytes came and have been dealt with; they live on the stack only, so that an idle socket holds no buffer.
+    Received,
     Wrote(usize),
     WriteSideShut,
     Gone,
@@ -212,8 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Event::Gone),
             Poll::Ready(Ok(())) => {
-                let count = buffer.filled().len();
-                return Poll::Ready(Event::Received(bytes, count));
+                self.received(buffer.filled());
+                return Poll::Ready(Event::Received);
             }
             Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
             Poll::Pending => {}
@@ -226,7 +227,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         if !self.outbox.is_empty() {
             let (slices, count) = self.outbox.slices();
             let written = ready!(socket.poll_write_vectored(context, &slices[..count]))?;
-            return Poll::Ready(if written == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(Event::Wrote(written)) });
+            return Poll::Ready(if written == 0 {
+                Err(io::ErrorKind::WriteZero.into())
+            } else {
+                Ok(Event::Wrote(written))
+            });
         }
         if self.needs_flush {
             ready!(socket.as_mut().poll_flush(context))?;
@@ -243,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
 
     fn happened(&mut self, event: Event) {
         match event {
-            Event::Received(bytes, count) => self.received(&bytes[..count]),
+            Event::Received => {}
             Event::Wrote(count) => self.wrote(count),
             Event::WriteSideShut => {
                 if let Some(closing) = &mut self.closing {

@@ -144,7 +144,8 @@ async fn the_clients_close_is_answered_and_its_data_ignored() {
 
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_closed_with_4004() {
-    let timings = PumpTimings { ping: Duration::from_millis(30), close: Duration::from_millis(50), ..Default::default() };
+    let timings =
+        PumpTimings { ping: Duration::from_millis(30), close: Duration::from_millis(50), ..Default::default() };
     let running = start(idle(), timings).await;
     let mut client = running.client;
     let mut heard = Vec::new();
@@ -170,7 +171,8 @@ async fn a_client_that_answers_pings_stays() {
 
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_dropped_as_slow() {
-    let timings = PumpTimings { slow: Duration::from_millis(100), close: Duration::from_millis(50), ..Default::default() };
+    let timings =
+        PumpTimings { slow: Duration::from_millis(100), close: Duration::from_millis(50), ..Default::default() };
     let running = start(Endless(message(&"x".repeat(1 << 20))), timings).await;
     let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
     assert_eq!(end.reason, EndReason::Slow);
