@@ -1,10 +1,13 @@
 //! Trailcast.
 
-pub mod cli;
+pub mod access;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod delivery;
+pub mod face;
 pub mod limits;
+pub mod listen;
 pub mod record;
 pub mod trail;

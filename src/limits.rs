@@ -128,6 +128,12 @@ pub const SLOW_CLIENT_BYTES_MIN: u64 = 64 << 10;
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.
 pub const CONTROL_OUTBOX_BYTES_MAX: usize = 16 << 10;
+/// Bytes taken from a stream's socket at once; clients send little but pongs.
+pub const CLIENT_READ_BYTES: usize = 4_096;
+/// Pieces of output handed to the kernel in one write.
+pub const WRITE_PIECES_MAX: usize = 16;
+/// Wait after the operating system refused to accept a connection (out of file descriptors), in milliseconds.
+pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 /// Time that a closing handshake may take, in seconds.
 pub const CLOSE_SECONDS_MAX: u64 = 5;
 /// Time from SIGTERM to exit, in seconds.
@@ -150,6 +156,14 @@ pub const FAILED_LOGINS_MAX: u32 = 10;
 pub const THROTTLE_SECONDS: u64 = 60;
 /// Password hashes computed at once; each takes about 20 MiB and a core.
 pub const PASSWORD_HASHES_AT_ONCE: usize = 2;
+/// Log-ins that may wait for a password hash; at 20 milliseconds each the last one waits about ten seconds.
+pub const PASSWORD_HASHES_WAITING_MAX: usize = 1_024;
+/// Pairs of address and user whose failed log-ins are counted at once.
+pub const THROTTLE_ENTRIES_MAX: usize = 10_000;
+/// Failed log-ins of one address, over all users, within [`THROTTLE_SECONDS`] before the answer is 429.
+pub const FAILED_LOGINS_PER_ADDRESS_MAX: u32 = 100;
+/// Database passwords in the catalog.
+pub const CREDENTIALS_MAX: usize = 10_000;
 
 // --- capture -------------------------------------------------------------------------------------------------------
 
