@@ -1,5 +1,7 @@
 //! Trailcast.
 
+pub mod capture;
+pub mod catalog;
 pub mod clock;
 pub mod codec;
 pub mod limits;
