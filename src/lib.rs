@@ -6,3 +6,4 @@ pub mod clock;
 pub mod codec;
 pub mod limits;
 pub mod record;
+pub mod trail;
