@@ -45,7 +45,9 @@ pub enum CaptureError {
         reason: String,
     },
     /// The slot was confirmed beyond what the trail holds.
-    #[error("replication slot {slot} stands at {slot_position}, ahead of the trail at {position}; changes between are lost")]
+    #[error(
+        "replication slot {slot} stands at {slot_position}, ahead of the trail at {position}; changes between are lost"
+    )]
     SlotAhead {
         /// The slot.
         slot: String,

@@ -114,7 +114,11 @@ mod tests {
             (ValueKind::Integer, "{{1,2},{3,4}}", "[[1,2],[3,4]]"),
             (ValueKind::Integer, "[0:1]={5,6}", "[5,6]"),
             (ValueKind::Integer, "[1:1][-2:-1]={{5,6}}", "[[5,6]]"),
-            (ValueKind::Text, "{\"NULL\",null,\"\",\"a,b\",\"}\",\"\\\"\\\\\"}", r#"["NULL",null,"","a,b","}","\"\\"]"#),
+            (
+                ValueKind::Text,
+                "{\"NULL\",null,\"\",\"a,b\",\"}\",\"\\\"\\\\\"}",
+                r#"["NULL",null,"","a,b","}","\"\\"]"#,
+            ),
             (ValueKind::Boolean, "{t,f}", "[true,false]"),
             (ValueKind::Json, "{\"{\\\"a\\\": [1, 2]}\"}", "[{\"a\":[1,2]}]"),
         ] {
@@ -124,7 +128,9 @@ mod tests {
 
     #[test]
     fn malformed_arrays_are_errors() {
-        for bad in ["", "1", "{", "}", "{1", "{1}}", "{1,}", "{,1}", "{{1}", "{\"a}", "{1}x", "{1\"2\"}", "[0:1", "{1}{2}"] {
+        for bad in
+            ["", "1", "{", "}", "{1", "{1}}", "{1,}", "{,1}", "{{1}", "{\"a}", "{1}x", "{1\"2\"}", "[0:1", "{1}{2}"]
+        {
             assert!(json(ValueKind::Text, bad).is_err(), "{bad}");
         }
     }

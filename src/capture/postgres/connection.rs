@@ -130,9 +130,7 @@ impl Connection {
         output.put_u32(body.len() as u32 + 4);
         output.put_slice(body);
         let limit = Duration::from_secs(limits::SOURCE_SILENCE_SECONDS_MAX);
-        timeout(limit, self.wire.flush())
-            .await
-            .map_err(|_| Fault::Passing("the source takes no more bytes".into()))?
+        timeout(limit, self.wire.flush()).await.map_err(|_| Fault::Passing("the source takes no more bytes".into()))?
     }
 
     /// Says good-bye, as far as the socket takes it at once.

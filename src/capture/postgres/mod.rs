@@ -112,7 +112,8 @@ async fn connect(
 }
 
 fn trail_state(appender: &Appender) -> Result<TrailState, Fault> {
-    let position = match appender.source_position() {
+    // Named, but cut off before its first position was written: as if new.
+    let position = match appender.source_position().filter(|position| !position.0.is_empty()) {
         None => None,
         Some(position) => match Lsn::of_position(position) {
             Some(lsn) => Some(lsn),

@@ -79,7 +79,11 @@ impl Relation {
         key_only: bool,
     ) -> Result<Option<Widened>, Fault> {
         if tuple.len() != self.kinds.len() {
-            return Err(CaptureError::Malformed(format!("a row of {} with another number of columns", self.schema.table)).into());
+            return Err(CaptureError::Malformed(format!(
+                "a row of {} with another number of columns",
+                self.schema.table
+            ))
+            .into());
         }
         let mut image = ImageWriter::new(out);
         let mut widened = None;
@@ -174,7 +178,13 @@ mod tests {
     fn relation() -> Relation {
         let columns = vec![
             Column { name: "id".into(), kind: JsonKind::Number, sql_type: String::new(), nullable: false, key: true },
-            Column { name: "note".into(), kind: JsonKind::String, sql_type: String::new(), nullable: false, key: false },
+            Column {
+                name: "note".into(),
+                kind: JsonKind::String,
+                sql_type: String::new(),
+                nullable: false,
+                key: false,
+            },
         ];
         let schema = TableSchema { id: SchemaId(1), table: TableName::parse("public.t").unwrap(), columns };
         Relation::new(&message(b'd'), Arc::new(schema), vec![ValueKind::Integer, ValueKind::Text])

@@ -147,10 +147,8 @@ async fn create_slot(target: &Target, walsender: &mut Connection) -> Result<Lsn,
 
 /// Makes the publication, or adds to our own the tables that it lacks.
 async fn publication(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
-    let sql = format!(
-        "SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {}",
-        literal(&target.publication)
-    );
+    let sql =
+        format!("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {}", literal(&target.publication));
     let rows = catalogue.query(&target.address, &sql).await?;
     match scalar(&rows) {
         Some("t") => Ok(()),

@@ -26,7 +26,7 @@ use crate::capture::run::stopped;
 use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
 use crate::record::{Column, Operation, Timestamp, TransactionHead};
-use crate::trail::Appender;
+use crate::trail::{Appender, Row};
 
 /// One running stream.
 pub(super) struct Stream<'a> {
@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
     pub(super) async fn run(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let outcome = self.stream(shutdown).await;
         if self.open.as_ref().is_some_and(|open| open.begun) {
-            self.appender.abort();
+            self.appender.abort().await?;
         }
         if outcome.is_ok() {
             if self.appender.pending_bytes() > 0 {
@@ -272,7 +272,7 @@ impl<'a> Stream<'a> {
         begin(open, self.appender)?;
         let before = old.is_some().then_some(self.buffers.before.as_slice());
         let after = new.is_some().then_some(self.buffers.after.as_slice());
-        self.appender.row(&relation.schema, operation, before, after, None)?;
+        self.appender.row(&relation.schema, Row { operation, before, after, tokens: None })?;
         Ok(())
     }
 
@@ -282,7 +282,8 @@ impl<'a> Stream<'a> {
             let Some(relation) = self.relations.get(&id) else { return Err(out_of_order("a truncate of a table")) };
             if let (Some(relation), false) = (relation, open.skipped) {
                 begin(open, self.appender)?;
-                self.appender.row(&relation.schema, Operation::Truncate, None, None, None)?;
+                let row = Row { operation: Operation::Truncate, before: None, after: None, tokens: None };
+                self.appender.row(&relation.schema, row)?;
             }
         }
         Ok(())
