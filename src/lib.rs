@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod limits;

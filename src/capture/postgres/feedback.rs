@@ -2,6 +2,8 @@
 //!
 //! Owns the first rule of capture: **the confirmed position is read off the trail's durable mark and nowhere else.**
 
+use std::future::Future;
+
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use super::lsn::Lsn;
 use crate::capture::source::{CaptureError, Fault};
 use crate::limits;
 use crate::record::Timestamp;
-use crate::trail::DurableMark;
+use crate::trail::{Appender, DurableMark};
 
 /// Microseconds between 1970-01-01 and PostgreSQL's own epoch, 2000-01-01.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -106,9 +108,26 @@ fn lsn_of(mark: &DurableMark) -> Lsn {
 }
 
 /// Waits until the trail holds `position` durably.
-pub(super) async fn wait_durable(durable: &mut watch::Receiver<DurableMark>, position: Lsn) -> Result<(), Fault> {
-    durable.wait_for(|mark| lsn_of(mark) >= position).await.map_err(|_| CaptureError::TrailStopped)?;
-    Ok(())
+pub(super) async fn wait_durable(appender: &Appender, position: Lsn) -> Result<(), Fault> {
+    let mut durable = appender.durable();
+    tokio::select! {
+        fault = trail_stopped(appender) => Err(fault),
+        reached = durable.wait_for(|mark| lsn_of(mark) >= position) => {
+            reached.map(drop).map_err(|_| CaptureError::TrailStopped.into())
+        }
+    }
+}
+
+/// Returns when the trail takes nothing more, and why.
+pub(super) fn trail_stopped(appender: &Appender) -> impl Future<Output = Fault> + use<> {
+    let durability = appender.durability();
+    async move {
+        // A commit number that no trail reaches: only the writer's end ends the wait.
+        match durability.wait(u64::MAX).await {
+            Ok(()) => CaptureError::TrailStopped.into(),
+            Err(error) => error.into(),
+        }
+    }
 }
 
 #[cfg(test)]

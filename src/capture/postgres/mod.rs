@@ -138,7 +138,7 @@ async fn record_source(appender: &mut Appender, prepared: &Prepared, trail: &Tra
         appender.hand_over().await?;
     }
     if trail.position.is_none() {
-        wait_durable(&mut appender.durable(), prepared.start).await?;
+        wait_durable(appender, prepared.start).await?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::Target;
 use super::catalogue::Catalogue;
 use super::connection::{Address, Connection};
-use super::feedback::Feedback;
+use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
 use super::pgoutput::{Envelope, Malformed, Message, OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation};
@@ -124,6 +124,7 @@ impl<'a> Stream<'a> {
     }
 
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
+        let mut trail_stopped = pin!(trail_stopped(self.appender));
         loop {
             while let Some(frame) = self.connection.wire.buffered()? {
                 self.frame(&frame).await?;
@@ -136,6 +137,7 @@ impl<'a> Stream<'a> {
             tokio::select! {
                 biased;
                 () = stopped(shutdown) => return Ok(()),
+                fault = &mut trail_stopped => return Err(fault),
                 _ = self.tick.tick() => self.on_tick().await?,
                 moved = self.feedback.durable_moved() => {
                     moved?;
