@@ -1,6 +1,7 @@
 //! Trailcast.
 
 pub mod access;
+pub mod capture;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -183,3 +183,19 @@ pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
 pub const PROGRESS_SECONDS: u64 = 10;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Patterns of tables of one extract.
+pub const EXTRACT_TABLES_MAX: usize = 1_024;
+/// Longest host name of a source, in bytes (DNS: 253).
+pub const SOURCE_HOST_BYTES_MAX: usize = 253;
+/// Longest name of a database, user, slot or publication, in bytes (PostgreSQL: 63).
+pub const SOURCE_IDENTIFIER_BYTES_MAX: usize = 63;
+/// Longest password of a source, in bytes.
+pub const SOURCE_PASSWORD_BYTES_MAX: usize = 1_024;
+/// Bytes read from a source at once; a larger message grows the buffer while its bytes come.
+pub const SOURCE_READ_BYTES: usize = 256 << 10;
+/// Time for one query of the source's catalogue, in seconds.
+pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
+/// Rows of one answer from the source's catalogue.
+pub const SOURCE_QUERY_ROWS_MAX: usize = 1_000_000;
+/// Layers of a source's type (domains over arrays over domains …) that are followed.
+pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
