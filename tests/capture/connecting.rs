@@ -71,3 +71,43 @@ fn tls_that_the_server_does_not_have_is_refused_unless_preferred() {
         rig.stop().await.unwrap();
     });
 }
+
+#[test]
+fn a_role_that_only_owns_its_tables_captures_them_and_new_ones_after_a_restart() {
+    on_each_major(async |cluster| {
+        cluster.psql(
+            "create role cdc login replication password 'cdc'; grant create on database postgres to cdc;
+             grant all on schema public to cdc; set role cdc; create table t (id int primary key);",
+        );
+        let mut rig = Rig::new(&cluster);
+        rig.config.source.user = Some("cdc".into());
+        rig.config.source.password = Some(Secret::new("cdc"));
+        rig.start().await;
+        rig.until_begun().await;
+        cluster.psql("insert into t values (1); set role cdc; create table u (id int primary key);");
+        rig.transactions(1).await;
+        rig.stop().await.unwrap();
+        rig.start().await;
+        rig.until(|status| status.status == RunState::Running).await;
+        cluster.psql("insert into u values (2)");
+        assert_eq!(rig.transactions(2).await, [["INSERT public.t + id=1"], ["INSERT public.u + id=2"]]);
+        rig.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_slot_that_a_crash_left_before_the_trail_knew_of_it_is_taken_over() {
+    on_each_major(async |cluster| {
+        cluster.psql(
+            "create table t (id int primary key); create publication trailcast_e1 for table t;
+             select pg_create_logical_replication_slot('trailcast_e1', 'pgoutput'); insert into t values (1);",
+        );
+        let mut rig = Rig::running(&cluster).await;
+        assert_eq!(rig.transactions(1).await, [["INSERT public.t + id=1"]]);
+        rig.stop().await.unwrap();
+        cluster.psql("drop publication trailcast_e1");
+        rig.start().await;
+        let error = rig.end().await;
+        assert!(error.to_string().contains("publication trailcast_e1 is missing"), "{error}");
+    });
+}
