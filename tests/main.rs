@@ -1,9 +1,10 @@
-//! Every test that needs more than one module: one binary, so that the crate is linked once.
+//! The one test binary, so that the crate is linked once. Each module's header tells its goal and its method.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
+    clippy::print_stdout,
     unreachable_pub,
     reason = "a test says what went wrong by panicking, and no other crate sees its items"
 )]

@@ -364,8 +364,6 @@ fn a_position_with_any_one_character_changed_is_refused() {
     changed.push(format!("{position}A"));
     changed.push(format!("{position}="));
     for begin in &changed {
-        // Inserting what stands there already, or leaving out one of two alike, may give other changes, never the same.
-        assert_ne!(begin, &position);
         let answer = refusal(&house, &format!("begin={begin}"));
         assert_eq!(answer.status, 400, "{begin}: {answer}");
         is_clear(&answer, begin, &["begin"]);
