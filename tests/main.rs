@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod capture;
 mod faces;
 mod faults;
 mod support;

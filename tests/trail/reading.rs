@@ -17,10 +17,7 @@ async fn filled(folder: &std::path::Path, transactions: u64) -> (Trail, Vec<Tran
         writing.commit().unwrap();
         written.push(transaction);
     }
-    writing.hand_over().await.unwrap();
-    writing.wait_durable(transactions).await.unwrap();
-    drop(writing);
-    drop(appender(&trail).await);
+    writing.close().await.unwrap();
     (trail, written)
 }
 

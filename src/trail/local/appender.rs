@@ -298,6 +298,17 @@ impl Appender {
         Durability { mark: self.durable(), to_writer: self.to_writer.clone(), shared: self.shared.clone() }
     }
 
+    /// Hands over what is collected, drops an open transaction, and waits until everything is flushed and the trail's end
+    /// is free for another appender.
+    pub async fn close(mut self) -> Result<(), AppendError> {
+        self.abort().await?;
+        self.hand_over().await?;
+        let commits = self.next_commit - 1;
+        self.send(Command::Close).await?;
+        self.to_writer.closed().await;
+        if self.shared.mark.borrow().commit >= commits { Ok(()) } else { Err(self.stopped()) }
+    }
+
     async fn send(&self, command: Command) -> Result<(), AppendError> {
         self.to_writer.send(command).await.map_err(|_| self.stopped())
     }

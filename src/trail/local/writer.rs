@@ -25,6 +25,8 @@ pub(super) enum Command {
     Append(Vec<u8>),
     /// Take back the open transaction.
     Abort,
+    /// Finish: nothing follows.
+    Close,
 }
 
 /// Starts the thread. It ends when the appender is gone, and leaves the trail's end to the next one.
@@ -68,12 +70,13 @@ impl TrailWriter {
     }
 
     fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> io::Result<()> {
-        while let Some(command) = commands.blocking_recv() {
+        let mut open = true;
+        while open && let Some(command) = commands.blocking_recv() {
             self.start_group()?;
-            self.carry_out(command)?;
-            while self.group_bytes < FLUSH_GROUP_BYTES_MAX {
+            open = self.carry_out(command)?;
+            while open && self.group_bytes < FLUSH_GROUP_BYTES_MAX {
                 let Ok(command) = commands.try_recv() else { break };
-                self.carry_out(command)?;
+                open = self.carry_out(command)?;
             }
             self.end_group()?;
         }
@@ -88,11 +91,14 @@ impl TrailWriter {
         self.push_own(FrameKind::Mark, |out| frame::push_numbers(out, &numbers))
     }
 
-    fn carry_out(&mut self, command: Command) -> io::Result<()> {
+    /// Says whether more may follow.
+    fn carry_out(&mut self, command: Command) -> io::Result<bool> {
         match command {
-            Command::Append(chunk) => self.append(chunk),
-            Command::Abort => self.take_back(),
+            Command::Append(chunk) => self.append(chunk)?,
+            Command::Abort => self.take_back()?,
+            Command::Close => return Ok(false),
         }
+        Ok(true)
     }
 
     fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
@@ -313,11 +319,12 @@ pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<
     };
     segment.with_index(&*shared.disk, shared.keeps_xids(), |_| ())?;
     if segment.seal().is_some() {
+        // Its index file must be gone for good before its bytes change, or a later opening could believe it.
         segment.drop_index_file(&*shared.disk);
+        shared.disk.sync_folder(&shared.folder)?;
     }
-    if segment.file.length()? > end.offset {
-        segment.file.cut(end.offset)?;
-    }
+    // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.
+    segment.file.cut(end.offset)?;
     segment.file.sync()?;
     segment.set_seal(None);
     segment.set_bytes(end.offset);

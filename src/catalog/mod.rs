@@ -1,0 +1,17 @@
+//! Small durable state: the data folder and its lock, named shelves of JSON, users, secrets at rest.
+//!
+//! Owns `LOCK`, `catalog.redb` and `secret.key` in the data folder. What stands on a shelf is the business of whoever
+//! puts it there; trails keep their own state in their own folders.
+
+pub mod extract;
+pub mod folder;
+pub mod store;
+pub mod stream;
+pub mod table_pattern;
+pub mod user;
+pub mod vault;
+
+pub use folder::{DataFolder, FolderError};
+pub use store::{Catalog, CatalogError, Shelf};
+pub use user::{InvalidUserName, Role, User};
+pub use vault::{Vault, VaultError};

@@ -1,0 +1,265 @@
+//! Named shelves of JSON values in one `redb` file; each change is one durable transaction.
+//!
+//! Synchronous: async callers go through `spawn_blocking`. Knows nothing of what the values mean.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::folder::flush_folder;
+use crate::limits;
+
+/// Name of the catalog's file in the data folder.
+const CATALOG_FILE: &str = "catalog.redb";
+
+/// One kind of thing that the catalog keeps by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shelf {
+    /// Data streams.
+    Streams,
+    /// Extracts.
+    Extracts,
+    /// Users with their password hashes.
+    Users,
+    /// Options of trails.
+    Trails,
+    /// Sealed database passwords, by `domain/alias`.
+    Credentials,
+}
+
+impl Shelf {
+    /// Every shelf.
+    pub const ALL: [Self; 5] = [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials];
+
+    /// The name in errors; also the table's name on disk, so it never changes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Extracts => "extracts",
+            Self::Users => "users",
+            Self::Trails => "trails",
+            Self::Credentials => "credentials",
+        }
+    }
+
+    /// How many names it holds at most.
+    pub fn capacity(self) -> usize {
+        match self {
+            Self::Streams => limits::STREAMS_MAX,
+            Self::Extracts => limits::EXTRACTS_MAX,
+            Self::Users => limits::USERS_MAX,
+            Self::Trails => limits::TRAILS_MAX,
+            Self::Credentials => limits::CREDENTIALS_MAX,
+        }
+    }
+
+    fn table(self) -> TableDefinition<'static, &'static str, &'static [u8]> {
+        TableDefinition::new(self.name())
+    }
+}
+
+/// A catalog operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The name is taken.
+    #[error("{name} already exists among the {}", shelf.name())]
+    Exists {
+        /// Where.
+        shelf: Shelf,
+        /// The name.
+        name: String,
+    },
+    /// The shelf holds as many names as it may.
+    #[error("there are {} {} already, which is the limit", shelf.capacity(), shelf.name())]
+    Full {
+        /// Which.
+        shelf: Shelf,
+    },
+    /// The stored value is not what the caller expects: written by a newer version, or damaged.
+    #[error("the stored {name} among the {} cannot be read", shelf.name())]
+    Unreadable {
+        /// Where.
+        shelf: Shelf,
+        /// The name.
+        name: String,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+    /// The value has no JSON form.
+    #[error("the value cannot be written as JSON")]
+    Unwritable(#[source] serde_json::Error),
+    /// The database refused.
+    #[error("the catalog cannot be read or written")]
+    Storage(#[source] Box<redb::Error>),
+    /// The catalog's folder could not be flushed.
+    #[error("the catalog's folder cannot be flushed")]
+    Flush(#[source] std::io::Error),
+}
+
+fn storage(error: impl Into<redb::Error>) -> CatalogError {
+    CatalogError::Storage(Box::new(error.into()))
+}
+
+/// The catalog; clones share one file.
+#[derive(Clone)]
+pub struct Catalog {
+    database: Arc<Database>,
+}
+
+impl std::fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Catalog")
+    }
+}
+
+impl Catalog {
+    /// Opens the catalog of a data folder, making it on the first start.
+    pub fn open(folder: &Path) -> Result<Self, CatalogError> {
+        let database = Database::create(folder.join(CATALOG_FILE)).map_err(storage)?;
+        flush_folder(folder).map_err(CatalogError::Flush)?;
+        let change = database.begin_write().map_err(storage)?;
+        for shelf in Shelf::ALL {
+            change.open_table(shelf.table()).map_err(storage)?;
+        }
+        change.commit().map_err(storage)?;
+        Ok(Self { database: Arc::new(database) })
+    }
+
+    /// Puts a value under a name, over whatever was there.
+    pub fn put<T: Serialize>(&self, shelf: Shelf, name: &str, value: &T) -> Result<(), CatalogError> {
+        self.write(shelf, name, value, false)
+    }
+
+    /// Puts a value under a name that must be free.
+    pub fn put_new<T: Serialize>(&self, shelf: Shelf, name: &str, value: &T) -> Result<(), CatalogError> {
+        self.write(shelf, name, value, true)
+    }
+
+    fn write<T: Serialize>(&self, shelf: Shelf, name: &str, value: &T, new: bool) -> Result<(), CatalogError> {
+        let bytes = serde_json::to_vec(value).map_err(CatalogError::Unwritable)?;
+        let change = self.database.begin_write().map_err(storage)?;
+        {
+            let mut table = change.open_table(shelf.table()).map_err(storage)?;
+            let known = table.get(name).map_err(storage)?.is_some();
+            if known && new {
+                return Err(CatalogError::Exists { shelf, name: name.into() });
+            }
+            if !known && table.len().map_err(storage)? >= shelf.capacity() as u64 {
+                return Err(CatalogError::Full { shelf });
+            }
+            table.insert(name, bytes.as_slice()).map_err(storage)?;
+        }
+        change.commit().map_err(storage)
+    }
+
+    /// The value under a name, if there is one.
+    pub fn get<T: DeserializeOwned>(&self, shelf: Shelf, name: &str) -> Result<Option<T>, CatalogError> {
+        let view = self.database.begin_read().map_err(storage)?;
+        let table = view.open_table(shelf.table()).map_err(storage)?;
+        let Some(bytes) = table.get(name).map_err(storage)? else { return Ok(None) };
+        read(shelf, name, bytes.value()).map(Some)
+    }
+
+    /// Every name and value of a shelf, in the order of the names' bytes.
+    pub fn list<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Vec<(String, T)>, CatalogError> {
+        let view = self.database.begin_read().map_err(storage)?;
+        let table = view.open_table(shelf.table()).map_err(storage)?;
+        let mut values = Vec::new();
+        for entry in table.iter().map_err(storage)? {
+            let (name, bytes) = entry.map_err(storage)?;
+            values.push((name.value().to_owned(), read(shelf, name.value(), bytes.value())?));
+        }
+        Ok(values)
+    }
+
+    /// Every name of a shelf, in the order of their bytes.
+    pub fn names(&self, shelf: Shelf) -> Result<Vec<String>, CatalogError> {
+        let view = self.database.begin_read().map_err(storage)?;
+        let table = view.open_table(shelf.table()).map_err(storage)?;
+        let names = table.iter().map_err(storage)?;
+        names.map(|entry| entry.map(|(name, _)| name.value().to_owned()).map_err(storage)).collect()
+    }
+
+    /// Takes a name away; false if it was not there.
+    pub fn delete(&self, shelf: Shelf, name: &str) -> Result<bool, CatalogError> {
+        let change = self.database.begin_write().map_err(storage)?;
+        let known = change.open_table(shelf.table()).map_err(storage)?.remove(name).map_err(storage)?.is_some();
+        change.commit().map_err(storage)?;
+        Ok(known)
+    }
+}
+
+fn read<T: DeserializeOwned>(shelf: Shelf, name: &str, bytes: &[u8]) -> Result<T, CatalogError> {
+    serde_json::from_slice(bytes).map_err(|source| CatalogError::Unreadable { shelf, name: name.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> (tempfile::TempDir, Catalog) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        (folder, catalog)
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart() {
+        let (folder, catalog) = catalog();
+        catalog.put_new(Shelf::Streams, "s1", &"first").unwrap();
+        catalog.put(Shelf::Streams, "s1", &"second").unwrap();
+        catalog.put(Shelf::Streams, "a", &"other").unwrap();
+        drop(catalog);
+        let catalog = Catalog::open(folder.path()).unwrap();
+        assert_eq!(catalog.get::<String>(Shelf::Streams, "s1").unwrap().as_deref(), Some("second"));
+        let all: Vec<(String, String)> = catalog.list(Shelf::Streams).unwrap();
+        assert_eq!(all, [("a".into(), "other".into()), ("s1".into(), "second".into())]);
+        assert_eq!(catalog.names(Shelf::Streams).unwrap(), ["a", "s1"]);
+    }
+
+    #[test]
+    fn put_new_refuses_a_taken_name_and_changes_nothing() {
+        let (_folder, catalog) = catalog();
+        catalog.put_new(Shelf::Users, "ann", &1).unwrap();
+        let refused = catalog.put_new(Shelf::Users, "ann", &2).unwrap_err();
+        assert!(matches!(refused, CatalogError::Exists { .. }), "{refused}");
+        assert_eq!(catalog.get::<i32>(Shelf::Users, "ann").unwrap(), Some(1));
+        catalog.put_new(Shelf::Streams, "ann", &3).unwrap();
+    }
+
+    #[test]
+    fn a_deleted_name_is_free_again() {
+        let (_folder, catalog) = catalog();
+        catalog.put_new(Shelf::Extracts, "e", &1).unwrap();
+        assert!(catalog.delete(Shelf::Extracts, "e").unwrap());
+        assert!(!catalog.delete(Shelf::Extracts, "e").unwrap());
+        assert_eq!(catalog.get::<i32>(Shelf::Extracts, "e").unwrap(), None);
+        catalog.put_new(Shelf::Extracts, "e", &2).unwrap();
+    }
+
+    #[test]
+    fn a_value_of_another_shape_is_reported_with_its_name() {
+        let (_folder, catalog) = catalog();
+        catalog.put(Shelf::Trails, "a1", &"text").unwrap();
+        let error = catalog.get::<u64>(Shelf::Trails, "a1").unwrap_err();
+        assert_eq!(error.to_string(), "the stored a1 among the trails cannot be read");
+    }
+
+    #[test]
+    fn of_many_that_make_one_name_at_once_one_succeeds() {
+        let (_folder, catalog) = catalog();
+        let made: usize = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8)
+                .map(|maker| {
+                    let catalog = catalog.clone();
+                    scope.spawn(move || usize::from(catalog.put_new(Shelf::Streams, "s", &maker).is_ok()))
+                })
+                .collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).sum()
+        });
+        assert_eq!(made, 1);
+    }
+}

@@ -1,0 +1,193 @@
+//! The opening handshake of RFC 6455: checks the request, builds the 101, starts the pump on the upgraded socket.
+
+use axum::body::Body;
+use axum::http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tungstenite::handshake::derive_accept_key;
+
+use super::pump::{self, EndReason, Feed, PumpEnd, PumpTimings};
+use super::server::Connection;
+
+/// The request is no WebSocket handshake that we can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// Another method or version of HTTP.
+    #[error("a WebSocket handshake is a GET in HTTP/1.1")]
+    NotGet,
+    /// The headers that ask for it are missing.
+    #[error("a WebSocket handshake has the headers Connection: Upgrade and Upgrade: websocket")]
+    NotAsked,
+    /// Another version; answer 426 with `Sec-WebSocket-Version: 13`.
+    #[error("Sec-WebSocket-Version must be 13")]
+    Version,
+    /// The key is missing or malformed.
+    #[error("Sec-WebSocket-Key must be given once, as 16 bytes in base64")]
+    Key,
+    /// This connection cannot change its protocol.
+    #[error("this connection cannot be upgraded")]
+    NotUpgradable,
+}
+
+/// Whether a request asks for a WebSocket, well or not: then it gets an upgrade or an error, never the plain answer.
+pub fn is_upgrade(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket")
+}
+
+/// Checks a handshake and builds its answer. The first of `subprotocols` (in our order of preference) that the client
+/// offers is echoed. Nothing happens on the socket before the response has been returned to the server and
+/// [`PendingUpgrade::start`] was called.
+pub fn upgrade<B>(
+    request: &mut Request<B>,
+    subprotocols: &[&'static str],
+) -> Result<(Response<Body>, PendingUpgrade), HandshakeError> {
+    let accept = accept_key(request.method(), request.version(), request.headers())?;
+    let subprotocol =
+        subprotocols.iter().copied().find(|name| has_exact_token(request.headers(), &SEC_WEBSOCKET_PROTOCOL, name));
+    let connection = request.extensions().get::<Connection>().cloned().ok_or(HandshakeError::NotUpgradable)?;
+    let on_upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(HandshakeError::NotUpgradable)?;
+
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(name) = subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+    }
+    Ok((response, PendingUpgrade { on_upgrade, connection, subprotocol }))
+}
+
+fn accept_key(method: &Method, version: Version, headers: &HeaderMap) -> Result<HeaderValue, HandshakeError> {
+    if method != Method::GET || version < Version::HTTP_11 {
+        return Err(HandshakeError::NotGet);
+    }
+    if !is_upgrade(headers) || !has_token(headers, &CONNECTION, "upgrade") {
+        return Err(HandshakeError::NotAsked);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(HandshakeError::Version);
+    }
+    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(HandshakeError::Key) };
+    if STANDARD.decode(key).map_or(true, |bytes| bytes.len() != 16) {
+        return Err(HandshakeError::Key);
+    }
+    HeaderValue::try_from(derive_accept_key(key.as_bytes())).map_err(|_| HandshakeError::Key)
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
+}
+
+fn has_exact_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    tokens(headers, name).any(|token| token == wanted)
+}
+
+/// A handshake that was answered with 101 and waits for its socket.
+#[derive(Debug)]
+pub struct PendingUpgrade {
+    on_upgrade: OnUpgrade,
+    connection: Connection,
+    subprotocol: Option<&'static str>,
+}
+
+impl PendingUpgrade {
+    /// The subprotocol agreed upon, if any.
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.subprotocol
+    }
+
+    /// Starts a task that runs the socket to its end and then calls `on_end`, in every case. The connection keeps its
+    /// place under the server's cap until then, and the server's shutdown closes it with 1001.
+    pub fn start<F>(self, feed: F, timings: PumpTimings, on_end: impl FnOnce(PumpEnd) + Send + 'static)
+    where
+        F: Feed + 'static,
+    {
+        tokio::spawn(async move {
+            let end = match self.on_upgrade.await {
+                Ok(upgraded) => run_upgraded(upgraded, feed, &self.connection, timings).await,
+                Err(_) => PumpEnd { reason: EndReason::Disconnected, bytes_sent: 0 },
+            };
+            on_end(end);
+        });
+    }
+}
+
+async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connection, timings: PumpTimings) -> PumpEnd {
+    let shutdown = connection.shutdown();
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        // The raw socket: large writes go straight to the kernel.
+        Ok(parts) => pump::run(parts.io.into_inner(), &parts.read_buf, feed, shutdown, timings).await,
+        Err(upgraded) => pump::run(TokioIo::new(upgraded), &[], feed, shutdown, timings).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshake() -> Request<()> {
+        Request::get("/")
+            .header("Connection", "keep-alive, Upgrade")
+            .header("Upgrade", "WebSocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(())
+            .unwrap()
+    }
+
+    fn checked(request: &Request<()>) -> Result<HeaderValue, HandshakeError> {
+        accept_key(request.method(), request.version(), request.headers())
+    }
+
+    #[test]
+    fn the_accept_key_is_the_one_of_the_rfc() {
+        assert_eq!(checked(&handshake()).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn each_malformed_handshake_is_told_apart() {
+        type Change = fn(&mut Request<()>);
+        let cases: [(Change, HandshakeError); 7] = [
+            (|request| *request.method_mut() = Method::POST, HandshakeError::NotGet),
+            (|request| *request.version_mut() = Version::HTTP_10, HandshakeError::NotGet),
+            (|request| drop(request.headers_mut().remove("connection")), HandshakeError::NotAsked),
+            (|request| drop(request.headers_mut().remove("upgrade")), HandshakeError::NotAsked),
+            (|request| drop(request.headers_mut().remove("sec-websocket-version")), HandshakeError::Version),
+            (
+                |request| drop(request.headers_mut().insert("sec-websocket-key", HeaderValue::from_static("c2hvcnQ="))),
+                HandshakeError::Key,
+            ),
+            (
+                |request| {
+                    let again = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+                    request.headers_mut().append("sec-websocket-key", again);
+                },
+                HandshakeError::Key,
+            ),
+        ];
+        for (change, expected) in cases {
+            let mut request = handshake();
+            change(&mut request);
+            assert_eq!(checked(&request).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_request_outside_a_server_cannot_be_upgraded() {
+        assert_eq!(upgrade(&mut handshake(), &[]).unwrap_err(), HandshakeError::NotUpgradable);
+        assert!(is_upgrade(handshake().headers()));
+    }
+}

@@ -1,0 +1,189 @@
+//! Reads what the client sends: frames checked by the WebSocket library, replies collected for the outbox.
+//!
+//! Sans-IO: bytes in, verdict and reply bytes out. Data that the client sends is checked and thrown away.
+
+use std::io::{self, Read, Write};
+
+use tungstenite::error::Error;
+use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
+
+use crate::limits;
+
+/// What the bytes amounted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing that ends the connection.
+    Open,
+    /// The client closed, or answered our close. The reply, if one is due, is among the replies.
+    Closed,
+    /// The client broke the protocol; close with this code.
+    Broken {
+        /// 1002 protocol, 1007 not UTF-8, 1009 too big.
+        code: u16,
+    },
+}
+
+/// Reads one client's frames.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    context: WebSocketContext,
+    over: bool,
+}
+
+impl Inbound {
+    pub(super) fn new() -> Self {
+        let most = Some(limits::CLIENT_MESSAGE_BYTES_MAX);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(limits::CLIENT_READ_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(most)
+            .max_frame_size(most);
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false }
+    }
+
+    /// Takes bytes from the socket; replies (pongs, the answer to a close) are appended to `replies`.
+    pub(super) fn take(&mut self, bytes: &[u8], replies: &mut Vec<u8>) -> Verdict {
+        if self.over {
+            return Verdict::Closed;
+        }
+        let mut pipe = Pipe { input: bytes, replies };
+        loop {
+            match self.context.read(&mut pipe) {
+                // The reply to a close is written by the next read, which then ends with ConnectionClosed.
+                Ok(Message::Close(_)) | Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Open,
+                Err(error) => {
+                    self.over = true;
+                    return match error {
+                        Error::ConnectionClosed | Error::AlreadyClosed => Verdict::Closed,
+                        Error::Utf8(_) => Verdict::Broken { code: 1007 },
+                        Error::Capacity(_) => Verdict::Broken { code: 1009 },
+                        _ => Verdict::Broken { code: 1002 },
+                    };
+                }
+            }
+        }
+    }
+
+    /// Notes that we close: what comes next is the client's answer, which gets none, and pings go unanswered.
+    pub(super) fn we_close(&mut self) {
+        // The context insists on writing the frame itself; ours is written by the outbox, so this copy goes nowhere.
+        let mut nowhere = Vec::new();
+        let _ = self.context.close(&mut Pipe { input: &[], replies: &mut nowhere }, None);
+    }
+}
+
+/// A stream that ends in "would block" instead of an end.
+struct Pipe<'a> {
+    input: &'a [u8],
+    replies: &'a mut Vec<u8>,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(into)
+    }
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client frame with a mask of zeros, which leaves the payload readable.
+    pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ 0..126 => frame.push(0x80 | short as u8),
+            medium @ 126..65_536 => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(medium as u16).to_be_bytes());
+            }
+            long => {
+                frame.push(0x80 | 127);
+                frame.extend_from_slice(&(long as u64).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn a_ping_is_answered_even_when_it_comes_byte_by_byte() {
+        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        for byte in masked(0x89, b"abc") {
+            assert_eq!(inbound.take(&[byte], &mut replies), Verdict::Open);
+        }
+        assert_eq!(replies, b"\x8a\x03abc");
+    }
+
+    #[test]
+    fn a_close_is_answered_with_its_own_code() {
+        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), Verdict::Closed);
+        assert_eq!(replies, [0x88, 2, 0x03, 0xe8]);
+        assert_eq!(inbound.take(b"anything", &mut replies), Verdict::Closed);
+    }
+
+    #[test]
+    fn after_our_close_the_clients_answer_gets_no_answer() {
+        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        inbound.we_close();
+        assert_eq!(inbound.take(&masked(0x81, b"late"), &mut replies), Verdict::Open);
+        assert_eq!(inbound.take(&masked(0x89, b"late"), &mut replies), Verdict::Open);
+        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe9]), &mut replies), Verdict::Closed);
+        assert_eq!(replies, b"");
+    }
+
+    #[test]
+    fn each_breach_of_the_protocol_has_its_code() {
+        let too_big = masked(0x81, &vec![b'a'; limits::CLIENT_MESSAGE_BYTES_MAX + 1]);
+        let cases: [(&str, Vec<u8>, u16); 7] = [
+            ("unmasked", vec![0x81, 1, b'a'], 1002),
+            ("reserved bits", masked(0xc1, b"a"), 1002),
+            ("reserved opcode", masked(0x83, b"a"), 1002),
+            ("fragmented ping", masked(0x09, b"a"), 1002),
+            ("continuation of nothing", masked(0x80, b"a"), 1002),
+            ("not UTF-8", masked(0x81, &[0xff]), 1007),
+            ("too big", too_big, 1009),
+        ];
+        for (what, bytes, code) in cases {
+            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            assert_eq!(inbound.take(&bytes, &mut replies), Verdict::Broken { code }, "{what}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(pieces in proptest::collection::vec(proptest::collection::vec(0u8.., 0..40), 0..8)) {
+            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            for piece in pieces {
+                inbound.take(&piece, &mut replies);
+            }
+        }
+
+        #[test]
+        fn no_valid_frames_make_it_panic(
+            frames in proptest::collection::vec((0u8.., proptest::collection::vec(0u8.., 0..130)), 0..8)
+        ) {
+            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            for (first, payload) in frames {
+                inbound.take(&masked(first, &payload), &mut replies);
+            }
+        }
+    }
+}

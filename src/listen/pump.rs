@@ -1,0 +1,401 @@
+//! Runs one upgraded socket: messages out, control frames both ways, liveness, slowness, close.
+//!
+//! Generic over the byte stream, so that TLS fits below it. What the messages are is the [`Feed`]'s business.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
+
+use super::frame_writer::{close_frame, ping_frame};
+use super::inbound::{Inbound, Verdict};
+use super::outbox::Outbox;
+use super::server::stopped;
+use crate::limits;
+
+/// Where a socket's messages come from.
+pub trait Feed: Send {
+    /// The next messages; waits until there are some. It is asked only when everything before has been taken.
+    ///
+    /// Cancel-safe: the future may be dropped at any await and `next` called again, and nothing is lost or repeated.
+    fn next(&mut self) -> impl Future<Output = Fed> + Send;
+}
+
+/// What a [`Feed`] gives.
+#[derive(Debug)]
+pub enum Fed {
+    /// Finished messages, each framed by [`finish_message`](super::finish_message). One element may hold several whole
+    /// frames; pings go between elements, so an element should not be much above a megabyte.
+    Messages(Vec<Bytes>),
+    /// No more; close with this code and reason (cut at 123 bytes).
+    End {
+        /// The close code.
+        code: u16,
+        /// The close reason.
+        reason: String,
+    },
+}
+
+/// The times of one pump.
+#[derive(Debug, Clone, Copy)]
+pub struct PumpTimings {
+    /// Silence after which a ping is sent.
+    pub ping: Duration,
+    /// Unanswered pings after which the socket is closed with 4004.
+    pub pings_missed_max: u32,
+    /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
+    pub slow: Duration,
+    /// See [`PumpTimings::slow`].
+    pub slow_bytes_min: u64,
+    /// Time for a closing handshake.
+    pub close: Duration,
+}
+
+impl Default for PumpTimings {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(limits::PING_SECONDS),
+            pings_missed_max: limits::PINGS_MISSED_MAX,
+            slow: Duration::from_secs(limits::SLOW_CLIENT_SECONDS),
+            slow_bytes_min: limits::SLOW_CLIENT_BYTES_MIN,
+            close: Duration::from_secs(limits::CLOSE_SECONDS_MAX),
+        }
+    }
+}
+
+/// Why a pump ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client closed.
+    ClientClosed,
+    /// The connection broke without a close.
+    Disconnected,
+    /// The feed ended, with this close code.
+    FeedEnded {
+        /// The close code.
+        code: u16,
+    },
+    /// The client answered no ping (4004).
+    Silent,
+    /// The client took too little for too long (4011).
+    Slow,
+    /// The server is going away (1001).
+    ShuttingDown,
+    /// The client broke the protocol, with this close code.
+    Protocol {
+        /// 1002, 1007, 1008 or 1009.
+        code: u16,
+    },
+}
+
+/// What a pump did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PumpEnd {
+    /// Why it ended.
+    pub reason: EndReason,
+    /// Bytes of messages that the socket took, frame headers included.
+    pub bytes_sent: u64,
+}
+
+/// Runs a socket to its end. `early` holds bytes that arrived behind the upgrade request; `shutdown` turns true (or its
+/// sender goes away) when the server stops.
+pub async fn run<S, F>(
+    socket: S,
+    early: &[u8],
+    mut feed: F,
+    mut shutdown: watch::Receiver<bool>,
+    timings: PumpTimings,
+) -> PumpEnd
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Feed,
+{
+    let mut pump = Pump::new(socket, timings);
+    pump.received(early);
+    loop {
+        if let Some(reason) = pump.over {
+            return PumpEnd { reason, bytes_sent: pump.bytes_sent };
+        }
+        let deadline = pump.deadline();
+        let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
+        tokio::select! {
+            event = pump.socket_event() => pump.happened(event),
+            fed = feed.next(), if wants_more => pump.fed(fed),
+            () = tokio::time::sleep_until(deadline) => pump.time_passed(),
+            () = stopped(&mut shutdown), if open => {
+                pump.close(EndReason::ShuttingDown, 1001, "server going away");
+            }
+        }
+    }
+}
+
+/// What the socket did.
+enum Event {
+    /// Bytes came and have been dealt with; they live on the stack only, so that an idle socket holds no buffer.
+    Received,
+    Wrote(usize),
+    WriteSideShut,
+    Gone,
+}
+
+/// The way to the end, once it has begun.
+#[derive(Debug)]
+struct Closing {
+    reason: EndReason,
+    until: Instant,
+    /// Both close frames have passed, or the client cannot be understood any more: nothing is read but the end.
+    done_reading: bool,
+    /// Our side of the stream is shut; what is left is to wait for the client's end, so that it never sees a reset.
+    write_side_shut: bool,
+}
+
+struct Pump<S> {
+    socket: S,
+    inbound: Inbound,
+    outbox: Outbox,
+    timings: PumpTimings,
+    closing: Option<Closing>,
+    over: Option<EndReason>,
+    bytes_sent: u64,
+    needs_flush: bool,
+    last_life: Instant,
+    last_ping: Instant,
+    pings_unanswered: u32,
+    slowness: Slowness,
+}
+
+/// Measures how long output was pending while too little was taken. Idle time does not count, so that many small
+/// messages taken at once never add up, and one taken each minute does.
+#[derive(Debug, Default)]
+struct Slowness {
+    pending_before: Duration,
+    pending_since: Option<Instant>,
+    taken: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
+    fn new(socket: S, timings: PumpTimings) -> Self {
+        let now = Instant::now();
+        Self {
+            socket,
+            inbound: Inbound::new(),
+            outbox: Outbox::default(),
+            timings,
+            closing: None,
+            over: None,
+            bytes_sent: 0,
+            needs_flush: false,
+            last_life: now,
+            last_ping: now,
+            pings_unanswered: 0,
+            slowness: Slowness::default(),
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        self.closing.is_none() && !self.outbox.has_data()
+    }
+
+    async fn socket_event(&mut self) -> Event {
+        poll_fn(|context| self.poll_socket(context)).await
+    }
+
+    /// Reads first: a socket that always takes more must not keep us from hearing pings. A client that floods us
+    /// hinders only itself.
+    fn poll_socket(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let mut bytes = [0; limits::CLIENT_READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(Event::Gone),
+            Poll::Ready(Ok(())) => {
+                self.received(buffer.filled());
+                return Poll::Ready(Event::Received);
+            }
+            Poll::Ready(Err(_)) => return Poll::Ready(Event::Gone),
+            Poll::Pending => {}
+        }
+        self.poll_output(context).map(|result| result.unwrap_or(Event::Gone))
+    }
+
+    fn poll_output(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Event>> {
+        let mut socket = Pin::new(&mut self.socket);
+        if !self.outbox.is_empty() {
+            let (slices, count) = self.outbox.slices();
+            let written = ready!(socket.poll_write_vectored(context, &slices[..count]))?;
+            return Poll::Ready(if written == 0 {
+                Err(io::ErrorKind::WriteZero.into())
+            } else {
+                Ok(Event::Wrote(written))
+            });
+        }
+        if self.needs_flush {
+            ready!(socket.as_mut().poll_flush(context))?;
+            self.needs_flush = false;
+        }
+        match &self.closing {
+            Some(closing) if closing.done_reading && !closing.write_side_shut => {
+                ready!(socket.poll_shutdown(context))?;
+                Poll::Ready(Ok(Event::WriteSideShut))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Received => {}
+            Event::Wrote(count) => self.wrote(count),
+            Event::WriteSideShut => {
+                if let Some(closing) = &mut self.closing {
+                    closing.write_side_shut = true;
+                }
+            }
+            Event::Gone => self.end(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = Some(self.closing.as_ref().map_or(EndReason::Disconnected, |closing| closing.reason));
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.closing.as_ref().is_some_and(|closing| closing.done_reading) {
+            return;
+        }
+        self.lives();
+        let mut replies = Vec::new();
+        let verdict = self.inbound.take(bytes, &mut replies);
+        if self.outbox.push_control(replies.into()).is_err() {
+            return self.give_up(EndReason::Protocol { code: 1008 }, 1008, "too many control frames");
+        }
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Closed => self.client_closed(),
+            Verdict::Broken { code } => self.give_up(EndReason::Protocol { code }, code, breach(code)),
+        }
+    }
+
+    fn client_closed(&mut self) {
+        let until = Instant::now() + self.timings.close;
+        self.outbox.drop_unstarted_data();
+        let closing = self.closing.get_or_insert(Closing {
+            reason: EndReason::ClientClosed,
+            until,
+            done_reading: true,
+            write_side_shut: false,
+        });
+        closing.done_reading = true;
+    }
+
+    /// Begins our side of a closing handshake; a second call changes nothing.
+    fn close(&mut self, reason: EndReason, code: u16, text: &str) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.outbox.drop_unstarted_data();
+        self.outbox.push_close(close_frame(code, text));
+        self.inbound.we_close();
+        let until = Instant::now() + self.timings.close;
+        self.closing = Some(Closing { reason, until, done_reading: false, write_side_shut: false });
+    }
+
+    /// Closes on a client that is not listened to any more.
+    fn give_up(&mut self, reason: EndReason, code: u16, text: &str) {
+        self.close(reason, code, text);
+        if let Some(closing) = &mut self.closing {
+            closing.done_reading = true;
+        }
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.needs_flush = true;
+        let data = self.outbox.wrote(count) as u64;
+        if data == 0 {
+            // The kernel takes our pings for a peer that is long gone: only messages taken are a sign of life.
+            return;
+        }
+        self.bytes_sent += data;
+        self.lives();
+        self.slowness.took(data, self.outbox.has_data(), self.timings.slow_bytes_min);
+    }
+
+    fn fed(&mut self, fed: Fed) {
+        match fed {
+            Fed::Messages(messages) => {
+                for message in messages {
+                    self.outbox.push_data(message);
+                }
+                if self.outbox.has_data() {
+                    self.slowness.pending();
+                }
+            }
+            Fed::End { code, reason } => self.close(EndReason::FeedEnded { code }, code, &reason),
+        }
+    }
+
+    fn lives(&mut self) {
+        self.last_life = Instant::now();
+        self.pings_unanswered = 0;
+    }
+
+    fn deadline(&self) -> Instant {
+        match (&self.closing, self.slowness.deadline(self.timings.slow)) {
+            (Some(closing), _) => closing.until,
+            (None, Some(slow)) => slow,
+            (None, None) => self.last_life.max(self.last_ping) + self.timings.ping,
+        }
+    }
+
+    fn time_passed(&mut self) {
+        if self.closing.is_some() {
+            self.end();
+        } else if self.outbox.has_data() {
+            self.close(EndReason::Slow, 4011, "too slow: resume from the last position");
+        } else if self.pings_unanswered >= self.timings.pings_missed_max {
+            self.close(EndReason::Silent, 4004, "no answer to pings");
+        } else {
+            self.last_ping = Instant::now();
+            self.pings_unanswered += 1;
+            // A full outbox of control frames means that the client takes nothing: the pings then count as missed.
+            let _ = self.outbox.push_control(ping_frame());
+        }
+    }
+}
+
+impl Slowness {
+    fn pending(&mut self) {
+        self.pending_since.get_or_insert_with(Instant::now);
+    }
+
+    fn took(&mut self, bytes: u64, still_pending: bool, bytes_min: u64) {
+        let now = Instant::now();
+        self.taken += bytes;
+        if let Some(since) = self.pending_since.take() {
+            self.pending_before += now - since;
+        }
+        if self.taken >= bytes_min {
+            *self = Self::default();
+        }
+        self.pending_since = still_pending.then_some(now);
+    }
+
+    fn deadline(&self, limit: Duration) -> Option<Instant> {
+        self.pending_since.map(|since| since + limit.saturating_sub(self.pending_before))
+    }
+}
+
+fn breach(code: u16) -> &'static str {
+    match code {
+        1007 => "a text message is not UTF-8",
+        1009 => "a message is too big",
+        _ => "not the WebSocket protocol",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Goal: the pump's promises on real sockets. Method: loopback TCP, a WebSocket client of another make, short timings.
+
+use std::collections::VecDeque;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tungstenite::protocol::{Message, Role};
+
+use super::*;
+use crate::listen::frame_writer::{HEADER_ROOM, finish_message};
+
+/// Gives what it holds, then waits for ever, or ends.
+struct Scripted {
+    batches: VecDeque<Vec<Bytes>>,
+    end: Option<(u16, String)>,
+}
+
+impl Feed for Scripted {
+    async fn next(&mut self) -> Fed {
+        match (self.batches.pop_front(), self.end.take()) {
+            (Some(batch), end) => {
+                self.end = end;
+                Fed::Messages(batch)
+            }
+            (None, Some((code, reason))) => Fed::End { code, reason },
+            (None, None) => std::future::pending().await,
+        }
+    }
+}
+
+/// Gives the same message for ever.
+struct Endless(Bytes);
+
+impl Feed for Endless {
+    async fn next(&mut self) -> Fed {
+        Fed::Messages(vec![self.0.clone()])
+    }
+}
+
+fn message(text: &str) -> Bytes {
+    let mut bytes = vec![0; HEADER_ROOM];
+    bytes.extend_from_slice(text.as_bytes());
+    finish_message(bytes)
+}
+
+fn idle() -> Scripted {
+    Scripted { batches: VecDeque::new(), end: None }
+}
+
+struct Running {
+    client: TcpStream,
+    pump: JoinHandle<PumpEnd>,
+    shutdown: watch::Sender<bool>,
+}
+
+async fn start(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let (shutdown, stopping) = watch::channel(false);
+    let pump = tokio::spawn(async move { run(socket, &[], feed, stopping, timings).await });
+    Running { client, pump, shutdown }
+}
+
+async fn websocket(client: TcpStream) -> WebSocketStream<TcpStream> {
+    WebSocketStream::from_raw_socket(client, Role::Client, None).await
+}
+
+async fn next(socket: &mut WebSocketStream<TcpStream>) -> Option<Result<Message, tungstenite::Error>> {
+    let receive = poll_fn(|context| futures_poll(socket, context));
+    tokio::time::timeout(Duration::from_secs(20), receive).await.unwrap()
+}
+
+fn futures_poll(
+    socket: &mut WebSocketStream<TcpStream>,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Message, tungstenite::Error>>> {
+    futures_core::Stream::poll_next(Pin::new(socket), context)
+}
+
+async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> (u16, String) {
+    loop {
+        match next(socket).await {
+            Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+            Some(Ok(_)) => {}
+            other => panic!("no close frame but {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_of_every_size_arrive_whole_and_in_order() {
+    let sizes = [0, 1, 125, 126, 65_535, 65_536, 2 << 20, 3];
+    let texts: Vec<String> = sizes.iter().map(|size| "ab".repeat(size / 2 + 1)[..*size].to_owned()).collect();
+    let framed: Vec<Bytes> = texts.iter().map(|text| message(text)).collect();
+    let sent: usize = framed.iter().map(Bytes::len).sum();
+    let batches = VecDeque::from([framed[..3].to_vec(), framed[3..].to_vec()]);
+    let feed = Scripted { batches, end: Some((4020, "gone".into())) };
+    let running = start(feed, PumpTimings::default()).await;
+    let mut socket = websocket(running.client).await;
+    for text in texts {
+        let Message::Text(received) = next(&mut socket).await.unwrap().unwrap() else { panic!("no text") };
+        assert!(received.as_str() == text, "a message of {} bytes differs", text.len());
+    }
+    assert_eq!(close_code(&mut socket).await, (4020, "gone".into()));
+    assert!(next(&mut socket).await.is_none(), "the close is clean");
+    let end = running.pump.await.unwrap();
+    assert_eq!(end, PumpEnd { reason: EndReason::FeedEnded { code: 4020 }, bytes_sent: sent as u64 });
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_while_data_flows() {
+    let running = start(Endless(message(&"x".repeat(100_000))), PumpTimings::default()).await;
+    let mut socket = websocket(running.client).await;
+    next(&mut socket).await.unwrap().unwrap();
+    // A masked ping of 2 bytes, mask zero; written beside the library so that it leaves at once.
+    socket.get_mut().write_all(b"\x89\x82\0\0\0\0hi").await.unwrap();
+    loop {
+        if let Message::Pong(payload) = next(&mut socket).await.unwrap().unwrap() {
+            assert_eq!(&payload[..], b"hi");
+            break;
+        }
+    }
+    socket.get_mut().write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
+    assert_eq!(close_code(&mut socket).await.0, 1000);
+    assert!(next(&mut socket).await.is_none());
+    drop(socket);
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ClientClosed);
+}
+
+#[tokio::test]
+async fn the_clients_close_is_answered_and_its_data_ignored() {
+    let running = start(idle(), PumpTimings::default()).await;
+    let mut client = running.client;
+    client.write_all(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x88, 2, 0x03, 0xe8]);
+    drop(client);
+    assert_eq!(running.pump.await.unwrap(), PumpEnd { reason: EndReason::ClientClosed, bytes_sent: 0 });
+}
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_closed_with_4004() {
+    let timings =
+        PumpTimings { ping: Duration::from_millis(30), close: Duration::from_millis(50), ..Default::default() };
+    let running = start(idle(), timings).await;
+    let mut client = running.client;
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard[..6], [0x89, 0, 0x89, 0, 0x88, 2 + 18]);
+    assert_eq!(heard[6..8], 4004u16.to_be_bytes());
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::Silent);
+}
+
+#[tokio::test]
+async fn a_client_that_answers_pings_stays() {
+    let timings = PumpTimings { ping: Duration::from_millis(20), ..Default::default() };
+    let running = start(idle(), timings).await;
+    let mut client = running.client;
+    for _ in 0..8 {
+        let mut ping = [0; 2];
+        client.read_exact(&mut ping).await.unwrap();
+        assert_eq!(ping, [0x89, 0]);
+        client.write_all(b"\x8a\x80\0\0\0\0").await.unwrap();
+    }
+    assert!(!running.pump.is_finished());
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_dropped_as_slow() {
+    let timings =
+        PumpTimings { slow: Duration::from_millis(100), close: Duration::from_millis(50), ..Default::default() };
+    let running = start(Endless(message(&"x".repeat(1 << 20))), timings).await;
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::Slow);
+    drop(running.client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn small_messages_taken_slowly_add_up_to_slow_but_idle_time_does_not() {
+    let mut slowness = Slowness::default();
+    let limit = Duration::from_secs(300);
+    for _ in 0..100 {
+        slowness.pending();
+        slowness.took(10, false, 65_536);
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(slowness.deadline(limit), None);
+    slowness.pending();
+    assert_eq!(slowness.deadline(limit), Some(Instant::now() + limit));
+    tokio::time::advance(Duration::from_secs(200)).await;
+    slowness.took(10, false, 65_536);
+    slowness.pending();
+    assert_eq!(slowness.deadline(limit), Some(Instant::now() + Duration::from_secs(100)));
+    slowness.took(70_000, true, 65_536);
+    assert_eq!(slowness.deadline(limit), Some(Instant::now() + limit));
+}
+
+#[tokio::test]
+async fn a_breach_of_the_protocol_gets_its_code_and_an_end() {
+    let cases: [(&[u8], u16); 4] = [
+        (b"\x81\x01a", 1002),
+        (b"\xc1\x81\0\0\0\0a", 1002),
+        (b"\x81\x81\0\0\0\0\xff", 1007),
+        (b"\x82\xff\0\0\0\0\0\x01\0\x01\0\0\0\0", 1009),
+    ];
+    for (bytes, code) in cases {
+        let running = start(idle(), PumpTimings::default()).await;
+        let mut client = running.client;
+        client.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!((answer[0], &answer[2..4]), (0x88, &code.to_be_bytes()[..]), "{bytes:?}");
+        drop(client);
+        assert_eq!(running.pump.await.unwrap().reason, EndReason::Protocol { code });
+    }
+}
+
+#[tokio::test]
+async fn shutdown_closes_with_1001_between_messages() {
+    let running = start(Endless(message(&"x".repeat(50_000))), PumpTimings::default()).await;
+    let mut socket = websocket(running.client).await;
+    next(&mut socket).await.unwrap().unwrap();
+    running.shutdown.send(true).unwrap();
+    assert_eq!(close_code(&mut socket).await.0, 1001);
+    assert!(next(&mut socket).await.is_none());
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_ends_the_pump() {
+    let running = start(idle(), PumpTimings::default()).await;
+    drop(running.client);
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::Disconnected);
+}
+
+#[tokio::test]
+async fn a_client_that_never_answers_our_close_is_left_after_the_deadline() {
+    let timings = PumpTimings { close: Duration::from_millis(50), ..Default::default() };
+    let running = start(idle(), timings).await;
+    running.shutdown.send(true).unwrap();
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
+    drop(running.client);
+}

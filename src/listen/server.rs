@@ -1,0 +1,174 @@
+//! Accepts connections and serves HTTP/1.1 on them: caps, header and body deadlines, drain.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, timeout};
+
+use super::request_body::RequestBody;
+use crate::limits;
+
+/// What a connection beyond the cap hears; cheap on purpose.
+const FULL_ANSWER: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
+
+/// The address of the peer, as a request extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The connection that a request came on; an upgraded socket holds on to it. Its place under the cap is free again when
+/// the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    _place: Arc<OwnedSemaphorePermit>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Turns true when the server stops.
+    pub(super) fn shutdown(&self) -> watch::Receiver<bool> {
+        self.shutdown.clone()
+    }
+}
+
+/// The caps and deadlines of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Connections at once, over all listeners, upgraded ones included.
+    pub connections_max: usize,
+    /// Time for a request's header to arrive; also how long an idle connection is kept.
+    pub header: Duration,
+    /// Time for a request's body to arrive.
+    pub body: Duration,
+    /// Time for requests and sockets to end after shutdown has begun.
+    pub drain: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: limits::CONNECTIONS_MAX,
+            header: Duration::from_secs(limits::HEADER_SECONDS_MAX),
+            body: Duration::from_secs(limits::BODY_SECONDS_MAX),
+            drain: Duration::from_secs(limits::SHUTDOWN_SECONDS_MAX),
+        }
+    }
+}
+
+/// Waits until the server stops, or whoever could say so is gone.
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // The guard in the result is dropped here: it must not be held across an await.
+    drop(shutdown.wait_for(|stopping| *stopping).await);
+}
+
+/// Serves one router on any number of listeners.
+#[derive(Debug, Clone)]
+pub struct Server {
+    router: Router,
+    limits: ServerLimits,
+    shutdown: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server that stops when `shutdown` turns true or its sender goes away.
+    pub fn new(router: Router, limits: ServerLimits, shutdown: watch::Receiver<bool>) -> Self {
+        Self { router, limits, shutdown, places: Arc::new(Semaphore::new(limits.connections_max)) }
+    }
+
+    /// Connections open now, upgraded ones included.
+    pub fn connections(&self) -> usize {
+        self.limits.connections_max - self.places.available_permits()
+    }
+
+    /// Serves a listener until shutdown, then drains: requests finish, upgraded sockets are closed with 1001, and
+    /// whatever is left at the deadline is cut.
+    pub async fn serve(&self, listener: TcpListener) {
+        let mut shutdown = self.shutdown.clone();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut shutdown) => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, peer)) => self.admit(socket, peer, &mut connections),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "accepting a connection failed");
+                        tokio::time::sleep(Duration::from_millis(limits::ACCEPT_RETRY_MILLIS)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+        drop(listener);
+        if timeout(self.limits.drain, self.drained(&mut connections)).await.is_err() {
+            tracing::warn!(connections = self.connections(), "connections cut at the shutdown deadline");
+            connections.shutdown().await;
+        }
+    }
+
+    /// Waits for the HTTP connections of this listener, then for the upgraded sockets, which live in tasks of their own.
+    async fn drained(&self, connections: &mut JoinSet<()>) {
+        while connections.join_next().await.is_some() {}
+        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
+        let _ = self.places.acquire_many(all).await;
+    }
+
+    fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            // Best effort: whoever is refused under load is not worth a wait.
+            let _ = socket.try_write(FULL_ANSWER);
+            return;
+        };
+        let _ = socket.set_nodelay(true);
+        let connection = Connection { _place: Arc::new(place), shutdown: self.shutdown.clone() };
+        connections.spawn(serve_connection(self.router.clone(), self.limits, socket, PeerAddr(peer), connection));
+    }
+}
+
+async fn serve_connection(
+    router: Router,
+    limits: ServerLimits,
+    socket: TcpStream,
+    peer: PeerAddr,
+    connection: Connection,
+) {
+    let mut shutdown = connection.shutdown();
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body)));
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(connection.clone());
+        router.call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .keep_alive(true)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = stopped(&mut shutdown) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(error = %error, peer = %peer.0, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests;

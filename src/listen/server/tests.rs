@@ -1,0 +1,194 @@
+//! Goal: deadlines, caps and drain. Method: raw bytes over loopback TCP, short limits.
+
+use axum::Extension;
+use axum::extract::Request;
+use axum::routing::{any, post};
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::listen::handshake::upgrade;
+use crate::listen::pump::{EndReason, Fed, Feed, PumpEnd, PumpTimings};
+
+struct Silent;
+
+impl Feed for Silent {
+    async fn next(&mut self) -> Fed {
+        std::future::pending().await
+    }
+}
+
+struct Running {
+    address: SocketAddr,
+    server: Server,
+    serving: tokio::task::JoinHandle<()>,
+    shutdown: watch::Sender<bool>,
+    ends: tokio::sync::mpsc::UnboundedReceiver<PumpEnd>,
+}
+
+async fn start(limits: ServerLimits) -> Running {
+    let (ended, ends) = tokio::sync::mpsc::unbounded_channel();
+    let socket = move |mut request: Request| {
+        let ended = ended.clone();
+        async move {
+            let (response, pending) = upgrade(&mut request, &["cloudevents.json"]).unwrap();
+            pending.start(Silent, PumpTimings::default(), move |end| {
+                let _ = ended.send(end);
+            });
+            response
+        }
+    };
+    let slow = || async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        "slow"
+    };
+    let router = Router::new()
+        .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip().to_string() }))
+        .route("/echo", post(|body: Result<Bytes, axum::extract::rejection::BytesRejection>| async move { body }))
+        .route("/slow", any(slow))
+        .route("/socket", any(socket));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (shutdown, stopping) = watch::channel(false);
+    let server = Server::new(router, limits, stopping);
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move { server.serve(listener).await }
+    });
+    Running { address, server, serving, shutdown, ends }
+}
+
+fn short() -> ServerLimits {
+    ServerLimits {
+        connections_max: 4,
+        header: Duration::from_millis(150),
+        body: Duration::from_millis(150),
+        drain: Duration::from_secs(5),
+    }
+}
+
+/// Sends bytes and returns everything up to the end of the connection.
+async fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(bytes).await.unwrap();
+    read_all(&mut client).await
+}
+
+async fn read_all(client: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let read = client.read_to_end(&mut answer);
+    let _ = timeout(Duration::from_secs(10), read).await.expect("the connection is closed in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+const GET_PEER: &[u8] = b"GET /peer HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+const HANDSHAKE: &[u8] = b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    sec-websocket-protocol: other, cloudevents.json\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_is_served_and_knows_its_peer() {
+    let running = start(short()).await;
+    let answer = exchange(running.address, GET_PEER).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n127.0.0.1"), "{answer}");
+}
+
+#[tokio::test]
+async fn silent_half_header_and_idle_connections_are_closed_at_the_deadline() {
+    let running = start(short()).await;
+    for bytes in [&b""[..], b"GET /peer HTTP/1.1\r\nhost:", b"GET /peer HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let answer = exchange(running.address, bytes).await;
+        assert_eq!(answer.contains("127.0.0.1"), bytes.ends_with(b"\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let running = start(short()).await;
+    let head = b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n";
+    let answer = exchange(running.address, &[head, &b"ab"[..]].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let answer = exchange(running.address, &[head, &b"abcde"[..]].concat()).await;
+    assert!(answer.ends_with("abcde"), "{answer}");
+}
+
+#[tokio::test]
+async fn beyond_the_cap_connections_are_refused_and_places_come_back() {
+    let running = start(ServerLimits { header: Duration::from_secs(10), ..short() }).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut client = TcpStream::connect(running.address).await.unwrap();
+        client.write_all(b"GET /peer HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        client.read_exact(&mut [0; 15]).await.unwrap();
+        held.push(client);
+    }
+    assert_eq!(running.server.connections(), 4);
+    let mut refused = TcpStream::connect(running.address).await.unwrap();
+    assert!(read_all(&mut refused).await.starts_with("HTTP/1.1 503"));
+    drop(held);
+    timeout(Duration::from_secs(5), async {
+        while running.server.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    assert!(exchange(running.address, GET_PEER).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_upgraded_socket_keeps_its_place_and_shutdown_closes_it_with_1001() {
+    let mut running = start(short()).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    // A ping right behind the handshake: it may arrive in the same segment and must not be lost.
+    client.write_all(&[HANDSHAKE, b"\x89\x80\0\0\0\0"].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(&[0x8a, 0]) {
+        let byte = client.read_u8().await.unwrap();
+        answer.push(byte);
+    }
+    let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101") && head.contains("sec-websocket-protocol: cloudevents.json"), "{head}");
+    assert_eq!(running.server.connections(), 1);
+    running.shutdown.send(true).unwrap();
+    let mut frame = [0; 4];
+    client.read_exact(&mut frame).await.unwrap();
+    assert_eq!((frame[0], &frame[2..]), (0x88, &1001u16.to_be_bytes()[..]));
+    assert!(!running.serving.is_finished(), "the server waits for the socket");
+    client.write_all(b"\x88\x82\0\0\0\0\x03\xe9").await.unwrap();
+    read_all(&mut client).await;
+    drop(client);
+    assert_eq!(running.ends.recv().await.unwrap().reason, EndReason::ShuttingDown);
+    running.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_lets_a_request_finish_and_takes_no_new_connection() {
+    let running = start(short()).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    client.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    timeout(Duration::from_secs(5), async {
+        while running.server.connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    let idle = TcpStream::connect(running.address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    running.shutdown.send(true).unwrap();
+    assert!(read_all(&mut client).await.ends_with("slow"));
+    timeout(Duration::from_secs(5), running.serving).await.unwrap().unwrap();
+    assert!(TcpStream::connect(running.address).await.is_err());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_at_the_drain_deadline() {
+    let running = start(ServerLimits { drain: Duration::from_millis(50), ..short() }).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    client.write_all(HANDSHAKE).await.unwrap();
+    client.read_exact(&mut [0; 12]).await.unwrap();
+    running.shutdown.send(true).unwrap();
+    timeout(Duration::from_secs(3), running.serving).await.unwrap().unwrap();
+}
