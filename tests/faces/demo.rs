@@ -58,7 +58,6 @@ fn paste_python(line: &str) {
     let bin = clients::project().join("tests/.venv/bin");
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("sh");
-    // The line stands for itself: `exec` would only take its first command.
     shell.arg("-c").arg(line).env("PATH", format!("{}:{path}", bin.display())).env("PYTHONUNBUFFERED", "1");
     shell.current_dir(clients::project());
     let python = Program::start(shell);
