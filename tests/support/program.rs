@@ -77,7 +77,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         // What it started itself goes too: a shell does not take its children along.
-        let group = format!("kill -KILL -- -{}", self.child.id());
+        let group = format!("kill -s KILL -- -{}", self.child.id());
         let _ = Command::new("sh").arg("-c").arg(group).stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();
