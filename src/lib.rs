@@ -11,4 +11,5 @@ pub mod face;
 pub mod limits;
 pub mod listen;
 pub mod record;
+pub mod service;
 pub mod trail;

@@ -14,6 +14,8 @@ pub mod trails;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::access::{Accounts, Authenticator};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
 use crate::clock::SharedClock;
@@ -22,7 +24,6 @@ use crate::trail::local::disk::SystemDisk;
 /// Everything a server serves, over one data folder.
 #[derive(Debug)]
 pub struct Service {
-    // Dropped last: the lock on the data folder outlives what works in it.
     pub(crate) trails: trails::Trails,
     pub(crate) streams: streams::Streams,
     pub(crate) extracts: extracts::Extracts,
@@ -31,6 +32,8 @@ pub struct Service {
     clock: SharedClock,
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
+    session_places: Arc<Semaphore>,
+    // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
 
@@ -75,7 +78,19 @@ impl Service {
         let trails = trails.map_err(StartError::Trails)?;
         let streams = streams::Streams::open(&catalog)?;
         let extracts = extracts::Extracts::open(&catalog)?;
-        Ok(Self { trails, streams, extracts, catalog, vault, clock, authenticator, accounts, _folder: folder })
+        let session_places = Arc::new(Semaphore::new(crate::limits::SESSIONS_MAX));
+        Ok(Self {
+            trails,
+            streams,
+            extracts,
+            catalog,
+            vault,
+            clock,
+            authenticator,
+            accounts,
+            session_places,
+            _folder: folder,
+        })
     }
 
     /// Who is asking.

@@ -97,6 +97,10 @@ impl Stream {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    pub(super) fn has_session(&self, number: u64) -> bool {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
+    }
+
     pub(super) fn change_sessions(&self, change: impl FnOnce(&mut BTreeMap<u64, LiveSession>)) {
         change(&mut self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -138,9 +138,9 @@ impl Trails {
         }
         let (folder, trail_name) = (self.folder.join(name.as_str()), name.clone());
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
-        let make =
-            move || Trail::create(&folder, trail_name, writer, &TrailOptions::default(), disk, clock);
-        let made = tokio::task::spawn_blocking(make).await.map_err(|error| TrailError::Stopped(error.to_string()))??;
+        let make = move || Trail::create(&folder, trail_name, writer, &TrailOptions::default(), disk, clock);
+        let made =
+            tokio::task::spawn_blocking(make).await.map_err(|error| TrailError::Stopped(error.to_string()))??;
         let entry = Arc::new(TrailEntry::new(Ok(made)));
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry.clone());
         self.changes.send_modify(|changes| *changes += 1);
@@ -210,7 +210,8 @@ impl TrailEntry {
     }
 
     fn info(&self, name: &TrailName) -> TrailInfo {
-        let state = self.trail.as_ref().map(|trail| (trail.description().clone(), trail.status())).map_err(Clone::clone);
+        let state =
+            self.trail.as_ref().map(|trail| (trail.description().clone(), trail.status())).map_err(Clone::clone);
         TrailInfo { name: name.clone(), state }
     }
 }
