@@ -1,3 +1,4 @@
 //! The command line: what each subcommand does with the floors below.
 
 pub mod demo;
+pub mod server;
