@@ -1,10 +1,14 @@
 //! Trailcast.
 
 pub mod access;
+pub mod capture;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod codec;
+pub mod delivery;
 pub mod face;
 pub mod limits;
 pub mod listen;
 pub mod record;
+pub mod trail;

@@ -75,6 +75,32 @@ pub const BUFFER_BYTES_DEFAULT: u64 = 1_048_576;
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
 /// Rules of one stream (GoldenGate Data Streams: 1 to 1024).
 pub const RULES_MAX: usize = 1_024;
+/// Longest renamed field, in characters: names stand in every record.
+pub const FIELD_NAME_CHARS_MAX: usize = 64;
+/// Longest name of an image, in characters (GoldenGate Data Streams: 1 to 32), and of a flatten delimiter.
+pub const IMAGE_NAME_CHARS_MAX: usize = 32;
+/// Static fields of one stream; they are repeated in every record.
+pub const STATIC_FIELDS_MAX: usize = 64;
+/// Longest value of a static field, in bytes.
+pub const STATIC_VALUE_BYTES_MAX: usize = 1_024;
+/// Values in one list of a rule's filter.
+pub const RULE_VALUES_MAX: usize = 1_024;
+/// Longest value, pattern or name in a rule, in characters.
+pub const RULE_TEXT_CHARS_MAX: usize = 4_096;
+/// Memory that one compiled pattern may take, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Tables whose verdict one compiled set of rules remembers.
+pub const RULE_TABLES_REMEMBERED: usize = 20_000;
+/// Longest description of a stream, in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 4_096;
+/// Longest heartbeat interval of a stream, in seconds.
+pub const HEARTBEAT_SECONDS_MAX: u64 = 86_400;
+/// Longest `tcpKeepAliveTimeout`, in seconds (GoldenGate Data Streams: 1 to 10800).
+pub const TCP_KEEP_ALIVE_SECONDS_MAX: u64 = 10_800;
+/// `tcpKeepAliveTimeout` when the configuration has none, in seconds.
+pub const TCP_KEEP_ALIVE_SECONDS_DEFAULT: u64 = 120;
+/// Tables that one AsyncAPI document describes; beyond it generators take minutes.
+pub const ASYNCAPI_TABLES_MAX: usize = 200;
 /// Live sessions of one server.
 pub const SESSIONS_MAX: usize = 20_000;
 /// Errors that a stream remembers for `info/errors`.
@@ -157,3 +183,19 @@ pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
 pub const PROGRESS_SECONDS: u64 = 10;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Patterns of tables of one extract.
+pub const EXTRACT_TABLES_MAX: usize = 1_024;
+/// Longest host name of a source, in bytes (DNS: 253).
+pub const SOURCE_HOST_BYTES_MAX: usize = 253;
+/// Longest name of a database, user, slot or publication, in bytes (PostgreSQL: 63).
+pub const SOURCE_IDENTIFIER_BYTES_MAX: usize = 63;
+/// Longest password of a source, in bytes.
+pub const SOURCE_PASSWORD_BYTES_MAX: usize = 1_024;
+/// Bytes read from a source at once; a larger message grows the buffer while its bytes come.
+pub const SOURCE_READ_BYTES: usize = 256 << 10;
+/// Time for one query of the source's catalogue, in seconds.
+pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
+/// Rows of one answer from the source's catalogue.
+pub const SOURCE_QUERY_ROWS_MAX: usize = 1_000_000;
+/// Layers of a source's type (domains over arrays over domains …) that are followed.
+pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;

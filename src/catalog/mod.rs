@@ -3,8 +3,11 @@
 //! Owns `LOCK`, `catalog.redb` and `secret.key` in the data folder. What stands on a shelf is the business of whoever
 //! puts it there; trails keep their own state in their own folders.
 
+pub mod extract;
 pub mod folder;
 pub mod store;
+pub mod stream;
+pub mod table_pattern;
 pub mod user;
 pub mod vault;
 

@@ -1,0 +1,57 @@
+//! A log sequence number: a byte in PostgreSQL's write-ahead log.
+
+use std::fmt;
+
+use crate::record::SourcePosition;
+
+/// A byte of the write-ahead log; 0 is "none".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct Lsn(pub(super) u64);
+
+impl Lsn {
+    /// Reads `16/B374D848`: two hexadecimal halves of at most eight digits.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let half = |digits: &str| {
+            let legal = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            legal.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
+        let (high, low) = text.split_once('/')?;
+        Some(Self(half(high)? << 32 | half(low)?))
+    }
+
+    /// As the trail holds it.
+    pub(super) fn to_position(self) -> SourcePosition {
+        SourcePosition(self.to_string())
+    }
+
+    /// From what the trail holds.
+    pub(super) fn of_position(position: &SourcePosition) -> Option<Self> {
+        Self::parse(&position.0)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:08X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn reads_back_as_printed(value in proptest::prelude::any::<u64>()) {
+            proptest::prop_assert_eq!(Lsn::parse(&Lsn(value).to_string()), Some(Lsn(value)));
+        }
+    }
+
+    #[test]
+    fn reads_what_postgresql_prints_and_nothing_else() {
+        assert_eq!(Lsn::parse("0/16B3748"), Some(Lsn(0x16B_3748)));
+        for bad in ["", "/", "0", "0/", "/0", "0/123456789", "g/0", "+1/0", "0/ 1", "0/0/0"] {
+            assert_eq!(Lsn::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! PostgreSQL: logical replication with the server's own output plugin, `pgoutput`, version 1 of its protocol.
+//!
+//! One session is: connect, `setup` (is it the right source, is the slot sound), `stream`. Two connections: the walsender
+//! that carries the stream, and an ordinary one for the catalogue. Positions in the trail are LSNs with one meaning
+//! throughout: *every transaction whose commit record starts before it is in the trail*, which is also the server's own
+//! rule for where a stream starts. A transaction's position is therefore one past the start of its commit record (its
+//! end is not known when it begins), and that of an idle time is the end of what the server has sent.
+
+mod array;
+mod catalogue;
+mod connection;
+mod feedback;
+mod lsn;
+mod pgoutput;
+mod relation;
+mod server_error;
+mod setup;
+mod stream;
+mod tls;
+mod value;
+mod wire;
+
+use tokio::sync::watch;
+use tracing::info;
+
+use self::catalogue::Catalogue;
+use self::connection::{Address, Connection, identifier};
+use self::feedback::{Feedback, wait_durable};
+use self::lsn::Lsn;
+use self::setup::{Prepared, TrailState};
+use self::stream::Stream;
+use super::run::{Backoff, stopped};
+use super::source::{CaptureError, Fault, RunState, SharedStatus};
+use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::catalog::table_pattern::TablePattern;
+use crate::record::ResourceName;
+use crate::trail::Appender;
+
+/// What to capture, from where, through which slot.
+#[derive(Debug)]
+pub(super) struct Target {
+    address: Address,
+    tables: Vec<TablePattern>,
+    slot: String,
+    publication: String,
+    /// Named in the configuration: used as it is when it exists.
+    publication_is_theirs: bool,
+}
+
+impl Target {
+    /// From a configuration that was validated.
+    pub(super) fn new(name: &ResourceName, config: &ExtractConfig, password: Option<Secret>) -> Self {
+        let source = config.source.clone();
+        Self {
+            tables: config.tables.clone(),
+            slot: config.slot_name(name),
+            publication: config.publication_name(name),
+            publication_is_theirs: config.postgresql.publication.is_some(),
+            address: Address {
+                user: source.user.clone().unwrap_or_default(),
+                password: password.or_else(|| source.password.clone()),
+                source,
+            },
+        }
+    }
+
+    fn captures(&self, schema: &str, table: &str) -> bool {
+        self.tables.iter().any(|pattern| pattern.matches(schema, table))
+    }
+}
+
+/// Connects and streams until it is asked to stop, or something fails.
+pub(super) async fn session(
+    target: &Target,
+    appender: &mut Appender,
+    status: &SharedStatus,
+    shutdown: &mut watch::Receiver<bool>,
+    wait: &mut Backoff,
+) -> Result<(), Fault> {
+    let trail = trail_state(appender)?;
+    let mut catalogue = Catalogue::default();
+    let (mut walsender, prepared) = tokio::select! {
+        () = stopped(shutdown) => return Ok(()),
+        prepared = connect(target, &mut catalogue, &trail) => prepared?,
+    };
+    record_source(appender, &prepared, &trail).await?;
+    let Prepared { start, .. } = prepared;
+    let command = format!(
+        "START_REPLICATION SLOT {} LOGICAL {start} (proto_version '1', publication_names '{}')",
+        identifier(&target.slot),
+        identifier(&target.publication).replace('\'', "''"),
+    );
+    walsender.start_replication(&command).await?;
+    info!(slot = target.slot, position = %start, "capture runs");
+    status.update(|status| {
+        status.status = RunState::Running;
+        status.last_error = None;
+    });
+    wait.reset();
+    let feedback = Feedback::new(appender.durable(), start);
+    Stream::new(target, walsender, catalogue, appender, feedback, status, start).run(shutdown).await
+}
+
+async fn connect(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    trail: &TrailState,
+) -> Result<(Connection, Prepared), Fault> {
+    let mut walsender = Connection::open(&target.address, true).await?;
+    let prepared = setup::prepare(target, &mut walsender, catalogue, trail).await?;
+    Ok((walsender, prepared))
+}
+
+fn trail_state(appender: &Appender) -> Result<TrailState, Fault> {
+    // Named, but cut off before its first position was written: as if new.
+    let position = match appender.source_position().filter(|position| !position.0.is_empty()) {
+        None => None,
+        Some(position) => match Lsn::of_position(position) {
+            Some(lsn) => Some(lsn),
+            None => {
+                let message = format!("the trail's source position {position} is no LSN");
+                return Err(CaptureError::Malformed(message).into());
+            }
+        },
+    };
+    Ok(TrailState { identity: appender.source_identity().map(str::to_owned), position })
+}
+
+/// Puts the source's name and the starting point into a trail that has none, durably, before anything is streamed.
+async fn record_source(appender: &mut Appender, prepared: &Prepared, trail: &TrailState) -> Result<(), Fault> {
+    if trail.identity.is_none() {
+        appender.identify(&prepared.identity)?;
+    }
+    if trail.position.is_none() {
+        appender.progress(&prepared.start.to_position())?;
+    }
+    if appender.pending_bytes() > 0 {
+        appender.hand_over().await?;
+    }
+    if trail.position.is_none() {
+        wait_durable(appender, prepared.start).await?;
+    }
+    Ok(())
+}
+
+/// Whether a test asked to break the first rule, so that it can be seen to lose changes.
+#[cfg(feature = "fault-injection")]
+fn confirm_early() -> bool {
+    std::env::var_os("TRAILCAST_TEST_CONFIRM_EARLY").is_some_and(|value| value == "1")
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn confirm_early() -> bool {
+    false
+}

@@ -1,0 +1,433 @@
+//! Decodes what a logical replication stream carries: the replication envelope and `pgoutput` messages, version 1.
+//!
+//! Sans-IO and borrowing: a decoded message points into the bytes it came from. Every length is checked here, so that
+//! whoever walks a [`Tuple`] later cannot fail. Malformed input is an error, never a panic.
+
+use super::lsn::Lsn;
+use crate::record::Timestamp;
+
+/// Microseconds between 1970-01-01 and PostgreSQL's own epoch, 2000-01-01.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// The bytes are no message of this protocol; says which part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed replication message: {0}")]
+pub(super) struct Malformed(pub(super) &'static str);
+
+/// What one CopyData message holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Envelope<'a> {
+    /// A message of the output plugin.
+    Data {
+        /// Where it stands in the log.
+        start: Lsn,
+        /// The server's clock when it was sent.
+        sent: Timestamp,
+        /// The message, see [`Message::decode`].
+        payload: &'a [u8],
+    },
+    /// A sign of life.
+    Keepalive {
+        /// Everything before it has been sent.
+        end: Lsn,
+        /// The server's clock when it was sent.
+        sent: Timestamp,
+        /// Whether the server wants an answer at once.
+        reply: bool,
+    },
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the body of a CopyData message.
+    pub(super) fn decode(body: &'a [u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes(body);
+        match bytes.u8("envelope")? {
+            b'w' => {
+                let start = Lsn(bytes.u64("start")?);
+                bytes.u64("end")?;
+                Ok(Self::Data { start, sent: bytes.timestamp("sent")?, payload: bytes.0 })
+            }
+            b'k' => {
+                let end = Lsn(bytes.u64("end")?);
+                let sent = bytes.timestamp("sent")?;
+                let reply = bytes.u8("reply")? != 0;
+                bytes.finished()?;
+                Ok(Self::Keepalive { end, sent, reply })
+            }
+            _ => Err(Malformed("kind of envelope")),
+        }
+    }
+}
+
+/// One message of the output plugin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    Begin {
+        /// Where the transaction's commit record starts.
+        commit_lsn: Lsn,
+        commit_ts: Timestamp,
+        xid: u32,
+    },
+    Commit {
+        commit_lsn: Lsn,
+        /// Where the transaction's commit record ends.
+        end_lsn: Lsn,
+    },
+    Relation(RelationMessage<'a>),
+    Insert {
+        relation: u32,
+        new: Tuple<'a>,
+    },
+    Update {
+        relation: u32,
+        old: Option<OldTuple<'a>>,
+        new: Tuple<'a>,
+    },
+    Delete {
+        relation: u32,
+        old: OldTuple<'a>,
+    },
+    Truncate(RelationIds<'a>),
+    /// Origin and type messages: nothing in them that the catalogue does not say.
+    Ignored,
+}
+
+/// A table's shape, sent before its first row and again after it changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RelationMessage<'a> {
+    pub(super) id: u32,
+    pub(super) schema: &'a str,
+    pub(super) table: &'a str,
+    /// `pg_class.relreplident`: `d`, `f`, `i` or `n`.
+    pub(super) replica_identity: u8,
+    pub(super) columns: Vec<RelationColumn<'a>>,
+}
+
+/// One column of a [`RelationMessage`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RelationColumn<'a> {
+    /// Whether it belongs to the replica identity.
+    pub(super) identity: bool,
+    pub(super) name: &'a str,
+    pub(super) type_id: u32,
+    pub(super) type_modifier: i32,
+}
+
+/// What an update or a delete says of the row before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OldTuple<'a> {
+    /// Only the columns of the replica identity are there; the others read as null and mean nothing.
+    pub(super) key_only: bool,
+    pub(super) tuple: Tuple<'a>,
+}
+
+/// A row: checked bytes, walked with [`Tuple::values`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tuple<'a> {
+    count: u16,
+    bytes: &'a [u8],
+}
+
+/// One column's value in a [`Tuple`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TupleValue<'a> {
+    Null,
+    /// A toasted value that did not change and was not sent.
+    Unchanged,
+    /// The type's text form.
+    Text(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// Reads one message, to its last byte.
+    pub(super) fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes(payload);
+        let message = match bytes.u8("kind of message")? {
+            b'B' => Self::Begin {
+                commit_lsn: Lsn(bytes.u64("final LSN")?),
+                commit_ts: bytes.timestamp("commit time")?,
+                xid: bytes.u32("transaction id")?,
+            },
+            b'C' => {
+                bytes.u8("commit flags")?;
+                let (commit_lsn, end_lsn) = (Lsn(bytes.u64("commit LSN")?), Lsn(bytes.u64("end LSN")?));
+                bytes.timestamp("commit time")?;
+                Self::Commit { commit_lsn, end_lsn }
+            }
+            b'R' => Self::Relation(RelationMessage::decode(&mut bytes)?),
+            b'I' => Self::Insert { relation: bytes.u32("relation")?, new: bytes.new_tuple()? },
+            b'U' => {
+                let relation = bytes.u32("relation")?;
+                let old = match bytes.0.first() {
+                    Some(b'K' | b'O') => Some(bytes.old_tuple()?),
+                    _ => None,
+                };
+                Self::Update { relation, old, new: bytes.new_tuple()? }
+            }
+            b'D' => Self::Delete { relation: bytes.u32("relation")?, old: bytes.old_tuple()? },
+            b'T' => {
+                let count = bytes.u32("number of relations")? as usize;
+                bytes.u8("truncate options")?;
+                let length = count.checked_mul(4).ok_or(Malformed("number of relations"))?;
+                Self::Truncate(RelationIds(bytes.take(length, "relations")?))
+            }
+            b'O' | b'Y' => return Ok(Self::Ignored),
+            _ => return Err(Malformed("kind of message")),
+        };
+        bytes.finished()?;
+        Ok(message)
+    }
+}
+
+impl<'a> RelationMessage<'a> {
+    fn decode(bytes: &mut Bytes<'a>) -> Result<Self, Malformed> {
+        let id = bytes.u32("relation")?;
+        let (schema, table) = (bytes.text("schema name")?, bytes.text("table name")?);
+        let replica_identity = bytes.u8("replica identity")?;
+        let count = bytes.u16("number of columns")?;
+        let mut columns = Vec::new();
+        for _ in 0..count {
+            columns.push(RelationColumn {
+                identity: bytes.u8("column flags")? & 1 != 0,
+                name: bytes.text("column name")?,
+                type_id: bytes.u32("type")?,
+                type_modifier: bytes.u32("type modifier")? as i32,
+            });
+        }
+        // The catalogue's own schema is sent as an empty name.
+        let schema = if schema.is_empty() { "pg_catalog" } else { schema };
+        Ok(Self { id, schema, table, replica_identity, columns })
+    }
+}
+
+/// The tables of a truncate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RelationIds<'a>(&'a [u8]);
+
+impl RelationIds<'_> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.as_chunks::<4>().0.iter().map(|id| u32::from_be_bytes(*id))
+    }
+}
+
+impl<'a> Tuple<'a> {
+    /// Number of columns.
+    pub(super) fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// The values, in the order of the relation's columns.
+    pub(super) fn values(&self) -> TupleValues<'a> {
+        TupleValues { left: self.count, bytes: Bytes(self.bytes) }
+    }
+}
+
+/// Walks a [`Tuple`].
+#[derive(Debug)]
+pub(super) struct TupleValues<'a> {
+    left: u16,
+    bytes: Bytes<'a>,
+}
+
+impl<'a> TupleValues<'a> {
+    fn read(&mut self) -> Result<TupleValue<'a>, Malformed> {
+        match self.bytes.u8("kind of value")? {
+            b'n' => Ok(TupleValue::Null),
+            b'u' => Ok(TupleValue::Unchanged),
+            b't' => {
+                let length = self.bytes.u32("length of value")? as usize;
+                Ok(TupleValue::Text(self.bytes.take(length, "value")?))
+            }
+            _ => Err(Malformed("kind of value")),
+        }
+    }
+}
+
+impl<'a> Iterator for TupleValues<'a> {
+    type Item = TupleValue<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        // Checked when the tuple was decoded.
+        self.read().ok()
+    }
+}
+
+/// What is left to read.
+#[derive(Debug)]
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, length: usize, part: &'static str) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed(part))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self, part: &'static str) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed(part))?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self, part: &'static str) -> Result<u8, Malformed> {
+        self.array(part).map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self, part: &'static str) -> Result<u16, Malformed> {
+        self.array(part).map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self, part: &'static str) -> Result<u32, Malformed> {
+        self.array(part).map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self, part: &'static str) -> Result<u64, Malformed> {
+        self.array(part).map(u64::from_be_bytes)
+    }
+
+    fn timestamp(&mut self, part: &'static str) -> Result<Timestamp, Malformed> {
+        let micros = self.array(part).map(i64::from_be_bytes)?;
+        Ok(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH_MICROS)))
+    }
+
+    fn text(&mut self, part: &'static str) -> Result<&'a str, Malformed> {
+        let end = self.0.iter().position(|byte| *byte == 0).ok_or(Malformed(part))?;
+        let text = self.take(end, part)?;
+        self.u8(part)?;
+        std::str::from_utf8(text).map_err(|_| Malformed(part))
+    }
+
+    fn tuple(&mut self) -> Result<Tuple<'a>, Malformed> {
+        let count = self.u16("number of values")?;
+        let mut values = TupleValues { left: count, bytes: Bytes(self.0) };
+        for _ in 0..count {
+            values.read()?;
+        }
+        let length = self.0.len() - values.bytes.0.len();
+        Ok(Tuple { count, bytes: self.take(length, "row")? })
+    }
+
+    fn new_tuple(&mut self) -> Result<Tuple<'a>, Malformed> {
+        match self.u8("kind of row")? {
+            b'N' => self.tuple(),
+            _ => Err(Malformed("kind of row")),
+        }
+    }
+
+    fn old_tuple(&mut self) -> Result<OldTuple<'a>, Malformed> {
+        let key_only = match self.u8("kind of row")? {
+            b'K' => true,
+            b'O' => false,
+            _ => return Err(Malformed("kind of row")),
+        };
+        Ok(OldTuple { key_only, tuple: self.tuple()? })
+    }
+
+    fn finished(&self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed("bytes after its end")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tuple_bytes(values: &[Option<Option<Vec<u8>>>]) -> Vec<u8> {
+        let mut out = (values.len() as u16).to_be_bytes().to_vec();
+        for value in values {
+            match value {
+                None => out.push(b'n'),
+                Some(None) => out.push(b'u'),
+                Some(Some(text)) => {
+                    out.push(b't');
+                    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
+                    out.extend_from_slice(text);
+                }
+            }
+        }
+        out
+    }
+
+    fn update(old: Option<u8>, values: &[Option<Option<Vec<u8>>>]) -> Vec<u8> {
+        let mut out = vec![b'U', 0, 0, 0x40, 1];
+        if let Some(kind) = old {
+            out.push(kind);
+            out.extend(tuple_bytes(values));
+        }
+        out.push(b'N');
+        out.extend(tuple_bytes(values));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn an_update_reads_back_as_sent(
+            old in proptest::option::of(prop_oneof![Just(b'K'), Just(b'O')]),
+            values in proptest::collection::vec(
+                proptest::option::of(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))), 0..12),
+        ) {
+            let bytes = update(old, &values);
+            let Message::Update { relation, old: before, new } = Message::decode(&bytes).unwrap() else {
+                panic!("another message")
+            };
+            let expected: Vec<_> = values.iter().map(|value| match value {
+                None => TupleValue::Null,
+                Some(None) => TupleValue::Unchanged,
+                Some(Some(text)) => TupleValue::Text(text),
+            }).collect();
+            prop_assert_eq!(relation, 0x4001);
+            prop_assert_eq!(new.values().collect::<Vec<_>>(), expected.clone());
+            prop_assert_eq!(before.map(|before| before.key_only), old.map(|kind| kind == b'K'));
+            if let Some(before) = before {
+                prop_assert_eq!(before.tuple.values().collect::<Vec<_>>(), expected);
+            }
+        }
+
+        #[test]
+        fn a_message_cut_short_is_an_error(
+            values in proptest::collection::vec(
+                proptest::option::of(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9))), 0..5),
+            cut in any::<proptest::sample::Index>(),
+        ) {
+            let bytes = update(Some(b'O'), &values);
+            prop_assert!(Message::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            kind in proptest::sample::select(b"BCORYIUDTMSEwk".to_vec()),
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let bytes = [vec![kind], bytes].concat();
+            let _ = Envelope::decode(&bytes);
+            match Message::decode(&bytes) {
+                Ok(Message::Insert { new, .. }) => prop_assert_eq!(new.values().count(), new.len()),
+                Ok(Message::Truncate(ids)) => prop_assert!(ids.iter().count() <= bytes.len()),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_begin_carries_time_since_2000() {
+        let mut bytes = vec![b'B'];
+        bytes.extend_from_slice(&0x16B_3748_u64.to_be_bytes());
+        bytes.extend_from_slice(&1_i64.to_be_bytes());
+        bytes.extend_from_slice(&7_u32.to_be_bytes());
+        let commit_ts = Timestamp::parse("2000-01-01T00:00:00.000001Z").unwrap();
+        assert_eq!(Message::decode(&bytes), Ok(Message::Begin { commit_lsn: Lsn(0x16B_3748), commit_ts, xid: 7 }));
+        bytes.push(0);
+        assert_eq!(Message::decode(&bytes), Err(Malformed("bytes after its end")));
+    }
+
+    #[test]
+    fn a_relation_of_the_catalogue_has_its_schema_named() {
+        let bytes = b"R\0\0\0\x01\0t\0d\0\x01\x01id\0\0\0\0\x17\xff\xff\xff\xff";
+        let Ok(Message::Relation(relation)) = Message::decode(bytes) else { panic!("no relation") };
+        assert_eq!((relation.schema, relation.table, relation.replica_identity), ("pg_catalog", "t", b'd'));
+        let column = RelationColumn { identity: true, name: "id", type_id: 23, type_modifier: -1 };
+        assert_eq!(relation.columns, [column]);
+    }
+}

@@ -1,0 +1,77 @@
+//! What a PostgreSQL server says when it refuses, and whether trying again can help.
+
+use std::fmt;
+
+use crate::capture::source::{CaptureError, Fault};
+
+/// An ErrorResponse: SQLSTATE and message. The detail is left out: it may hold values of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ServerError {
+    pub(super) code: String,
+    message: String,
+}
+
+impl ServerError {
+    /// Reads the fields of an ErrorResponse; what is missing stays empty.
+    pub(super) fn decode(body: &[u8]) -> Self {
+        let mut error = Self { code: String::new(), message: String::new() };
+        for field in body.split(|byte| *byte == 0) {
+            if let Some((kind, text)) = field.split_first() {
+                let text = || String::from_utf8_lossy(text).into_owned();
+                match kind {
+                    b'C' => error.code = text(),
+                    b'M' => error.message = text(),
+                    _ => {}
+                }
+            }
+        }
+        error
+    }
+
+    /// Whether a person has to look: the same request will be refused again.
+    fn is_lasting(&self) -> bool {
+        // Wrong credentials, missing database, missing right, missing object, wrong state (wal_level, a lost slot),
+        // not supported, bad parameters. Classes 08, 53, 57, 55006 and the rest pass.
+        const LASTING: [&str; 9] = ["28", "3D", "42", "0A", "22", "55000", "58P01", "F0", "XX001"];
+        LASTING.iter().any(|class| self.code.starts_with(class))
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.code)
+    }
+}
+
+impl From<ServerError> for Fault {
+    fn from(error: ServerError) -> Self {
+        if error.is_lasting() {
+            CaptureError::Refused(error.to_string()).into()
+        } else {
+            Self::Passing(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_password_stops_and_a_restart_does_not() {
+        let wrong = ServerError::decode(b"SFATAL\0C28P01\0Mpassword authentication failed\0\0");
+        assert_eq!(wrong.to_string(), "password authentication failed (SQLSTATE 28P01)");
+        assert!(matches!(Fault::from(wrong), Fault::Stop(CaptureError::Refused(_))));
+        for passing in ["57P01", "57P03", "53300", "55006", "08006", ""] {
+            let error = ServerError { code: passing.into(), message: String::new() };
+            assert!(matches!(Fault::from(error), Fault::Passing(_)), "{passing}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
+            ServerError::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Before a stream: is this the source the trail was written from, and does its slot still hold what the trail needs?
+//!
+//! Owns publication and slot: makes them for a new trail, checks them for one that goes on. Every sign of loss stops
+//! capture; nothing is skipped in silence. The order for a new trail is publication, slot, trail: whichever step a crash
+//! comes after, the next start finds a state that it can go on from.
+
+use tracing::{info, warn};
+
+use super::Target;
+use super::catalogue::Catalogue;
+use super::connection::{Connection, identifier, literal};
+use super::lsn::Lsn;
+use super::server_error::ServerError;
+use crate::capture::source::{CaptureError, Fault};
+use crate::catalog::table_pattern::TablePattern;
+
+/// Oldest server that this code knows, as `server_version_num`.
+const SERVER_VERSION_MIN: u32 = 130_000;
+/// First server that can publish whole schemas.
+const SERVER_VERSION_SCHEMAS: u32 = 150_000;
+
+/// What the trail is written from and where its stream begins.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// System, timeline, database and slot, as the trail holds them.
+    pub(super) identity: String,
+    /// Where to start.
+    pub(super) start: Lsn,
+}
+
+/// What the trail says of its source.
+#[derive(Debug, Clone)]
+pub(super) struct TrailState {
+    pub(super) identity: Option<String>,
+    pub(super) position: Option<Lsn>,
+}
+
+/// A replication slot as the server shows it.
+#[derive(Debug)]
+struct Slot {
+    plugin: String,
+    database: String,
+    confirmed: Option<Lsn>,
+    wal_status: String,
+}
+
+/// Checks source and slot against the trail, and makes publication and slot for a trail that has no source yet.
+pub(super) async fn prepare(
+    target: &Target,
+    walsender: &mut Connection,
+    catalogue: &mut Catalogue,
+    trail: &TrailState,
+) -> Result<Prepared, Fault> {
+    let identity = identity(target, walsender).await?;
+    if let Some(known) = &trail.identity
+        && *known != identity
+    {
+        return Err(CaptureError::OtherSource { trail: known.clone(), source_identity: identity }.into());
+    }
+    let version = server_version(target, catalogue).await?;
+    let slot = find_slot(target, catalogue).await?;
+    let has_slot = slot.is_some();
+    let resume = match (slot, trail.position) {
+        (None, Some(position)) => {
+            let slot = target.slot.clone();
+            return Err(CaptureError::SlotMissing { slot, position: position.to_string() }.into());
+        }
+        (Some(slot), position) => Some(checked_start(target, slot, position)?),
+        (None, None) => None,
+    };
+    publication(target, catalogue, version, has_slot).await?;
+    let start = match resume {
+        Some(start) => start,
+        None => create_slot(target, walsender).await?,
+    };
+    Ok(Prepared { identity, start })
+}
+
+async fn identity(target: &Target, walsender: &mut Connection) -> Result<String, Fault> {
+    let rows = walsender.query("IDENTIFY_SYSTEM").await?;
+    let Some([Some(system), Some(timeline), _, Some(database)]) = rows.first().map(|row| &row[..]) else {
+        return Err(unexpected("IDENTIFY_SYSTEM"));
+    };
+    Ok(format!("postgresql/{system}/{timeline}/{database}/{}", target.slot))
+}
+
+async fn server_version(target: &Target, catalogue: &mut Catalogue) -> Result<u32, Fault> {
+    let rows = catalogue.query(&target.address, "SHOW server_version_num").await?;
+    let version = scalar(&rows).and_then(|text| text.parse().ok()).ok_or_else(|| unexpected("server_version_num"))?;
+    if version < SERVER_VERSION_MIN {
+        return Err(CaptureError::Refused("PostgreSQL 13 or newer is required".into()).into());
+    }
+    Ok(version)
+}
+
+async fn find_slot(target: &Target, catalogue: &mut Catalogue) -> Result<Option<Slot>, Fault> {
+    let sql = format!(
+        "SELECT plugin, database, confirmed_flush_lsn, coalesce(wal_status, '') \
+         FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
+        literal(&target.slot)
+    );
+    let rows = catalogue.query(&target.address, &sql).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let [plugin, database, confirmed, Some(wal_status)] = &row[..] else {
+        return Err(unexpected("pg_replication_slots"));
+    };
+    Ok(Some(Slot {
+        plugin: plugin.clone().unwrap_or_default(),
+        database: database.clone().unwrap_or_default(),
+        confirmed: confirmed.as_deref().and_then(Lsn::parse),
+        wal_status: wal_status.clone(),
+    }))
+}
+
+/// Where to start with a slot that exists: the trail's position, never the slot's if the trail has one.
+fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<Lsn, Fault> {
+    let name = || target.slot.clone();
+    if slot.plugin != "pgoutput" || slot.database != target.address.source.database {
+        let message = format!("slot {} exists, but not for pgoutput in this database", target.slot);
+        return Err(CaptureError::Refused(message).into());
+    }
+    if slot.wal_status == "lost" {
+        return Err(CaptureError::SlotLost { slot: name(), reason: "wal_status = lost".into() }.into());
+    }
+    // Without a point yet, another session is still making the slot.
+    let confirmed = slot.confirmed.ok_or_else(|| Fault::Passing(format!("slot {} is being made", target.slot)))?;
+    match position {
+        Some(position) if confirmed > position && !super::confirm_early() => Err(CaptureError::SlotAhead {
+            slot: name(),
+            slot_position: confirmed.to_string(),
+            position: position.to_string(),
+        }
+        .into()),
+        Some(position) if super::confirm_early() => Ok(position.max(confirmed)),
+        Some(position) => Ok(position),
+        None => Ok(confirmed),
+    }
+}
+
+async fn create_slot(target: &Target, walsender: &mut Connection) -> Result<Lsn, Fault> {
+    info!(slot = target.slot, "making a replication slot; it waits for transactions that are open now");
+    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", identifier(&target.slot));
+    let rows = walsender.try_query_unlimited(&sql).await??;
+    let point = rows.first().and_then(|row| row.get(1).cloned().flatten());
+    point.as_deref().and_then(Lsn::parse).ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT"))
+}
+
+/// Makes the publication, or adds to our own the tables that it lacks.
+async fn publication(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
+    let sql =
+        format!("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {}", literal(&target.publication));
+    let rows = catalogue.query(&target.address, &sql).await?;
+    match scalar(&rows) {
+        Some("t") => Ok(()),
+        Some(_) => add_tables(target, catalogue).await,
+        None if has_slot => {
+            let message = format!(
+                "publication {} is missing while slot {} exists; make the publication, or drop the slot",
+                target.publication, target.slot
+            );
+            Err(CaptureError::Refused(message).into())
+        }
+        None => create_publication(target, catalogue, version).await,
+    }
+}
+
+async fn create_publication(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<(), Fault> {
+    let name = identifier(&target.publication);
+    if let Some(objects) = whole_objects(&target.tables, version) {
+        match catalogue.try_execute(&target.address, &create(&name, &objects)).await? {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                warn!(publication = target.publication, %error, "publishing table by table; later tables are added at the next start");
+            }
+        }
+    }
+    let tables = matching_tables(target, catalogue, "true").await?;
+    if tables.is_empty() {
+        return Err(CaptureError::Refused("no table matches tables".into()).into());
+    }
+    catalogue.query(&target.address, &create(&name, &format!("FOR TABLE {}", tables.join(", ")))).await?;
+    Ok(())
+}
+
+fn create(name: &str, objects: &str) -> String {
+    // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
+    format!("CREATE PUBLICATION {name} {objects} WITH (publish_via_partition_root = true)")
+}
+
+/// How to publish all that the patterns take in, later tables too, if they allow it; it needs a superuser.
+fn whole_objects(patterns: &[TablePattern], version: u32) -> Option<String> {
+    if patterns.iter().any(TablePattern::is_everything) {
+        return Some("FOR ALL TABLES".into());
+    }
+    let schemas: Option<Vec<_>> = patterns.iter().map(|pattern| pattern.whole_schema().map(identifier)).collect();
+    let schemas = schemas.filter(|_| version >= SERVER_VERSION_SCHEMAS)?;
+    Some(format!("FOR TABLES IN SCHEMA {}", schemas.join(", ")))
+}
+
+/// Adds matching tables that the publication lacks, unless it was named by the user and is theirs to keep.
+async fn add_tables(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
+    let lacking = format!(
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname = {} \
+         AND p.schemaname = n.nspname AND p.tablename = c.relname)",
+        literal(&target.publication)
+    );
+    let tables = matching_tables(target, catalogue, &lacking).await?;
+    if tables.is_empty() {
+        return Ok(());
+    }
+    if target.publication_is_theirs {
+        warn!(publication = target.publication, tables = tables.len(), "tables match but are not published");
+        return Ok(());
+    }
+    let sql = format!("ALTER PUBLICATION {} ADD TABLE {}", identifier(&target.publication), tables.join(", "));
+    match catalogue.try_execute(&target.address, &sql).await? {
+        Ok(()) => info!(publication = target.publication, tables = tables.len(), "published more tables"),
+        Err(error) => warn_not_added(target, &error),
+    }
+    Ok(())
+}
+
+fn warn_not_added(target: &Target, error: &ServerError) {
+    warn!(publication = target.publication, %error, "matching tables could not be added to the publication");
+}
+
+/// The tables that the patterns take in, as SQL names. Partitions of a table that is taken in stand under its name.
+async fn matching_tables(target: &Target, catalogue: &mut Catalogue, condition: &str) -> Result<Vec<String>, Fault> {
+    let sql = format!(
+        "SELECT n.nspname, c.relname, rn.nspname, r.relname \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid) \
+         LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' \
+         AND n.nspname NOT LIKE 'pg\\_%' AND {condition} ORDER BY 1, 2"
+    );
+    let rows = catalogue.query(&target.address, &sql).await?;
+    let mut tables = Vec::new();
+    for row in &rows {
+        let [Some(schema), Some(table), root_schema, root] = &row[..] else { return Err(unexpected("pg_class")) };
+        let root_is_captured = match (root_schema, root) {
+            (Some(schema), Some(root)) => target.captures(schema, root),
+            _ => false,
+        };
+        if target.captures(schema, table) && !root_is_captured {
+            tables.push(format!("{}.{}", identifier(schema), identifier(table)));
+        }
+    }
+    Ok(tables)
+}
+
+fn scalar(rows: &[super::connection::Row]) -> Option<&str> {
+    rows.first()?.first()?.as_deref()
+}
+
+fn unexpected(what: &str) -> Fault {
+    CaptureError::Malformed(format!("an answer to {what}")).into()
+}

@@ -1,0 +1,119 @@
+//! The run loop: connect, stream, and after a passing fault connect again.
+//!
+//! Owns the waits between attempts and the status; leaves what a session does to the folder of its product.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::postgres;
+use super::source::{CaptureError, Fault, RunState, SharedStatus};
+use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::limits;
+use crate::record::ResourceName;
+use crate::trail::Appender;
+
+/// Captures until `shutdown` turns true (or its sender is gone).
+///
+/// `password` is the one to log in with, wherever it was kept; without it, the configuration's own. Passing faults are
+/// tried again for ever; what comes back as an error needs a person.
+pub async fn run(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    appender: &mut Appender,
+    status: &SharedStatus,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), CaptureError> {
+    status.update(|status| status.status = RunState::Starting);
+    let outcome = attempts(name, config, password, appender, status, &mut shutdown).await;
+    match &outcome {
+        Ok(()) => {
+            info!(extract = name.as_str(), "capture stopped");
+            status.update(|status| status.status = RunState::Stopped);
+        }
+        Err(error) => {
+            error!(extract = name.as_str(), %error, "capture failed");
+            status.update(|status| {
+                status.status = RunState::Failed;
+                status.last_error = Some(error.to_string());
+            });
+        }
+    }
+    outcome
+}
+
+async fn attempts(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    appender: &mut Appender,
+    status: &SharedStatus,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<(), CaptureError> {
+    config.validate()?;
+    let target = postgres::Target::new(name, config, password);
+    let mut wait = Backoff::default();
+    loop {
+        let fault = match postgres::session(&target, appender, status, shutdown, &mut wait).await {
+            Ok(()) => return Ok(()),
+            Err(Fault::Stop(error)) => return Err(error),
+            Err(Fault::Passing(fault)) => fault,
+        };
+        let delay = wait.next();
+        warn!(extract = name.as_str(), error = %fault, retry_millis = delay.as_millis() as u64, "capture interrupted");
+        status.update(|status| {
+            status.status = RunState::Retrying;
+            status.last_error = Some(fault);
+            status.retries += 1;
+        });
+        tokio::select! {
+            () = stopped(shutdown) => return Ok(()),
+            () = tokio::time::sleep(delay) => {}
+        }
+    }
+}
+
+/// Returns once a stop is asked for.
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // The sender gone means that whoever could stop us is gone: stop.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// The wait before the next attempt: doubling, and short again once a session has worked.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// A session works.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    fn next(&mut self) -> Duration {
+        let millis = limits::SOURCE_BACKOFF_MILLIS_MIN << self.failures.min(16);
+        self.failures += 1;
+        Duration::from_millis(millis.min(limits::SOURCE_BACKOFF_MILLIS_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_start_over_after_success() {
+        let mut wait = Backoff::default();
+        let millis: Vec<_> = (0..8).map(|_| wait.next().as_millis()).collect();
+        assert_eq!(millis, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+        for _ in 0..100 {
+            wait.next();
+        }
+        assert_eq!(wait.next().as_millis(), 10_000);
+        wait.reset();
+        assert_eq!(wait.next().as_millis(), 250);
+    }
+}

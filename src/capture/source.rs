@@ -1,0 +1,148 @@
+//! What every kind of source has in common: how it ends, and what it shows of itself.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::catalog::extract::InvalidExtract;
+use crate::trail::AppendError;
+
+/// Capture stopped, and a person has to look.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The configuration cannot work.
+    #[error("the extract's configuration is refused: {0}")]
+    Configuration(#[from] InvalidExtract),
+    /// The server refuses for good: a wrong password, a missing right, a missing database.
+    #[error("the source refuses: {0}")]
+    Refused(String),
+    /// The trail belongs to another source.
+    #[error("the trail was written from {trail}, this source is {source_identity}; capture does not mix two histories")]
+    OtherSource {
+        /// What the trail says.
+        trail: String,
+        /// What the source says.
+        source_identity: String,
+    },
+    /// The replication slot is gone although the trail holds changes from it.
+    #[error(
+        "replication slot {slot} is gone, the trail stands at {position}; changes since then are lost, \
+         make a new trail or restore the slot"
+    )]
+    SlotMissing {
+        /// The slot.
+        slot: String,
+        /// The trail's last position.
+        position: String,
+    },
+    /// The source has discarded what the slot still needed.
+    #[error("replication slot {slot} is invalid ({reason}); changes were discarded by the source")]
+    SlotLost {
+        /// The slot.
+        slot: String,
+        /// What the source says.
+        reason: String,
+    },
+    /// The slot was confirmed beyond what the trail holds.
+    #[error(
+        "replication slot {slot} stands at {slot_position}, ahead of the trail at {position}; changes between are lost"
+    )]
+    SlotAhead {
+        /// The slot.
+        slot: String,
+        /// Where it was confirmed.
+        slot_position: String,
+        /// The trail's last position.
+        position: String,
+    },
+    /// The source sent what its protocol does not allow.
+    #[error("malformed data from the source: {0}")]
+    Malformed(String),
+    /// The trail refused.
+    #[error("the trail refuses: {0}")]
+    Trail(#[from] AppendError),
+    /// The trail stopped.
+    #[error("the trail has stopped")]
+    TrailStopped,
+}
+
+/// How one session with a source ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Try again.
+    #[error("{0}")]
+    Passing(String),
+    /// Trying again cannot help.
+    #[error(transparent)]
+    Stop(#[from] CaptureError),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Passing(format!("connection to the source: {error}"))
+    }
+}
+
+impl From<AppendError> for Fault {
+    fn from(error: AppendError) -> Self {
+        Self::Stop(CaptureError::Trail(error))
+    }
+}
+
+/// Whether an extract runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Connecting for the first time.
+    #[default]
+    Starting,
+    /// Changes flow, or would.
+    Running,
+    /// A passing fault; trying again.
+    Retrying,
+    /// Stopped as asked.
+    Stopped,
+    /// Stopped, and a person has to look.
+    Failed,
+}
+
+/// What an extract shows of itself (`extracts/{name}/info`).
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Whether it runs.
+    pub status: RunState,
+    /// The source's position up to which the trail holds everything durably.
+    pub position: Option<String>,
+    /// Bytes of the source's log between what it has sent or announced and `position`.
+    pub lag_bytes: Option<u64>,
+    /// By the source's clock, the age of the transaction that is coming in, in seconds; 0 between transactions.
+    pub lag_seconds: Option<f64>,
+    /// The last fault, kept until changes flow again.
+    pub last_error: Option<String>,
+    /// Where the last bytes received stand.
+    pub received_lsn: Option<String>,
+    /// What the source was told that it need not keep.
+    pub confirmed_lsn: Option<String>,
+    /// Transactions appended since the start.
+    pub transactions: u64,
+    /// Times the source was tried again since the start.
+    pub retries: u64,
+}
+
+/// A [`Status`] that the run loop writes and REST reads.
+#[derive(Debug, Clone, Default)]
+pub struct SharedStatus(Arc<Mutex<Status>>);
+
+impl SharedStatus {
+    /// The status now.
+    pub fn snapshot(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes it. `change` must be short.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

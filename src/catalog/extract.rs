@@ -1,0 +1,353 @@
+//! What an extract is configured with: the source, the tables, the trail it writes.
+//!
+//! Owns the members, their defaults and their ranges (`extracts/{name}` over REST, `[[extract]]` in the configuration
+//! file: the same members). Leaves running it to `capture`. What the design names but this version cannot do is
+//! accepted by the parser and refused by [`ExtractConfig::validate`], so that the message says "not supported" instead
+//! of "unknown member".
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::table_pattern::TablePattern;
+use crate::limits;
+use crate::record::{ResourceName, TrailName};
+
+/// Configuration of one extract.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExtractConfig {
+    /// The database.
+    pub source: SourceConfig,
+    /// Which tables: `schema.table` with `*` and `?`.
+    pub tables: Vec<TablePattern>,
+    /// The trail it writes; it is that trail's only writer.
+    pub trail: TrailName,
+    /// `now`, or a position of the source (not yet supported).
+    #[serde(default = "now")]
+    pub begin: String,
+    /// Whether the rows that are there already are read first (not yet supported).
+    #[serde(default)]
+    pub snapshot: Snapshot,
+    /// What only PostgreSQL has.
+    #[serde(default, skip_serializing_if = "PostgresqlOptions::is_default")]
+    pub postgresql: PostgresqlOptions,
+    /// What only MySQL and MariaDB have (not yet supported).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql: Option<MysqlOptions>,
+    /// Columns to leave out or to mask (not yet supported).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<Value>,
+    /// Whether it is meant to run.
+    #[serde(default)]
+    pub status: DesiredStatus,
+}
+
+fn now() -> String {
+    "now".into()
+}
+
+/// Where the database is and who asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceConfig {
+    /// Which database product.
+    #[serde(rename = "type")]
+    pub kind: SourceKind,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port; the product's own when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The database.
+    pub database: String,
+    /// The role to log in as; required for PostgreSQL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its password, in place of `credentials`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// Where the password is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsRef>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: TlsMode,
+}
+
+impl SourceConfig {
+    /// The port, given or the product's own.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.kind {
+            SourceKind::Postgresql => 5432,
+            SourceKind::Mysql | SourceKind::Mariadb => 3306,
+        })
+    }
+}
+
+/// A database product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// PostgreSQL, 13 or newer.
+    Postgresql,
+    /// MySQL (not yet supported).
+    Mysql,
+    /// MariaDB (not yet supported).
+    Mariadb,
+}
+
+/// A kept credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialsRef {
+    /// The group it stands in.
+    pub domain: String,
+    /// Its name there.
+    pub alias: String,
+}
+
+/// How a connection to a source is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server has it, without checking its certificate.
+    #[default]
+    Prefer,
+    /// TLS or nothing, without checking its certificate.
+    Require,
+    /// TLS, and the certificate must be of a trusted issuer and name the host.
+    VerifyFull,
+}
+
+/// Whether existing rows are read first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Snapshot {
+    /// Changes only.
+    #[default]
+    None,
+    /// Existing rows, then changes.
+    Initial,
+}
+
+/// Whether an extract is meant to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DesiredStatus {
+    /// It runs, and starts with the server.
+    #[default]
+    Running,
+    /// It stays stopped.
+    Stopped,
+}
+
+/// What only PostgreSQL has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PostgresqlOptions {
+    /// The logical replication slot; `trailcast_<name of the extract>` when left out. Taken over when it exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// The publication; `trailcast_<name of the extract>` when left out. Used as it is when named here and existing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<String>,
+}
+
+impl PostgresqlOptions {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What only MySQL and MariaDB have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MysqlOptions {
+    /// The replica's own number.
+    pub server_id: u32,
+}
+
+/// A password. Never printed; [`ExtractConfig::redacted`] leaves it out. Serializing it writes the plain text, which is
+/// for the catalog's own (encrypted) storage only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    /// The password in the open, for the one call that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A member of the configuration is out of its range, or not supported.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{member}: {message}")]
+pub struct InvalidExtract {
+    /// The member, such as `source.host`.
+    pub member: String,
+    /// What is allowed.
+    pub message: String,
+}
+
+fn refuse(member: &str, message: impl Into<String>) -> InvalidExtract {
+    InvalidExtract { member: member.into(), message: message.into() }
+}
+
+impl ExtractConfig {
+    /// Checks every member's range and that this version supports what is asked for.
+    pub fn validate(&self) -> Result<(), InvalidExtract> {
+        self.source.validate()?;
+        if !(1..=limits::EXTRACT_TABLES_MAX).contains(&self.tables.len()) {
+            return Err(refuse("tables", format!("1 to {} patterns", limits::EXTRACT_TABLES_MAX)));
+        }
+        if self.begin != "now" {
+            return Err(refuse("begin", "only \"now\" is supported in this version"));
+        }
+        if self.snapshot != Snapshot::None {
+            return Err(refuse("snapshot", "only \"none\" is supported in this version"));
+        }
+        if self.mysql.is_some() {
+            return Err(refuse("mysql", "not supported in this version"));
+        }
+        if !self.columns.is_empty() {
+            return Err(refuse("columns", "not supported in this version"));
+        }
+        self.postgresql.validate()
+    }
+
+    /// The configuration as REST shows it: without the password.
+    pub fn redacted(&self) -> Value {
+        let mut shown = self.clone();
+        shown.source.password = None;
+        serde_json::to_value(shown).unwrap_or_else(|_| json!({}))
+    }
+
+    /// The slot's name: the configured one, or made from the extract's name.
+    pub fn slot_name(&self, extract: &ResourceName) -> String {
+        self.postgresql.slot.clone().unwrap_or_else(|| default_name(extract))
+    }
+
+    /// The publication's name: the configured one, or made from the extract's name.
+    pub fn publication_name(&self, extract: &ResourceName) -> String {
+        self.postgresql.publication.clone().unwrap_or_else(|| default_name(extract))
+    }
+}
+
+/// `trailcast_` and the extract's name in the letters that a slot's name may have: lower case, digits, underscore.
+fn default_name(extract: &ResourceName) -> String {
+    let legal = |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '_' };
+    format!("trailcast_{}", extract.as_str().chars().map(legal).collect::<String>())
+}
+
+impl SourceConfig {
+    fn validate(&self) -> Result<(), InvalidExtract> {
+        if self.kind != SourceKind::Postgresql {
+            return Err(refuse("source.type", "only \"postgresql\" is supported in this version"));
+        }
+        text("source.host", &self.host, limits::SOURCE_HOST_BYTES_MAX)?;
+        text("source.database", &self.database, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
+        if self.port == Some(0) {
+            return Err(refuse("source.port", "1 to 65535"));
+        }
+        match &self.user {
+            None => return Err(refuse("source.user", "the name to log in as is required")),
+            Some(user) => text("source.user", user, limits::SOURCE_IDENTIFIER_BYTES_MAX)?,
+        }
+        if self.password.is_some() && self.credentials.is_some() {
+            return Err(refuse("source.password", "either password or credentials, not both"));
+        }
+        if let Some(password) = &self.password {
+            text("source.password", password.reveal(), limits::SOURCE_PASSWORD_BYTES_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+fn text(member: &str, value: &str, bytes_max: usize) -> Result<(), InvalidExtract> {
+    if value.is_empty() || value.len() > bytes_max || value.contains('\0') {
+        return Err(refuse(member, format!("1 to {bytes_max} bytes without NUL")));
+    }
+    Ok(())
+}
+
+impl PostgresqlOptions {
+    fn validate(&self) -> Result<(), InvalidExtract> {
+        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if let Some(slot) = &self.slot
+            && (slot.is_empty() || slot.len() > limits::SOURCE_IDENTIFIER_BYTES_MAX || !slot.bytes().all(legal))
+        {
+            return Err(refuse("postgresql.slot", "1 to 63 characters of a-z 0-9 _"));
+        }
+        if let Some(publication) = &self.publication {
+            text("postgresql.publication", publication, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(extra: Value) -> Result<ExtractConfig, serde_json::Error> {
+        let mut all = json!({
+            "source": {"type": "postgresql", "host": "db", "database": "shop", "user": "cdc", "password": "hush"},
+            "tables": ["public.*"], "trail": "a1",
+        });
+        for (member, value) in extra.as_object().unwrap() {
+            all[member] = value.clone();
+        }
+        serde_json::from_value(all)
+    }
+
+    #[test]
+    fn only_source_tables_and_trail_are_required() {
+        let config = config(json!({})).unwrap();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!((config.source.port(), config.source.tls), (5432, TlsMode::Prefer));
+        assert_eq!(config.slot_name(&ResourceName::new("My-Shop.1").unwrap()), "trailcast_my_shop_1");
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let config = config(json!({})).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+        assert!(!config.redacted().to_string().contains("hush"));
+        let stored = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<ExtractConfig>(&stored).unwrap(), config);
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_by_name() {
+        for (member, value) in [
+            ("snapshot", json!("initial")),
+            ("begin", json!("0/16B3748")),
+            ("columns", json!([{"exclude": "public.a.b"}])),
+            ("mysql", json!({"serverId": 7})),
+            ("tables", json!([])),
+            ("postgresql", json!({"slot": "Upper"})),
+            ("source", json!({"type": "mysql", "host": "h", "database": "d", "user": "u"})),
+            ("source", json!({"type": "postgresql", "host": "h", "database": "d"})),
+        ] {
+            let refused = config(json!({ member: value })).unwrap().validate().unwrap_err();
+            assert!(refused.member.starts_with(member), "{refused}");
+        }
+        assert!(config(json!({"sorce": 1})).unwrap_err().to_string().contains("sorce"));
+    }
+}

@@ -1,0 +1,203 @@
+//! A stream's configuration (contract section 2): members, ranges, defaults, and what its positions depend on.
+//!
+//! Owns how a configuration is checked and changed; where it is stored is the catalog's, and what compiled rules do is
+//! `delivery`'s.
+
+mod canonical;
+mod patch;
+mod rule;
+mod source;
+
+pub use crate::codec::member::ConfigError;
+pub use patch::merge_patch;
+pub use rule::{Action, ColumnCondition, ColumnImage, Comparison, Rule, TextCondition};
+pub use source::SourceConfig;
+
+use serde_json::Value;
+
+use crate::codec::json::{Decimals, JsonOptions};
+use crate::codec::member::Members;
+use crate::codec::token::ContractHash;
+use crate::limits;
+
+/// What happens when a saved position is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QualityOfService {
+    /// Refuse.
+    ExactlyOnce,
+    /// Refuse.
+    AtLeastOnce,
+    /// Skip forward to the next record that is there.
+    AtMostOnce,
+}
+
+/// What one message of the socket holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// A JSON array of records.
+    Array,
+    /// One record.
+    Record,
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamConfig {
+    /// Where the records come from.
+    pub source: SourceConfig,
+    /// What the user says of it.
+    pub description: Option<String>,
+    /// Which records pass; empty: all.
+    pub rules: Vec<Rule>,
+    /// How records are written, `trailcast.decimals` among it.
+    pub json: JsonOptions,
+    /// Size at which a message is sent, in bytes.
+    pub buffer_bytes: u64,
+    /// What happens when a saved position is gone.
+    pub quality_of_service: QualityOfService,
+    /// Whether records are wrapped in CloudEvents.
+    pub cloud_events: bool,
+    /// Prefix of the CloudEvents' `type`.
+    pub cloud_events_type_prefix: String,
+    /// In seconds.
+    pub tcp_keep_alive_seconds: u64,
+    /// Whether a message is an array or one record.
+    pub framing: Framing,
+    /// Longest time without a record, in seconds; none: no heartbeats.
+    pub heartbeat_seconds: Option<u64>,
+    /// Whether `STREAM_METADATA` tells of the server's host.
+    pub expose_host: bool,
+    given: Value,
+}
+
+const MEMBERS: [&str; 10] = [
+    "$schema",
+    "source",
+    "description",
+    "rules",
+    "encoding",
+    "bufferSize",
+    "qualityOfService",
+    "cloudEventsFormat",
+    "tcpKeepAliveTimeout",
+    "trailcast",
+];
+
+/// Prefix of the CloudEvents' `type` unless configured.
+pub const TYPE_PREFIX_DEFAULT: &str = "io.trailcast";
+
+impl StreamConfig {
+    /// Reads a request's body.
+    pub fn parse(body: &[u8]) -> Result<Self, ConfigError> {
+        let value = serde_json::from_slice(body).map_err(|error| {
+            ConfigError::new("body", format!("not JSON: line {}, column {}", error.line(), error.column()))
+        })?;
+        Self::from_value(value)
+    }
+
+    /// Checks a configuration.
+    pub fn from_value(given: Value) -> Result<Self, ConfigError> {
+        let members = Members::of("", &given, &MEMBERS)?;
+        members.choice("$schema", &[("ogg:dataStream", ())])?;
+        let source = SourceConfig::parse(&members)?;
+        let description = members.text("description", 0, limits::DESCRIPTION_CHARS_MAX)?.map(str::to_owned);
+        let rules = rule::parse_rules(&members)?;
+        let mut json = parse_encoding(&members)?;
+        let buffer = members.number("bufferSize", limits::BUFFER_BYTES_MIN, limits::BUFFER_BYTES_MAX)?;
+        let quality = members.choice(
+            "qualityOfService",
+            &[
+                ("exactlyOnce", QualityOfService::ExactlyOnce),
+                ("atLeastOnce", QualityOfService::AtLeastOnce),
+                ("atMostOnce", QualityOfService::AtMostOnce),
+            ],
+        )?;
+        let keep_alive = members.number("tcpKeepAliveTimeout", 1, limits::TCP_KEEP_ALIVE_SECONDS_MAX)?;
+        let cloud_events = members.boolean("cloudEventsFormat", false)?;
+        let extensions = Extensions::parse(&members)?;
+        json.decimals = extensions.decimals;
+        Ok(Self {
+            source,
+            description,
+            rules,
+            json,
+            buffer_bytes: buffer.unwrap_or(limits::BUFFER_BYTES_DEFAULT),
+            quality_of_service: quality.unwrap_or(QualityOfService::ExactlyOnce),
+            cloud_events,
+            cloud_events_type_prefix: extensions.type_prefix,
+            tcp_keep_alive_seconds: keep_alive.unwrap_or(limits::TCP_KEEP_ALIVE_SECONDS_DEFAULT),
+            framing: extensions.framing,
+            heartbeat_seconds: extensions.heartbeat_seconds,
+            expose_host: extensions.expose_host,
+            given,
+        })
+    }
+
+    /// The configuration as the user gave it.
+    pub fn as_given(&self) -> &Value {
+        &self.given
+    }
+
+    /// This configuration changed by an RFC 7396 merge patch and checked again: all or nothing.
+    pub fn patched(&self, patch: &Value) -> Result<Self, ConfigError> {
+        if !patch.is_object() {
+            return Err(ConfigError::new("body", "must be an object"));
+        }
+        let mut changed = self.given.clone();
+        merge_patch(&mut changed, patch);
+        Self::from_value(changed)
+    }
+
+    /// What the stream's positions depend on: source and rules as given, whatever the order of their members.
+    pub fn contract_hash(&self) -> ContractHash {
+        canonical::contract_hash(&self.given)
+    }
+}
+
+fn parse_encoding(members: &Members<'_>) -> Result<JsonOptions, ConfigError> {
+    match members.get("encoding") {
+        None => Ok(JsonOptions::default()),
+        Some(Value::String(name)) if name == "json" => Ok(JsonOptions::default()),
+        Some(encoding @ Value::Object(_)) => {
+            let inner = Members::of("encoding", encoding, &["json"])?;
+            match inner.get("json") {
+                Some(options) => JsonOptions::parse("encoding.json", options),
+                None => Err(inner.error("json", "is required in the long form of encoding")),
+            }
+        }
+        Some(_) => Err(members.error("encoding", "must be \"json\" or {\"json\": {…}}")),
+    }
+}
+
+struct Extensions {
+    framing: Framing,
+    heartbeat_seconds: Option<u64>,
+    decimals: Decimals,
+    type_prefix: String,
+    expose_host: bool,
+}
+
+impl Extensions {
+    fn parse(members: &Members<'_>) -> Result<Self, ConfigError> {
+        let empty = Value::Object(serde_json::Map::new());
+        let known = ["framing", "heartbeat", "decimals", "cloudEventsTypePrefix", "exposeHost"];
+        let inner = Members::of("trailcast", members.get("trailcast").unwrap_or(&empty), &known)?;
+        let framing = inner.choice("framing", &[("array", Framing::Array), ("record", Framing::Record)])?;
+        let decimals = inner.choice("decimals", &[("number", Decimals::Number), ("string", Decimals::String)])?;
+        let prefix = inner.text("cloudEventsTypePrefix", 1, limits::FIELD_NAME_CHARS_MAX)?;
+        let prefix = prefix.unwrap_or(TYPE_PREFIX_DEFAULT);
+        if !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
+            return Err(inner.error("cloudEventsTypePrefix", "must consist of letters, digits and . - _"));
+        }
+        Ok(Self {
+            framing: framing.unwrap_or(Framing::Array),
+            heartbeat_seconds: inner.number("heartbeat", 1, limits::HEARTBEAT_SECONDS_MAX)?,
+            decimals: decimals.unwrap_or(Decimals::Number),
+            type_prefix: prefix.to_owned(),
+            expose_host: inner.boolean("exposeHost", false)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

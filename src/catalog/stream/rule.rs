@@ -1,0 +1,225 @@
+//! `rules`: their members and ranges (contract section 3). Patterns are compiled in `delivery`.
+
+use serde_json::Value;
+
+use crate::codec::member::{ConfigError, Members};
+use crate::limits;
+use crate::record::Operation;
+
+/// What a rule does with a record that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Sends it.
+    Include,
+    /// Leaves it out.
+    Exclude,
+}
+
+/// How a value is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+    /// Greater.
+    Gt,
+    /// Greater or equal.
+    Ge,
+    /// SQL's pattern with `%` and `_`, `\` before one of them taking it literally.
+    Like,
+    /// A regular expression found anywhere in the text.
+    Regex,
+    /// Is null.
+    IsNull,
+    /// Is not null.
+    NotNull,
+}
+
+const COMPARISONS: [(&str, Comparison); 10] = [
+    ("EQ", Comparison::Eq),
+    ("NE", Comparison::Ne),
+    ("LT", Comparison::Lt),
+    ("LE", Comparison::Le),
+    ("GT", Comparison::Gt),
+    ("GE", Comparison::Ge),
+    ("LIKE", Comparison::Like),
+    ("REGEX", Comparison::Regex),
+    ("ISNULL", Comparison::IsNull),
+    ("NOTNULL", Comparison::NotNull),
+];
+
+/// Which image a condition looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnImage {
+    /// The row after; of a delete the row before.
+    After,
+    /// The row before.
+    Before,
+    /// One of them is enough.
+    Either,
+}
+
+/// A condition on a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnCondition {
+    /// A pattern of table names; other tables do not meet the condition.
+    pub table: Option<String>,
+    /// The column's name, without regard to case unless double-quoted.
+    pub column: String,
+    /// How to compare.
+    pub operator: Comparison,
+    /// With what: text, or a number as written. None for `ISNULL` and `NOTNULL`.
+    pub value: Option<String>,
+    /// In which image.
+    pub image: ColumnImage,
+}
+
+/// A condition on a user token or tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextCondition {
+    /// Its name.
+    pub name: String,
+    /// How to compare.
+    pub operator: Comparison,
+    /// With what.
+    pub value: Option<String>,
+}
+
+/// One rule. An empty list is a member that was not given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it does.
+    pub action: Action,
+    /// Patterns of table names.
+    pub object_names: Vec<String>,
+    /// Operations by `objectTypes`.
+    pub object_types: Vec<Vec<Operation>>,
+    /// Operations by `operationTypes`.
+    pub operation_types: Vec<Vec<Operation>>,
+    /// Conditions on columns.
+    pub column_values: Vec<ColumnCondition>,
+    /// Conditions on user tokens.
+    pub user_tokens: Vec<TextCondition>,
+    /// Conditions on tags.
+    pub tags: Vec<TextCondition>,
+    /// Patterns of partition names.
+    pub partition_names: Vec<String>,
+}
+
+const FILTER_MEMBERS: [&str; 7] =
+    ["objectNames", "objectTypes", "operationTypes", "columnValues", "userTokens", "tags", "partitionNames"];
+
+pub(super) fn parse_rules(members: &Members<'_>) -> Result<Vec<Rule>, ConfigError> {
+    let rules = members.list("rules", 1, limits::RULES_MAX)?.unwrap_or_default();
+    rules.iter().enumerate().map(|(at, rule)| Rule::parse(&format!("rules[{at}]"), rule)).collect()
+}
+
+impl Rule {
+    fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        let rule = Members::of(path, value, &["name", "action", "filter"])?;
+        let name = rule.text("name", 1, limits::RULE_TEXT_CHARS_MAX)?.map(str::to_owned);
+        let action = rule.choice("action", &[("include", Action::Include), ("exclude", Action::Exclude)])?;
+        let action = action.ok_or_else(|| rule.error("action", "is required: \"include\" or \"exclude\""))?;
+        let filter = rule.get("filter").ok_or_else(|| rule.error("filter", "is required"))?;
+        let filter = Members::of(&rule.path_of("filter"), filter, &FILTER_MEMBERS)?;
+        let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect();
+        let (values_max, chars_max) = (limits::RULE_VALUES_MAX, limits::RULE_TEXT_CHARS_MAX);
+        Ok(Self {
+            name,
+            action,
+            object_names: owned(filter.texts("objectNames", values_max, chars_max)?),
+            object_types: operations(&filter, "objectTypes", &["DML", "DDL"])?,
+            operation_types: operations(
+                &filter,
+                "operationTypes",
+                &["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"],
+            )?,
+            column_values: conditions(&filter, "columnValues", ColumnCondition::parse)?,
+            user_tokens: conditions(&filter, "userTokens", TextCondition::parse)?,
+            tags: conditions(&filter, "tags", TextCondition::parse)?,
+            partition_names: owned(filter.texts("partitionNames", values_max, chars_max)?),
+        })
+    }
+}
+
+fn operations(filter: &Members<'_>, name: &str, allowed: &[&str]) -> Result<Vec<Vec<Operation>>, ConfigError> {
+    let words = filter.texts(name, limits::RULE_VALUES_MAX, limits::RULE_TEXT_CHARS_MAX)?;
+    let one = |(at, word): (usize, &str)| {
+        if !allowed.contains(&word) {
+            return Err(filter.error(&format!("{name}[{at}]"), format!("must be one of {}", allowed.join(", "))));
+        }
+        Ok(match Operation::parse(word) {
+            Some(operation) => vec![operation],
+            None => Operation::ALL.into_iter().filter(|operation| *operation != Operation::Ddl).collect(),
+        })
+    };
+    words.into_iter().enumerate().map(one).collect()
+}
+
+fn conditions<T>(
+    filter: &Members<'_>,
+    name: &str,
+    parse: impl Fn(&str, &Value) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    let values = filter.list(name, 1, limits::RULE_VALUES_MAX)?.unwrap_or_default();
+    let path = |at| filter.path_of(&format!("{name}[{at}]"));
+    values.iter().enumerate().map(|(at, value)| parse(&path(at), value)).collect()
+}
+
+impl ColumnCondition {
+    fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        let members = Members::of(path, value, &["table", "column", "operator", "value", "image"])?;
+        let images = [("after", ColumnImage::After), ("before", ColumnImage::Before), ("either", ColumnImage::Either)];
+        let (operator, value) = operator_and_value(&members)?;
+        Ok(Self {
+            table: members.text("table", 1, limits::RULE_TEXT_CHARS_MAX)?.map(str::to_owned),
+            column: required_text(&members, "column")?,
+            operator,
+            value,
+            image: members.choice("image", &images)?.unwrap_or(ColumnImage::After),
+        })
+    }
+}
+
+impl TextCondition {
+    fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        let members = Members::of(path, value, &["name", "operator", "value"])?;
+        let (operator, value) = operator_and_value(&members)?;
+        Ok(Self { name: required_text(&members, "name")?, operator, value })
+    }
+}
+
+fn required_text(members: &Members<'_>, name: &str) -> Result<String, ConfigError> {
+    let text = members.text(name, 1, limits::RULE_TEXT_CHARS_MAX)?;
+    text.map(str::to_owned).ok_or_else(|| members.error(name, "is required"))
+}
+
+fn operator_and_value(members: &Members<'_>) -> Result<(Comparison, Option<String>), ConfigError> {
+    let operator = members.choice("operator", &COMPARISONS)?;
+    let operator = operator.ok_or_else(|| members.error("operator", "is required"))?;
+    let needs_value = !matches!(operator, Comparison::IsNull | Comparison::NotNull);
+    let value = match members.get("value") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) if text.chars().count() <= limits::RULE_TEXT_CHARS_MAX => Some(text.clone()),
+        Some(number @ (Value::Number(_) | Value::Bool(_))) => Some(number.to_string()),
+        Some(_) => {
+            let allowed = format!(
+                "must be a string of at most {} characters, a number, true or false",
+                limits::RULE_TEXT_CHARS_MAX
+            );
+            return Err(members.error("value", allowed));
+        }
+    };
+    match (needs_value, value.is_some()) {
+        (true, false) => Err(members.error("value", "is required with this operator")),
+        (false, true) => Err(members.error("value", "has no meaning with this operator")),
+        _ => Ok((operator, value)),
+    }
+}

@@ -1,0 +1,136 @@
+//! A pattern over table names: `schema.table` with `*` (any characters) and `?` (one character) in either part.
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{InvalidName, TableName};
+
+/// A pattern of two parts. A part in double quotes may hold a dot; case counts, as in the source's catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TablePattern {
+    schema: String,
+    table: String,
+}
+
+/// The text is no pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPattern {
+    /// Not in the form of a name at all.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// One part, or three.
+    #[error("a pattern of tables has two parts, schema.table, each with * and ? as wildcards")]
+    Parts,
+}
+
+impl TablePattern {
+    /// Reads `schema.table`.
+    pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        let name = TableName::parse(text)?;
+        match name.parts() {
+            [schema, table] => Ok(Self { schema: schema.to_string(), table: table.to_string() }),
+            _ => Err(InvalidPattern::Parts),
+        }
+    }
+
+    /// Whether it takes in that table.
+    pub fn matches(&self, schema: &str, table: &str) -> bool {
+        wild_match(&self.schema, schema) && wild_match(&self.table, table)
+    }
+
+    /// Whether it takes in every table.
+    pub fn is_everything(&self) -> bool {
+        self.schema == "*" && self.table == "*"
+    }
+
+    /// The schema, if the pattern is "every table of this one schema".
+    pub fn whole_schema(&self) -> Option<&str> {
+        (self.table == "*" && !self.schema.contains(['*', '?'])).then_some(self.schema.as_str())
+    }
+}
+
+impl TryFrom<String> for TablePattern {
+    type Error = InvalidPattern;
+
+    fn try_from(text: String) -> Result<Self, InvalidPattern> {
+        Self::parse(&text)
+    }
+}
+
+impl From<TablePattern> for String {
+    fn from(pattern: TablePattern) -> Self {
+        TableName::from_parts(&[&pattern.schema, &pattern.table]).map(|name| name.to_string()).unwrap_or_default()
+    }
+}
+
+/// Linear but for the product of the two lengths: on a mismatch only the last `*` is tried again, one character on.
+fn wild_match(pattern: &str, text: &str) -> bool {
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
+    let mut retry: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    loop {
+        let before = (pattern.clone(), text.clone());
+        match (pattern.next(), text.next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                text = before.1;
+                retry = Some((pattern.clone(), text.clone()));
+            }
+            (Some('?'), Some(_)) => {}
+            (Some(wanted), Some(found)) if wanted == found => {}
+            _ => {
+                let Some((after_star, mut from)) = retry.take() else { return false };
+                if from.next().is_none() {
+                    return false;
+                }
+                pattern = after_star.clone();
+                text = from.clone();
+                retry = Some((after_star, from));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_in_a_shell() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("*", "abc", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abbd", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*a*b*", "xxaxxbxx", true),
+            ("*ab", "aab", true),
+            ("", "", true),
+            ("", "a", false),
+            ("ä?", "äß", true),
+            ("abc", "ABC", false),
+            ("a", "ab", false),
+            ("ab", "a", false),
+        ] {
+            assert_eq!(wild_match(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn many_stars_stay_fast() {
+        assert!(!wild_match(&"*a".repeat(200), &"a".repeat(199).replace('a', "ab")));
+    }
+
+    #[test]
+    fn a_pattern_has_two_parts_and_reads_back_as_printed() {
+        for bad in ["", "orders", "a.b.c", "a."] {
+            assert!(TablePattern::parse(bad).is_err(), "{bad}");
+        }
+        let pattern = TablePattern::parse("\"we.ird\".ord*").unwrap();
+        assert!(pattern.matches("we.ird", "orders"));
+        assert!(!pattern.matches("weird", "orders"));
+        assert_eq!(TablePattern::parse(&String::from(pattern.clone())), Ok(pattern));
+        assert_eq!(TablePattern::parse("public.*").unwrap().whole_schema(), Some("public"));
+        assert!(TablePattern::parse("*.*").unwrap().is_everything());
+    }
+}

@@ -1,0 +1,3 @@
+//! `trailcast demo`: the server with a small shop inside that writes real transactions to a trail.
+
+pub mod shop;

@@ -1,0 +1,3 @@
+//! The command line: what each subcommand does with the floors below.
+
+pub mod demo;

@@ -1,0 +1,182 @@
+use super::*;
+use crate::record::{Column, JsonKind, SchemaId, TableName};
+
+fn tables() -> Vec<TableSchema> {
+    let column = |name: &str| Column {
+        name: name.into(),
+        kind: JsonKind::Number,
+        sql_type: "int8".into(),
+        nullable: false,
+        key: true,
+    };
+    ["public.orders", "public_orders", "\"日本\".t"]
+        .into_iter()
+        .enumerate()
+        .map(|(id, name)| TableSchema {
+            id: SchemaId(id as u32),
+            table: TableName::parse(name).unwrap(),
+            columns: vec![column("id"), column("op_type")],
+        })
+        .collect()
+}
+
+fn document_of(options: &Value, events: bool, layout: DocumentLayout) -> Value {
+    let options = JsonOptions::parse("encoding.json", options).unwrap();
+    document(
+        &DocumentInput {
+            stream: "s-1",
+            description: Some("注文"),
+            options: &options,
+            event_type_prefix: events.then_some("io.trailcast"),
+            record_framing: false,
+            heartbeat: true,
+            host: "localhost:9002",
+            secure: false,
+            path: "/services/v2/stream/s-1",
+            security: &[SecurityScheme::Basic, SecurityScheme::Digest, SecurityScheme::Bearer],
+            tables: &tables(),
+        },
+        layout,
+    )
+}
+
+const ALL: [&str; 5] = [
+    r#"{}"#,
+    r#"{"model":"row"}"#,
+    r#"{"flatten":true}"#,
+    r#"{"metaFields":{"opType":false,"pos":"position"},"staticFields":{"shop":"x"}}"#,
+    r#"{"metaFields":{"opType":"kind"},"operationStrings":{"INSERT":"I"},"beforeImageName":"old"}"#,
+];
+
+/// Validates against the payload's items, references resolved as AsyncAPI does: from the document's root.
+fn item_validators(document: &Value) -> Vec<(String, jsonschema::Validator)> {
+    let mut components = document["components"].clone();
+    strip_ids(&mut components, true);
+    let items = document["components"]["messages"]["Records"]["payload"]["items"]["oneOf"].as_array().unwrap();
+    let validator = |item: &Value| {
+        let schema = json!({"allOf": [item], "components": components});
+        let name = item["$ref"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        (name, jsonschema::options().with_draft(jsonschema::Draft::Draft7).build(&schema).unwrap())
+    };
+    items.iter().map(validator).collect()
+}
+
+fn strip_ids(value: &mut Value, schema: bool) {
+    match value {
+        Value::Object(members) => {
+            if schema {
+                members.shift_remove("$id");
+            }
+            members.values_mut().for_each(|inner| strip_ids(inner, true));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|inner| strip_ids(inner, true)),
+        _ => {}
+    }
+}
+
+fn assert_one_kind(document: &Value, record: &Value, kind: &str) {
+    let matching: Vec<_> = item_validators(document)
+        .into_iter()
+        .filter(|(_, validator)| validator.is_valid(record))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(matching, [kind], "{record}");
+}
+
+#[test]
+fn every_record_is_of_exactly_one_kind_under_the_stream_s_own_options() {
+    use crate::codec::image::{Image, ImageWriter};
+    use crate::codec::json::*;
+    use crate::codec::schema_record::*;
+    use crate::codec::token::{self, ContractHash};
+    use crate::record::*;
+    for text in ALL {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let options = JsonOptions::parse("encoding.json", &value).unwrap();
+        let document = document_of(&value, false, DocumentLayout::GoldenGate);
+        let table = &tables()[0];
+        let head = TransactionHead {
+            xid: "1".into(),
+            commit_ts: Timestamp::from_micros(0),
+            source: SourcePosition::default(),
+        };
+        let context = RecordContext {
+            head: &head,
+            position: Position { epoch: Epoch(1), commit: 1, record: 1, xid_hash: 1 },
+            contract: ContractHash(1),
+            trans_ind: TransInd::Whole,
+            tokens: None,
+            now: Timestamp::from_micros(0),
+        };
+        let mut image = Vec::new();
+        let mut writer = ImageWriter::new(&mut image);
+        writer.json(b"1");
+        writer.json(b"\"DDL\"");
+        let image = Some(Image::split(&image).unwrap().0);
+        let mut out = Vec::new();
+        let dml = DmlRecord { context, operation: Operation::Insert, before: None, after: image };
+        PreparedTable::new(table, &options).encode(&dml, &mut out).unwrap();
+        assert_one_kind(&document, &serde_json::from_slice(&out).unwrap(), "DmlRecord");
+        out.clear();
+        push_ddl(&DdlRecord { context, table: None, text: "drop" }, &options, &mut out).unwrap();
+        assert_one_kind(&document, &serde_json::from_slice(&out).unwrap(), "DdlRecord");
+        out.clear();
+        push_heartbeat(&token::encode_trail(&context.position), context.now, &options, &mut out);
+        assert_one_kind(&document, &serde_json::from_slice(&out).unwrap(), "HeartbeatRecord");
+        assert_one_kind(&document, &object_metadata(table, &options), "ObjectMetadataRecord");
+        for schema in [dml_schema(table, &options), ddl_schema(&options), stream_metadata_schema(&options)] {
+            assert_one_kind(&document, &schema, "SchemaRecord");
+        }
+    }
+}
+
+#[test]
+fn the_goldengate_layout_has_the_path_as_address_and_begin_alone() {
+    let document = document_of(&json!({}), false, DocumentLayout::GoldenGate);
+    let channel = &document["channels"]["records"];
+    assert_eq!(channel["address"], "/services/v2/stream/s-1");
+    let query = channel["bindings"]["ws"]["query"]["properties"].as_object().unwrap();
+    assert_eq!(query.keys().collect::<Vec<_>>(), ["begin"]);
+    assert_eq!(query["begin"]["default"], "earliest");
+    assert!(document["servers"]["trailcast"].get("pathname").is_none());
+}
+
+#[test]
+fn the_asyncapi_layout_has_the_path_in_the_server() {
+    let document = document_of(&json!({}), false, DocumentLayout::AsyncApi);
+    assert_eq!(document["channels"]["records"]["address"], "/");
+    assert_eq!(document["servers"]["trailcast"]["pathname"], "/services/v2/stream/s-1");
+    let query = document["channels"]["records"]["bindings"]["ws"]["query"]["properties"].as_object().unwrap();
+    assert!(query.values().all(|property| property.get("default").is_none()));
+    assert_eq!(query.keys().collect::<Vec<_>>(), ["begin", "access_token"]);
+}
+
+#[test]
+fn ids_are_unique_ascii_names_and_yaml_says_the_same_as_json() {
+    for (events, text) in [(false, ALL[0]), (true, ALL[1])] {
+        let document = document_of(&serde_json::from_str(text).unwrap(), events, DocumentLayout::AsyncApi);
+        assert_eq!(document["info"]["title"], TITLE);
+        let mut ids = Vec::new();
+        collect_ids(&document, &mut ids);
+        let unique: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len(), "{ids:?}");
+        assert!(ids.iter().all(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric())), "{ids:?}");
+        let yaml = to_yaml(&document).unwrap();
+        assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), document);
+        assert_eq!(serde_json::from_str::<Value>(&to_json(&document)).unwrap(), document);
+        if let Some(folder) = std::env::var_os("TRAILCAST_ASYNCAPI_OUT") {
+            std::fs::write(std::path::Path::new(&folder).join(format!("{events}.yaml")), yaml).unwrap();
+        }
+    }
+}
+
+fn collect_ids(value: &Value, ids: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            ids.extend(members.get("$id").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|inner| collect_ids(inner, ids));
+        }
+        Value::Array(values) => values.iter().for_each(|inner| collect_ids(inner, ids)),
+        _ => {}
+    }
+}

@@ -1,0 +1,277 @@
+//! Records as CloudEvents 1.0 in the JSON format (contract section 6), written straight to bytes: the attributes, then
+//! `"data":`, then the record as it would have been without an envelope, then `}`.
+//!
+//! `specversion`, `id`, `source`, `type`, `time`, `subject`, `datacontenttype` and the extensions `partitionkey` and
+//! `sequence`; an attribute without a value is left out.
+
+use std::io::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::codec::image::{Cell, Image};
+use crate::codec::json_text::{push_string, quoted};
+use crate::record::{Operation, Position, TableSchema, Timestamp};
+
+/// The last part of an event's `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// `dml.insert` … `ddl`.
+    Record(Operation),
+    /// `heartbeat`.
+    Heartbeat,
+    /// `metadata.stream`.
+    StreamMetadata,
+    /// `metadata.object`.
+    ObjectMetadata,
+    /// `schema`.
+    Schema,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 10] = [
+        Self::Record(Operation::Insert),
+        Self::Record(Operation::Update),
+        Self::Record(Operation::Delete),
+        Self::Record(Operation::Truncate),
+        Self::Record(Operation::Upsert),
+        Self::Record(Operation::Ddl),
+        Self::Heartbeat,
+        Self::StreamMetadata,
+        Self::ObjectMetadata,
+        Self::Schema,
+    ];
+
+    /// What follows the prefix and a dot.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Record(Operation::Insert) => "dml.insert",
+            Self::Record(Operation::Update) => "dml.update",
+            Self::Record(Operation::Delete) => "dml.delete",
+            Self::Record(Operation::Truncate) => "dml.truncate",
+            Self::Record(Operation::Upsert) => "dml.upsert",
+            Self::Record(Operation::Ddl) => "ddl",
+            Self::Heartbeat => "heartbeat",
+            Self::StreamMetadata => "metadata.stream",
+            Self::ObjectMetadata => "metadata.object",
+            Self::Schema => "schema",
+        }
+    }
+}
+
+/// What the events of one stream share, escaped once.
+#[derive(Debug, Clone)]
+pub struct EventContext {
+    source: String,
+    type_prefix: String,
+}
+
+/// The attributes of one event.
+#[derive(Debug, Clone, Copy)]
+pub struct Event<'a> {
+    /// What it holds.
+    pub kind: EventKind,
+    /// The position's token, or [`stable_id`] of a record without one.
+    pub id: &'a str,
+    /// The commit time, or when the record was made.
+    pub time: Option<Timestamp>,
+    /// The qualified table.
+    pub subject: Option<&'a str>,
+    /// See [`partition_key`]. Left out if empty.
+    pub partition_key: Option<&'a str>,
+    /// The position, for `sequence`.
+    pub position: Option<Position>,
+}
+
+impl EventContext {
+    /// For a stream of that name and a prefix such as `io.trailcast`.
+    pub fn new(stream: &str, type_prefix: &str) -> Self {
+        Self { source: quoted(&format!("/services/v2/stream/{stream}")), type_prefix: type_prefix.to_owned() }
+    }
+
+    /// The `type` of a kind of record.
+    pub fn event_type(&self, kind: EventKind) -> String {
+        format!("{}.{}", self.type_prefix, kind.as_str())
+    }
+
+    /// Appends an event up to and with `"data":`. The record comes next, then [`close`].
+    pub fn open(&self, out: &mut Vec<u8>, event: &Event<'_>) {
+        out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":");
+        push_string(out, event.id);
+        out.extend_from_slice(b",\"source\":");
+        out.extend_from_slice(self.source.as_bytes());
+        out.extend_from_slice(b",\"type\":\"");
+        out.extend_from_slice(self.type_prefix.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(event.kind.as_str().as_bytes());
+        out.push(b'"');
+        if let Some(time) = event.time {
+            push_attribute(out, "time", &time.to_rfc3339());
+        }
+        push_attribute(out, "subject", event.subject.unwrap_or_default());
+        push_attribute(out, "datacontenttype", "application/json");
+        push_attribute(out, "partitionkey", event.partition_key.unwrap_or_default());
+        if let Some(position) = event.position {
+            // Fixed widths, so that text order is record order.
+            let _ = write!(out, ",\"sequence\":\"{:020}.{:010}\"", position.commit, position.record);
+        }
+        out.extend_from_slice(b",\"data\":");
+    }
+}
+
+/// Appends what ends an event.
+pub fn close(out: &mut Vec<u8>) {
+    out.push(b'}');
+}
+
+/// An attribute is never empty: the specification allows no empty strings.
+fn push_attribute(out: &mut Vec<u8>, name: &str, value: &str) {
+    if value.is_empty() {
+        return;
+    }
+    out.push(b',');
+    push_string(out, name);
+    out.push(b':');
+    push_string(out, value);
+}
+
+/// The `id` of a record that has no position: the same for the same bytes.
+pub fn stable_id(record: &[u8]) -> String {
+    let digest = Sha256::digest(record);
+    digest.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The key columns' values: one as its text, several as a JSON array. Without a key, or where the image does not hold
+/// it whole, the table's name, so that the table stays in order. Never empty.
+pub fn partition_key(schema: &TableSchema, image: Option<Image<'_>>) -> String {
+    let table = || schema.table.to_string();
+    let Some(image) = image else { return table() };
+    let cells = schema.columns.iter().zip(image.cells()).filter(|(column, _)| column.key);
+    let values = cells.map(|(_, cell)| match cell {
+        Ok(Cell::Json(json)) => Some(json),
+        _ => None,
+    });
+    let values: Vec<_> = values.collect();
+    let key = match values.as_slice() {
+        [Some(json)] if json.starts_with('"') => serde_json::from_str(json).unwrap_or_default(),
+        [Some(json)] => (*json).to_owned(),
+        several => match several.iter().copied().collect::<Option<Vec<_>>>() {
+            Some(values) if !values.is_empty() => format!("[{}]", values.join(",")),
+            _ => String::new(),
+        },
+    };
+    if key.is_empty() { table() } else { key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::image::ImageWriter;
+    use crate::record::{Column, Epoch, JsonKind, SchemaId, TableName};
+    use serde_json::{Value, json};
+
+    fn event() -> Event<'static> {
+        Event {
+            kind: EventKind::Record(Operation::Insert),
+            id: "pos",
+            time: Some(Timestamp::from_micros(0)),
+            subject: Some("public.\"o\u{2028}"),
+            partition_key: Some("7"),
+            position: Some(Position { epoch: Epoch(1), commit: 12, record: 3, xid_hash: 0 }),
+        }
+    }
+
+    #[test]
+    fn an_event_holds_the_record_unchanged() {
+        let mut out = Vec::new();
+        EventContext::new("s1", "io.trailcast").open(&mut out, &event());
+        out.extend_from_slice(br#"{"n":1.10}"#);
+        close(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(r#""data":{"n":1.10}}"#) && !text.contains('\u{2028}'));
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            parsed,
+            json!({
+                "specversion": "1.0", "id": "pos", "source": "/services/v2/stream/s1",
+                "type": "io.trailcast.dml.insert", "time": "1970-01-01T00:00:00.000000Z",
+                "subject": "public.\"o\u{2028}", "datacontenttype": "application/json", "partitionkey": "7",
+                "sequence": "00000000000000000012.0000000003", "data": {"n": 1.1},
+            })
+        );
+    }
+
+    #[test]
+    fn an_attribute_without_a_value_is_left_out() {
+        let mut out = Vec::new();
+        let bare = Event {
+            kind: EventKind::Schema,
+            time: None,
+            subject: None,
+            partition_key: None,
+            position: None,
+            ..event()
+        };
+        EventContext::new("s1", "x").open(&mut out, &bare);
+        out.extend_from_slice(b"{}");
+        close(&mut out);
+        let parsed: Value = serde_json::from_slice(&out).unwrap();
+        let names: Vec<_> = parsed.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["specversion", "id", "source", "type", "datacontenttype", "data"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sequences_sort_as_records_do(one in proptest::arbitrary::any::<(u64, u32)>(), other in proptest::arbitrary::any::<(u64, u32)>()) {
+            let sequence = |(commit, record)| {
+                let mut out = Vec::new();
+                let position = Some(Position { epoch: Epoch(1), commit, record, xid_hash: 0 });
+                EventContext::new("s", "t").open(&mut out, &Event { position, ..event() });
+                out.extend_from_slice(b"0}");
+                serde_json::from_slice::<Value>(&out).unwrap()["sequence"].as_str().unwrap().to_owned()
+            };
+            proptest::prop_assert_eq!(sequence(one).cmp(&sequence(other)), one.cmp(&other));
+        }
+    }
+
+    #[test]
+    fn a_partition_key_is_the_primary_key_and_never_empty() {
+        let column = |name: &str, key| Column {
+            name: name.into(),
+            kind: JsonKind::Any,
+            sql_type: String::new(),
+            nullable: true,
+            key,
+        };
+        let key_of = |keys: [bool; 2], cells: [&str; 2]| {
+            let schema = TableSchema {
+                id: SchemaId(1),
+                table: TableName::parse("a.b").unwrap(),
+                columns: vec![column("x", keys[0]), column("y", keys[1])],
+            };
+            let mut bytes = Vec::new();
+            let mut writer = ImageWriter::new(&mut bytes);
+            for cell in cells {
+                if cell == "-" { writer.absent() } else { writer.json(cell.as_bytes()) }
+            }
+            partition_key(&schema, Some(Image::split(&bytes).unwrap().0))
+        };
+        assert_eq!(key_of([true, false], ["7", "1"]), "7");
+        assert_eq!(key_of([true, false], ["\"a\\\"b\"", "1"]), "a\"b");
+        assert_eq!(key_of([true, true], ["7", "\"x\""]), "[7,\"x\"]");
+        assert_eq!(key_of([false, false], ["7", "1"]), "a.b");
+        assert_eq!(key_of([true, true], ["7", "-"]), "a.b");
+        assert_eq!(key_of([true, false], ["\"\"", "1"]), "a.b");
+    }
+
+    #[test]
+    fn a_stable_id_depends_on_the_bytes_alone() {
+        assert_eq!(stable_id(b"a"), stable_id(b"a"));
+        assert_ne!(stable_id(b"a"), stable_id(b"b"));
+        assert_eq!(stable_id(b"a").len(), 32);
+    }
+}

@@ -1,0 +1,81 @@
+//! DDL records and heartbeats.
+
+use crate::codec::json::cell;
+use crate::codec::json::head::{Head, HeadSubject, RecordContext};
+use crate::codec::json::{DDL_TEXT, EncodeError, HEARTBEAT, JsonOptions, MetaField, TRUNCATED, push_op_ts};
+use crate::codec::json_text::{push_string, quoted};
+use crate::codec::token::TokenText;
+use crate::record::{Operation, TableName, Timestamp};
+
+/// A statement that changed a shape.
+#[derive(Debug, Clone, Copy)]
+pub struct DdlRecord<'a> {
+    /// What goes with every record.
+    pub context: RecordContext<'a>,
+    /// The table, where the statement names one.
+    pub table: Option<&'a TableName>,
+    /// The statement.
+    pub text: &'a str,
+}
+
+/// Appends a DDL record. On an error `out` is as it was.
+pub fn push_ddl(record: &DdlRecord<'_>, options: &JsonOptions, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = out.len();
+    let text_limit = options.ddl_bytes_max.unwrap_or(usize::MAX);
+    if record.text.len() > text_limit && !options.truncate {
+        let bytes = record.text.len();
+        return Err(EncodeError::TooLarge { member: "maxDDLTextSize", bytes, limit: text_limit });
+    }
+    push_with_text(record, options, text_limit, out);
+    let limit = options.record_bytes_max.unwrap_or(usize::MAX);
+    let bytes = out.len() - start;
+    if bytes <= limit {
+        return Ok(());
+    }
+    out.truncate(start);
+    if options.truncate {
+        // Escapes are at most six characters for a byte, so a sixth of what is left surely fits.
+        let without_text = bytes.saturating_sub(quoted(record.text).len());
+        push_with_text(record, options, limit.saturating_sub(without_text + 32) / 6, out);
+        if out.len() - start <= limit {
+            return Ok(());
+        }
+        out.truncate(start);
+    }
+    Err(EncodeError::TooLarge { member: "maxRecordSize", bytes, limit })
+}
+
+fn push_with_text(record: &DdlRecord<'_>, options: &JsonOptions, text_bytes_max: usize, out: &mut Vec<u8>) {
+    let fields: Vec<_> = options.meta.sent().map(|(field, name)| (field, name.to_owned())).collect();
+    let subject = HeadSubject { operation: Operation::Ddl, table: record.table, primary_keys: Vec::new() };
+    let head = Head::new(&fields, &options.static_fields, &subject, options);
+    head.push(out, &record.context);
+    if head.has_fields {
+        out.push(b',');
+    }
+    push_string(out, DDL_TEXT);
+    out.push(b':');
+    if record.text.len() <= text_bytes_max {
+        push_string(out, record.text);
+    } else {
+        cell::push_cut(out, &quoted(record.text), text_bytes_max);
+        out.extend_from_slice(format!(",\"{TRUNCATED}\":[\"{DDL_TEXT}\"]").as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// Appends a heartbeat: the position after which to go on, and the time of it. Its fields are renamed with the others
+/// and always there.
+pub fn push_heartbeat(pos: &TokenText, time: Timestamp, options: &JsonOptions, out: &mut Vec<u8>) {
+    out.push(b'{');
+    push_string(out, options.meta.name(MetaField::OpType));
+    out.extend_from_slice(format!(":\"{HEARTBEAT}\",").as_bytes());
+    push_string(out, options.meta.name(MetaField::Pos));
+    out.extend_from_slice(b":\"");
+    out.extend_from_slice(pos.as_bytes());
+    out.extend_from_slice(b"\",");
+    push_string(out, options.meta.name(MetaField::OpTs));
+    out.extend_from_slice(b":\"");
+    push_op_ts(out, time);
+    out.extend_from_slice(b"\"}");
+}

@@ -1,0 +1,302 @@
+//! DML records: what was prepared once for a table, and cells copied between.
+
+use crate::codec::image::{Cell, Image, MalformedImage};
+use crate::codec::json::head::{Head, HeadSubject, RecordContext};
+use crate::codec::json::layout::{Layout, Shape};
+use crate::codec::json::{Decimals, JsonOptions, cell, shrink};
+use crate::codec::json_text::push_string;
+use crate::record::{JsonKind, Operation, TableSchema};
+
+/// A change of one row, or a TRUNCATE.
+#[derive(Debug, Clone, Copy)]
+pub struct DmlRecord<'a> {
+    /// What goes with every record.
+    pub context: RecordContext<'a>,
+    /// Any operation but DDL.
+    pub operation: Operation,
+    /// The row before, if it applies.
+    pub before: Option<Image<'a>>,
+    /// The row after, if it applies.
+    pub after: Option<Image<'a>>,
+}
+
+/// A record cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// It is beyond a limit of the stream, and the stream does not truncate: the session closes with 4013.
+    #[error("{bytes} bytes are beyond {member} of {limit} bytes")]
+    TooLarge {
+        /// The option: `maxLobSize`, `maxDDLTextSize` or `maxRecordSize`.
+        member: &'static str,
+        /// The size met, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The row image cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] MalformedImage),
+}
+
+/// Column keys of one image: `,"COL":` each, escaped once.
+#[derive(Debug)]
+struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    fn new(schema: &TableSchema, prefix: &str) -> Self {
+        let mut keys = Self { bytes: Vec::new(), ends: Vec::new() };
+        for column in &schema.columns {
+            keys.bytes.push(b',');
+            push_string(&mut keys.bytes, &format!("{prefix}{}", column.name));
+            keys.bytes.push(b':');
+            keys.ends.push(keys.bytes.len());
+        }
+        keys
+    }
+
+    #[inline]
+    fn get(&self, column: usize) -> Option<&[u8]> {
+        let start = if column == 0 { 0 } else { *self.ends.get(column - 1)? };
+        self.bytes.get(start..*self.ends.get(column)?)
+    }
+}
+
+/// A table's shape under a stream's options, ready to encode its records.
+#[derive(Debug)]
+pub struct PreparedTable {
+    heads: [Head; 5],
+    shape: Shape,
+    before_open: Vec<u8>,
+    after_open: Vec<u8>,
+    before_keys: Keys,
+    after_keys: Keys,
+    as_string: Vec<bool>,
+    names: Vec<Vec<u8>>,
+    unchanged_key: Vec<u8>,
+    truncated_key: Vec<u8>,
+    omit_null: bool,
+    truncate: bool,
+    lob_bytes_max: Option<usize>,
+    record_bytes_max: Option<usize>,
+}
+
+impl PreparedTable {
+    /// Prepares a table's shape.
+    pub fn new(schema: &TableSchema, options: &JsonOptions) -> Self {
+        let layout = Layout::of(schema, options);
+        let [before_prefix, after_prefix] = layout.shape.prefixes();
+        let (before_name, after_name) = match &layout.shape {
+            Shape::Nested { before, after } => (before.as_str(), after.as_str()),
+            Shape::Flat { .. } | Shape::Row => ("", ""),
+        };
+        let key = |name: &str, then: &[u8]| {
+            let mut key = vec![b','];
+            push_string(&mut key, name);
+            key.extend_from_slice(then);
+            key
+        };
+        let head = |operation| {
+            let primary_keys =
+                schema.columns.iter().filter(|column| column.key).map(|column| column.name.as_str()).collect();
+            let subject = HeadSubject { operation, table: Some(&schema.table), primary_keys };
+            Head::new(&layout.meta, &layout.static_fields, &subject, options)
+        };
+        Self {
+            heads: [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate, Operation::Upsert]
+                .map(head),
+            before_open: key(before_name, b":{"),
+            after_open: key(after_name, b":{"),
+            before_keys: Keys::new(schema, before_prefix),
+            after_keys: Keys::new(schema, after_prefix),
+            as_string: schema.columns.iter().map(|column| sent_as_string(column.kind, options)).collect(),
+            names: schema.columns.iter().map(|column| crate::codec::json_text::quoted(&column.name).into()).collect(),
+            unchanged_key: key(&layout.unchanged, b":["),
+            truncated_key: key(&layout.truncated, b":["),
+            omit_null: options.omit_null,
+            truncate: options.truncate,
+            lob_bytes_max: options.lob_bytes_max,
+            record_bytes_max: options.record_bytes_max,
+            shape: layout.shape,
+        }
+    }
+
+    /// Appends the record. On an error `out` is as it was.
+    pub fn encode(&self, record: &DmlRecord<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        let encoded = self.encode_within(record, out, start);
+        if encoded.is_err() {
+            out.truncate(start);
+        }
+        encoded
+    }
+
+    fn encode_within(&self, record: &DmlRecord<'_>, out: &mut Vec<u8>, start: usize) -> Result<(), EncodeError> {
+        self.push_record(record, out, self.lob_bytes_max)?;
+        let Some(limit) = self.record_bytes_max else { return Ok(()) };
+        let bytes = out.len() - start;
+        if bytes <= limit {
+            return Ok(());
+        }
+        if self.truncate {
+            for lob_bytes_max in shrink::steps(limit, self.lob_bytes_max) {
+                out.truncate(start);
+                self.push_record(record, out, Some(lob_bytes_max))?;
+                if out.len() - start <= limit {
+                    return Ok(());
+                }
+            }
+        }
+        Err(EncodeError::TooLarge { member: "maxRecordSize", bytes, limit })
+    }
+
+    fn push_record(
+        &self,
+        record: &DmlRecord<'_>,
+        out: &mut Vec<u8>,
+        lob_bytes_max: Option<usize>,
+    ) -> Result<(), EncodeError> {
+        let images = [record.before, record.after].into_iter().flatten();
+        out.reserve(256 + images.map(|image| image.as_bytes().len() + self.after_keys.bytes.len()).sum::<usize>());
+        let Some(head) = self.heads.get(record.operation as usize - 1) else { return Err(MalformedImage.into()) };
+        head.push(out, &record.context);
+        let mut row = RowWriter { table: self, out, comma: head.has_fields, lob_bytes_max, lists: Lists::default() };
+        match (&self.shape, record.operation) {
+            (Shape::Row, Operation::Delete) => row.push_cells(record.before, &self.before_keys)?,
+            (Shape::Row, _) => row.push_cells(record.after, &self.after_keys)?,
+            (Shape::Flat { .. }, _) => {
+                row.push_cells(record.before, &self.before_keys)?;
+                row.push_cells(record.after, &self.after_keys)?;
+            }
+            (Shape::Nested { .. }, _) => {
+                row.push_object(record.before, &self.before_open, &self.before_keys)?;
+                row.push_object(record.after, &self.after_open, &self.after_keys)?;
+            }
+        }
+        row.push_lists();
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Whether columns of this kind are sent as strings under these options.
+pub(in crate::codec) fn sent_as_string(kind: JsonKind, options: &JsonOptions) -> bool {
+    let decimal = matches!(kind, JsonKind::Number | JsonKind::Float) && options.decimals == Decimals::String;
+    decimal || options.all_as_strings
+}
+
+/// Columns to name at the end of a record. Empty for nearly every record, and then never allocated.
+#[derive(Default)]
+struct Lists {
+    unchanged: Vec<usize>,
+    truncated: Vec<usize>,
+}
+
+struct RowWriter<'t, 'o> {
+    table: &'t PreparedTable,
+    out: &'o mut Vec<u8>,
+    /// Whether the next member needs a comma.
+    comma: bool,
+    lob_bytes_max: Option<usize>,
+    lists: Lists,
+}
+
+impl RowWriter<'_, '_> {
+    fn push_object(&mut self, image: Option<Image<'_>>, open: &[u8], keys: &Keys) -> Result<(), EncodeError> {
+        let Some(image) = image else { return Ok(()) };
+        self.push_key(open);
+        self.comma = false;
+        self.push_cells(Some(image), keys)?;
+        self.out.push(b'}');
+        self.comma = true;
+        Ok(())
+    }
+
+    /// Appends a key that is written with a comma before it.
+    #[inline]
+    fn push_key(&mut self, key: &[u8]) {
+        self.out.extend_from_slice(if self.comma { key } else { &key[1..] });
+        self.comma = true;
+    }
+
+    fn push_cells(&mut self, image: Option<Image<'_>>, keys: &Keys) -> Result<(), EncodeError> {
+        let Some(image) = image else { return Ok(()) };
+        for (column, cell) in image.cells().enumerate() {
+            let key = keys.get(column).ok_or(MalformedImage)?;
+            match cell? {
+                Cell::Json(json) => match self.lob_bytes_max {
+                    Some(limit) if json.len() > limit => self.push_long(column, key, json, limit)?,
+                    _ => {
+                        self.push_key(key);
+                        self.push_value(column, json);
+                    }
+                },
+                Cell::Null if self.table.omit_null => {}
+                Cell::Null => {
+                    self.push_key(key);
+                    self.out.extend_from_slice(b"null");
+                }
+                Cell::Unchanged => self.lists.unchanged.push(column),
+                Cell::Absent => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push_value(&mut self, column: usize, json: &str) {
+        if self.table.as_string[column] {
+            cell::push_as_string(self.out, json);
+        } else {
+            self.out.extend_from_slice(json.as_bytes());
+        }
+    }
+
+    /// A cell whose text is longer than the limit; what it stands for need not be.
+    #[cold]
+    fn push_long(&mut self, column: usize, key: &[u8], json: &str, limit: usize) -> Result<(), EncodeError> {
+        let bytes = cell::value_bytes(json);
+        if bytes <= limit {
+            self.push_key(key);
+            self.push_value(column, json);
+            return Ok(());
+        }
+        if !self.table.truncate {
+            return Err(EncodeError::TooLarge { member: "maxLobSize", bytes, limit });
+        }
+        self.lists.truncated.push(column);
+        let mut value = Vec::new();
+        if self.table.as_string[column] {
+            cell::push_as_string(&mut value, json);
+        }
+        let json = std::str::from_utf8(&value).ok().filter(|value| !value.is_empty()).unwrap_or(json);
+        // Half a number or half an object would be another value or no JSON: such a value is left out.
+        if json.starts_with('"') {
+            self.push_key(key);
+            cell::push_cut(self.out, json, limit);
+        }
+        Ok(())
+    }
+
+    fn push_lists(&mut self) {
+        let table = self.table;
+        let lists = std::mem::take(&mut self.lists);
+        for (mut columns, key) in [(lists.unchanged, &table.unchanged_key), (lists.truncated, &table.truncated_key)] {
+            if columns.is_empty() {
+                continue;
+            }
+            columns.sort_unstable();
+            columns.dedup();
+            self.push_key(key);
+            for (at, column) in columns.into_iter().enumerate() {
+                if at > 0 {
+                    self.out.push(b',');
+                }
+                self.out.extend_from_slice(&table.names[column]);
+            }
+            self.out.push(b']');
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads the members of a JSON object strictly: a wrong type, a value out of range and an unknown member are each an
+//! error that names the member by its path and says what is allowed.
+//!
+//! Owns how a configuration's error is worded; which members there are is for whoever reads one.
+
+use serde_json::{Map, Value};
+
+/// A member of a configuration is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{member}: {message}")]
+pub struct ConfigError {
+    /// Its path, such as `encoding.json.model` or `rules[2].action`.
+    pub member: String,
+    /// What is allowed.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// An error about one member.
+    pub fn new(member: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { member: member.into(), message: message.into() }
+    }
+}
+
+/// An object's members, and where the object stands.
+#[derive(Debug, Clone)]
+pub struct Members<'v> {
+    path: String,
+    map: &'v Map<String, Value>,
+}
+
+impl<'v> Members<'v> {
+    /// The members of `value`, which stands at `path` (empty: the document itself); refuses a name not in `known`.
+    pub fn of(path: &str, value: &'v Value, known: &[&str]) -> Result<Self, ConfigError> {
+        let Value::Object(map) = value else {
+            let member = if path.is_empty() { "body" } else { path };
+            return Err(ConfigError::new(member, "must be an object"));
+        };
+        let members = Self { path: path.to_owned(), map };
+        match map.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => {
+                Err(members.error(unknown, format!("unknown member; the members here are {}", known.join(", "))))
+            }
+            None => Ok(members),
+        }
+    }
+
+    /// The path of a member.
+    pub fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// An error about a member.
+    pub fn error(&self, name: &str, message: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.path_of(name), message)
+    }
+
+    /// The member, if there.
+    pub fn get(&self, name: &str) -> Option<&'v Value> {
+        self.map.get(name)
+    }
+
+    /// A text of `min` to `max` characters.
+    pub fn text(&self, name: &str, min: usize, max: usize) -> Result<Option<&'v str>, ConfigError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if (min..=max).contains(&text.chars().count()) => Ok(Some(text)),
+            Some(_) => Err(self.error(name, format!("must be a string of {min} to {max} characters"))),
+        }
+    }
+
+    /// A boolean.
+    pub fn boolean(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(_) => Err(self.error(name, "must be true or false")),
+        }
+    }
+
+    /// A whole number of `min` to `max`.
+    pub fn number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ConfigError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => match value.as_u64() {
+                Some(number) if (min..=max).contains(&number) => Ok(Some(number)),
+                _ => Err(self.error(name, format!("must be a whole number from {min} to {max}"))),
+            },
+        }
+    }
+
+    /// One of a few words, each with what it stands for.
+    pub fn choice<T: Copy>(&self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>, ConfigError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let chosen = value.as_str().and_then(|word| choices.iter().find(|(choice, _)| *choice == word));
+        match chosen {
+            Some((_, meaning)) => Ok(Some(*meaning)),
+            None => {
+                let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                Err(self.error(name, format!("must be {}", words.join(" or "))))
+            }
+        }
+    }
+
+    /// A list of `min` to `max` values.
+    pub fn list(&self, name: &str, min: usize, max: usize) -> Result<Option<&'v [Value]>, ConfigError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Array(values)) if (min..=max).contains(&values.len()) => Ok(Some(values)),
+            Some(_) => Err(self.error(name, format!("must be a list of {min} to {max} values"))),
+        }
+    }
+
+    /// A list of 1 to `max` texts of 1 to `chars_max` characters.
+    pub fn texts(&self, name: &str, max: usize, chars_max: usize) -> Result<Vec<&'v str>, ConfigError> {
+        let values = self.list(name, 1, max)?.unwrap_or_default();
+        let text = |(at, value): (usize, &'v Value)| match value {
+            Value::String(text) if (1..=chars_max).contains(&text.chars().count()) => Ok(text.as_str()),
+            _ => Err(self.error(&format!("{name}[{at}]"), format!("must be a string of 1 to {chars_max} characters"))),
+        };
+        values.iter().enumerate().map(text).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_error_names_the_member_by_its_path_and_the_range() {
+        let value = json!({"size": 7, "model": "tree", "extra": 1});
+        let unknown = Members::of("encoding.json", &value, &["size", "model"]).unwrap_err();
+        assert_eq!(unknown.member, "encoding.json.extra");
+        let members = Members::of("encoding.json", &value, &["size", "model", "extra"]).unwrap();
+        let range = members.number("size", 8, 9).unwrap_err();
+        assert_eq!(range.to_string(), "encoding.json.size: must be a whole number from 8 to 9");
+        let choice = members.choice("model", &[("op", 1), ("row", 2)]).unwrap_err();
+        assert_eq!(choice.to_string(), "encoding.json.model: must be \"op\" or \"row\"");
+        assert_eq!(Members::of("", &json!([]), &[]).unwrap_err().member, "body");
+    }
+}

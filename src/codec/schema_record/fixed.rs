@@ -1,0 +1,89 @@
+//! The schemas of the kinds of record that no table shapes: DDL, heartbeat, metadata.
+
+use serde_json::{Map, Value, json};
+
+use crate::codec::json::{DDL_TEXT, HEARTBEAT, JsonOptions, MetaField, OBJECT_METADATA, STREAM_METADATA, TRUNCATED};
+use crate::codec::schema_record::column::{meta_schema, name_list, static_schema};
+use crate::codec::schema_record::schema_record;
+use crate::record::Operation;
+
+/// The schema record of DDL records.
+pub fn ddl_schema(options: &JsonOptions) -> Value {
+    let mut properties = Map::new();
+    let mut required = vec![DDL_TEXT.to_owned()];
+    for (field, name) in options.meta.sent() {
+        let field_schema = match field {
+            MetaField::PrimaryKeys => continue,
+            MetaField::OpType => json!({ "enum": [options.operation_strings.label(Operation::Ddl)] }),
+            _ => meta_schema(field),
+        };
+        // A statement need not name a table.
+        let of_table =
+            matches!(field, MetaField::QualifiedTable | MetaField::Catalog | MetaField::Schema | MetaField::Table);
+        if !of_table {
+            required.push(name.to_owned());
+        }
+        properties.insert(name.to_owned(), field_schema);
+    }
+    for (name, value) in &options.static_fields {
+        properties.insert(name.clone(), static_schema(value));
+        required.push(name.clone());
+    }
+    properties.insert(DDL_TEXT.into(), json!({"type": "string"}));
+    properties.insert(TRUNCATED.into(), name_list());
+    schema_record("trailcast:schema:ddl", "DDL", Map::new(), properties, required)
+}
+
+/// The schema record of heartbeats.
+pub fn heartbeat_schema(options: &JsonOptions) -> Value {
+    let mut properties = Map::new();
+    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [HEARTBEAT] }));
+    for field in [MetaField::Pos, MetaField::OpTs] {
+        properties.insert(options.meta.name(field).into(), meta_schema(field));
+    }
+    let required = properties.keys().cloned().collect();
+    schema_record("trailcast:schema:heartbeat", HEARTBEAT, Map::new(), properties, required)
+}
+
+/// The schema record of `OBJECT_METADATA` records.
+pub fn object_metadata_schema(options: &JsonOptions) -> Value {
+    let column = json!({
+        "type": "object",
+        "properties": {
+            "type": {"enum": ["string", "number", "boolean", "object", "array"]},
+            "null": {"type": "boolean"},
+            "key": {"type": "boolean"},
+            "sqlType": {"type": "string"},
+        },
+        "required": ["type", "null", "key"],
+        "additionalProperties": false,
+    });
+    let mut definitions = Map::new();
+    definitions.insert("column".into(), column);
+    let mut properties = Map::new();
+    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [OBJECT_METADATA] }));
+    properties.insert(options.meta.name(MetaField::QualifiedTable).into(), json!({"type": "string"}));
+    properties
+        .insert("columns".into(), json!({"type": "object", "additionalProperties": {"$ref": "#/definitions/column"}}));
+    let required = properties.keys().cloned().collect();
+    schema_record("trailcast:schema:object_metadata", OBJECT_METADATA, definitions, properties, required)
+}
+
+/// The schema record of `STREAM_METADATA`.
+pub fn stream_metadata_schema(options: &JsonOptions) -> Value {
+    let mut properties = Map::new();
+    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [STREAM_METADATA] }));
+    properties.insert("producer".into(), texts(&["name", "version"]));
+    properties.insert("database".into(), texts(&["name", "version", "charset", "timeZone"]));
+    properties.insert("machine".into(), texts(&["node", "system", "release", "version", "hardware"]));
+    let mut source = texts(&["file", "uri", "uriHistory", "creationTime", "compatibility"]);
+    source["properties"]["uriHistory"] = json!({"type": "array", "items": {"type": "string"}});
+    properties.insert("source".into(), source);
+    let required = properties.keys().cloned().collect();
+    schema_record("trailcast:schema:stream_metadata", STREAM_METADATA, Map::new(), properties, required)
+}
+
+fn texts(names: &[&str]) -> Value {
+    let properties: Map<_, _> = names.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+    json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false})
+}

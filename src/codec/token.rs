@@ -1,0 +1,181 @@
+//! Positions as the opaque text that clients hold: 33 bytes, 44 URL-safe characters.
+//!
+//! Layout: version (1 byte), epoch (8), commit number (8), record number (4), hash of the transaction id (4), hash of
+//! the stream's contract (4), CRC-32C of all before it (4), big-endian, in base64url without padding. 33 bytes are 264
+//! bits and 44 characters are 264 bits: there are no spare bits, so each change of one character changes a byte, and
+//! the checksum refuses it. Whether a position can be served is for the trail to say.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::record::{Epoch, Position};
+
+/// Length of a token, in characters.
+pub const TOKEN_CHARS: usize = 44;
+const TOKEN_BYTES: usize = 33;
+const CHECKED_BYTES: usize = 29;
+/// Names one stream's contract; accepted by that stream only.
+const STREAM_VERSION: u8 = 1;
+/// Names no stream: the position that a put answers with. Accepted by each stream of that trail.
+const TRAIL_VERSION: u8 = 2;
+
+/// The hash of a stream's source and rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContractHash(pub u32);
+
+/// Where a token came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenScope {
+    /// Sent by a stream of this contract; another contract must refuse it.
+    Stream(ContractHash),
+    /// Answered to a put; each stream of the trail takes it.
+    Trail,
+}
+
+/// What a client holds, read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// The record.
+    pub position: Position,
+    /// Who may resume with it.
+    pub scope: TokenScope,
+}
+
+/// The text is no position of ours, or was altered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a position: malformed or altered")]
+pub struct MalformedToken;
+
+/// A token's text: 44 ASCII characters, on the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenText([u8; TOKEN_CHARS]);
+
+impl TokenText {
+    /// Its characters.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        // Base64 is ASCII; the default is never taken.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for TokenText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A stream position of this contract.
+pub fn encode(position: &Position, contract: ContractHash) -> TokenText {
+    encode_token(&Token { position: *position, scope: TokenScope::Stream(contract) })
+}
+
+/// A trail position: no stream in it.
+pub fn encode_trail(position: &Position) -> TokenText {
+    encode_token(&Token { position: *position, scope: TokenScope::Trail })
+}
+
+/// Either kind.
+pub fn encode_token(token: &Token) -> TokenText {
+    let (version, contract) = match token.scope {
+        TokenScope::Stream(ContractHash(hash)) => (STREAM_VERSION, hash),
+        TokenScope::Trail => (TRAIL_VERSION, 0),
+    };
+    let mut bytes = [0_u8; TOKEN_BYTES];
+    bytes[0] = version;
+    bytes[1..9].copy_from_slice(&token.position.epoch.0.to_be_bytes());
+    bytes[9..17].copy_from_slice(&token.position.commit.to_be_bytes());
+    bytes[17..21].copy_from_slice(&token.position.record.to_be_bytes());
+    bytes[21..25].copy_from_slice(&token.position.xid_hash.to_be_bytes());
+    bytes[25..29].copy_from_slice(&contract.to_be_bytes());
+    let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
+    bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
+    let mut text = [b'A'; TOKEN_CHARS];
+    // 33 bytes are exactly 44 characters, so the slice always fits.
+    let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
+    TokenText(text)
+}
+
+/// Reads a token; anything but what [`encode_token`] wrote is refused.
+pub fn decode(text: &str) -> Result<Token, MalformedToken> {
+    let mut bytes = [0_u8; TOKEN_BYTES];
+    if text.len() != TOKEN_CHARS || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(TOKEN_BYTES) {
+        return Err(MalformedToken);
+    }
+    if crc32c::crc32c(&bytes[..CHECKED_BYTES]) != be_u32(&bytes[CHECKED_BYTES..]) {
+        return Err(MalformedToken);
+    }
+    let contract = be_u32(&bytes[25..29]);
+    let scope = match (bytes[0], contract) {
+        (STREAM_VERSION, _) => TokenScope::Stream(ContractHash(contract)),
+        (TRAIL_VERSION, 0) => TokenScope::Trail,
+        _ => return Err(MalformedToken),
+    };
+    let position = Position {
+        epoch: Epoch(be_u64(&bytes[1..9])),
+        commit: be_u64(&bytes[9..17]),
+        record: be_u32(&bytes[17..21]),
+        xid_hash: be_u32(&bytes[21..25]),
+    };
+    Ok(Token { position, scope })
+}
+
+fn be_u32(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+fn be_u64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_token() -> impl Strategy<Value = Token> {
+        (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>(), any::<Option<u32>>()).prop_map(
+            |(epoch, commit, record, xid_hash, contract)| Token {
+                position: Position { epoch: Epoch(epoch), commit, record, xid_hash },
+                scope: contract.map_or(TokenScope::Trail, |hash| TokenScope::Stream(ContractHash(hash))),
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_reads_back_and_needs_no_percent_encoding(token in any_token()) {
+            let text = encode_token(&token);
+            prop_assert_eq!(text.as_str().len(), TOKEN_CHARS);
+            prop_assert!(text.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
+            prop_assert_eq!(decode(text.as_str()), Ok(token));
+        }
+
+        #[test]
+        fn any_change_of_one_character_is_refused(token in any_token(), at in 0..TOKEN_CHARS) {
+            let text = encode_token(&token);
+            let mut changed = text.as_str().as_bytes().to_vec();
+            for byte in 0x20..0x7f_u8 {
+                changed[at] = byte;
+                if changed != text.as_bytes() {
+                    prop_assert_eq!(decode(std::str::from_utf8(&changed).unwrap()), Err(MalformedToken));
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,60}|[A-Za-z0-9_-]{44}") {
+            let _ = decode(&text);
+        }
+    }
+
+    #[test]
+    fn the_layout_stays_what_clients_saved() {
+        let position = Position { epoch: Epoch(1), commit: 2, record: 3, xid_hash: 4 };
+        assert_eq!(encode(&position, ContractHash(5)).as_str(), "AQAAAAAAAAABAAAAAAAAAAIAAAADAAAABAAAAAUckLK_");
+    }
+}

@@ -1,0 +1,3 @@
+//! From the trail to clients: what passes, and how it is sent.
+
+pub mod rules;

@@ -1,0 +1,91 @@
+//! Exact comparison of decimal numbers as written, without floats.
+
+use std::cmp::Ordering;
+
+/// A decimal number: its digits without leading or trailing zeros, the first standing `point` places before the point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Decimal {
+    negative: bool,
+    digits: Vec<u8>,
+    point: i64,
+}
+
+impl Decimal {
+    /// Reads `-12.50`, `1e3`, `+.5`; anything else is no number.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (unsigned, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+        digits.drain(..zeros);
+        while digits.last() == Some(&b'0') {
+            digits.pop();
+        }
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, point: 0 });
+        }
+        let point = whole.len() as i64 - zeros as i64 + i64::from(exponent);
+        Some(Self { negative: text.starts_with('-'), digits, point })
+    }
+
+    fn size(&self, other: &Self) -> Ordering {
+        match (self.digits.is_empty(), other.digits.is_empty()) {
+            (false, false) => self.point.cmp(&other.point).then_with(|| self.digits.cmp(&other.digits)),
+            (zero, other_zero) => other_zero.cmp(&zero),
+        }
+    }
+}
+
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.negative, other.negative) {
+            (false, false) => self.size(other),
+            (true, true) => other.size(self),
+            (negative, other_negative) => other_negative.cmp(&negative),
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn compare(one: &str, other: &str) -> Ordering {
+        Decimal::parse(one).unwrap().cmp(&Decimal::parse(other).unwrap())
+    }
+
+    #[test]
+    fn digits_beyond_a_float_still_count() {
+        assert_eq!(compare("9007199254740993", "9007199254740992"), Ordering::Greater);
+        assert_eq!(compare("0.1000000000000000000001", "0.1"), Ordering::Greater);
+        assert_eq!(compare("-1e400", "-1e401"), Ordering::Greater);
+        for (one, same) in [("1.50", "1.5"), ("0", "-0.00"), ("1e2", "100"), ("0.01", "1E-2"), ("+5", "05")] {
+            assert_eq!(compare(one, same), Ordering::Equal, "{one} {same}");
+        }
+        for bad in ["", "-", ".", "1e", "0x1", "1 ", "NaN", "1e99999999999", "--1", "1.2.3"] {
+            assert_eq!(Decimal::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_orders_as_integers_do(one in any::<i64>(), other in any::<i64>(), places in 0..30_i32) {
+            let (a, b) = (format!("{one}e-{places}"), format!("{other}e-{places}"));
+            prop_assert_eq!(compare(&a, &b), one.cmp(&other));
+        }
+    }
+}

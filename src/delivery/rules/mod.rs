@@ -1,0 +1,132 @@
+//! Rules, compiled: which records a stream sends (contract section 3).
+//!
+//! The first rule that matches decides; without a match a record is left out if there is any `include` rule. Names and
+//! operations stand in a frame's header, so most records are decided before their body is read. Members and ranges of
+//! rules are `catalog::stream`'s.
+
+mod compare;
+mod decimal;
+mod pattern;
+mod rule;
+#[cfg(test)]
+mod tests;
+mod truth;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::catalog::stream::{Action, ConfigError, StreamConfig};
+use crate::codec::image::Image;
+use crate::limits;
+use crate::record::{Operation, TableName, TableSchema};
+
+use rule::CompiledRule;
+
+/// What a record's header alone says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderVerdict {
+    /// The record is sent.
+    Pass,
+    /// The record is not sent.
+    Drop,
+    /// Its values or tokens decide: [`Rules::decide`].
+    NeedsBody,
+}
+
+/// What stands in a record's header.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordHeader<'a> {
+    /// The table; a statement need not name one.
+    pub table: Option<&'a TableName>,
+    /// The operation.
+    pub operation: Operation,
+    /// The partition's name, where the trail has partitions.
+    pub partition: Option<&'a str>,
+}
+
+/// What stands in a record's body.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RecordBody<'a> {
+    /// The table's shape.
+    pub schema: Option<&'a TableSchema>,
+    /// The row before.
+    pub before: Option<Image<'a>>,
+    /// The row after.
+    pub after: Option<Image<'a>>,
+    /// User tokens: the JSON text of an object.
+    pub tokens: Option<&'a str>,
+}
+
+/// A stream's rules. Cheap to clone; each clone remembers for itself which rules name which table.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    rules: Arc<[CompiledRule]>,
+    otherwise: bool,
+    by_table: HashMap<TableName, Arc<[usize]>>,
+}
+
+impl Rules {
+    /// Compiles a stream's rules; a pattern that does not compile is an error naming its place.
+    pub fn compile(config: &StreamConfig) -> Result<Self, ConfigError> {
+        let compile = |(at, rule)| CompiledRule::compile(&format!("rules[{at}].filter"), rule);
+        let rules: Vec<_> = config.rules.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
+        let otherwise = !config.rules.iter().any(|rule| rule.action == Action::Include);
+        Ok(Self { rules: rules.into(), otherwise, by_table: HashMap::new() })
+    }
+
+    /// Whether every record passes, so that nothing need be asked.
+    pub fn pass_everything(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Decides by table, operation and partition, where they suffice.
+    pub fn decide_header(&mut self, header: &RecordHeader<'_>) -> HeaderVerdict {
+        if self.pass_everything() {
+            return HeaderVerdict::Pass;
+        }
+        for at in self.rules_of(header.table).iter() {
+            let rule = &self.rules[*at];
+            if !rule.matches_header(header) {
+                continue;
+            }
+            if rule.reads_body() {
+                return HeaderVerdict::NeedsBody;
+            }
+            return verdict(rule.action == Action::Include);
+        }
+        verdict(self.otherwise)
+    }
+
+    /// Decides a record whose body was read.
+    pub fn decide(&mut self, header: &RecordHeader<'_>, body: &RecordBody<'_>) -> bool {
+        for at in self.rules_of(header.table).iter() {
+            let rule = &self.rules[*at];
+            if rule.matches_header(header) && rule.matches_body(header.operation, body) {
+                return rule.action == Action::Include;
+            }
+        }
+        self.otherwise
+    }
+
+    /// The rules whose `objectNames` match, in order.
+    fn rules_of(&mut self, table: Option<&TableName>) -> Arc<[usize]> {
+        let matching = |table: Option<&TableName>| -> Arc<[usize]> {
+            let names = self.rules.iter().enumerate();
+            names.filter(|(_, rule)| rule.matches_name(table)).map(|(at, _)| at).collect()
+        };
+        let Some(name) = table else { return matching(None) };
+        if let Some(known) = self.by_table.get(name) {
+            return Arc::clone(known);
+        }
+        let rules = matching(table);
+        if self.by_table.len() >= limits::RULE_TABLES_REMEMBERED {
+            self.by_table.clear();
+        }
+        self.by_table.insert(name.clone(), Arc::clone(&rules));
+        rules
+    }
+}
+
+fn verdict(pass: bool) -> HeaderVerdict {
+    if pass { HeaderVerdict::Pass } else { HeaderVerdict::Drop }
+}

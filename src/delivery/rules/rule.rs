@@ -1,0 +1,174 @@
+//! One rule, compiled.
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::compare::Comparer;
+use super::pattern::{BadPattern, NamePattern, wildcard};
+use super::truth::Truth;
+use super::{RecordBody, RecordHeader};
+use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, Rule, TextCondition};
+use crate::codec::image::{Cell, Image};
+use crate::record::{Operation, TableName, TableSchema};
+
+/// A rule ready to be asked. Members of its filter AND together, values of one list OR.
+#[derive(Debug)]
+pub(super) struct CompiledRule {
+    pub(super) action: Action,
+    names: Vec<NamePattern>,
+    operations: Vec<Operation>,
+    partitions: Vec<Regex>,
+    columns: Vec<ColumnTest>,
+    tokens: Vec<TokenTest>,
+    tags: Vec<TokenTest>,
+}
+
+#[derive(Debug)]
+struct ColumnTest {
+    table: Option<NamePattern>,
+    column: String,
+    exact_case: bool,
+    image: ColumnImage,
+    comparer: Comparer,
+}
+
+#[derive(Debug)]
+struct TokenTest {
+    name: String,
+    comparer: Comparer,
+}
+
+fn all<T, C>(
+    path: &str,
+    member: &str,
+    given: &[T],
+    compile: impl Fn(&T) -> Result<C, BadPattern>,
+) -> Result<Vec<C>, ConfigError> {
+    let at_place =
+        |(at, value)| compile(value).map_err(|bad| ConfigError::new(format!("{path}.{member}[{at}]"), bad.0));
+    given.iter().enumerate().map(at_place).collect()
+}
+
+impl CompiledRule {
+    pub(super) fn compile(path: &str, rule: &Rule) -> Result<Self, ConfigError> {
+        let in_list = |list: &[Vec<Operation>], operation: &Operation| {
+            list.is_empty() || list.iter().any(|operations| operations.contains(operation))
+        };
+        let operations = Operation::ALL.into_iter();
+        let operations = operations
+            .filter(|operation| in_list(&rule.object_types, operation) && in_list(&rule.operation_types, operation));
+        Ok(Self {
+            action: rule.action,
+            names: all(path, "objectNames", &rule.object_names, |name| NamePattern::compile(name))?,
+            operations: operations.collect(),
+            partitions: all(path, "partitionNames", &rule.partition_names, |name| wildcard(name, true))?,
+            columns: all(path, "columnValues", &rule.column_values, ColumnTest::compile)?,
+            tokens: all(path, "userTokens", &rule.user_tokens, TokenTest::compile)?,
+            tags: all(path, "tags", &rule.tags, TokenTest::compile)?,
+        })
+    }
+
+    /// A statement that names no table is matched by no `objectNames`.
+    pub(super) fn matches_name(&self, table: Option<&TableName>) -> bool {
+        self.names.is_empty() || table.is_some_and(|table| self.names.iter().any(|name| name.matches(table)))
+    }
+
+    pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
+        let in_partition = || header.partition.is_some_and(|name| self.partitions.iter().any(|p| p.is_match(name)));
+        self.operations.contains(&header.operation) && (self.partitions.is_empty() || in_partition())
+    }
+
+    pub(super) fn reads_body(&self) -> bool {
+        !(self.columns.is_empty() && self.tokens.is_empty() && self.tags.is_empty())
+    }
+
+    /// Unknown matches in an `include` rule and not in an `exclude` rule: neither loses a record.
+    pub(super) fn matches_body(&self, operation: Operation, body: &RecordBody<'_>) -> bool {
+        let needed = if self.action == Action::Include { Truth::Unknown } else { Truth::True };
+        self.columns_hold(operation, body) >= needed && self.tokens_hold(body)
+    }
+
+    fn columns_hold(&self, operation: Operation, body: &RecordBody<'_>) -> Truth {
+        if self.columns.is_empty() {
+            return Truth::True;
+        }
+        match (operation, body.schema) {
+            // They have no columns to ask: as good as unknown, so that no rule on values loses one.
+            (Operation::Truncate | Operation::Ddl, _) | (_, None) => Truth::Unknown,
+            (_, Some(schema)) => Truth::any(self.columns.iter().map(|test| test.holds(operation, schema, body))),
+        }
+    }
+
+    fn tokens_hold(&self, body: &RecordBody<'_>) -> bool {
+        if self.tokens.is_empty() && self.tags.is_empty() {
+            return true;
+        }
+        let tokens: Map<String, Value> =
+            body.tokens.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+        [&self.tokens, &self.tags].iter().all(|tests| tests.is_empty() || tests.iter().any(|test| test.holds(&tokens)))
+    }
+}
+
+impl TokenTest {
+    fn compile(condition: &TextCondition) -> Result<Self, BadPattern> {
+        let comparer = Comparer::compile(condition.operator, condition.value.as_deref())?;
+        Ok(Self { name: condition.name.clone(), comparer })
+    }
+
+    /// A token that is not there is null.
+    fn holds(&self, tokens: &Map<String, Value>) -> bool {
+        let json = tokens.get(&self.name).map_or_else(|| "null".to_owned(), Value::to_string);
+        self.comparer.holds(&json)
+    }
+}
+
+impl ColumnTest {
+    fn compile(condition: &ColumnCondition) -> Result<Self, BadPattern> {
+        let quoted = condition.column.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+        Ok(Self {
+            table: condition.table.as_deref().map(NamePattern::compile).transpose()?,
+            column: quoted.map_or_else(|| condition.column.clone(), |name| name.replace("\"\"", "\"")),
+            exact_case: quoted.is_some(),
+            image: condition.image,
+            comparer: Comparer::compile(condition.operator, condition.value.as_deref())?,
+        })
+    }
+
+    fn names(&self, column: &str) -> bool {
+        column == self.column || !self.exact_case && column.to_lowercase() == self.column.to_lowercase()
+    }
+
+    fn holds(&self, operation: Operation, schema: &TableSchema, body: &RecordBody<'_>) -> Truth {
+        if self.table.as_ref().is_some_and(|table| !table.matches(&schema.table)) {
+            return Truth::False;
+        }
+        let Some(column) = schema.columns.iter().position(|column| self.names(&column.name)) else {
+            return Truth::Unknown;
+        };
+        let before = body.before.map(|image| cell_of(image, column));
+        // A value that did not change is the one before.
+        let after = body.after.map(|image| match cell_of(image, column) {
+            Cell::Unchanged => before.unwrap_or(Cell::Unchanged),
+            cell => cell,
+        });
+        match self.image {
+            ColumnImage::After if operation == Operation::Delete => self.test(before),
+            ColumnImage::After => self.test(after),
+            ColumnImage::Before => self.test(before),
+            ColumnImage::Either if before.is_none() && after.is_none() => Truth::Unknown,
+            ColumnImage::Either => Truth::any([before, after].into_iter().flatten().map(|cell| self.test(Some(cell)))),
+        }
+    }
+
+    fn test(&self, cell: Option<Cell<'_>>) -> Truth {
+        match cell {
+            None | Some(Cell::Absent | Cell::Unchanged) => Truth::Unknown,
+            Some(Cell::Null) => self.comparer.holds("null").into(),
+            Some(Cell::Json(json)) => self.comparer.holds(json).into(),
+        }
+    }
+}
+
+fn cell_of(image: Image<'_>, column: usize) -> Cell<'_> {
+    image.cells().nth(column).and_then(Result::ok).unwrap_or(Cell::Absent)
+}

@@ -1,0 +1,228 @@
+use super::*;
+use crate::codec::image::ImageWriter;
+use crate::record::{Column, JsonKind, SchemaId};
+use serde_json::{Value, json};
+
+fn rules(rules: Value) -> Rules {
+    let config = json!({"source": {"trail": "a1"}, "rules": rules});
+    Rules::compile(&StreamConfig::from_value(config).unwrap()).unwrap()
+}
+
+fn include(filter: Value) -> Rules {
+    rules(json!([{"action": "include", "filter": filter}]))
+}
+
+fn exclude(filter: Value) -> Rules {
+    rules(json!([{"action": "exclude", "filter": filter}]))
+}
+
+fn header(table: &str, operation: Operation) -> (TableName, Operation) {
+    (TableName::parse(table).unwrap(), operation)
+}
+
+fn by_header(rules: &mut Rules, table: &str, operation: Operation) -> HeaderVerdict {
+    let (table, operation) = header(table, operation);
+    rules.decide_header(&RecordHeader { table: Some(&table), operation, partition: None })
+}
+
+/// Decides a record of `public.orders(id, total, note)`; a missing image is None, a cell `"-"` is absent.
+fn by_body(rules: &mut Rules, operation: Operation, before: Option<[&str; 3]>, after: Option<[&str; 3]>) -> bool {
+    let column =
+        |name: &str, kind| Column { name: name.into(), kind, sql_type: String::new(), nullable: true, key: false };
+    let schema = TableSchema {
+        id: SchemaId(1),
+        table: TableName::parse("public.orders").unwrap(),
+        columns: vec![
+            column("id", JsonKind::Number),
+            column("Total", JsonKind::Number),
+            column("note", JsonKind::String),
+        ],
+    };
+    let image = |cells: Option<[&str; 3]>| {
+        let mut bytes = Vec::new();
+        let mut writer = ImageWriter::new(&mut bytes);
+        for cell in cells.unwrap_or_default() {
+            match cell {
+                "-" => writer.absent(),
+                "=" => writer.unchanged(),
+                "null" => writer.null(),
+                json => writer.json(json.as_bytes()),
+            }
+        }
+        bytes
+    };
+    let (before_bytes, after_bytes) = (image(before), image(after));
+    let body = RecordBody {
+        schema: Some(&schema),
+        before: before.map(|_| Image::split(&before_bytes).unwrap().0),
+        after: after.map(|_| Image::split(&after_bytes).unwrap().0),
+        tokens: Some(r#"{"user":"ada","level":10}"#),
+    };
+    rules.decide(&RecordHeader { table: Some(&schema.table), operation, partition: None }, &body)
+}
+
+#[test]
+fn without_rules_everything_passes() {
+    let config = StreamConfig::from_value(json!({"source": {"trail": "a1"}})).unwrap();
+    let mut rules = Rules::compile(&config).unwrap();
+    assert_eq!(by_header(&mut rules, "a.b", Operation::Insert), HeaderVerdict::Pass);
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_and_an_include_shuts_out_the_rest() {
+    let mut rules = rules(json!([
+        {"action": "exclude", "filter": {"objectNames": ["public.secret*"]}},
+        {"action": "include", "filter": {"objectNames": ["public.*"]}},
+    ]));
+    assert_eq!(by_header(&mut rules, "public.secret_keys", Operation::Insert), HeaderVerdict::Drop);
+    assert_eq!(by_header(&mut rules, "public.orders", Operation::Insert), HeaderVerdict::Pass);
+    assert_eq!(by_header(&mut rules, "other.orders", Operation::Insert), HeaderVerdict::Drop);
+    let mut only_exclude = exclude(json!({"objectNames": ["public.secret"]}));
+    assert_eq!(by_header(&mut only_exclude, "other.orders", Operation::Insert), HeaderVerdict::Pass);
+}
+
+#[test]
+fn names_match_their_last_parts_without_regard_to_case_unless_quoted() {
+    for (pattern, table, matches) in [
+        ("orders", "public.orders", true),
+        ("PUBLIC.ORD?RS", "public.orders", true),
+        ("public.ord*", "db.public.orders", true),
+        ("PDB2.AR.*", "pdb2.ar.CUSTOMER", true),
+        ("*.*.*", "public.orders", false),
+        ("public.orders", "orders", false),
+        ("\"Orders\"", "public.orders", false),
+        ("\"Orders\"", "public.Orders", true),
+        ("public.\"Or\"\"d.x\"", "public.\"Or\"\"d.x\"", true),
+        ("a.b", "axb", false),
+        ("ord", "orders", false),
+        ("(x|orders)", "orders", false),
+    ] {
+        let mut rules = include(json!({"objectNames": [pattern]}));
+        let expected = if matches { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
+        for again in 0..2 {
+            assert_eq!(by_header(&mut rules, table, Operation::Insert), expected, "{pattern} {table} {again}");
+        }
+    }
+}
+
+#[test]
+fn operations_and_object_types_narrow_together() {
+    let mut rules = include(json!({"objectTypes": ["DML"], "operationTypes": ["DELETE", "DDL"]}));
+    for (operation, expected) in [
+        (Operation::Delete, HeaderVerdict::Pass),
+        (Operation::Insert, HeaderVerdict::Drop),
+        (Operation::Ddl, HeaderVerdict::Drop),
+    ] {
+        assert_eq!(by_header(&mut rules, "a.b", operation), expected, "{operation:?}");
+    }
+}
+
+#[test]
+fn a_condition_on_values_asks_for_the_body() {
+    let mut rules =
+        include(json!({"objectNames": ["orders"], "columnValues": [{"column": "id", "operator": "EQ", "value": 1}]}));
+    assert_eq!(by_header(&mut rules, "public.orders", Operation::Insert), HeaderVerdict::NeedsBody);
+    assert_eq!(by_header(&mut rules, "public.other", Operation::Insert), HeaderVerdict::Drop);
+}
+
+#[test]
+fn values_compare_as_exact_decimals_or_as_text() {
+    for (condition, total, note, matches) in [
+        (json!({"column": "total", "operator": "EQ", "value": 1.5}), "1.50", "null", true),
+        (json!({"column": "total", "operator": "GT", "value": "9007199254740992"}), "9007199254740993", "null", true),
+        (json!({"column": "total", "operator": "LT", "value": 9}), "10", "null", false),
+        (json!({"column": "total", "operator": "EQ", "value": "x"}), "10", "null", false),
+        (json!({"column": "total", "operator": "NE", "value": "x"}), "10", "null", true),
+        (json!({"column": "\"total\"", "operator": "LT", "value": 0}), "10", "null", true),
+        (json!({"column": "note", "operator": "EQ", "value": "a\"b"}), "1", "\"a\\\"b\"", true),
+        (json!({"column": "note", "operator": "LT", "value": "9"}), "1", "\"10\"", true),
+        (json!({"column": "note", "operator": "LIKE", "value": "a_c%"}), "1", "\"abcd\\ne\"", true),
+        (json!({"column": "note", "operator": "LIKE", "value": "a\\_c"}), "1", "\"abc\"", false),
+        (json!({"column": "note", "operator": "REGEX", "value": "b.d$"}), "1", "\"abcd\"", true),
+        (json!({"column": "note", "operator": "ISNULL"}), "1", "null", true),
+        (json!({"column": "note", "operator": "NOTNULL"}), "1", "null", false),
+        (json!({"column": "note", "operator": "NE", "value": "x"}), "1", "null", false),
+        (json!({"table": "other", "column": "id", "operator": "EQ", "value": 1}), "1", "null", false),
+    ] {
+        let mut rules = include(json!({"columnValues": [condition.clone()]}));
+        let passed = by_body(&mut rules, Operation::Insert, None, Some(["1", total, note]));
+        assert_eq!(passed, matches, "{condition} {total} {note}");
+    }
+}
+
+#[test]
+fn an_unknown_column_matches_in_an_include_rule_and_not_in_an_exclude_rule() {
+    let filter = json!({"columnValues": [{"column": "total", "operator": "GT", "value": 100}]});
+    let only_key = Some(["1", "-", "-"]);
+    assert!(by_body(&mut include(filter.clone()), Operation::Delete, only_key, None));
+    assert!(by_body(&mut exclude(filter.clone()), Operation::Delete, only_key, None));
+    assert!(by_body(&mut include(filter.clone()), Operation::Truncate, None, None));
+    assert!(by_body(&mut exclude(filter.clone()), Operation::Truncate, None, None));
+    assert!(!by_body(&mut include(filter.clone()), Operation::Delete, Some(["1", "7", "null"]), None));
+    assert!(!by_body(&mut exclude(filter), Operation::Delete, Some(["1", "700", "null"]), None));
+}
+
+#[test]
+fn an_unchanged_value_is_the_one_before() {
+    let filter = json!({"columnValues": [{"column": "note", "operator": "EQ", "value": "x"}]});
+    let (before, after) = (Some(["1", "1", "\"y\""]), Some(["1", "2", "="]));
+    assert!(!by_body(&mut include(filter.clone()), Operation::Update, before, after));
+    assert!(by_body(&mut include(filter), Operation::Update, None, after), "unknown without a before image");
+}
+
+#[test]
+fn either_image_is_enough() {
+    let mut rules =
+        include(json!({"columnValues": [{"column": "total", "operator": "EQ", "value": 5, "image": "either"}]}));
+    assert!(by_body(&mut rules, Operation::Update, Some(["1", "5", "null"]), Some(["1", "6", "null"])));
+    assert!(by_body(&mut rules, Operation::Update, Some(["1", "6", "null"]), Some(["1", "5.0", "null"])));
+    assert!(!by_body(&mut rules, Operation::Insert, None, Some(["1", "6", "null"])));
+}
+
+#[test]
+fn lists_or_and_members_and() {
+    let filter = json!({
+        "columnValues": [{"column": "id", "operator": "EQ", "value": 1}, {"column": "id", "operator": "EQ", "value": 2}],
+        "userTokens": [{"name": "user", "operator": "EQ", "value": "ada"}],
+    });
+    let mut rules = include(filter.clone());
+    assert!(by_body(&mut rules, Operation::Insert, None, Some(["2", "1", "null"])));
+    assert!(!by_body(&mut rules, Operation::Insert, None, Some(["3", "1", "null"])));
+    let mut other_user = filter;
+    other_user["userTokens"][0]["value"] = "bob".into();
+    assert!(!by_body(&mut include(other_user), Operation::Insert, None, Some(["2", "1", "null"])));
+}
+
+#[test]
+fn a_token_that_is_not_there_is_null_and_numbers_in_tokens_compare_as_numbers() {
+    for (condition, matches) in [
+        (json!({"name": "level", "operator": "GT", "value": 9}), true),
+        (json!({"name": "none", "operator": "ISNULL"}), true),
+        (json!({"name": "none", "operator": "EQ", "value": ""}), false),
+    ] {
+        let mut rules = include(json!({"tags": [condition]}));
+        assert_eq!(by_body(&mut rules, Operation::Insert, None, Some(["1", "1", "null"])), matches);
+    }
+}
+
+#[test]
+fn partitions_match_by_name() {
+    let mut rules = include(json!({"partitionNames": ["p*"]}));
+    let (table, operation) = header("a.b", Operation::Insert);
+    let mut verdict = |partition| rules.decide_header(&RecordHeader { table: Some(&table), operation, partition });
+    assert_eq!(verdict(Some("p1")), HeaderVerdict::Pass);
+    assert_eq!(verdict(Some("q1")), HeaderVerdict::Drop);
+    assert_eq!(verdict(None), HeaderVerdict::Drop);
+}
+
+#[test]
+fn a_pattern_that_does_not_compile_names_its_place() {
+    let refused = |filter: Value| {
+        let config = json!({"source": {"trail": "a1"}, "rules": [{"action": "include", "filter": filter}]});
+        Rules::compile(&StreamConfig::from_value(config).unwrap()).unwrap_err().member
+    };
+    let regex = |value: &str| json!({"columnValues": [{"column": "a", "operator": "REGEX", "value": value}]});
+    assert_eq!(refused(regex("(")), "rules[0].filter.columnValues[0]");
+    assert_eq!(refused(regex("(a{1000}){1000}")), "rules[0].filter.columnValues[0]");
+    assert_eq!(refused(json!({"objectNames": ["a", "a.b.c.d"]})), "rules[0].filter.objectNames[1]");
+}

@@ -1,0 +1,127 @@
+//! What can go wrong with a trail, one enum per kind of caller.
+
+use std::io;
+
+use crate::trail::Location;
+
+/// A place where a trail's bytes are not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("trail {trail} is damaged at byte {} of segment {}: {what}", at.offset, at.segment)]
+pub struct Damage {
+    /// The trail's name.
+    pub trail: String,
+    /// Where.
+    pub at: Location,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// A trail cannot be opened or made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file system refused.
+    #[error("trail {trail} cannot be opened: {action}")]
+    Io {
+        /// The trail's name.
+        trail: String,
+        /// What was being done.
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// Promised bytes are not there; nothing is served until an operator repairs it.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The trail's description is unreadable.
+    #[error("trail {trail}: {file} is unreadable: {what}")]
+    Description {
+        /// The trail's name.
+        trail: String,
+        /// The file.
+        file: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Another writer has the trail.
+    #[error("trail {trail} has a writer already")]
+    WriterTaken {
+        /// The trail's name.
+        trail: String,
+    },
+}
+
+/// Something cannot be appended; nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The trail's writer has stopped, after a failed write or flush.
+    #[error("trail has stopped: {0}")]
+    Stopped(String),
+    /// A record is larger than a frame may be.
+    #[error("record of {bytes} bytes is larger than the {max} a trail takes")]
+    TooLarge {
+        /// The record's size in bytes.
+        bytes: usize,
+        /// The cap in bytes.
+        max: usize,
+    },
+    /// A name or text is longer than its field.
+    #[error("{what} is longer than {max} bytes")]
+    TooLong {
+        /// Which text.
+        what: &'static str,
+        /// The cap in bytes.
+        max: usize,
+    },
+    /// The trail holds as many tables as it may.
+    #[error("trail holds {0} tables already")]
+    TooManyTables(usize),
+    /// Called inside a transaction where none may be open, or the other way round.
+    #[error("{0}")]
+    OutOfTurn(&'static str),
+}
+
+/// A trail cannot be read on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The file system refused.
+    #[error("trail {trail} cannot be read: {what}")]
+    Io {
+        /// The trail's name.
+        trail: String,
+        /// The system's error.
+        what: String,
+    },
+    /// Bytes are not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// Retention removed the segment under the reader.
+    #[error("retention has overtaken the reader")]
+    Overtaken,
+}
+
+/// A position cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SeekError {
+    /// It is before the first transaction kept.
+    #[error("the position is gone: the trail starts at commit number {starts_at}")]
+    Purged {
+        /// Commit number of the first transaction kept.
+        starts_at: u64,
+    },
+    /// It is after the last record.
+    #[error("the position is beyond the end of the trail, which is commit number {ends_at}")]
+    Beyond {
+        /// Commit number of the last transaction.
+        ends_at: u64,
+    },
+    /// It belongs to another epoch, or another trail.
+    #[error("the position belongs to another trail, or to this one before it was repaired or restored")]
+    OtherEpoch,
+    /// The transaction of that number is another one.
+    #[error("the position's transaction is not the one of that number in this trail")]
+    OtherTransaction,
+    /// The trail cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

@@ -1,0 +1,364 @@
+//! The writing end: builds the frames of whole transactions and hands them to the trail's writer thread.
+//!
+//! Collects small transactions into chunks; a transaction larger than a chunk is handed over piece by piece, so memory
+//! stays bounded, and stays invisible until its commit frame is flushed.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_TOKENS, FrameHeader, FrameKind};
+use crate::limits;
+use crate::record::{
+    Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
+};
+use crate::trail::local::shapes::Shapes;
+use crate::trail::local::writer::{self, Command};
+use crate::trail::local::xids::{Remembered, Xids, fingerprint};
+use crate::trail::local::{End, Shared, recovery};
+use crate::trail::{AppendError, DurableMark, OpenError};
+
+/// The one writer of a trail.
+#[derive(Debug)]
+pub struct Appender {
+    shared: Arc<Shared>,
+    to_writer: mpsc::Sender<Command>,
+    chunk: Vec<u8>,
+    shapes: Shapes,
+    identity: String,
+    source: Option<SourcePosition>,
+    xids: Xids,
+    next_commit: u64,
+    open: Option<OpenTransaction>,
+}
+
+#[derive(Debug)]
+struct OpenTransaction {
+    head: TransactionHead,
+    records: u32,
+    /// Byte of the chunk where it begins; `None` when a part of it has been handed over.
+    begins_at: Option<usize>,
+}
+
+/// One row operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// What it does; never [`Operation::Ddl`].
+    pub operation: Operation,
+    /// Before image, as [`ImageWriter`](crate::codec::image::ImageWriter) writes it: one cell a column of the shape.
+    pub before: Option<&'a [u8]>,
+    /// After image, likewise.
+    pub after: Option<&'a [u8]>,
+    /// Tokens: a JSON object as text.
+    pub tokens: Option<&'a str>,
+}
+
+/// Takes the trail's end and starts its writer thread.
+pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
+    let tail = {
+        let mut end = shared.lock_end();
+        match std::mem::replace(&mut *end, End::Taken) {
+            End::Free(tail) => *tail,
+            End::Taken => return Err(OpenError::WriterTaken { trail: shared.description.name.to_string() }),
+            End::Failed(reason) => match recovery::cut_back_to_mark(shared) {
+                Ok(tail) => tail,
+                Err(error) => {
+                    *end = End::Failed(reason);
+                    return Err(error);
+                }
+            },
+        }
+    };
+    let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
+    let mut appender = Appender {
+        shared: shared.clone(),
+        to_writer,
+        chunk: Vec::new(),
+        shapes: tail.state.shapes.clone(),
+        identity: tail.state.identity.clone(),
+        source: tail.state.source.clone(),
+        xids: Xids::default(),
+        next_commit: tail.state.commit + 1,
+        open: None,
+    };
+    let mut tail = tail;
+    appender.xids = std::mem::take(&mut tail.xids);
+    writer::spawn(shared.clone(), tail, from_appender).map_err(|source| OpenError::Io {
+        trail: shared.description.name.to_string(),
+        action: "starting its writer",
+        source,
+    })?;
+    Ok(appender)
+}
+
+impl Appender {
+    /// What [`Self::identify`] said last, in this life of the trail or an earlier one.
+    pub fn source_identity(&self) -> Option<&str> {
+        (!self.identity.is_empty()).then_some(self.identity.as_str())
+    }
+
+    /// How far the source has been taken: the coordinate of the last transaction or progress appended.
+    pub fn source_position(&self) -> Option<&SourcePosition> {
+        self.source.as_ref()
+    }
+
+    /// The trail's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.description.epoch
+    }
+
+    /// Says who the source is. It is repeated in the head of every segment.
+    pub fn identify(&mut self, identity: &str) -> Result<(), AppendError> {
+        self.outside("a source is named between transactions")?;
+        text_fits("source identity", identity, limits::IDENTIFIER_BYTES_MAX * 4)?;
+        self.identity = identity.to_owned();
+        self.push_source();
+        Ok(())
+    }
+
+    /// Says how far the source has been taken although it had nothing for the trail.
+    pub fn progress(&mut self, at: &SourcePosition) -> Result<(), AppendError> {
+        self.outside("progress is said between transactions")?;
+        text_fits("source position", &at.0, limits::IDENTIFIER_BYTES_MAX)?;
+        self.source = Some(at.clone());
+        self.push_source();
+        Ok(())
+    }
+
+    fn push_source(&mut self) {
+        let source = self.source.clone().unwrap_or_default();
+        let header = FrameHeader { commit: self.next_commit - 1, ..FrameHeader::new(FrameKind::Source) };
+        frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &self.identity, &source.0));
+    }
+
+    /// The shape in force for a table, if it is known.
+    pub fn shape_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.shapes.of(table)
+    }
+
+    /// The numbered shape with these columns: the one in force if it has them, else a new one.
+    pub fn shape(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, AppendError> {
+        if let Some(known) = self.shapes.of(table) {
+            if known.columns == columns {
+                return Ok(known.clone());
+            }
+        } else if self.shapes.len() >= limits::TRAIL_TABLES_MAX {
+            return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
+        }
+        if columns.len() > limits::TABLE_COLUMNS_MAX {
+            return Err(AppendError::TooLong { what: "list of columns", max: limits::TABLE_COLUMNS_MAX });
+        }
+        let schema = self.shapes.declare(table, columns);
+        let header = FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) };
+        let json = serde_json::to_vec(&*schema).unwrap_or_default();
+        frame::push(&mut self.chunk, &header, |out| out.extend_from_slice(&json));
+        Ok(schema)
+    }
+
+    /// Opens a transaction.
+    pub fn begin(&mut self, head: &TransactionHead) -> Result<(), AppendError> {
+        self.outside("a transaction is open already")?;
+        text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
+        text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
+        self.shapes.begin();
+        let begins_at = self.chunk.len();
+        let header = self.header(FrameKind::Begin, head.commit_ts, 0);
+        frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &head.xid, &head.source.0));
+        self.open = Some(OpenTransaction { head: head.clone(), records: 0, begins_at: Some(begins_at) });
+        Ok(())
+    }
+
+    /// Appends a row operation to the open transaction; returns the record's number.
+    pub fn row(&mut self, schema: &TableSchema, row: Row<'_>) -> Result<u32, AppendError> {
+        let bytes =
+            row.before.map_or(0, <[u8]>::len) + row.after.map_or(0, <[u8]>::len) + row.tokens.map_or(0, str::len);
+        let mut flags = 0;
+        flags |= if row.before.is_some() { FLAG_BEFORE } else { 0 };
+        flags |= if row.after.is_some() { FLAG_AFTER } else { 0 };
+        flags |= if row.tokens.is_some() { FLAG_TOKENS } else { 0 };
+        self.record(FrameKind::Record(row.operation), flags, schema.id, bytes, |out| {
+            out.extend_from_slice(row.before.unwrap_or_default());
+            out.extend_from_slice(row.after.unwrap_or_default());
+            out.extend_from_slice(row.tokens.unwrap_or_default().as_bytes());
+        })
+    }
+
+    /// Appends a DDL statement to the open transaction; returns the record's number.
+    pub fn ddl(&mut self, table: &TableName, statement: &str) -> Result<u32, AppendError> {
+        let name = table.to_string();
+        let bytes = name.len() + statement.len() + 2;
+        self.record(FrameKind::Record(Operation::Ddl), 0, SchemaId(0), bytes, |out| {
+            frame::push_text_pair(out, &name, statement);
+        })
+    }
+
+    fn record(
+        &mut self,
+        kind: FrameKind,
+        flags: u8,
+        schema: SchemaId,
+        bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<u32, AppendError> {
+        let max = limits::FRAME_BYTES_MAX - frame::HEADER_BYTES;
+        if bytes > max {
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        let Some(open) = &mut self.open else {
+            return Err(AppendError::OutOfTurn("a record needs an open transaction"));
+        };
+        let (record, commit_ts) = (open.records, open.head.commit_ts);
+        open.records += 1;
+        let header = FrameHeader { flags, schema, ..self.header(kind, commit_ts, record) };
+        frame::push(&mut self.chunk, &header, write);
+        Ok(record)
+    }
+
+    fn header(&self, kind: FrameKind, commit_ts: Timestamp, record: u32) -> FrameHeader {
+        FrameHeader { commit_ts, record, commit: self.next_commit, ..FrameHeader::new(kind) }
+    }
+
+    /// Closes the transaction and returns the position of its last record. It is durable when [`Self::durable`] has
+    /// reached its commit number.
+    pub fn commit(&mut self) -> Result<Position, AppendError> {
+        let Some(open) = self.open.take() else {
+            return Err(AppendError::OutOfTurn("no transaction is open"));
+        };
+        let header = self.header(FrameKind::Commit, open.head.commit_ts, open.records);
+        frame::push(&mut self.chunk, &header, |_| {});
+        self.shapes.commit();
+        let (commit, record) = (self.next_commit, open.records.saturating_sub(1));
+        self.next_commit += 1;
+        let xid_hash = open.head.xid_hash();
+        if self.shared.keeps_xids() {
+            let fingerprint = fingerprint(&open.head.xid);
+            self.xids.remember(Remembered { fingerprint, commit, last_record: record });
+        }
+        if !open.head.source.0.is_empty() {
+            self.source = Some(open.head.source);
+        }
+        Ok(Position { epoch: self.epoch(), commit, record, xid_hash })
+    }
+
+    /// Drops the open transaction, also when a part of it has been handed over.
+    pub async fn abort(&mut self) -> Result<(), AppendError> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        self.shapes.rollback();
+        match open.begins_at {
+            Some(at) => {
+                self.chunk.truncate(at);
+                Ok(())
+            }
+            None => {
+                self.chunk.clear();
+                self.send(Command::Abort).await
+            }
+        }
+    }
+
+    /// The position of a transaction appended before with that id, if it is remembered (trails of puts only).
+    pub fn find_xid(&self, xid: &str) -> Option<Position> {
+        let (commit, record) = self.xids.find(xid)?;
+        Some(Position { epoch: self.epoch(), commit, record, xid_hash: crate::record::xid_hash(xid) })
+    }
+
+    /// Bytes collected and not yet handed over. At [`limits::APPEND_CHUNK_BYTES`], or when no more input is at hand, it
+    /// is time for [`Self::hand_over`].
+    pub fn pending_bytes(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// Gives the collected bytes to the trail's writer. Waits while its queue is full: that is the backpressure on
+    /// capture.
+    pub async fn hand_over(&mut self) -> Result<(), AppendError> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
+        let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
+        place.send(Command::Append(std::mem::take(&mut self.chunk)));
+        if let Some(open) = &mut self.open {
+            open.begins_at = None;
+        }
+        Ok(())
+    }
+
+    /// The durable mark, and a way to wait for it to move.
+    pub fn durable(&self) -> watch::Receiver<DurableMark> {
+        self.shared.mark.subscribe()
+    }
+
+    /// Waits until the transaction of that commit number is durable.
+    pub async fn wait_durable(&self, commit: u64) -> Result<(), AppendError> {
+        wait_durable(&mut self.durable(), &self.to_writer, &self.shared, commit).await
+    }
+
+    /// Like [`Self::wait_durable`], for a caller that does not keep the appender while it waits.
+    pub fn durability(&self) -> Durability {
+        Durability { mark: self.durable(), to_writer: self.to_writer.clone(), shared: self.shared.clone() }
+    }
+
+    /// Hands over what is collected, drops an open transaction, and waits until everything is flushed and the trail's end
+    /// is free for another appender.
+    pub async fn close(mut self) -> Result<(), AppendError> {
+        self.abort().await?;
+        self.hand_over().await?;
+        let commits = self.next_commit - 1;
+        self.send(Command::Close).await?;
+        self.to_writer.closed().await;
+        if self.shared.mark.borrow().commit >= commits { Ok(()) } else { Err(self.stopped()) }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), AppendError> {
+        self.to_writer.send(command).await.map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> AppendError {
+        self.shared.stopped()
+    }
+
+    fn outside(&self, otherwise: &'static str) -> Result<(), AppendError> {
+        if self.open.is_some() { Err(AppendError::OutOfTurn(otherwise)) } else { Ok(()) }
+    }
+}
+
+/// Waits for durability without holding the appender.
+#[derive(Debug)]
+pub struct Durability {
+    mark: watch::Receiver<DurableMark>,
+    to_writer: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl Durability {
+    /// Waits until the transaction of that commit number is durable.
+    pub async fn wait(mut self, commit: u64) -> Result<(), AppendError> {
+        wait_durable(&mut self.mark, &self.to_writer, &self.shared, commit).await
+    }
+}
+
+async fn wait_durable(
+    mark: &mut watch::Receiver<DurableMark>,
+    to_writer: &mpsc::Sender<Command>,
+    shared: &Shared,
+    commit: u64,
+) -> Result<(), AppendError> {
+    tokio::select! {
+        biased;
+        reached = mark.wait_for(|mark| mark.commit >= commit) => reached.map(drop).map_err(|_| shared.stopped()),
+        () = to_writer.closed() => Err(shared.stopped()),
+    }
+}
+
+impl Shared {
+    pub(super) fn stopped(&self) -> AppendError {
+        match &*self.lock_end() {
+            End::Failed(reason) => AppendError::Stopped(reason.clone()),
+            End::Free(_) | End::Taken => AppendError::Stopped("its writer has ended".to_owned()),
+        }
+    }
+}
+
+fn text_fits(what: &'static str, text: &str, max: usize) -> Result<(), AppendError> {
+    if text.len() > max { Err(AppendError::TooLong { what, max }) } else { Ok(()) }
+}

@@ -1,0 +1,200 @@
+//! The sparse index of one segment: a hint that makes seeks independent of the trail's size, rebuilt when in doubt.
+//!
+//! Built frame by frame, by the writer as it appends and by a scan when the index file is missing or does not check.
+//! The file beside a closed segment (`….idx`): `"TRAILIDX"`, the segment's file id, the numbers of blocks, shapes and
+//! transaction ids, then these, then CRC-32C of all of it; little-endian.
+
+use crate::codec::frame::{FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
+use crate::limits::INDEX_BLOCK_BYTES;
+use crate::record::Timestamp;
+use crate::trail::local::xids::{Remembered, fingerprint};
+
+const MAGIC: &[u8; 8] = b"TRAILIDX";
+const BLOCK_BYTES: usize = 36;
+const XID_BYTES: usize = 28;
+
+/// A stretch of a segment that a seek may start at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    /// Byte of its first frame.
+    pub(super) offset: u64,
+    /// Commit and record number of its first frame; they never fall from block to block.
+    pub(super) first: (u64, u32),
+    /// Byte of the begin frame of the transaction it opens in; 0 outside one.
+    pub(super) begin: u64,
+    /// Greatest commit time in it.
+    pub(super) commit_ts_max: Timestamp,
+}
+
+/// Blocks, places of shapes, and transaction ids of a segment.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct SegmentIndex {
+    blocks: Vec<Block>,
+    shapes: Vec<u64>,
+    xids: Vec<Remembered>,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Open {
+    begin: u64,
+    fingerprint: Option<[u8; 16]>,
+}
+
+impl SegmentIndex {
+    /// Takes note of the next frame. `keep_xids` is on for trails of puts.
+    pub(super) fn note(&mut self, offset: u64, frame: &Frame<'_>, keep_xids: bool) {
+        let header = &frame.header;
+        let repeated = header.flags & FLAG_REPEATED != 0;
+        if !repeated {
+            self.extend_blocks(offset, frame);
+        }
+        match header.kind {
+            FrameKind::Begin => {
+                let xid = crate::codec::frame::read_text_pair(frame.payload).map_or("", |(xid, _)| xid);
+                self.open = Some(Open { begin: offset, fingerprint: keep_xids.then(|| fingerprint(xid)) });
+            }
+            FrameKind::Commit => {
+                let open = self.open.take();
+                if let Some(fingerprint) = open.and_then(|open| open.fingerprint) {
+                    let last_record = header.record.saturating_sub(1);
+                    self.xids.push(Remembered { fingerprint, commit: header.commit, last_record });
+                }
+            }
+            FrameKind::Shape if !repeated => self.shapes.push(offset),
+            _ => {}
+        }
+    }
+
+    fn extend_blocks(&mut self, offset: u64, frame: &Frame<'_>) {
+        let header = &frame.header;
+        let full = self.blocks.last().is_none_or(|block| offset - block.offset >= INDEX_BLOCK_BYTES);
+        if full {
+            let begin = self.open.map_or(0, |open| open.begin);
+            let first = (header.commit, header.record);
+            self.blocks.push(Block { offset, first, begin, commit_ts_max: Timestamp::from_micros(i64::MIN) });
+        }
+        let timed = matches!(header.kind, FrameKind::Begin | FrameKind::Commit | FrameKind::Record(_));
+        if let Some(block) = self.blocks.last_mut().filter(|_| timed) {
+            block.commit_ts_max = block.commit_ts_max.max(header.commit_ts);
+        }
+    }
+
+    /// Forgets what lies at or behind `offset`, where no transaction is open.
+    pub(super) fn cut(&mut self, offset: u64, commit: u64) {
+        self.blocks.retain(|block| block.offset < offset);
+        self.shapes.retain(|shape| *shape < offset);
+        self.xids.retain(|xid| xid.commit <= commit);
+        self.open = None;
+    }
+
+    /// The last block that starts at or before that record; none when the segment starts after it.
+    pub(super) fn block_at(&self, commit: u64, record: u32) -> Option<Block> {
+        let after = self.blocks.partition_point(|block| block.first <= (commit, record));
+        after.checked_sub(1).map(|at| self.blocks[at])
+    }
+
+    /// The first block with a commit time at or after `time`.
+    pub(super) fn block_at_time(&self, time: Timestamp) -> Option<Block> {
+        self.blocks.iter().find(|block| block.commit_ts_max >= time).copied()
+    }
+
+    /// Places of shape frames before `offset`, without those in the segment's head.
+    pub(super) fn shapes_before(&self, offset: u64) -> Vec<u64> {
+        self.shapes.iter().copied().take_while(|shape| *shape < offset).collect()
+    }
+
+    /// Greatest commit time of the segment.
+    pub(super) fn commit_ts_max(&self) -> Option<Timestamp> {
+        self.blocks.iter().map(|block| block.commit_ts_max).max().filter(|time| time.micros() != i64::MIN)
+    }
+
+    /// Transaction ids that ended in the segment, oldest first.
+    pub(super) fn xids(&self) -> &[Remembered] {
+        &self.xids
+    }
+
+    /// The bytes of the index file.
+    pub(super) fn encode(&self, file_id: u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.blocks.len() * BLOCK_BYTES + self.xids.len() * XID_BYTES);
+        out.extend_from_slice(MAGIC);
+        let counts = [file_id, self.blocks.len() as u64, self.shapes.len() as u64, self.xids.len() as u64];
+        counts.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        for block in &self.blocks {
+            out.extend_from_slice(&block.offset.to_le_bytes());
+            out.extend_from_slice(&block.first.0.to_le_bytes());
+            out.extend_from_slice(&block.first.1.to_le_bytes());
+            out.extend_from_slice(&block.begin.to_le_bytes());
+            out.extend_from_slice(&block.commit_ts_max.micros().to_le_bytes());
+        }
+        self.shapes.iter().for_each(|shape| out.extend_from_slice(&shape.to_le_bytes()));
+        for xid in &self.xids {
+            out.extend_from_slice(&xid.fingerprint);
+            out.extend_from_slice(&xid.commit.to_le_bytes());
+            out.extend_from_slice(&xid.last_record.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads an index file; `None` when it is not a whole index of that segment.
+    pub(super) fn decode(bytes: &[u8], file_id: u64) -> Option<Self> {
+        let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+        if body.len() < 40
+            || &body[..8] != MAGIC
+            || crc32c::crc32c(body) != u32_at(crc, 0)
+            || u64_at(body, 8) != file_id
+        {
+            return None;
+        }
+        let count = |at: usize| usize::try_from(u64_at(body, at)).ok().filter(|count| *count <= body.len());
+        let (blocks, shapes, xids) = (count(16)?, count(24)?, count(32)?);
+        if body.len() != 40 + blocks * BLOCK_BYTES + shapes * 8 + xids * XID_BYTES {
+            return None;
+        }
+        let shapes_at = 40 + blocks * BLOCK_BYTES;
+        let xids_at = shapes_at + shapes * 8;
+        let block = |at: usize| Block {
+            offset: u64_at(body, at),
+            first: (u64_at(body, at + 8), u32_at(body, at + 16)),
+            begin: u64_at(body, at + 20),
+            commit_ts_max: Timestamp::from_micros(u64_at(body, at + 28).cast_signed()),
+        };
+        let xid = |at: usize| {
+            let mut fingerprint = [0; 16];
+            fingerprint.copy_from_slice(&body[at..at + 16]);
+            Remembered { fingerprint, commit: u64_at(body, at + 16), last_record: u32_at(body, at + 24) }
+        };
+        Some(Self {
+            blocks: (0..blocks).map(|number| block(40 + number * BLOCK_BYTES)).collect(),
+            shapes: (0..shapes).map(|number| u64_at(body, shapes_at + number * 8)).collect(),
+            xids: (0..xids).map(|number| xid(xids_at + number * XID_BYTES)).collect(),
+            open: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_file_reads_back_and_any_damage_makes_it_no_index() {
+        let index = SegmentIndex {
+            blocks: vec![Block { offset: 64, first: (1, 0), begin: 0, commit_ts_max: Timestamp::from_micros(5) }],
+            shapes: vec![70, 80],
+            xids: vec![Remembered { fingerprint: [7; 16], commit: 1, last_record: 2 }],
+            open: None,
+        };
+        let bytes = index.encode(9);
+        assert_eq!(SegmentIndex::decode(&bytes, 9), Some(index));
+        assert_eq!(SegmentIndex::decode(&bytes, 8), None);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert_eq!(SegmentIndex::decode(&damaged, 9), None);
+            assert_eq!(SegmentIndex::decode(&bytes[..at], 9), None);
+        }
+    }
+}

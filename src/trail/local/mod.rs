@@ -1,0 +1,197 @@
+//! A trail in a folder of this machine.
+//!
+//! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
+//! `disk` (the door to files), `segment`, `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
+//! writes and flushes), `recovery` (what opening does), `seek` and `reader`.
+
+pub(crate) mod appender;
+mod description;
+pub mod disk;
+mod index;
+pub(crate) mod reader;
+mod recovery;
+mod scan;
+pub(crate) mod seek;
+mod segment;
+mod shapes;
+mod tail;
+mod writer;
+mod xids;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::record::{Epoch, Timestamp, TrailName};
+use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
+pub use description::{TrailDescription, Writer};
+use disk::Disk;
+use segment::Segment;
+use tail::Tail;
+
+/// What a trail may be told beyond its name.
+#[derive(Debug, Clone)]
+pub struct TrailOptions {
+    /// Size at which a segment is closed, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for TrailOptions {
+    fn default() -> Self {
+        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
+    }
+}
+
+/// A trail's figures, for people and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailStatus {
+    /// Segments on disk.
+    pub segments: usize,
+    /// Bytes on disk, without indexes.
+    pub bytes: u64,
+    /// Commit number of the first transaction kept; one more than the last when there is none.
+    pub first_commit: u64,
+    /// Commit number of the last durable transaction.
+    pub last_commit: u64,
+    /// Commit time of the last durable transaction.
+    pub last_commit_ts: Timestamp,
+    /// Why the writer has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// A trail. Cheap to clone; all clones are one trail.
+#[derive(Debug, Clone)]
+pub struct Trail {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    description: TrailDescription,
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: SharedClock,
+    segments: RwLock<Vec<Arc<Segment>>>,
+    mark: watch::Sender<DurableMark>,
+    end: Mutex<End>,
+}
+
+/// Who holds the end of the trail, where appending goes on.
+#[derive(Debug)]
+enum End {
+    /// Nobody appends.
+    Free(Box<Tail>),
+    /// An appender and its writer thread have it.
+    Taken,
+    /// The writer failed; the next appender first cuts back to the durable mark.
+    Failed(String),
+}
+
+impl Trail {
+    /// Makes a new trail in `folder`, which must not hold one.
+    pub fn create(
+        folder: &Path,
+        name: TrailName,
+        writer: Writer,
+        options: &TrailOptions,
+        disk: Arc<dyn Disk>,
+        clock: SharedClock,
+    ) -> Result<Self, OpenError> {
+        description::create(folder, name, writer, options, &*disk, clock.now())?;
+        Self::open(folder, disk, clock)
+    }
+
+    /// Opens the trail in `folder`: recovers its end, flushes what it keeps.
+    pub fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
+        recovery::open(folder, disk, clock).map(|shared| Self { shared: Arc::new(shared) })
+    }
+
+    /// What the trail's folder says of it.
+    pub fn description(&self) -> &TrailDescription {
+        &self.shared.description
+    }
+
+    /// The trail's name.
+    pub fn name(&self) -> &TrailName {
+        &self.shared.description.name
+    }
+
+    /// The trail's epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.description.epoch
+    }
+
+    /// The durable mark, and a way to wait for it to move.
+    pub fn durable(&self) -> watch::Receiver<DurableMark> {
+        self.shared.mark.subscribe()
+    }
+
+    /// Takes the writing end. There is one; it is free again when the appender is dropped and its writer has finished.
+    pub fn appender(&self) -> Result<Appender, OpenError> {
+        appender::start(&self.shared)
+    }
+
+    /// Its figures.
+    pub fn status(&self) -> TrailStatus {
+        let mark = self.shared.mark.borrow().clone();
+        let stopped = match &*self.shared.lock_end() {
+            End::Failed(reason) => Some(reason.clone()),
+            End::Free(_) | End::Taken => None,
+        };
+        TrailStatus {
+            segments: self.shared.segments().len(),
+            bytes: self.shared.segments().iter().map(|segment| segment.bytes()).sum(),
+            first_commit: self.shared.first_commit(),
+            last_commit: mark.commit,
+            last_commit_ts: mark.commit_ts,
+            stopped,
+        }
+    }
+
+    /// Removes the trail's folder with all that is in it. Readers that have files open read on; the caller sees to it
+    /// that there are none.
+    pub fn remove(self) -> std::io::Result<()> {
+        self.shared.disk.remove_folder(&self.shared.folder)
+    }
+}
+
+impl Shared {
+    fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn segment(&self, number: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let first = segments.first()?.number();
+        let at = usize::try_from(number.checked_sub(first)?).ok()?;
+        segments.get(at).cloned()
+    }
+
+    fn change_segments(&self, change: impl FnOnce(&mut Vec<Arc<Segment>>)) {
+        change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn lock_end(&self) -> std::sync::MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commit number of the first transaction that begins in what is kept.
+    fn first_commit(&self) -> u64 {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.first().map_or(1, |segment| segment.head.next_commit + u64::from(segment.head.inside))
+    }
+
+    fn keeps_xids(&self) -> bool {
+        self.description.writer == Writer::Puts
+    }
+
+    fn read_failure(&self, error: &std::io::Error) -> ReadError {
+        ReadError::Io { trail: self.description.name.to_string(), what: error.to_string() }
+    }
+
+    fn damage(&self, at: Location, what: impl ToString) -> Damage {
+        Damage { trail: self.description.name.to_string(), at, what: what.to_string() }
+    }
+}

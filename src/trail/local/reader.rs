@@ -1,0 +1,381 @@
+//! Reads a trail forward from any place up to the durable mark, and waits there for more.
+//!
+//! A reader takes a block of whole, checked frames at a time ([`Reader::fill`], on a blocking thread) and gives its
+//! entries one by one ([`Reader::next`], without waiting). Nothing behind the durable mark is ever read, so every
+//! transaction it begins, it ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_REPEATED, Frame, FrameKind, HEADER_BYTES};
+use crate::codec::image::Image;
+use crate::limits::READ_BLOCK_BYTES;
+use crate::record::{
+    Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
+};
+use crate::trail::local::Shared;
+use crate::trail::local::disk::read_full;
+use crate::trail::local::segment::Segment;
+use crate::trail::{DurableMark, Location, ReadError};
+
+/// A transaction being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transaction {
+    /// Its commit number.
+    pub commit: u64,
+    /// What it said of itself.
+    pub head: TransactionHead,
+    /// The hash that positions carry.
+    pub xid_hash: u32,
+}
+
+/// A record, borrowed from the block it was read in.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its transaction.
+    pub transaction: &'a Arc<Transaction>,
+    /// Its number within the transaction.
+    pub number: u32,
+    /// What it does.
+    pub operation: Operation,
+    /// The table's shape; none for DDL.
+    pub schema: Option<&'a Arc<TableSchema>>,
+    body: &'a [u8],
+    flags: u8,
+    segment: u64,
+}
+
+/// The images and tokens of a row operation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowBody<'a> {
+    /// Before image.
+    pub before: Option<Image<'a>>,
+    /// After image.
+    pub after: Option<Image<'a>>,
+    /// Tokens: a JSON object as text; empty when there are none.
+    pub tokens: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// The record's position in a trail of that epoch.
+    pub fn position(&self, epoch: crate::record::Epoch) -> Position {
+        let transaction = self.transaction;
+        Position { epoch, commit: transaction.commit, record: self.number, xid_hash: transaction.xid_hash }
+    }
+
+    /// Its images and tokens.
+    pub fn row(&self) -> Result<RowBody<'a>, MalformedRecord> {
+        let mut row = RowBody::default();
+        let mut rest = self.body;
+        if self.flags & FLAG_BEFORE != 0 {
+            let (image, after) = Image::split(rest).map_err(|_| self.malformed())?;
+            (row.before, rest) = (Some(image), after);
+        }
+        if self.flags & FLAG_AFTER != 0 {
+            let (image, after) = Image::split(rest).map_err(|_| self.malformed())?;
+            (row.after, rest) = (Some(image), after);
+        }
+        row.tokens = std::str::from_utf8(rest).map_err(|_| self.malformed())?;
+        Ok(row)
+    }
+
+    /// The table and the statement of a DDL record.
+    pub fn ddl(&self) -> Result<(TableName, &'a str), MalformedRecord> {
+        let (table, statement) = frame::read_text_pair(self.body).map_err(|_| self.malformed())?;
+        Ok((TableName::parse(table).map_err(|_| self.malformed())?, statement))
+    }
+
+    /// Bytes of its body in the trail.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    fn malformed(&self) -> MalformedRecord {
+        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.segment }
+    }
+}
+
+/// A record whose checksum is right and whose content is not: a fault of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed record {record} of transaction {commit} in segment {segment}")]
+pub struct MalformedRecord {
+    commit: u64,
+    record: u32,
+    segment: u64,
+}
+
+/// What a reader gives.
+#[derive(Debug)]
+pub enum Entry<'a> {
+    /// A transaction begins.
+    Begin(&'a Arc<Transaction>),
+    /// A record.
+    Record(Record<'a>),
+    /// The transaction ends.
+    Commit(Commit),
+}
+
+/// End of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// Its commit number.
+    pub commit: u64,
+    /// How many records it has.
+    pub records: u32,
+}
+
+/// What filling a reader's block came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// There is more to give.
+    Filled,
+    /// Everything durable has been given.
+    AtMark,
+}
+
+/// Which entries are passed over at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Skip {
+    Nothing,
+    /// Up to the first transaction that begins here.
+    UntilBegin,
+    /// Up to this record, and it too.
+    Through(u64, u32),
+    /// Up to the first transaction committed at or after this time.
+    UntilTime(Timestamp),
+}
+
+/// Reads a trail.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    mark: watch::Receiver<DurableMark>,
+    segment: Arc<Segment>,
+    /// Byte of the segment that follows the block.
+    next: u64,
+    block: Vec<u8>,
+    /// Byte of the block that follows the last entry given.
+    given: usize,
+    schemas: HashMap<SchemaId, Arc<TableSchema>>,
+    pub(super) transaction: Option<Arc<Transaction>>,
+    pub(super) skip: Skip,
+}
+
+impl Reader {
+    /// A reader of `segment` from byte `from`; what is in force there is loaded with [`Self::load`].
+    pub(super) fn new(shared: Arc<Shared>, segment: Arc<Segment>, from: u64, skip: Skip) -> Self {
+        Self {
+            mark: shared.mark.subscribe(),
+            shared,
+            next: from,
+            segment,
+            block: Vec::new(),
+            given: 0,
+            schemas: HashMap::new(),
+            transaction: None,
+            skip,
+        }
+    }
+
+    /// Takes over what a frame puts in force.
+    pub(super) fn load(&mut self, frame: &Frame<'_>) -> Result<(), ReadError> {
+        match frame.header.kind {
+            FrameKind::Shape => {
+                let schema: TableSchema =
+                    serde_json::from_slice(frame.payload).map_err(|error| self.damage(0, error))?;
+                self.schemas.insert(schema.id, Arc::new(schema));
+            }
+            FrameKind::Begin => {
+                let (xid, source) = frame::read_text_pair(frame.payload).map_err(|error| self.damage(0, error))?;
+                let head = TransactionHead {
+                    xid: xid.to_owned(),
+                    commit_ts: frame.header.commit_ts,
+                    source: SourcePosition(source.to_owned()),
+                };
+                let xid_hash = head.xid_hash();
+                self.transaction = Some(Arc::new(Transaction { commit: frame.header.commit, head, xid_hash }));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The next entry of the block at hand; `None` when it is used up and [`Self::fill`] is next.
+    #[allow(clippy::should_implement_trait)] // an entry borrows from the reader
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
+        while self.given < self.block.len() {
+            let at = self.given;
+            let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
+            let (header, bytes) = (frame.header, frame.bytes());
+            if header.flags & FLAG_REPEATED != 0 {
+                self.given += bytes;
+                continue;
+            }
+            if matches!(header.kind, FrameKind::Shape | FrameKind::Begin) {
+                let block = std::mem::take(&mut self.block);
+                let loaded = frame::read_unchecked(&block[at..]).map(|frame| self.load(&frame));
+                self.block = block;
+                loaded.map_err(|error| self.damage(at, error))??;
+            }
+            self.given += bytes;
+            if self.passes_over(&header) {
+                continue;
+            }
+            match header.kind {
+                FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit => return self.entry(at).map(Some),
+                FrameKind::Shape | FrameKind::Source | FrameKind::Mark | FrameKind::Seal => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn passes_over(&mut self, header: &frame::FrameHeader) -> bool {
+        let starts_here = match self.skip {
+            Skip::Nothing => return false,
+            Skip::UntilBegin => header.kind == FrameKind::Begin,
+            Skip::UntilTime(time) => header.kind == FrameKind::Begin && header.commit_ts >= time,
+            Skip::Through(commit, record) => match header.kind {
+                FrameKind::Begin => header.commit > commit,
+                FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
+                FrameKind::Commit => header.commit >= commit,
+                _ => false,
+            },
+        };
+        if starts_here {
+            self.skip = Skip::Nothing;
+        }
+        !starts_here
+    }
+
+    fn entry(&self, at: usize) -> Result<Entry<'_>, ReadError> {
+        let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
+        let header = frame.header;
+        let Some(transaction) = &self.transaction else {
+            return Err(self.damage(at, "record outside a transaction").into());
+        };
+        Ok(match header.kind {
+            FrameKind::Record(operation) => {
+                let schema = match operation {
+                    Operation::Ddl => None,
+                    _ => Some(
+                        self.schemas.get(&header.schema).ok_or_else(|| self.damage(at, "record of unknown shape"))?,
+                    ),
+                };
+                Entry::Record(Record {
+                    transaction,
+                    number: header.record,
+                    operation,
+                    schema,
+                    body: frame.payload,
+                    flags: header.flags,
+                    segment: self.segment.number(),
+                })
+            }
+            FrameKind::Commit => Entry::Commit(Commit { commit: header.commit, records: header.record }),
+            _ => Entry::Begin(transaction),
+        })
+    }
+
+    /// Reads the next block, when [`Self::next`] has given all of the last. May be dropped and called again.
+    pub async fn fill(&mut self) -> Result<Fill, ReadError> {
+        loop {
+            if self.given < self.block.len() {
+                return Ok(Fill::Filled);
+            }
+            let end = self.mark.borrow_and_update().end;
+            let here = self.segment.number();
+            if here > end.segment || (here == end.segment && self.next >= end.offset) {
+                return Ok(Fill::AtMark);
+            }
+            let until = if here == end.segment { end.offset } else { self.segment.bytes() };
+            if self.next >= until {
+                self.enter_next_segment()?;
+                continue;
+            }
+            self.read_block(until).await?;
+        }
+    }
+
+    fn enter_next_segment(&mut self) -> Result<(), ReadError> {
+        let next = self.segment.number() + 1;
+        self.segment = self.shared.segment(next).ok_or(ReadError::Overtaken)?;
+        self.next = self.segment.first_own();
+        Ok(())
+    }
+
+    async fn read_block(&mut self, until: u64) -> Result<(), ReadError> {
+        let (shared, segment, from) = (self.shared.clone(), self.segment.clone(), self.next);
+        let buffer = std::mem::take(&mut self.block);
+        let read = tokio::task::spawn_blocking(move || whole_frames(&shared, &segment, from, until, buffer));
+        let block = read.await.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
+        self.next = from + block.len() as u64;
+        self.block = block;
+        self.given = 0;
+        Ok(())
+    }
+
+    /// Waits until the durable mark has moved beyond what has been given. May be dropped and called again.
+    pub async fn wait(&mut self) {
+        let here = Location { segment: self.segment.number(), offset: self.next };
+        // The sender lives as long as the trail; were it gone, there would be nothing to wait for.
+        if self.mark.wait_for(|mark| mark.end > here).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How far the trail is durable now.
+    pub fn durable(&self) -> DurableMark {
+        self.mark.borrow().clone()
+    }
+
+    fn damage(&self, at: usize, what: impl ToString) -> crate::trail::Damage {
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        self.shared.damage(Location { segment: self.segment.number(), offset: start + at as u64 }, what)
+    }
+}
+
+/// Reads a block of whole frames, at least one, and checks each.
+fn whole_frames(
+    shared: &Shared,
+    segment: &Segment,
+    from: u64,
+    until: u64,
+    mut buffer: Vec<u8>,
+) -> Result<Vec<u8>, ReadError> {
+    let available = usize::try_from(until - from).unwrap_or(usize::MAX);
+    let mut want = READ_BLOCK_BYTES.min(available);
+    loop {
+        buffer.resize(want, 0);
+        let filled = read_full(&*segment.file, &mut buffer, from).map_err(|error| shared.read_failure(&error))?;
+        buffer.truncate(filled);
+        let (whole, bad) = check(&buffer, segment.head.file_id);
+        let damage = |what: &dyn ToString| {
+            let at = Location { segment: segment.number(), offset: from + whole as u64 };
+            ReadError::Damaged(shared.damage(at, what.to_string()))
+        };
+        match bad {
+            None => return Ok(buffer),
+            Some(frame::BadFrame::Short { .. }) if whole > 0 && filled == want && want < available => {
+                buffer.truncate(whole);
+                return Ok(buffer);
+            }
+            Some(frame::BadFrame::Short { needed }) if filled == want && needed > want && needed <= available => {
+                want = needed.max(HEADER_BYTES);
+            }
+            Some(bad) => return Err(damage(&bad)),
+        }
+    }
+}
+
+fn check(bytes: &[u8], file_id: u64) -> (usize, Option<frame::BadFrame>) {
+    let mut at = 0;
+    while at < bytes.len() {
+        match frame::read(&bytes[at..], file_id) {
+            Ok(frame) => at += frame.bytes(),
+            Err(bad) => return (at, Some(bad)),
+        }
+    }
+    (at, None)
+}

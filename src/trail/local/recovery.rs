@@ -1,0 +1,308 @@
+//! What opening a trail does: check the closed segments' ends, read the last one, cut a torn end, flush what is kept.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::codec::frame::{self, Frame, FrameKind, MARK_FRAME_BYTES};
+use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
+use crate::record::Timestamp;
+use crate::trail::local::disk::{Disk, read_full};
+use crate::trail::local::index::SegmentIndex;
+use crate::trail::local::scan::{find_frames, scan};
+use crate::trail::local::segment::{self, Segment, number_of};
+use crate::trail::local::tail::{State, Tail};
+use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
+use crate::trail::local::xids::Xids;
+use crate::trail::local::{End, Shared, description};
+use crate::trail::{DurableMark, Location, OpenError};
+
+/// Largest copy of a torn end that is kept, in bytes.
+const CUT_COPY_BYTES_MAX: u64 = 16 << 20;
+
+/// Opens the trail in `folder`.
+pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
+    let description = description::read(folder, &*disk)?;
+    let shared = Shared {
+        description,
+        folder: folder.to_owned(),
+        disk,
+        clock,
+        segments: RwLock::new(Vec::new()),
+        mark: watch::Sender::new(DurableMark::default()),
+        end: Mutex::new(End::Taken),
+    };
+    open_segments(&shared)?;
+    let tail = recover_end(&shared)?;
+    *shared.lock_end() = End::Free(Box::new(tail));
+    Ok(shared)
+}
+
+fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    let trail = shared.description.name.to_string();
+    move |source| OpenError::Io { trail, action, source }
+}
+
+fn open_segments(shared: &Shared) -> Result<(), OpenError> {
+    let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
+    for draft in names.iter().filter(|name| name.ends_with(".new")) {
+        // A segment gets its name only when its head is flushed; a draft was never part of the trail.
+        shared.disk.remove(&shared.folder.join(draft)).map_err(io_failed(shared, "removing a draft"))?;
+    }
+    let numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
+    for (at, number) in numbers.iter().enumerate() {
+        let damage = |what: &str| shared.damage(Location { segment: *number, offset: 0 }, what);
+        if at > 0 && *number != numbers[at - 1] + 1 {
+            return Err(damage("the segment before it is missing").into());
+        }
+        let path = shared.folder.join(segment::file_name(*number));
+        let opened = segment::open(&*shared.disk, &path).map_err(io_failed(shared, "opening a segment"))?;
+        let segment = opened.map_err(damage)?;
+        if segment.number() != *number || segment.head.epoch != shared.description.epoch {
+            return Err(damage("its head belongs to another segment or trail").into());
+        }
+        if at + 1 < numbers.len() && segment.seal().is_none() {
+            let at = Location { segment: *number, offset: segment.bytes() };
+            return Err(shared.damage(at, "closed segment without a valid seal").into());
+        }
+        shared.change_segments(|segments| segments.push(Arc::new(segment)));
+    }
+    Ok(())
+}
+
+/// What reading the last segment found.
+struct Found {
+    state: State,
+    /// What the last mark promised.
+    promised: Location,
+    /// The byte after the last good frame.
+    good: u64,
+    trouble: Option<String>,
+    index: SegmentIndex,
+}
+
+fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
+    let Some(last) = shared.segments().last().cloned() else {
+        let first = new_segment(shared, 1, &State::default(), Timestamp::default());
+        let first = Arc::new(first.map_err(io_failed(shared, "making its first segment"))?);
+        shared.change_segments(|segments| segments.push(first.clone()));
+        let offset = first.bytes();
+        shared.mark.send_replace(mark_of(&State::default(), Location { segment: 1, offset }));
+        return Ok(Tail { segment: first, offset, state: State::default(), xids: Xids::default() });
+    };
+    let found = read_last(shared, &last)?;
+    if let Some(trouble) = &found.trouble {
+        let at = Location { segment: last.number(), offset: found.good };
+        // A bad frame below what a mark promised is damage; a closed segment has no torn end at all.
+        if found.promised > at || last.seal().is_some() {
+            return Err(shared.damage(at, trouble).into());
+        }
+        keep_copy(shared, &last, found.good);
+        tracing::warn!(trail = %shared.description.name, segment = at.segment, offset = at.offset, "torn end cut");
+    }
+    settle(shared, &last, found)
+}
+
+fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
+    let number = last.number();
+    let start = Location { segment: number, offset: last.first_own() };
+    let mut found = Found {
+        state: State { commit: last.head.next_commit - 1, commit_ts: last.head.earlier_commit_ts, ..State::default() },
+        promised: Location::default(),
+        good: start.offset,
+        trouble: None,
+        index: SegmentIndex::default(),
+    };
+    let keep_xids = shared.keeps_xids();
+    let from = SEGMENT_HEAD_BYTES as u64;
+    let end = scan(&*last.file, last.head.file_id, from, last.bytes(), |offset, frame| {
+        take_note(&mut found, Location { segment: number, offset }, frame, keep_xids);
+    })
+    .map_err(io_failed(shared, "reading its last segment"))?;
+    if found.trouble.is_none() {
+        found.good = end.offset.max(found.good.min(end.offset));
+        found.trouble = end.bad.map(|bad| bad.to_string());
+    }
+    if end.bad.is_some() && end.offset < start.offset {
+        return Err(shared.damage(Location { segment: number, offset: end.offset }, "damaged segment head").into());
+    }
+    if found.trouble.is_some() {
+        let behind = found.good + 1;
+        find_frames(&*last.file, last.head.file_id, behind, MARK_FRAME_BYTES, |_, frame| {
+            if let Some(promised) = promised_by(frame) {
+                found.promised = found.promised.max(promised);
+            }
+        })
+        .map_err(io_failed(shared, "reading behind a bad frame"))?;
+    }
+    Ok(found)
+}
+
+fn take_note(found: &mut Found, at: Location, frame: &Frame<'_>, keep_xids: bool) {
+    if found.trouble.is_some() {
+        return;
+    }
+    if let Err(error) = found.state.follow(at, frame) {
+        found.trouble = Some(error.to_string());
+        found.good = at.offset;
+        return;
+    }
+    found.index.note(at.offset, frame, keep_xids);
+    found.good = at.offset + frame.bytes() as u64;
+    if let Some(promised) = promised_by(frame) {
+        found.promised = found.promised.max(promised);
+    }
+}
+
+fn promised_by(frame: &Frame<'_>) -> Option<Location> {
+    if frame.header.kind != FrameKind::Mark {
+        return None;
+    }
+    let [segment, offset, _] = frame::read_numbers(frame.payload).ok()?;
+    Some(Location { segment, offset })
+}
+
+fn keep_copy(shared: &Shared, last: &Segment, from: u64) {
+    let bytes = last.bytes().saturating_sub(from).min(CUT_COPY_BYTES_MAX);
+    let copy = || -> io::Result<()> {
+        let mut torn = vec![0; usize::try_from(bytes).unwrap_or_default()];
+        let read = read_full(&*last.file, &mut torn, from)?;
+        let path = shared.folder.join(format!("cut-{:016}-{from:012}.bin", last.number()));
+        let _ = shared.disk.remove(&path);
+        shared.disk.open(&path, true)?.write_all_at(&torn[..read], 0)
+    };
+    if let Err(error) = copy() {
+        tracing::warn!(trail = %shared.description.name, %error, "no copy kept of a torn end");
+    }
+}
+
+/// Cuts what is not whole, flushes what is kept, and says how far the trail is durable.
+fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail, OpenError> {
+    last.set_index(found.index);
+    // A transaction without its commit frame never was; it may have begun in an earlier segment.
+    let end = match found.state.rollback() {
+        Some(open) => end_of_open(shared, last, open.at)?,
+        None => Location { segment: last.number(), offset: found.good },
+    };
+    let cut_failed = || io_failed(shared, "cutting its end");
+    if end.segment != last.number() {
+        cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
+        // What is in force there is known only from reading that segment.
+        return recover_end(shared);
+    }
+    let closed = last.seal().is_some() && end.offset == found.good;
+    if !closed {
+        rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+        cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
+    }
+    let Some(segment) = shared.segments().last().cloned() else {
+        return Err(shared.damage(end, "no segment left").into());
+    };
+    let xids = remembered_xids(shared).map_err(io_failed(shared, "reading transaction ids"))?;
+    let mut tail = Tail { offset: segment.bytes(), segment, state: found.state, xids };
+    if closed {
+        tail = in_next_segment(shared, tail).map_err(io_failed(shared, "opening a new segment"))?;
+    }
+    let end = Location { segment: tail.segment.number(), offset: tail.offset };
+    shared.mark.send_replace(mark_of(&tail.state, end));
+    Ok(tail)
+}
+
+/// Where a transaction that was never closed began, in its first segment.
+fn end_of_open(shared: &Shared, last: &Segment, at: Location) -> Result<Location, OpenError> {
+    if at.segment == last.number() && at.offset >= last.first_own() {
+        return Ok(at);
+    }
+    // The begin frame seen was a repeated one: look for the real one in the segments before.
+    for segment in shared.segments().iter().rev().skip(1) {
+        let mut begin = None;
+        scan(&*segment.file, segment.head.file_id, segment.first_own(), segment.bytes(), |offset, frame| {
+            match frame.header.kind {
+                FrameKind::Begin => begin = Some(offset),
+                FrameKind::Commit => begin = None,
+                _ => {}
+            }
+        })
+        .map_err(io_failed(shared, "reading a segment"))?;
+        if let Some(offset) = begin {
+            return Ok(Location { segment: segment.number(), offset });
+        }
+    }
+    let at = Location { segment: last.number(), offset: last.first_own() };
+    Err(shared.damage(at, "transaction without its beginning").into())
+}
+
+/// Writes the bytes above the last promise once more: after a failed flush the system may hold them for clean although
+/// they never reached the disk, and the flush that follows would then do nothing.
+fn rewrite(last: &Segment, promised: Location, end: Location) -> io::Result<()> {
+    if end.segment != last.number() {
+        return Ok(());
+    }
+    let mut at = if promised.segment == last.number() { promised.offset } else { last.first_own() };
+    let mut buffer = vec![0; 1 << 20];
+    while at < end.offset {
+        let want = usize::try_from(end.offset - at).unwrap_or(buffer.len()).min(buffer.len());
+        let read = read_full(&*last.file, &mut buffer[..want], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        last.file.write_all_at(&buffer[..read], at)?;
+        at += read as u64;
+    }
+    Ok(())
+}
+
+fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
+    let mut xids = Xids::default();
+    if !shared.keeps_xids() {
+        return Ok(xids);
+    }
+    let segments = shared.segments();
+    let mut newest_first = Vec::new();
+    let mut count = 0;
+    for segment in segments.iter().rev() {
+        let here = segment.with_index(&*shared.disk, true, |index| index.xids().to_vec())?;
+        count += here.len();
+        newest_first.push(here);
+        if segment.seal().is_some() {
+            segment.release_index();
+        }
+        if count >= crate::limits::REMEMBERED_XIDS {
+            break;
+        }
+    }
+    newest_first.into_iter().rev().flatten().for_each(|xid| xids.remember(xid));
+    Ok(xids)
+}
+
+fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
+    let earlier = tail.segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
+    let earlier = earlier.max(tail.segment.head.earlier_commit_ts);
+    let next = Arc::new(new_segment(shared, tail.segment.number() + 1, &tail.state, earlier)?);
+    shared.change_segments(|segments| segments.push(next.clone()));
+    Ok(Tail { offset: next.bytes(), segment: next, ..tail })
+}
+
+fn mark_of(state: &State, end: Location) -> DurableMark {
+    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+}
+
+/// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.
+pub(super) fn cut_back_to_mark(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
+    let mark = shared.mark.borrow().clone();
+    cut_to(shared, mark.end, mark.commit).map_err(io_failed(shared, "cutting back to what is flushed"))?;
+    let Some(last) = shared.segments().last().cloned() else {
+        return Err(shared.damage(mark.end, "no segment left").into());
+    };
+    let found = read_last(shared, &last)?;
+    if let Some(trouble) = &found.trouble {
+        return Err(shared.damage(Location { offset: found.good, ..mark.end }, trouble).into());
+    }
+    let tail = settle(shared, &last, found)?;
+    let mut writer = TrailWriter::new(shared.clone(), tail);
+    writer.next_segment().map_err(io_failed(shared, "opening a new segment"))?;
+    Ok(writer.tail)
+}

@@ -1,0 +1,94 @@
+//! Reads the frames of a segment one after the other: for recovery, for rebuilding an index, for verification.
+
+use std::io;
+
+use crate::codec::frame::{self, BadFrame, Frame, HEADER_BYTES};
+use crate::trail::local::disk::{DiskFile, read_full};
+
+const STRIDE_BYTES: usize = 1 << 20;
+
+/// Where a scan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ScanEnd {
+    /// The byte after the last good frame.
+    pub(super) offset: u64,
+    /// What is wrong there; `None` when the scan reached its end between two frames.
+    pub(super) bad: Option<BadFrame>,
+}
+
+/// Calls `each` with every good frame from byte `from` to byte `until`, in order, up to the first bad one.
+pub(super) fn scan(
+    file: &dyn DiskFile,
+    file_id: u64,
+    from: u64,
+    until: u64,
+    mut each: impl FnMut(u64, &Frame<'_>),
+) -> io::Result<ScanEnd> {
+    let mut at = from;
+    let mut buffer = Vec::new();
+    let mut want = STRIDE_BYTES;
+    while at < until {
+        let left = usize::try_from(until - at).unwrap_or(usize::MAX);
+        buffer.resize(want.min(left), 0);
+        let filled = read_full(file, &mut buffer, at)?;
+        let (used, bad) = frames_in(&buffer[..filled], file_id, at, &mut each);
+        at += used as u64;
+        match bad {
+            None => want = STRIDE_BYTES,
+            Some(BadFrame::Short { needed })
+                if filled == buffer.len() && needed > filled - used && at + (needed as u64) <= until =>
+            {
+                want = needed.max(STRIDE_BYTES);
+            }
+            Some(bad) => return Ok(ScanEnd { offset: at, bad: Some(bad) }),
+        }
+    }
+    Ok(ScanEnd { offset: at, bad: None })
+}
+
+fn frames_in(
+    bytes: &[u8],
+    file_id: u64,
+    base: u64,
+    each: &mut impl FnMut(u64, &Frame<'_>),
+) -> (usize, Option<BadFrame>) {
+    let mut at = 0;
+    while at < bytes.len() {
+        match frame::read(&bytes[at..], file_id) {
+            Ok(frame) => {
+                each(base + at as u64, &frame);
+                at += frame.bytes();
+            }
+            Err(bad) => return (at, Some(bad)),
+        }
+    }
+    (at, None)
+}
+
+/// Looks behind damage: calls `each` with every frame of exactly `length` bytes that checks, wherever it starts. The
+/// checksum's salt is the file's own, so no row value can pass for a frame.
+pub(super) fn find_frames(
+    file: &dyn DiskFile,
+    file_id: u64,
+    from: u64,
+    length: usize,
+    mut each: impl FnMut(u64, &Frame<'_>),
+) -> io::Result<()> {
+    let claim = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut buffer = vec![0; STRIDE_BYTES + length];
+    let mut base = from;
+    loop {
+        let filled = read_full(file, &mut buffer, base)?;
+        if filled < HEADER_BYTES {
+            return Ok(());
+        }
+        for at in 0..filled.min(STRIDE_BYTES) {
+            if buffer[at..filled].starts_with(&claim)
+                && let Ok(frame) = frame::read(&buffer[at..filled], file_id)
+            {
+                each(base + at as u64, &frame);
+            }
+        }
+        base += STRIDE_BYTES as u64;
+    }
+}

@@ -1,0 +1,78 @@
+//! The tables' shapes in force at the end of a trail, with a way back for an aborted transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::record::{Column, SchemaId, TableName, TableSchema};
+
+/// Shapes by table. Changes since [`Shapes::begin`] can be taken back.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Shapes {
+    in_force: HashMap<TableName, Arc<TableSchema>>,
+    next: u32,
+    undo: Option<Undo>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Undo {
+    replaced: Vec<(TableName, Option<Arc<TableSchema>>)>,
+    next: u32,
+}
+
+impl Shapes {
+    /// The shape in force.
+    pub(super) fn of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.in_force.get(table)
+    }
+
+    /// Number of tables.
+    pub(super) fn len(&self) -> usize {
+        self.in_force.len()
+    }
+
+    /// All shapes in force, in the order of their numbers.
+    pub(super) fn all(&self) -> Vec<Arc<TableSchema>> {
+        let mut all: Vec<_> = self.in_force.values().cloned().collect();
+        all.sort_by_key(|schema| schema.id);
+        all
+    }
+
+    /// Puts a new shape in force and gives it the next number.
+    pub(super) fn declare(&mut self, table: &TableName, columns: &[Column]) -> Arc<TableSchema> {
+        let id = SchemaId(self.next.max(1));
+        let schema = Arc::new(TableSchema { id, table: table.clone(), columns: columns.to_vec() });
+        self.set(schema.clone());
+        schema
+    }
+
+    /// Puts a numbered shape in force, as read from a trail.
+    pub(super) fn set(&mut self, schema: Arc<TableSchema>) {
+        self.next = self.next.max(schema.id.0 + 1);
+        let before = self.in_force.insert(schema.table.clone(), schema.clone());
+        if let Some(undo) = &mut self.undo {
+            undo.replaced.push((schema.table.clone(), before));
+        }
+    }
+
+    /// From here on changes can be taken back.
+    pub(super) fn begin(&mut self) {
+        self.undo = Some(Undo { replaced: Vec::new(), next: self.next });
+    }
+
+    /// Keeps the changes.
+    pub(super) fn commit(&mut self) {
+        self.undo = None;
+    }
+
+    /// Takes the changes back.
+    pub(super) fn rollback(&mut self) {
+        let Some(undo) = self.undo.take() else { return };
+        for (table, before) in undo.replaced.into_iter().rev() {
+            match before {
+                Some(schema) => self.in_force.insert(table, schema),
+                None => self.in_force.remove(&table),
+            };
+        }
+        self.next = undo.next;
+    }
+}

@@ -1,0 +1,106 @@
+//! The end of a trail, as its writer knows it: where the next byte goes and what is in force there.
+
+use std::sync::Arc;
+
+use crate::record::{SourcePosition, Timestamp};
+use crate::trail::Location;
+use crate::trail::local::segment::Segment;
+use crate::trail::local::shapes::Shapes;
+use crate::trail::local::xids::Xids;
+
+/// Everything that appending needs to know of what came before.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    /// The open segment.
+    pub(super) segment: Arc<Segment>,
+    /// Where its next byte goes.
+    pub(super) offset: u64,
+    /// What is in force.
+    pub(super) state: State,
+    /// Transaction ids remembered; empty unless the trail is one of puts.
+    pub(super) xids: Xids,
+}
+
+/// What the frames so far have established.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    /// Tables' shapes in force.
+    pub(super) shapes: Shapes,
+    /// Who the source is; empty until it said so.
+    pub(super) identity: String,
+    /// How far the source has been taken.
+    pub(super) source: Option<SourcePosition>,
+    /// Commit number of the last whole transaction.
+    pub(super) commit: u64,
+    /// Its commit time.
+    pub(super) commit_ts: Timestamp,
+    /// The transaction that is open.
+    pub(super) open: Option<OpenTransaction>,
+}
+
+/// A transaction whose commit frame is still to come.
+#[derive(Debug, Clone)]
+pub(super) struct OpenTransaction {
+    /// Its begin frame, to be repeated in the next segment's head.
+    pub(super) frame: Vec<u8>,
+    /// Where its begin frame lies.
+    pub(super) at: Location,
+    /// The source's coordinate after it.
+    pub(super) source: SourcePosition,
+}
+
+/// A frame that a state cannot follow: only damage that passed its checksum, or a fault of ours, makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OutOfPlace(pub(super) &'static str);
+
+impl State {
+    /// Follows the next frame, which lies at `at`.
+    pub(super) fn follow(&mut self, at: Location, frame: &crate::codec::frame::Frame<'_>) -> Result<(), OutOfPlace> {
+        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_text_pair};
+        let header = &frame.header;
+        match header.kind {
+            FrameKind::Begin => {
+                let repeated = header.flags & FLAG_REPEATED != 0;
+                if !repeated && (self.open.is_some() || header.commit != self.commit + 1) {
+                    return Err(OutOfPlace("transaction out of order"));
+                }
+                let (_, source) = read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed begin frame"))?;
+                let mut bytes = Vec::new();
+                crate::codec::frame::push(&mut bytes, header, |out| out.extend_from_slice(frame.payload));
+                if !repeated || self.open.is_none() {
+                    self.shapes.begin();
+                    self.open = Some(OpenTransaction { frame: bytes, at, source: SourcePosition(source.to_owned()) });
+                }
+            }
+            FrameKind::Commit => {
+                let Some(open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
+                self.shapes.commit();
+                self.commit = header.commit;
+                self.commit_ts = header.commit_ts;
+                if !open.source.0.is_empty() {
+                    self.source = Some(open.source);
+                }
+            }
+            FrameKind::Shape => {
+                let schema = serde_json::from_slice(frame.payload).map_err(|_| OutOfPlace("malformed shape frame"))?;
+                self.shapes.set(Arc::new(schema));
+            }
+            FrameKind::Source => {
+                let (identity, source) =
+                    read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed source frame"))?;
+                self.identity = identity.to_owned();
+                self.source = (!source.is_empty()).then(|| SourcePosition(source.to_owned()));
+            }
+            FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
+            FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}
+        }
+        Ok(())
+    }
+
+    /// Forgets the open transaction.
+    pub(super) fn rollback(&mut self) -> Option<OpenTransaction> {
+        self.shapes.rollback();
+        self.open.take()
+    }
+}

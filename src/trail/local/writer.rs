@@ -1,0 +1,333 @@
+//! The one thread that writes a trail: group commit, closing segments, taking back aborted transactions.
+//!
+//! It gathers what waits in its queue into a flush group, writes it, flushes once, and only then moves the durable
+//! mark. A failed write or flush ends it for good: what was not flushed is cut off, no acknowledgement follows.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
+use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::limits::FLUSH_GROUP_BYTES_MAX;
+use crate::record::Timestamp;
+use crate::trail::local::description::random_number;
+use crate::trail::local::segment::{Seal, Segment, file_name};
+use crate::trail::local::tail::{State, Tail};
+use crate::trail::local::{End, Shared};
+use crate::trail::{DurableMark, Location};
+
+/// What an appender asks of the writer.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Write these frames, which lack append time and checksum.
+    Append(Vec<u8>),
+    /// Take back the open transaction.
+    Abort,
+    /// Finish: nothing follows.
+    Close,
+}
+
+/// Starts the thread. It ends when the appender is gone, and leaves the trail's end to the next one.
+pub(super) fn spawn(shared: Arc<Shared>, tail: Tail, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    let name = format!("trail-{}", shared.description.name);
+    std::thread::Builder::new().name(name).spawn(move || run(&shared, tail, commands)).map(drop)
+}
+
+fn run(shared: &Arc<Shared>, tail: Tail, mut commands: mpsc::Receiver<Command>) {
+    let mut writer = TrailWriter::new(shared.clone(), tail);
+    let outcome = writer.serve(&mut commands);
+    // The end changes hands before the queue closes: whoever sees the queue closed finds the reason.
+    *shared.lock_end() = match outcome {
+        Ok(()) => End::Free(Box::new(writer.tail)),
+        Err(error) => {
+            tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
+            writer.cut_off_unflushed();
+            End::Failed(error.to_string())
+        }
+    };
+    drop(commands);
+}
+
+/// Writes at a trail's end.
+pub(super) struct TrailWriter {
+    shared: Arc<Shared>,
+    pub(super) tail: Tail,
+    /// Frames of the group that are not written yet; they go to `tail.offset`.
+    pending: Vec<u8>,
+    group_bytes: usize,
+    /// Commit and record number of the last frame, which frames without their own take over.
+    last: (u64, u32),
+    /// The mark that the running group will have earned.
+    reached: Option<DurableMark>,
+}
+
+impl TrailWriter {
+    pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
+        let last = (tail.state.commit, u32::MAX);
+        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None }
+    }
+
+    fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> io::Result<()> {
+        let mut open = true;
+        while open && let Some(command) = commands.blocking_recv() {
+            self.start_group()?;
+            open = self.carry_out(command)?;
+            while open && self.group_bytes < FLUSH_GROUP_BYTES_MAX {
+                let Ok(command) = commands.try_recv() else { break };
+                open = self.carry_out(command)?;
+            }
+            self.end_group()?;
+        }
+        self.take_back()?;
+        self.close()
+    }
+
+    fn start_group(&mut self) -> io::Result<()> {
+        self.group_bytes = 0;
+        let mark = self.shared.mark.borrow().clone();
+        let numbers = [mark.end.segment, mark.end.offset, mark.commit];
+        self.push_own(FrameKind::Mark, |out| frame::push_numbers(out, &numbers))
+    }
+
+    /// Says whether more may follow.
+    fn carry_out(&mut self, command: Command) -> io::Result<bool> {
+        match command {
+            Command::Append(chunk) => self.append(chunk)?,
+            Command::Abort => self.take_back()?,
+            Command::Close => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
+        let mut at = 0;
+        while at < chunk.len() {
+            let length = frame::claimed_length(&chunk[at..]).map_err(io::Error::other)?;
+            let Some(frame) = chunk.get_mut(at..at + length) else {
+                return Err(io::Error::other("appender handed over a cut frame"));
+            };
+            self.place(frame)?;
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// Puts one frame at the end, in a new segment if this one is full.
+    fn place(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        let end = self.end_offset() + bytes.len() as u64 + SEAL_FRAME_BYTES as u64;
+        if end > self.shared.description.segment_bytes && self.end_offset() > self.tail.segment.first_own() {
+            self.next_segment()?;
+        }
+        let kind = frame::read_unchecked(bytes).map_err(io::Error::other)?.header.kind;
+        if matches!(kind, FrameKind::Shape | FrameKind::Source | FrameKind::Mark | FrameKind::Seal) {
+            bytes[12..16].copy_from_slice(&self.last.1.to_le_bytes());
+            bytes[16..24].copy_from_slice(&self.last.0.to_le_bytes());
+        }
+        frame::stamp(bytes, self.tail.segment.head.file_id, self.shared.clock.now());
+        let at = Location { segment: self.tail.segment.number(), offset: self.end_offset() };
+        let frame = frame::read_unchecked(bytes).map_err(io::Error::other)?;
+        self.note(at, &frame)?;
+        self.pending.extend_from_slice(bytes);
+        self.group_bytes += bytes.len();
+        if matches!(kind, FrameKind::Commit | FrameKind::Source) && self.tail.state.open.is_none() {
+            self.reached = Some(self.mark_here());
+        }
+        if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
+            self.write_pending()?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, at: Location, frame: &Frame<'_>) -> io::Result<()> {
+        self.last = (frame.header.commit, frame.header.record);
+        let keep_xids = self.shared.keeps_xids();
+        self.tail.segment.change_index(|index| index.note(at.offset, frame, keep_xids));
+        self.tail.state.follow(at, frame).map_err(io::Error::other)
+    }
+
+    fn mark_here(&self) -> DurableMark {
+        let state = &self.tail.state;
+        let end = Location { segment: self.tail.segment.number(), offset: self.end_offset() };
+        DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+    }
+
+    fn end_offset(&self) -> u64 {
+        self.tail.offset + self.pending.len() as u64
+    }
+
+    fn push_own(&mut self, kind: FrameKind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        frame::push(&mut bytes, &FrameHeader::new(kind), write);
+        self.place(&mut bytes)
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
+        self.tail.offset += self.pending.len() as u64;
+        self.tail.segment.set_bytes(self.tail.offset);
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn end_group(&mut self) -> io::Result<()> {
+        self.write_pending()?;
+        if let Some(mark) = self.reached.take() {
+            self.tail.segment.file.sync()?;
+            self.shared.mark.send_replace(mark);
+        }
+        Ok(())
+    }
+
+    /// Takes back the open transaction, if there is one: its bytes and what it declared.
+    fn take_back(&mut self) -> io::Result<()> {
+        let Some(open) = self.tail.state.rollback() else { return Ok(()) };
+        self.write_pending()?;
+        let segment = cut_to(&self.shared, open.at, self.tail.state.commit)?;
+        self.tail.segment = segment;
+        self.tail.offset = open.at.offset;
+        self.last = (self.tail.state.commit, u32::MAX);
+        // Whole transactions before it in this group are still to be flushed.
+        self.tail.segment.file.sync()
+    }
+
+    /// Says on disk that everything is flushed, so that damage in the last group can be told from a tear.
+    fn close(&mut self) -> io::Result<()> {
+        self.start_group()?;
+        self.write_pending()?;
+        self.tail.segment.file.sync()
+    }
+
+    /// Closes the segment and opens the next.
+    pub(super) fn next_segment(&mut self) -> io::Result<()> {
+        let segment = self.tail.segment.clone();
+        seal(&segment, &mut self.pending, self.tail.state.open.is_some(), self.last, self.shared.clock.now());
+        self.write_pending()?;
+        segment.file.sync()?;
+        if let Err(error) = segment.save_index(&*self.shared.disk) {
+            tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
+        }
+        segment.release_index();
+        let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
+        let next = Arc::new(next);
+        self.tail.offset = next.bytes();
+        self.tail.segment = next.clone();
+        self.shared.change_segments(|segments| segments.push(next));
+        Ok(())
+    }
+
+    /// After a failure: cuts what was never acknowledged, as far as the disk still answers. Opening does it again.
+    fn cut_off_unflushed(&mut self) {
+        let mark = self.shared.mark.borrow().clone();
+        if let Err(error) = cut_to(&self.shared, mark.end, mark.commit) {
+            tracing::warn!(trail = %self.shared.description.name, %error, "unflushed bytes not cut; the next opening will");
+        }
+    }
+}
+
+fn highest_time(segment: &Segment) -> Timestamp {
+    let own = segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
+    own.max(segment.head.earlier_commit_ts)
+}
+
+/// Appends a seal frame to `pending` and notes it in the segment.
+fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64, u32), now: Timestamp) {
+    let lowest = Timestamp::from_micros(i64::MIN);
+    let commit_ts_max = segment.change_index(|index| index.commit_ts_max()).unwrap_or(lowest);
+    let mut bytes = Vec::with_capacity(SEAL_FRAME_BYTES);
+    let header = FrameHeader { commit: last.0, record: last.1, ..FrameHeader::new(FrameKind::Seal) };
+    let numbers = [commit_ts_max.micros().cast_unsigned(), u64::from(ends_inside)];
+    frame::push(&mut bytes, &header, |out| frame::push_numbers(out, &numbers));
+    frame::stamp(&mut bytes, segment.head.file_id, now);
+    pending.extend_from_slice(&bytes);
+    segment.set_seal(Some(Seal { commit_ts_max, ends_inside }));
+}
+
+/// Makes a segment file with its head and repeated frames, flushed before it gets its name.
+pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: Timestamp) -> io::Result<Segment> {
+    let file_id = random_number()?;
+    let repeated = repeated_frames(state, file_id, shared.clock.now());
+    let head = SegmentHead {
+        epoch: shared.description.epoch,
+        file_id,
+        segment: number,
+        next_commit: state.commit + 1,
+        inside: state.open.is_some(),
+        repeated_bytes: u32::try_from(repeated.len()).map_err(io::Error::other)?,
+        earlier_commit_ts: earlier,
+    };
+    let path = shared.folder.join(file_name(number));
+    let draft = path.with_extension("new");
+    let _ = shared.disk.remove(&draft);
+    let file = shared.disk.open(&draft, true)?;
+    let mut bytes = head.encode().to_vec();
+    bytes.extend_from_slice(&repeated);
+    file.write_all_at(&bytes, 0)?;
+    file.sync()?;
+    shared.disk.rename(&draft, &path)?;
+    shared.disk.sync_folder(&shared.folder)?;
+    let segment = Segment::new(head, file, path, bytes.len() as u64, None);
+    let mut index = crate::trail::local::index::SegmentIndex::default();
+    let mut at = SEGMENT_HEAD_BYTES;
+    while let Ok(frame) = frame::read_unchecked(&bytes[at.min(bytes.len())..]) {
+        index.note(at as u64, &frame, shared.keeps_xids());
+        at += frame.bytes();
+    }
+    segment.set_index(index);
+    Ok(segment)
+}
+
+fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut push = |header: FrameHeader, payload: &[u8]| {
+        let start = out.len();
+        let header = FrameHeader { flags: header.flags | frame::FLAG_REPEATED, ..header };
+        frame::push(&mut out, &header, |out| out.extend_from_slice(payload));
+        frame::stamp(&mut out[start..], file_id, now);
+    };
+    let mut payload = Vec::new();
+    frame::push_text_pair(&mut payload, &state.identity, state.source.as_ref().map_or("", |source| &source.0));
+    push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Source) }, &payload);
+    for schema in state.shapes.all() {
+        let json = serde_json::to_vec(&*schema).unwrap_or_default();
+        push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
+    }
+    if let Some(open) = &state.open
+        && let Ok(begin) = frame::read_unchecked(&open.frame)
+    {
+        push(begin.header, begin.payload);
+    }
+    out
+}
+
+/// Cuts the trail to `end`, where transaction `commit` was the last: later segments are removed, its segment is open
+/// again. Returns that segment, with its index in memory.
+pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<Arc<Segment>> {
+    let mut removed = false;
+    for segment in shared.segments().iter().rev().take_while(|segment| segment.number() > end.segment) {
+        segment.drop_index_file(&*shared.disk);
+        shared.disk.remove(&segment.path)?;
+        removed = true;
+    }
+    shared.change_segments(|segments| segments.retain(|segment| segment.number() <= end.segment));
+    if removed {
+        shared.disk.sync_folder(&shared.folder)?;
+    }
+    let Some(segment) = shared.segment(end.segment) else {
+        return Err(io::Error::other("the segment to cut is gone"));
+    };
+    segment.with_index(&*shared.disk, shared.keeps_xids(), |_| ())?;
+    if segment.seal().is_some() {
+        // Its index file must be gone for good before its bytes change, or a later opening could believe it.
+        segment.drop_index_file(&*shared.disk);
+        shared.disk.sync_folder(&shared.folder)?;
+    }
+    // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.
+    segment.file.cut(end.offset)?;
+    segment.file.sync()?;
+    segment.set_seal(None);
+    segment.set_bytes(end.offset);
+    segment.change_index(|index| index.cut(end.offset, commit));
+    Ok(segment)
+}

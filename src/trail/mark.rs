@@ -1,0 +1,25 @@
+//! How far a trail is durable: the one number that acknowledgements and readers wait for.
+
+use crate::record::{SourcePosition, Timestamp};
+
+/// A byte in a trail: ordered as the trail is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Location {
+    /// Segment number, from 1.
+    pub segment: u64,
+    /// Byte in the segment's file.
+    pub offset: u64,
+}
+
+/// What is flushed and therefore visible. It always lies between transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DurableMark {
+    /// Commit number of the last durable transaction; 0 before the first.
+    pub commit: u64,
+    /// Its commit time.
+    pub commit_ts: Timestamp,
+    /// The byte after it.
+    pub end: Location,
+    /// How far the source has been taken, as the trail durably knows.
+    pub source: Option<SourcePosition>,
+}

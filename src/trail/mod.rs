@@ -1,0 +1,45 @@
+//! The durable truth: an append-only log of committed transactions, one writer, any number of readers.
+//!
+//! Owns what is on disk and what is promised of it: acknowledged means flushed, visible means flushed, a reader sees
+//! whole transactions in commit order and nothing else. Does not know what a stream, a rule or a client is.
+//!
+//! # On disk
+//!
+//! ```text
+//! <trail>/trail.json              name, epoch, writer, partitions, segment size; written once, never changed
+//! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
+//! <trail>/0000000000000001.idx    its sparse index, a hint
+//! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | …
+//! <trail>/cut-….bin               what recovery cut off a torn end, kept for a person to look at
+//! ```
+//!
+//! The head is drawn in [`codec::segment_head`](crate::codec::segment_head), frames in
+//! [`codec::frame`](crate::codec::frame), row images in [`codec::image`](crate::codec::image). The repeated frames say
+//! what is needed to read a segment alone: the source and how far it has been taken, every table's shape in force and,
+//! when a transaction goes on in it, that transaction's begin frame.
+//!
+//! ```text
+//! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
+//! ```
+//!
+//! A flush group is what one `fdatasync` made durable. Its first frame is a mark: how far the trail was durable when
+//! the group was written. A transaction larger than a group spans several, and several segments; it is visible when the
+//! group with its commit frame is flushed.
+//!
+//! # Recovery
+//!
+//! Only the last segment is read. Its last mark says what had been promised: a bad frame below it is damage, and the
+//! trail does not open. Above it, whole transactions are kept (and flushed again before anything is said of them), and
+//! the rest is cut. Damage inside the very last flush group cannot be told from a tear that a power cut left, for
+//! nothing behind it says that it was once whole; it is cut like one.
+
+mod error;
+pub mod local;
+mod mark;
+
+pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
+pub use local::appender::{Appender, Row};
+pub use local::reader::{Commit, Entry, Fill, Reader, Record, Transaction};
+pub use local::seek::Begin;
+pub use local::{Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
+pub use mark::{DurableMark, Location};

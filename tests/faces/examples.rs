@@ -1,0 +1,141 @@
+//! Goal: what the documentation tells people to run does what it says. Method: run the very files against the server.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::extract::capture;
+use crate::support::subscriber::Next;
+use crate::support::{Folder, Postgres, Program, Server, clients};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn orders(from: u64, to: u64) -> Vec<Value> {
+    let row = |id| json!({"op": "INSERT", "table": "app.orders", "key": ["id"], "after": {"id": id, "city": "Köln"}});
+    (from..=to).map(|id| json!({"xid": format!("order-{id}"), "operations": [row(id)]})).collect()
+}
+
+/// The `id` in the JSON row at the end of a line that an example printed.
+fn printed_id(line: &str) -> u64 {
+    let row: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+    row["id"].as_u64().unwrap()
+}
+
+fn server_with_stream() -> Server {
+    let server = Server::start();
+    server.make_trail("events");
+    server.make_stream("orders", "events");
+    server
+}
+
+/// Starts the example twice and restarts the server in between; all rows must be printed, in order, and none again that
+/// was printed well before the first run ended.
+fn resumes_where_it_was(start: impl Fn(&str, &str) -> Program) {
+    let mut server = server_with_stream();
+    let folder = Folder::new("position");
+    let position = folder.path().join("position.txt");
+    let url = format!("{}/services/v2/stream/orders", server.url("ws"));
+    server.put("events", &orders(1, 20)).expect(200);
+
+    let mut first = start(&url, position.to_str().unwrap());
+    let lines = first.lines_until(PATIENCE, |line| printed_id(line) == 20);
+    assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert!(lines[0].contains("INSERT app.orders") && lines[0].contains("Köln"), "{}", lines[0]);
+
+    server.kill();
+    server.start_again();
+    server.put("events", &orders(21, 30)).expect(200);
+    let lines = first.lines_until(PATIENCE, |line| printed_id(line) == 30);
+    assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), (21..=30).collect::<Vec<_>>());
+    // The position is saved after the line is printed: wait until the file has the last one.
+    let deadline = Instant::now() + PATIENCE;
+    while something_follows(&server, &std::fs::read_to_string(&position).unwrap()) {
+        assert!(Instant::now() < deadline, "the position was not saved");
+    }
+    first.signal("INT");
+    first.ends_well(PATIENCE);
+
+    server.put("events", &orders(31, 35)).expect(200);
+    let second = start(&url, position.to_str().unwrap());
+    let lines = second.lines_until(PATIENCE, |line| printed_id(line) == 35);
+    assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), (31..=35).collect::<Vec<_>>());
+}
+
+/// Whether data follows a position; metadata always does.
+fn something_follows(server: &Server, position: &str) -> bool {
+    let mut subscriber = server.subscribe("orders", &format!("begin={}", position.trim())).unwrap();
+    loop {
+        match subscriber.next(Duration::from_millis(300)) {
+            Next::Record(record) if record.pos().is_some() => return true,
+            Next::Record(_) => {}
+            Next::Quiet | Next::Ended(_) => return false,
+        }
+    }
+}
+
+#[test]
+fn the_python_example_resumes_from_its_saved_position() {
+    if clients::python().is_none() {
+        return;
+    }
+    resumes_where_it_was(|url, position| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/subscribe.py", url, position]);
+        Program::start(python)
+    });
+}
+
+#[test]
+fn the_javascript_example_resumes_from_its_saved_position() {
+    let Some((_, folder)) = clients::node("examples/javascript/subscribe.mjs") else { return };
+    resumes_where_it_was(|url, position| {
+        let mut node = std::process::Command::new("node");
+        node.arg(folder.path().join("subscribe.mjs")).args([url, position]);
+        Program::start(node)
+    });
+}
+
+#[test]
+fn the_python_example_of_a_put_is_acknowledged_and_read_back() {
+    let Some(mut python) = clients::python() else { return };
+    let server = server_with_stream();
+    python.args(["examples/python/put.py", &server.url("http"), "events"]);
+    let put = Program::start(python);
+    let lines = put.lines_until(PATIENCE, |_| true);
+    assert!(lines[0].starts_with("1 "), "{lines:?}");
+    let mut subscriber = server.subscribe("orders", "begin=earliest").unwrap();
+    let tables: Vec<_> = (0..2).map(|_| subscriber.expect_data(PATIENCE).table().unwrap().to_owned()).collect();
+    assert_eq!(tables, ["app.orders", "app.order_items"]);
+}
+
+#[test]
+fn the_program_of_goldengates_documentation_prints_a_tables_history_while_inserts_run() {
+    const ROWS: u64 = 400;
+    let Some(mut python) = clients::python() else { return };
+    let Some(postgres) = Postgres::newest() else { return };
+    postgres.psql("create table public.orders (id bigint primary key, city text not null)");
+    let server = Server::start();
+    capture(&server, &postgres, "e1", &["public.*"], "a1");
+    let half = ROWS / 2;
+    let inserts = |from: u64, to: u64| -> String {
+        (from..=to).map(|id| format!("insert into public.orders values ({id}, 'city {id}');\n")).collect()
+    };
+    postgres.psql(&inserts(1, half));
+    python.args([
+        "tests/clients/goldengate_example.py",
+        crate::support::server::USER,
+        crate::support::server::PASSWORD,
+    ]);
+    python.args([&format!("localhost:{}", server.port()), "a1", "s1"]);
+    let program = Program::start(python);
+    postgres.psql(&inserts(half + 1, ROWS));
+    let mut ids = Vec::new();
+    program.lines_until(PATIENCE, |line| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        if record["op_type"] == "INSERT" && record["qual_table"] == "public.orders" {
+            ids.push(record["after"]["id"].as_u64().unwrap());
+        }
+        ids.last() == Some(&ROWS)
+    });
+    assert_eq!(ids, (1..=ROWS).collect::<Vec<_>>());
+}

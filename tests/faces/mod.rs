@@ -1,0 +1,5 @@
+//! The program as its users meet it: over HTTP, over WebSocket, from its examples.
+
+mod bad_input;
+mod examples;
+mod memory;

@@ -1,0 +1,3 @@
+//! The program under faults.
+
+mod kill;

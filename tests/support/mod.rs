@@ -1,0 +1,24 @@
+//! What the suites share: a throw-away PostgreSQL, the real server, a subscriber, loud skips.
+//!
+//! Owns the machinery only; what is expected of the program stands in the suites.
+
+#![allow(dead_code, unused_imports, reason = "each suite uses a part of it")]
+
+pub mod clients;
+pub mod extract;
+pub mod http;
+mod log;
+pub mod postgres;
+mod process;
+pub mod program;
+pub mod server;
+mod skip;
+pub mod subscriber;
+mod workplace;
+
+pub use postgres::Postgres;
+pub use program::Program;
+pub use server::Server;
+pub use skip::skip;
+pub use subscriber::Subscriber;
+pub use workplace::Folder;

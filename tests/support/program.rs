@@ -1,0 +1,80 @@
+//! A client program under observation: its lines as they come, killed on drop.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::log::Log;
+use super::process;
+
+/// A running program.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    lines: Receiver<String>,
+    complaints: Log,
+}
+
+impl Program {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let complaints = Log::follow(child.stderr.take().unwrap());
+        Self { child, lines, complaints }
+    }
+
+    /// Its next lines, until `enough` says of one that it is the last that is wanted.
+    pub fn lines_until(&self, patience: Duration, mut enough: impl FnMut(&str) -> bool) -> Vec<String> {
+        let deadline = Instant::now() + patience;
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let last = enough(&line);
+                    lines.push(line);
+                    if last {
+                        return lines;
+                    }
+                }
+                Err(error) => {
+                    let last: Vec<_> = lines.iter().rev().take(3).collect();
+                    panic!("{error} after {} lines, last {last:?}; it said:\n{}", lines.len(), self.complaints.text());
+                }
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C would, or whatever signal is named.
+    pub fn signal(&mut self, name: &str) {
+        process::signal(&self.child, name);
+    }
+
+    /// Waits for its end and returns whether that was a success; panics when it does not end.
+    pub fn ends_well(&mut self, patience: Duration) -> bool {
+        let status = process::wait(&mut self.child, patience);
+        status.unwrap_or_else(|| panic!("it does not end; it said:\n{}", self.complaints.text())).success()
+    }
+
+    /// What it wrote to standard error.
+    pub fn complaints(&self) -> String {
+        self.complaints.text()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

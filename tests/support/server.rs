@@ -1,0 +1,219 @@
+//! The real `trailcast serve` on a port and a data folder of its own, killed and started again at will.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::http::{self, Answer, Basic};
+use super::log::Log;
+use super::process;
+use super::subscriber::{Refused, Subscriber};
+use super::workplace::Folder;
+
+/// The user that every first start makes.
+pub const USER: &str = "admin";
+/// Its password in the tests.
+pub const PASSWORD: &str = "correct-horse-9";
+const START: Duration = Duration::from_secs(60);
+const LISTENING: &str = "listening on http://127.0.0.1:";
+
+/// A running server, or one between two lives.
+#[derive(Debug)]
+pub struct Server {
+    child: Option<Child>,
+    port: u16,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    credentials: Basic,
+    log: Log,
+    data: Folder,
+}
+
+impl Server {
+    /// A server on an empty data folder.
+    pub fn start() -> Self {
+        Self::start_with(&[], &[])
+    }
+
+    /// A server on an empty data folder with further arguments of `serve` and further environment variables.
+    pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut server = Self {
+            child: None,
+            port: 0,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            credentials: Basic::new(USER, PASSWORD),
+            log: Log::default(),
+            data: Folder::new("data"),
+        };
+        server.start_again();
+        server
+    }
+
+    /// The program under test.
+    pub fn program() -> PathBuf {
+        PathBuf::from(env!("CARGO_BIN_EXE_trailcast"))
+    }
+
+    /// Starts the server, again on its folder and, from the second time on, its port.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the server runs already");
+        let mut command = process::tied_command(Self::program(), "KILL", None);
+        command
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .arg("--data-dir")
+            .arg(self.data.path())
+            .args(&self.arguments)
+            .env("TRAILCAST_ADMIN_PASSWORD", PASSWORD)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        self.log = Log::follow(child.stderr.take().unwrap());
+        self.child = Some(child);
+        let Some(line) = self.log.wait_for(LISTENING, START) else {
+            panic!("the server does not start:\n{}", self.log.text());
+        };
+        let port = line.split(LISTENING).nth(1).unwrap_or_default();
+        let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
+        self.port = digits.parse().unwrap();
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for the exit status.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let mut child = self.child.take().unwrap();
+        process::signal(&child, "TERM");
+        process::wait(&mut child, Duration::from_secs(20)).unwrap_or_else(|| {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the server does not end on SIGTERM:\n{}", self.log.text())
+        })
+    }
+
+    /// Changes a variable of the environment from the next start on.
+    pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// Its data folder.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// The credentials of the administrator.
+    pub fn credentials(&self) -> &Basic {
+        &self.credentials
+    }
+
+    /// `http://admin:…@127.0.0.1:PORT`, without a slash at the end; `scheme` is `http` or `ws`.
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// What it wrote to standard error in this life.
+    pub fn log_text(&self) -> String {
+        self.log.text()
+    }
+
+    /// Waits for a line of its log that holds `part`.
+    pub fn wait_for_log(&self, part: &str, patience: Duration) -> Option<String> {
+        self.log.wait_for(part, patience)
+    }
+
+    /// One request as the administrator, with any headers and body.
+    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut all = vec![("Authorization", self.credentials.header())];
+        all.extend_from_slice(headers);
+        http::request(self.port, method, target, &all, body)
+            .unwrap_or_else(|error| panic!("{method} {}: {error}\n{}", shortened(target), self.log.text()))
+    }
+
+    /// GET.
+    pub fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, &[], b"")
+    }
+
+    /// DELETE.
+    pub fn delete(&self, target: &str) -> Answer {
+        self.request("DELETE", target, &[], b"")
+    }
+
+    /// POST of a JSON value.
+    pub fn post(&self, target: &str, body: &Value) -> Answer {
+        self.post_text(target, &body.to_string())
+    }
+
+    /// POST of a text that is said to be JSON.
+    pub fn post_text(&self, target: &str, body: &str) -> Answer {
+        self.request("POST", target, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// PATCH of a JSON value.
+    pub fn patch(&self, target: &str, body: &Value) -> Answer {
+        self.request("PATCH", target, &[("Content-Type", "application/json")], body.to_string().as_bytes())
+    }
+
+    /// Makes a trail for puts.
+    pub fn make_trail(&self, trail: &str) {
+        self.post(&format!("/services/v2/trails/{trail}"), &serde_json::json!({})).expect(200);
+    }
+
+    /// Makes a stream over a trail.
+    pub fn make_stream(&self, stream: &str, trail: &str) {
+        let body = serde_json::json!({"source": {"trail": trail}});
+        self.post(&format!("/services/v2/stream/{stream}"), &body).expect(200);
+    }
+
+    /// Puts transactions, one or many values.
+    pub fn put(&self, trail: &str, transactions: &[Value]) -> Answer {
+        let lines: Vec<String> = transactions.iter().map(Value::to_string).collect();
+        let target = format!("/services/v2/trails/{trail}/transactions");
+        self.request("POST", &target, &[("Content-Type", "application/x-ndjson")], lines.join("\n").as_bytes())
+    }
+
+    /// Subscribes to a stream; `query` is empty or `begin=…`.
+    pub fn subscribe(&self, stream: &str, query: &str) -> Result<Subscriber, Refused> {
+        subscribe(self.port, stream, query, &self.credentials)
+    }
+}
+
+/// Subscribes to a stream of the server at `port`, from a thread that does not hold the [`Server`].
+pub fn subscribe(port: u16, stream: &str, query: &str, credentials: &Basic) -> Result<Subscriber, Refused> {
+    let mark = if query.is_empty() { "" } else { "?" };
+    Subscriber::connect(port, &format!("/services/v2/stream/{stream}{mark}{query}"), Some(credentials))
+}
+
+fn shortened(target: &str) -> String {
+    target.chars().take(200).collect()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the server said:\n{}", self.log.text());
+        }
+    }
+}

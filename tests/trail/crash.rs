@@ -1,0 +1,216 @@
+//! Any sequence of appends, aborts, segment changes, reopenings and power cuts reads back as a prefix of what was
+//! committed, and never as less than what was acknowledged.
+//!
+//! Method: a random script runs against a disk that forgets what was not synced; after every crash the trail is opened
+//! from what survived, compared with the model, and the script goes on there. The control is a disk that lies about
+//! syncs: the same check must then see a loss.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use crate::trail::memory_disk::MemoryDisk;
+use crate::trail::workload::{Transaction, appender, create, expected, folder, open, read_all};
+use trailcast::trail::{Begin, OpenError, Trail};
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// Commit a transaction; wait for it or not.
+    Commit { rows: u32, width: usize, piecemeal: bool, wait: bool },
+    /// Begin one and take it back.
+    Abort { rows: u32, width: usize, piecemeal: bool },
+    /// Close and open in good order.
+    Reopen,
+    /// Power cut.
+    Crash(Vec<u32>),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let size = (0_u32..6, prop_oneof![4 => 0_usize..80, 1 => 500_usize..3_000]);
+    prop_oneof![
+        8 => (size.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|((rows, width), piecemeal, wait)| Step::Commit { rows, width, piecemeal, wait }),
+        2 => (size, any::<bool>()).prop_map(|((rows, width), piecemeal)| Step::Abort { rows, width, piecemeal }),
+        1 => Just(Step::Reopen),
+        1 => proptest::collection::vec(any::<u32>(), 16).prop_map(Step::Crash),
+    ]
+}
+
+fn dice(rolls: Vec<u32>) -> impl FnMut(usize) -> usize {
+    let mut at = 0;
+    move |sides| {
+        at += 1;
+        rolls[at % rolls.len()] as usize % sides
+    }
+}
+
+/// Runs a script. `Err` says what was lost or wrong.
+async fn run(steps: &[Step], lying: bool) -> Result<(), String> {
+    let mut disk = MemoryDisk::default();
+    if lying {
+        disk.lie_about_syncs();
+    }
+    let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+    let mut committed: Vec<Transaction> = Vec::new();
+    let mut acknowledged = 0;
+    let mut number = 0;
+    let mut writing = appender(&trail).await;
+    for step in steps {
+        number += 1;
+        match step {
+            Step::Commit { rows, width, piecemeal, wait } => {
+                let transaction = Transaction { number, rows: *rows, width: *width };
+                transaction.write(&mut writing, *piecemeal).await;
+                let commit = writing.commit().unwrap().commit;
+                writing.hand_over().await.unwrap();
+                committed.push(transaction);
+                if *wait {
+                    writing.wait_durable(commit).await.unwrap();
+                    acknowledged = committed.len();
+                }
+            }
+            Step::Abort { rows, width, piecemeal } => {
+                Transaction { number, rows: *rows, width: *width }.write(&mut writing, *piecemeal).await;
+                writing.abort().await.unwrap();
+            }
+            Step::Reopen => {
+                writing.close().await.unwrap();
+                acknowledged = committed.len();
+                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                check(&trail, &committed, acknowledged).await?;
+                writing = appender(&trail).await;
+            }
+            Step::Crash(rolls) => {
+                let after = disk.crash(dice(rolls.clone()));
+                drop(writing);
+                disk = after;
+                if lying {
+                    disk.lie_about_syncs();
+                }
+                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                let survived = check(&trail, &committed, acknowledged).await?;
+                committed.truncate(survived);
+                acknowledged = survived;
+                writing = appender(&trail).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn check(trail: &Trail, committed: &[Transaction], acknowledged: usize) -> Result<usize, String> {
+    let durable = trail.durable().borrow().commit as usize;
+    if durable < acknowledged {
+        return Err(format!("{acknowledged} acknowledged, {durable} left"));
+    }
+    let seen = read_all(trail, Begin::Earliest).await.map_err(|error| error.to_string())?;
+    let whole: Vec<_> =
+        (1..).zip(committed).take(durable).map(|(commit, transaction)| expected(commit, transaction)).collect();
+    let with_rows: Vec<_> = whole.into_iter().filter(|transaction| !transaction.values.is_empty()).collect();
+    if seen != with_rows {
+        return Err(format!("read {seen:?} where {with_rows:?} was committed"));
+    }
+    Ok(durable)
+}
+
+fn in_runtime<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_acknowledged_survives_and_the_rest_is_a_prefix(steps in proptest::collection::vec(any_step(), 1..40)) {
+        prop_assert_eq!(in_runtime(run(&steps, false)), Ok(()));
+    }
+}
+
+#[test]
+fn control_a_disk_that_lies_about_syncs_is_seen_to_lose() {
+    let commit = Step::Commit { rows: 3, width: 50, piecemeal: false, wait: true };
+    let steps = vec![commit.clone(), commit, Step::Crash(vec![0; 16])];
+    assert!(in_runtime(run(&steps, true)).is_err());
+}
+
+#[test]
+fn after_a_failed_flush_nothing_is_acknowledged_and_nothing_unflushed_is_served() {
+    in_runtime(async {
+        for failing in 1..6 {
+            let disk = MemoryDisk::default();
+            let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+            let mut writing = appender(&trail).await;
+            disk.fail_sync(failing);
+            let mut acknowledged = Vec::new();
+            for number in 1..=8 {
+                let transaction = Transaction { number, rows: 2, width: 400 };
+                transaction.write(&mut writing, false).await;
+                let commit = writing.commit().unwrap().commit;
+                if writing.hand_over().await.is_err() || writing.wait_durable(commit).await.is_err() {
+                    break;
+                }
+                acknowledged.push(expected(commit, &transaction));
+            }
+            assert!(acknowledged.len() < 8, "the flush never failed");
+            assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), acknowledged);
+            drop(writing);
+            // While the disk still fails, the trail does not take appends again.
+            assert!(matches!(trail.appender(), Err(OpenError::Io { .. })));
+            disk.heal();
+            let mut writing = appender(&trail).await;
+            let next = Transaction { number: 100, rows: 1, width: 1 };
+            next.write(&mut writing, false).await;
+            let commit = writing.commit().unwrap().commit;
+            writing.hand_over().await.unwrap();
+            writing.wait_durable(commit).await.unwrap();
+            acknowledged.push(expected(commit, &next));
+            assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), acknowledged);
+            let survived = open(Arc::new(disk.crash(|_| 0)), &folder()).unwrap();
+            assert_eq!(read_all(&survived, Begin::Earliest).await.unwrap(), acknowledged);
+        }
+    });
+}
+
+#[test]
+fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
+        let mut writing = appender(&trail).await;
+        let mut ends = Vec::new();
+        for number in 1..=6 {
+            Transaction { number, rows: 2, width: 20 }.write(&mut writing, false).await;
+            let commit = writing.commit().unwrap().commit;
+            writing.hand_over().await.unwrap();
+            writing.wait_durable(commit).await.unwrap();
+            ends.push(trail.durable().borrow().end.offset as usize);
+        }
+        let whole = read_all(&trail, Begin::Earliest).await.unwrap();
+        let segment = disk.paths().into_iter().find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
+        // Cut at every byte of the last three flush groups: whatever opens is a prefix of whole transactions.
+        for length in ends[2]..=ends[5] {
+            let cut = disk.crash(|_| 0);
+            cut.tamper(&segment, |bytes| bytes.truncate(length));
+            let opened = open(Arc::new(cut), &folder()).unwrap();
+            let seen = read_all(&opened, Begin::Earliest).await.unwrap();
+            let survived = ends.iter().filter(|end| **end <= length).count();
+            assert_eq!(seen, whole[..survived], "cut at {length}");
+        }
+        // Flip every bit of the trail: a wrong record is never served; below the last mark the trail does not open.
+        let last_mark_below = ends[4];
+        for bit in 0..ends[5] * 8 {
+            let damaged = disk.crash(|_| 0);
+            damaged.tamper(&segment, |bytes| bytes[bit / 8] ^= 1 << (bit % 8));
+            match open(Arc::new(damaged), &folder()) {
+                Ok(opened) => {
+                    let seen = read_all(&opened, Begin::Earliest).await.unwrap();
+                    assert!(bit / 8 >= last_mark_below, "damage at byte {} was not noticed", bit / 8);
+                    assert_eq!(seen, whole[..seen.len()]);
+                    assert!(seen.len() >= 5);
+                }
+                Err(OpenError::Damaged(damage)) => assert!(damage.at.offset <= bit as u64 / 8),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    });
+}

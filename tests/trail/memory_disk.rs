@@ -1,0 +1,250 @@
+//! A disk in memory that keeps the live image and the durable one apart, and that fails on demand.
+//!
+//! What was not synced is, at a crash, there in part: of the writes since the last sync a prefix survives, the last of
+//! them torn; of the changes to a folder's names a prefix survives.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use trailcast::trail::local::disk::{Disk, DiskFile};
+
+#[derive(Debug, Default, Clone)]
+pub struct MemoryDisk(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    files: Vec<Contents>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    name_changes: Vec<NameChange>,
+    fail_after_syncs: Option<u32>,
+    lies_about_syncs: bool,
+    syncs: u32,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Contents {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Cut(u64),
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Set(PathBuf, usize),
+    Remove(PathBuf),
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+        match self {
+            Self::Set(path, file) => names.insert(path.clone(), *file),
+            Self::Remove(path) => names.remove(path),
+        };
+    }
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>, keep: usize) {
+        match self {
+            Self::Write(offset, written) => {
+                let written = &written[..keep.min(written.len())];
+                let end = *offset as usize + written.len();
+                if bytes.len() < end {
+                    bytes.resize(end, 0);
+                }
+                bytes[*offset as usize..end].copy_from_slice(written);
+            }
+            Self::Cut(length) => bytes.resize(*length as usize, 0),
+        }
+    }
+}
+
+impl MemoryDisk {
+    fn with<R>(&self, act: impl FnOnce(&mut Inner) -> R) -> R {
+        act(&mut self.0.lock().unwrap())
+    }
+
+    /// From now on the `n`-th sync fails, and all after it, until [`Self::heal`].
+    pub fn fail_sync(&self, n: u32) {
+        self.with(|inner| inner.fail_after_syncs = Some(inner.syncs + n - 1));
+    }
+
+    /// Syncs work again. What a failed sync should have written is gone from the page cache's list of dirty pages, as
+    /// on Linux: the next sync does not write it.
+    pub fn heal(&self) {
+        self.with(|inner| inner.fail_after_syncs = None);
+    }
+
+    /// A disk that says yes to every sync and does nothing: the control, in which the defence is off.
+    pub fn lie_about_syncs(&self) {
+        self.with(|inner| inner.lies_about_syncs = true);
+    }
+
+    /// What is there after a power cut; `chance` chooses how much of what was not synced survived.
+    pub fn crash(&self, mut chance: impl FnMut(usize) -> usize) -> Self {
+        self.with(|inner| {
+            let mut names = inner.durable_names.clone();
+            let survive = chance(inner.name_changes.len() + 1);
+            inner.name_changes[..survive].iter().for_each(|change| change.apply(&mut names));
+            let files: Vec<Contents> = inner
+                .files
+                .iter()
+                .map(|file| {
+                    let mut bytes = file.durable.clone();
+                    let survive = chance(file.unsynced.len() + 1);
+                    for (at, change) in file.unsynced[..survive].iter().enumerate() {
+                        let length = match change {
+                            Change::Write(_, written) => written.len(),
+                            Change::Cut(_) => 0,
+                        };
+                        let keep = if at + 1 == survive { chance(length + 1) } else { length };
+                        change.apply(&mut bytes, keep);
+                    }
+                    Contents { live: bytes.clone(), durable: bytes, unsynced: Vec::new() }
+                })
+                .collect();
+            Self(Arc::new(Mutex::new(Inner { files, durable_names: names.clone(), names, ..Inner::default() })))
+        })
+    }
+
+    /// Changes a file's bytes behind the trail's back.
+    pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        self.with(|inner| {
+            let file = inner.names[path];
+            change(&mut inner.files[file].live);
+            inner.files[file].durable = inner.files[file].live.clone();
+        });
+    }
+
+    /// Names of the files, for tests that pick one.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.with(|inner| inner.names.keys().cloned().collect())
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn make_folder(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        Ok(self.with(|inner| inner.names.keys().filter(|path| path.parent() == Some(folder)).map(name).collect()))
+    }
+
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.with(|inner| match (inner.names.get(path).copied(), create) {
+            (Some(_), true) => Err(io::ErrorKind::AlreadyExists.into()),
+            (None, false) => Err(io::Error::from(io::ErrorKind::NotFound)),
+            (Some(file), false) => Ok(file),
+            (None, true) => {
+                inner.files.push(Contents::default());
+                let file = inner.files.len() - 1;
+                inner.names.insert(path.to_owned(), file);
+                inner.name_changes.push(NameChange::Set(path.to_owned(), file));
+                Ok(file)
+            }
+        })?;
+        Ok(Arc::new(MemoryFile { disk: self.clone(), file }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.with(|inner| {
+            let file = inner.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+            inner.names.insert(to.to_owned(), file);
+            inner.name_changes.push(NameChange::Set(to.to_owned(), file));
+            inner.name_changes.push(NameChange::Remove(from.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.with(|inner| {
+            inner.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+            inner.name_changes.push(NameChange::Remove(path.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.with(|inner| inner.names.retain(|name, _| !name.starts_with(path)));
+        Ok(())
+    }
+
+    fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
+        self.with(|inner| {
+            inner.name_changes.clear();
+            inner.durable_names = inner.names.clone();
+        });
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryFile {
+    disk: MemoryDisk,
+    file: usize,
+}
+
+impl DiskFile for MemoryFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.disk.with(|inner| inner.files[self.file].live.len() as u64))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.disk.with(|inner| {
+            let live = &inner.files[self.file].live;
+            let from = live.len().min(offset as usize);
+            let length = buffer.len().min(live.len() - from);
+            buffer[..length].copy_from_slice(&live[from..from + length]);
+            Ok(length)
+        })
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.change(Change::Write(offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.with(|inner| {
+            inner.syncs += 1;
+            if inner.lies_about_syncs {
+                return Ok(());
+            }
+            let file = &mut inner.files[self.file];
+            if inner.fail_after_syncs.is_some_and(|limit| inner.syncs > limit) {
+                file.unsynced.clear();
+                return Err(io::Error::other("input/output error"));
+            }
+            for change in std::mem::take(&mut file.unsynced) {
+                change.apply(&mut file.durable, usize::MAX);
+            }
+            Ok(())
+        })
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.change(Change::Cut(length));
+        Ok(())
+    }
+}
+
+impl MemoryFile {
+    fn change(&self, change: Change) {
+        self.disk.with(|inner| {
+            let file = &mut inner.files[self.file];
+            change.apply(&mut file.live, usize::MAX);
+            file.unsynced.push(change);
+        });
+    }
+}

@@ -1,0 +1,6 @@
+//! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
+
+mod crash;
+mod memory_disk;
+mod reading;
+mod workload;
