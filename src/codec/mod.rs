@@ -1,13 +1,13 @@
 //! Bytes to records and back, sans-IO: no sockets, no files, no clocks, and no panic on any input.
 
-pub mod frame;
 pub mod asyncapi;
 pub mod cloudevents;
+pub mod frame;
 pub mod image;
 pub mod json;
 pub mod json_text;
-pub mod put;
-pub mod segment_head;
 pub mod member;
+pub mod put;
 pub mod schema_record;
+pub mod segment_head;
 pub mod token;
