@@ -136,3 +136,112 @@ impl Subscription {
         let _ = timeout(Duration::from_secs(1), ending).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tungstenite::protocol::CloseFrame;
+    use tungstenite::protocol::frame::coding::CloseCode;
+
+    async fn listener() -> (TcpListener, ServerAddress) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://ann:secret@{}", listener.local_addr().unwrap());
+        (listener, ServerAddress::parse(&url, None, None).unwrap())
+    }
+
+    /// The head of the request that comes next.
+    async fn head(stream: &mut TcpStream) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Answers the handshake by hand and sends `first` in the same write.
+    async fn upgraded(listener: &TcpListener, first: &[u8], heads: &Mutex<Vec<String>>) -> TcpStream {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = head(&mut stream).await;
+        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let accept = derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        heads.lock().unwrap().push(head);
+        stream.write_all(&[answer.as_bytes(), first].concat()).await.unwrap();
+        stream
+    }
+
+    #[tokio::test]
+    async fn messages_come_in_order_the_first_with_the_answer_and_then_the_close() {
+        let (listener, address) = listener().await;
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = heads.clone();
+        let server = tokio::spawn(async move {
+            let stream = upgraded(&listener, b"\x81\x02[]", &seen).await;
+            let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+            let close = CloseFrame { code: CloseCode::from(4020), reason: "gone".into() };
+            socket.close(Some(close)).await.unwrap();
+            // The client answers the close: the end is clean.
+            let answer = poll_fn(|context| Pin::new(&mut socket).poll_next(context)).await;
+            matches!(answer, Some(Ok(Message::Close(_))))
+        });
+        let mut subscription = Subscription::open(&address, "s 1", Some("2026-07-13T04:00:00+02:00")).await.unwrap();
+        assert_eq!(subscription.next().await.unwrap().as_str(), "[]");
+        let ended = subscription.next().await.unwrap_err();
+        assert_eq!(ended, Ended::Closed { code: 4020, reason: "gone".into() });
+        assert!(ended.is_final() && server.await.unwrap());
+        let head = heads.lock().unwrap()[0].clone();
+        assert!(head.starts_with("GET /services/v2/stream/s%201?begin=2026-07-13T04%3A00%3A00%2B02%3A00 HTTP/1.1"));
+        assert!(head.contains("authorization: Basic YW5uOnNlY3JldA=="), "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_read_whole_even_in_pieces() {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            head(&mut stream).await;
+            let body = r#"{"messages":[{"title":"There is no stream s1."}]}"#;
+            let head = format!("HTTP/1.1 404 Not Found\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            for byte in body.bytes() {
+                stream.write_u8(byte).await.unwrap();
+            }
+        });
+        let error = Subscription::open(&address, "s1", None).await.unwrap_err();
+        assert_eq!(error.to_string(), "refused with 404: There is no stream s1.");
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_lost() {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move { drop(upgraded(&listener, b"\x81\x05[", &Mutex::default()).await) });
+        let mut subscription = Subscription::open(&address, "s1", None).await.unwrap();
+        assert!(matches!(subscription.next().await, Err(Ended::Broken(_))));
+        server.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_lost() {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move { upgraded(&listener, b"", &Mutex::default()).await });
+        let mut subscription = Subscription::open(&address, "s1", None).await.unwrap();
+        let _kept_open = server.await.unwrap();
+        let Err(Ended::Broken(what)) = subscription.next().await else { panic!("still open") };
+        assert!(what.contains("silent"), "{what}");
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_unreachable() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        assert!(matches!(Subscription::open(&address, "s1", None).await, Err(ClientError::Unreachable(_))));
+    }
+}

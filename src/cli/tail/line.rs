@@ -16,24 +16,19 @@ const YELLOW: &str = "\u{1b}[33m";
 const CYAN: &str = "\u{1b}[36m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// Members of a record that are no columns in the row model.
-const METADATA: [&str; 19] = [
+/// Members of a record that are no columns in the row model. Those that a stream sends only when asked to and whose names
+/// may well be a column's are shown.
+const METADATA: [&str; 13] = [
     "op_type",
     "qual_table",
     "op_ts",
+    "op_ts_micro_secs",
+    "current_ts",
+    "current_ts_micro_secs",
     "pos",
-    "catalog",
-    "schema",
-    "table",
-    "csn",
-    "xid",
     "op_seqno",
     "trans_ind",
     "primary_keys",
-    "current_ts",
-    "currentTs",
-    "currentTsMicroSecs",
-    "opTsMicroSecs",
     "tokens",
     "unchanged",
     "truncated",
