@@ -13,4 +13,5 @@ pub mod face;
 pub mod limits;
 pub mod listen;
 pub mod record;
+pub mod service;
 pub mod trail;

@@ -1,62 +1,122 @@
-//! The server with everything it is made of, started and stopped.
+//! A running server: the service, its listener and its routes, put together and taken apart in order.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::access::accounts::Accounts;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::access::OriginRules;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
-use crate::codec::token::TokenText;
-use crate::record::{ResourceName, TrailName};
+use crate::clock::SystemClock;
+use crate::face::goldengate::{Face, router};
+use crate::limits;
+use crate::listen::{Server, ServerLimits};
+use crate::record::ResourceName;
+use crate::service::Service;
+use crate::service::extracts::ExtractError;
+use crate::service::streams::StreamError;
 
 /// What a server is started with.
-#[allow(missing_docs, missing_debug_implementations)]
+#[derive(Debug, Clone)]
 pub struct ServerOptions {
+    /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The data folder; made if it is not there.
     pub data_dir: PathBuf,
+    /// Under which address clients reach the server, such as `https://streams.example.com`.
     pub public_url: Option<String>,
+    /// Origins of web pages that may talk to the server beside its own.
     pub allowed_origins: Vec<String>,
+    /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
+    /// Extracts that must exist.
     pub extracts: Vec<(ResourceName, ExtractConfig)>,
+    /// Streams that must exist.
     pub streams: Vec<(ResourceName, StreamConfig)>,
 }
-/// A running server.
-#[allow(missing_docs, missing_debug_implementations)]
+
+/// A server that accepts connections.
+#[derive(Debug)]
 pub struct RunningServer {
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What it serves.
     pub service: Arc<Service>,
+    generated_password: Option<String>,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
 }
-/// Stands in for the service.
-#[allow(missing_debug_implementations)]
-pub struct Service;
-#[allow(missing_docs, missing_debug_implementations)]
-pub struct PutAnswer {
-    pub acked: usize,
-    pub pos: TokenText,
-}
-#[allow(missing_docs)]
+
+/// Anything that keeps a server from starting; its text is for the operator.
+pub type ServerError = Box<dyn Error + Send + Sync>;
+
 impl RunningServer {
-    pub async fn start(options: ServerOptions) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        Err(format!("no server yet at {}", options.listen).into())
+    /// Opens the data folder, makes what must exist, and listens.
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind(options.listen)
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+        let address = listener.local_addr()?;
+        let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
+        let data_dir = options.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock))).await?;
+        let service = Arc::new(opened?);
+        let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
+        make_missing(&service, options.extracts, options.streams).await?;
+        service.start_extracts().await;
+        let face = Face {
+            service: service.clone(),
+            origins: Arc::new(origins),
+            public_url: options.public_url.map(Into::into),
+        };
+        let (stop, stopping) = watch::channel(false);
+        let server = Server::new(router(face), ServerLimits::default(), stopping);
+        let serving = tokio::spawn(async move { server.serve(listener).await });
+        Ok(Self { address, service, generated_password, stop, serving })
     }
+
+    /// The drawn password of `admin`, on the first start of a server without users and without a given password.
     pub fn generated_password(&self) -> Option<&str> {
-        None
+        self.generated_password.as_deref()
     }
-    pub async fn stop(self) {}
+
+    /// No new connections, sessions closed with 1001, everything flushed.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let all = async {
+            let _ = self.serving.await;
+            self.service.close().await;
+        };
+        if tokio::time::timeout(Duration::from_secs(limits::SHUTDOWN_SECONDS_MAX), all).await.is_err() {
+            tracing::warn!("not everything ended within the time for shutting down");
+        }
+    }
 }
-#[allow(missing_docs)]
-impl Service {
-    pub async fn put(&self, _trail: &TrailName, _body: &[u8]) -> Result<PutAnswer, String> {
-        Err("stub".into())
+
+/// Makes the extracts and streams of the configuration file that do not exist. Those that do are left as they are: over
+/// REST they may have been changed on purpose.
+async fn make_missing(
+    service: &Arc<Service>,
+    extracts: Vec<(ResourceName, ExtractConfig)>,
+    streams: Vec<(ResourceName, StreamConfig)>,
+) -> Result<(), ServerError> {
+    for (name, config) in extracts {
+        match service.make_extract(&name, config).await {
+            Ok(()) | Err(ExtractError::Exists(_)) => {}
+            Err(error) => return Err(format!("extract {name}: {error}").into()),
+        }
     }
-    pub async fn make_trail(&self, _name: &TrailName) -> Result<(), String> {
-        Err("stub".into())
+    for (name, config) in streams {
+        match service.make_stream(&name, config).await {
+            Ok(_) | Err(StreamError::Exists(_)) => {}
+            Err(error) => return Err(format!("stream {name}: {error}").into()),
+        }
     }
-    pub async fn make_stream(&self, _name: &ResourceName, _config: StreamConfig) -> Result<(), String> {
-        Err("stub".into())
-    }
-    pub fn accounts(&self) -> &Accounts {
-        loop {}
-    }
+    Ok(())
 }

@@ -11,3 +11,4 @@ pub mod put;
 pub mod schema_record;
 pub mod segment_head;
 pub mod token;
+pub mod ws_frame;

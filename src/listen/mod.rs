@@ -3,7 +3,6 @@
 //! Owns sockets and the tasks that serve them. Routes come from the faces, messages from whoever implements
 //! [`pump::Feed`].
 
-pub mod frame_writer;
 pub mod handshake;
 mod inbound;
 mod outbox;
@@ -11,7 +10,6 @@ pub mod pump;
 mod request_body;
 pub mod server;
 
-pub use frame_writer::{HEADER_ROOM, finish_message};
 pub use handshake::{HandshakeError, PendingUpgrade, is_upgrade, upgrade};
 pub use pump::{EndReason, Fed, Feed, PumpEnd, PumpTimings};
 pub use server::{PeerAddr, Server, ServerLimits};

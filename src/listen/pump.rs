@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
-use super::frame_writer::{close_frame, ping_frame};
 use super::inbound::{Inbound, Verdict};
 use super::outbox::Outbox;
 use super::server::stopped;
+use crate::codec::ws_frame::{close_frame, ping_frame};
 use crate::limits;
 
 /// Where a socket's messages come from.

@@ -39,7 +39,7 @@ mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row};
-pub use local::reader::{Commit, Entry, Fill, Reader, Record, Transaction};
+pub use local::reader::{Commit, Entry, Fill, MalformedRecord, Reader, Record, Transaction};
 pub use local::seek::Begin;
 pub use local::{Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 pub use mark::{DurableMark, Location};

@@ -1,1 +1,7 @@
-//! x
+//! Capture from a real PostgreSQL of each major that is here into a real trail: what is in the database is in the trail,
+//! once, in commit order, and every sign of loss stops loudly.
+
+mod connecting;
+mod resuming;
+mod rig;
+mod rows;

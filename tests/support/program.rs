@@ -1,6 +1,7 @@
 //! A client program under observation: its lines as they come, killed on drop.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -17,9 +18,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it.
+    /// Starts it, in a process group of its own.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
@@ -80,7 +82,28 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // What it started itself goes too: a shell does not take its children along.
+        let group = format!("kill -s KILL -- -{}", self.child.id());
+        let _ = Command::new("sh").arg("-c").arg(group).stderr(Stdio::null()).status();
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_program_is_gone_with_what_it_started() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "sleep 300 & echo $!; wait"]);
+    let program = Program::start(shell);
+    let pid: u32 = program.lines_until(Duration::from_secs(20), |_| true)[0].parse().unwrap();
+    drop(program);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // The orphan may wait a moment for whoever reaps it.
+    let alive = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    while alive() {
+        assert!(Instant::now() < deadline, "the program's child still runs");
     }
 }

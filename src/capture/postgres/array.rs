@@ -86,6 +86,10 @@ fn push_element(
             }
         }
     }
+    if !quoted && unquoted.is_empty() {
+        // An empty text is printed in quotes.
+        return Err(UnexpectedText);
+    }
     if !quoted && unquoted.eq_ignore_ascii_case(b"NULL") {
         out.extend_from_slice(b"null");
     } else {

@@ -26,6 +26,9 @@ use crate::client::{Credentials, ServerAddress};
 use crate::config::{ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
+use crate::service::streams::StreamError;
+use crate::service::trails::TrailError;
+use crate::trail;
 use writer::Writer;
 
 /// User and password of the demo.
@@ -105,13 +108,18 @@ async fn set_up(server: &RunningServer, rate: u32) -> Result<Writer, Failure> {
         accounts.add(USER, Role::Administrator, USER).await.map_err(Failure::failed)?;
     }
     let trail = TrailName::new(TRAIL).map_err(Failure::failed)?;
-    // Refused when it is there from an earlier demo; should that not be why, then the first put fails and says so.
-    let goes_on = server.service.make_trail(&trail).await.is_err();
+    let goes_on = match server.service.trails().make(&trail, trail::Writer::Puts).await {
+        Ok(_) => false,
+        Err(TrailError::Exists(_)) => true,
+        Err(error) => return Err(Failure::failed(error)),
+    };
     let mut writer = Writer::new(server.service.clone(), trail, rate);
     writer.open(goes_on).await?;
     let stream = ResourceName::new(STREAM).map_err(Failure::failed)?;
     let config = StreamConfig::from_value(json!({"source": {"trail": TRAIL}})).map_err(Failure::failed)?;
-    // Likewise: without the stream the tail would be refused.
-    let _ = server.service.make_stream(&stream, config).await;
+    match server.service.make_stream(&stream, config).await {
+        Ok(_) | Err(StreamError::Exists(_)) => {}
+        Err(error) => return Err(Failure::failed(error)),
+    }
     Ok(writer)
 }

@@ -7,9 +7,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::shop::Shop;
 use crate::cli::failure::Failure;
-use crate::cli::server::Service;
 use crate::clock::{Clock as _, SystemClock};
 use crate::record::TrailName;
+use crate::service::Service;
 
 /// Time between two puts at high rates, in milliseconds; below, each transaction is a put of its own.
 const TICK_MILLIS: u64 = 20;
@@ -66,7 +66,7 @@ impl Writer {
     }
 
     async fn put(&self, lines: String) -> Result<(), Failure> {
-        let put = self.service.put(&self.trail, lines.as_bytes()).await;
+        let put = self.service.put(&self.trail, lines.as_bytes(), false).await;
         put.map(drop)
             .map_err(|error| Failure::failed(format!("the shop cannot write to trail {}: {error}", self.trail)))
     }

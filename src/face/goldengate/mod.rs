@@ -1,7 +1,23 @@
-//! The native face: GoldenGate Data Streams over REST and WebSocket.
+//! The native face: GoldenGate Data Streams over REST and WebSocket (contract goldengate-data-streams).
+//!
+//! Owns paths, envelopes, message codes and the translation of the service's errors. Holds no state of its own.
 
+mod address;
+mod body;
+mod caller;
+mod credentials;
+mod document;
 pub mod envelope;
+mod extracts;
+mod health;
 pub mod messages;
+mod refusal;
+mod routes;
+mod socket;
+mod streams;
+mod trails;
+mod users;
 
 pub use envelope::{Envelope, Link};
 pub use messages::{ErrorAnswer, Fact, Message, Severity};
+pub use routes::{Face, router};

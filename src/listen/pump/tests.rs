@@ -9,7 +9,7 @@ use tokio_tungstenite::WebSocketStream;
 use tungstenite::protocol::{Message, Role};
 
 use super::*;
-use crate::listen::frame_writer::{HEADER_ROOM, finish_message};
+use crate::codec::ws_frame::{HEADER_ROOM, finish_message};
 
 /// Gives what it holds, then waits for ever, or ends.
 struct Scripted {

@@ -107,6 +107,11 @@ impl Appender {
         self.shared.description.epoch
     }
 
+    /// The commit number of the transaction that is open or comes next.
+    pub fn next_commit(&self) -> u64 {
+        self.next_commit
+    }
+
     /// Says who the source is. It is repeated in the head of every segment.
     pub fn identify(&mut self, identity: &str) -> Result<(), AppendError> {
         self.outside("a source is named between transactions")?;

@@ -124,6 +124,15 @@ pub struct Commit {
     pub commit: u64,
     /// How many records it has.
     pub records: u32,
+    /// The hash that its positions carry.
+    pub xid_hash: u32,
+}
+
+impl Commit {
+    /// The position of its last record in a trail of that epoch.
+    pub fn last_position(&self, epoch: crate::record::Epoch) -> Position {
+        Position { epoch, commit: self.commit, record: self.records.saturating_sub(1), xid_hash: self.xid_hash }
+    }
 }
 
 /// What filling a reader's block came to.
@@ -273,7 +282,10 @@ impl Reader {
                     segment: self.segment.number(),
                 })
             }
-            FrameKind::Commit => Entry::Commit(Commit { commit: header.commit, records: header.record }),
+            FrameKind::Commit => {
+                let (commit, records) = (header.commit, header.record);
+                Entry::Commit(Commit { commit, records, xid_hash: transaction.xid_hash })
+            }
             _ => Entry::Begin(transaction),
         })
     }
@@ -323,6 +335,18 @@ impl Reader {
         if self.mark.wait_for(|mark| mark.end > here).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// The tables whose shapes are known where the reader stands, each in its newest shape, by name.
+    pub fn tables(&self) -> Vec<Arc<TableSchema>> {
+        let mut newest = std::collections::BTreeMap::new();
+        for schema in self.schemas.values() {
+            let known = newest.entry(schema.table.clone()).or_insert_with(|| schema.clone());
+            if known.id < schema.id {
+                *known = schema.clone();
+            }
+        }
+        newest.into_values().collect()
     }
 
     /// How far the trail is durable now.

@@ -1,0 +1,230 @@
+//! One session's way through the trail: reader, encoder and session joined, as fast as the socket takes messages.
+//!
+//! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::clock::SharedClock;
+use crate::delivery::contract::Contract;
+use crate::delivery::encoder::{EncodeStop, Encoder};
+use crate::delivery::session::Session;
+use crate::record::Position;
+use crate::trail::{Entry, Fill, ReadError, Reader};
+
+/// What a session sends next.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Finished messages, in order.
+    Messages(Vec<Bytes>),
+    /// Nothing more, and why.
+    End(DeliveryEnd),
+}
+
+/// Why a session ends; the close codes are the contract's (section 4).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryEnd {
+    /// The stream's configuration changed.
+    #[error("stream reconfigured")]
+    Reconfigured,
+    /// The stream or its trail is gone.
+    #[error("stream or trail gone")]
+    Gone,
+    /// A record does not fit the stream's limits.
+    #[error("{0}")]
+    Encode(EncodeStop),
+    /// The trail cannot be read on, or retention overtook the session.
+    #[error("{0}")]
+    Read(ReadError),
+}
+
+impl DeliveryEnd {
+    /// The WebSocket close code.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Reconfigured => 4012,
+            Self::Gone => 4020,
+            Self::Encode(EncodeStop::TooLarge { .. }) => 4013,
+            Self::Read(ReadError::Overtaken) => 4011,
+            Self::Encode(EncodeStop::Malformed(_)) | Self::Read(_) => 1011,
+        }
+    }
+
+    /// The close reason: no row values, at most what a close frame takes.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Encode(EncodeStop::TooLarge { after, .. }) => format!("record too large; go on after {after}"),
+            Self::Encode(EncodeStop::Malformed(_)) | Self::Read(ReadError::Io { .. } | ReadError::Damaged(_)) => {
+                "the trail cannot be read".to_owned()
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+/// What a session has done so far, for people who look.
+#[derive(Debug, Default)]
+pub struct Progress {
+    commit: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Progress {
+    /// Commit number of the last record sent.
+    pub fn commit(&self) -> u64 {
+        self.commit.load(Ordering::Relaxed)
+    }
+
+    /// Records sent, metadata not counted.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes sent, frame headers included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// A session that reads its trail.
+#[derive(Debug)]
+pub struct SessionFeed {
+    reader: Reader,
+    encoder: Encoder,
+    session: Session,
+    contract: Arc<Contract>,
+    clock: SharedClock,
+    opened: bool,
+    /// Set when the stream ends; the session is owed what was durable then.
+    ending: watch::Receiver<Option<DeliveryEnd>>,
+    owed_commit: Option<u64>,
+    failed: Option<DeliveryEnd>,
+    /// The last position passed, sent or not, for heartbeats; only ever between transactions.
+    passed: Option<Position>,
+    last_commit: u64,
+    quiet_since: Instant,
+    progress: Arc<Progress>,
+}
+
+impl SessionFeed {
+    /// A session that starts where `reader` stands.
+    pub fn new(
+        reader: Reader,
+        contract: Arc<Contract>,
+        clock: SharedClock,
+        ending: watch::Receiver<Option<DeliveryEnd>>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            reader,
+            encoder: Encoder::new(contract.clone()),
+            session: Session::new(contract.clone()),
+            contract,
+            clock,
+            opened: false,
+            ending,
+            owed_commit: None,
+            failed: None,
+            passed: None,
+            last_commit: 0,
+            quiet_since: Instant::now(),
+            progress,
+        }
+    }
+
+    /// What to send next; waits for it. May be dropped and called again.
+    pub async fn next(&mut self) -> Delivery {
+        if !std::mem::replace(&mut self.opened, true) {
+            let messages = self.session.open(self.clock.now());
+            if !messages.is_empty() {
+                return self.sent(messages);
+            }
+        }
+        loop {
+            if let Some(messages) = self.ready() {
+                return self.sent(messages);
+            }
+            if let Some(end) = self.failed.clone() {
+                return Delivery::End(end);
+            }
+            if let Err(end) = self.advance().await {
+                // What was encoded before the trouble is still owed.
+                self.encoder.finish();
+                self.failed = Some(end);
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Vec<Bytes>> {
+        let message = self.encoder.pop()?;
+        let mut messages = self.session.announce(&message, self.clock.now());
+        self.progress.commit.store(message.last.commit, Ordering::Relaxed);
+        self.progress.records.fetch_add(u64::from(message.records), Ordering::Relaxed);
+        messages.push(message.bytes);
+        Some(messages)
+    }
+
+    fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
+        let bytes: usize = messages.iter().map(Bytes::len).sum();
+        self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.quiet_since = Instant::now();
+        Delivery::Messages(messages)
+    }
+
+    /// Encodes the block at hand until a message is ready, or reads on, or waits.
+    async fn advance(&mut self) -> Result<(), DeliveryEnd> {
+        let now = self.clock.now();
+        while let Some(entry) = self.reader.next().map_err(DeliveryEnd::Read)? {
+            if let Entry::Begin(transaction) = &entry {
+                self.passed = None;
+                self.last_commit = transaction.commit;
+            }
+            if let Entry::Commit(commit) = &entry {
+                self.last_commit = commit.commit;
+                self.passed = Some(commit.last_position(self.contract.epoch));
+            }
+            self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
+            if self.encoder.has_ready() {
+                return Ok(());
+            }
+        }
+        if self.reader.fill().await.map_err(DeliveryEnd::Read)? == Fill::AtMark {
+            self.encoder.finish();
+            if !self.encoder.has_ready() {
+                return self.wait().await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<(), DeliveryEnd> {
+        if let Some(end) = self.ending.borrow().clone() {
+            let owed = *self.owed_commit.get_or_insert(self.reader.durable().commit);
+            if self.last_commit >= owed || self.reader.durable().commit <= owed {
+                return Err(end);
+            }
+        }
+        let heartbeat = self.contract.heartbeat_seconds.filter(|_| self.passed.is_some()).map(Duration::from_secs);
+        let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
+        tokio::select! {
+            () = self.reader.wait() => {}
+            ended = self.ending.changed() => {
+                if ended.is_err() {
+                    return Err(DeliveryEnd::Gone);
+                }
+            }
+            () = tokio::time::sleep_until(due), if heartbeat.is_some() => {
+                if let Some(position) = self.passed {
+                    self.encoder.heartbeat(position, self.clock.now());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! Under which address clients reach us: the configured one, else what the request says.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+
+use super::messages::ErrorAnswer;
+use super::routes::Face;
+
+/// The server's address as this client sees it, and the path that it asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    /// Whether it is reached over TLS.
+    pub(super) secure: bool,
+    /// Host, with the port where it is not the protocol's own.
+    pub(super) host: String,
+    /// Path of the request, without a trailing slash.
+    pub(super) path: String,
+}
+
+impl Address {
+    /// The absolute URL of a path.
+    pub(super) fn url(&self, path: &str) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.host)
+    }
+
+    /// The prefix of the native routes that the request came by.
+    pub(super) fn prefix(&self) -> &'static str {
+        const PROXIED: &str = "/services/distsrvr/v2";
+        if self.path.starts_with(PROXIED) { PROXIED } else { "/services/v2" }
+    }
+
+    /// The URL of the request itself.
+    pub(super) fn here(&self) -> String {
+        self.url(&self.path)
+    }
+}
+
+impl FromRequestParts<Face> for Address {
+    type Rejection = ErrorAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
+        let path = parts.uri.path().trim_end_matches('/').to_owned();
+        if let Some((scheme, host)) = face.public_url.as_deref().and_then(|url| url.split_once("://")) {
+            return Ok(Self { secure: scheme == "https", host: host.trim_end_matches('/').to_owned(), path });
+        }
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        Ok(Self { secure: false, host: host.to_owned(), path })
+    }
+}

@@ -1,0 +1,59 @@
+//! Request bodies: size, media type, JSON.
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::messages::{ErrorAnswer, Fact};
+
+/// Reads a body of at most `bytes_max` bytes.
+pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
+    check_media_type(headers)?;
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ErrorAnswer::new(Fact::TooLarge, format!("{bytes_max} bytes")))
+        }
+        Err(error) => Err(ErrorAnswer::new(Fact::BodyTooLate, error)),
+    }
+}
+
+/// JSON by its name, or one of the types that simple clients send when they say nothing of their own.
+fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorAnswer> {
+    let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let given = given.to_str().unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let accepted = matches!(
+        essence.as_str(),
+        "" | "application/json"
+            | "application/x-ndjson"
+            | "application/x-www-form-urlencoded"
+            | "text/plain"
+            | "application/octet-stream"
+    ) || essence.ends_with("+json");
+    if accepted {
+        return Ok(());
+    }
+    Err(ErrorAnswer::new(Fact::UnsupportedMediaType, "application/json, application/x-ndjson"))
+}
+
+/// Reads a control request's JSON. An empty body is an empty object.
+pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, ErrorAnswer> {
+    let bytes = read(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| {
+        ErrorAnswer::new(Fact::MalformedJson, format!("line {}, column {}", error.line(), error.column()))
+    })
+}
+
+/// Reads a control request's JSON into its type; the error names the member.
+pub(super) async fn typed<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ErrorAnswer> {
+    let value = json(headers, body).await?;
+    serde_json::from_value(value).map_err(|error| ErrorAnswer::new(Fact::OutOfRange, error))
+}

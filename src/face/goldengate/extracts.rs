@@ -1,0 +1,103 @@
+//! Extracts over REST.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::address::Address;
+use super::body;
+use super::caller::{Caller, Named};
+use super::envelope::{Envelope, Link};
+use super::messages::{Fact, Message};
+use super::routes::Face;
+use super::streams::Answer;
+use crate::access::Role;
+use crate::catalog::extract::ExtractConfig;
+use crate::record::ResourceName;
+use crate::service::extracts::{ExtractError, ExtractInfo};
+
+fn described(extract: &ExtractInfo) -> Value {
+    let mut config = extract.config.redacted();
+    config["$schema"] = "trailcast:extract".into();
+    config["name"] = extract.name.as_str().into();
+    config
+}
+
+fn status(extract: &ExtractInfo) -> Value {
+    let mut status = serde_json::to_value(&extract.status).unwrap_or_default();
+    status["name"] = extract.name.as_str().into();
+    status["trail"] = extract.config.trail.as_str().into();
+    status
+}
+
+fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {
+    face.service.extracts().get(&name).ok_or(ExtractError::Missing(name))
+}
+
+pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
+    caller.require(Role::User)?;
+    let items: Vec<Value> = face.service.extracts().list().iter().map(status).collect();
+    let response = json!({"$schema": "trailcast:extractCollection", "items": items});
+    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+}
+
+pub(super) async fn describe(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+) -> Answer {
+    caller.require(Role::Operator)?;
+    let extract = find(&face, name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+}
+
+pub(super) async fn info(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+) -> Answer {
+    caller.require(Role::User)?;
+    let extract = find(&face, name)?;
+    Ok(Envelope::new(status(&extract)).link(Link::json("self", at.here())).into_response())
+}
+
+pub(super) async fn make(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    headers: HeaderMap,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    let config: ExtractConfig = body::typed(&headers, content).await?;
+    face.service.make_extract(&name, config).await?;
+    let extract = find(&face, name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+}
+
+pub(super) async fn patch(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    headers: HeaderMap,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    let patch = body::json(&headers, content).await?;
+    face.service.patch_extract(&name, &patch).await?;
+    let extract = find(&face, name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+}
+
+pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
+    caller.require(Role::Administrator)?;
+    face.service.delete_extract(&name).await?;
+    let done = format!("The extract {name} was deleted; its slot and publication stay at the source");
+    Ok(Envelope::default().message(Message::new(Fact::Done, done)).into_response())
+}

@@ -1,0 +1,128 @@
+//! The service's errors as messages of the contract: one place, one code per fact.
+
+use super::messages::{ErrorAnswer, Fact};
+use crate::access::AccountError;
+use crate::catalog::CatalogError;
+use crate::catalog::extract::InvalidExtract;
+use crate::catalog::stream::ConfigError;
+use crate::service::extracts::ExtractError;
+use crate::service::puts::PutError;
+use crate::service::sessions::{InvalidBegin, SessionError};
+use crate::service::streams::StreamError;
+use crate::service::trails::TrailError;
+use crate::trail::{AppendError, SeekError};
+
+impl From<CatalogError> for ErrorAnswer {
+    fn from(error: CatalogError) -> Self {
+        match &error {
+            CatalogError::Exists { .. } => Self::new(Fact::Exists, error),
+            CatalogError::Full { .. } => Self::new(Fact::Unavailable, error),
+            _ => Self::internal("the catalog cannot be read or written", &error),
+        }
+    }
+}
+
+impl From<ConfigError> for ErrorAnswer {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Fact::OutOfRange, error)
+    }
+}
+
+impl From<InvalidExtract> for ErrorAnswer {
+    fn from(error: InvalidExtract) -> Self {
+        Self::new(Fact::OutOfRange, error)
+    }
+}
+
+impl From<StreamError> for ErrorAnswer {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Missing(_) => Self::new(Fact::NotFound, error),
+            StreamError::Exists(_) => Self::new(Fact::Exists, error),
+            StreamError::Config(error) => error.into(),
+            StreamError::Catalog(error) => error.into(),
+        }
+    }
+}
+
+impl From<TrailError> for ErrorAnswer {
+    fn from(error: TrailError) -> Self {
+        match &error {
+            TrailError::Missing(_) => Self::new(Fact::NotFound, error),
+            TrailError::Exists(_) => Self::new(Fact::Exists, error),
+            TrailError::Busy { .. } => Self::new(Fact::TrailBusy, error),
+            TrailError::Stopped(_) => Self::new(Fact::TrailStopped, error),
+            TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
+            TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
+            TrailError::Open(_) | TrailError::Remove { .. } => {
+                Self::internal("the trail's folder cannot be used", &error)
+            }
+        }
+    }
+}
+
+impl From<PutError> for ErrorAnswer {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Body(error) => Self::new(Fact::OutOfRange, error),
+            PutError::Trail(error) => error.into(),
+            PutError::Append(error @ AppendError::Stopped(_)) => Self::new(Fact::TrailStopped, error).retry_after(5),
+            PutError::Append(error) => Self::new(Fact::OutOfRange, error),
+        }
+    }
+}
+
+impl From<ExtractError> for ErrorAnswer {
+    fn from(error: ExtractError) -> Self {
+        match error {
+            ExtractError::Missing(_) | ExtractError::Credentials { .. } => Self::new(Fact::NotFound, error),
+            ExtractError::Exists(_) => Self::new(Fact::Exists, error),
+            ExtractError::Config(error) => error.into(),
+            ExtractError::Trail(error) => error.into(),
+            ExtractError::Fixed(what) => Self::new(Fact::Conflict, what),
+            ExtractError::Catalog(error) => error.into(),
+            ExtractError::Vault(error) => Self::internal("the password cannot be sealed or opened", &error),
+        }
+    }
+}
+
+impl From<AccountError> for ErrorAnswer {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Name(_) => Self::new(Fact::InvalidName, error),
+            AccountError::Password => Self::new(Fact::OutOfRange, format!("password: {error}")),
+            AccountError::Unknown(name) => Self::new(Fact::NotFound, format!("user {name}")),
+            AccountError::LastAdministrator(_) => Self::new(Fact::Conflict, error),
+            AccountError::Hash(error) => crate::access::AccessError::from(error).into(),
+            AccountError::Catalog(error) => error.into(),
+            AccountError::NoRandomness => Self::internal("no random bytes", &error),
+        }
+    }
+}
+
+impl From<InvalidBegin> for ErrorAnswer {
+    fn from(error: InvalidBegin) -> Self {
+        match error {
+            InvalidBegin::Position => Self::new(Fact::PositionMalformed, format!("begin: {error}")),
+            InvalidBegin::Form => Self::new(Fact::MalformedQuery, error),
+        }
+    }
+}
+
+/// A session's refusal; `starts_at`: where the stream's trail starts, in words.
+pub(super) fn session_refused(error: SessionError, starts_at: &str) -> ErrorAnswer {
+    let with_start = |fact, error: &dyn std::fmt::Display| ErrorAnswer::new(fact, format!("{error}; {starts_at}"));
+    match &error {
+        SessionError::OtherTrail(_) | SessionError::NoTrail(_) => with_start(Fact::PositionOtherTrail, &error),
+        SessionError::OtherRules => with_start(Fact::PositionOtherRules, &error),
+        SessionError::Seek(SeekError::OtherEpoch | SeekError::OtherTransaction) => {
+            with_start(Fact::PositionOtherEpoch, &error)
+        }
+        SessionError::Seek(SeekError::Beyond { .. }) => with_start(Fact::PositionBeyondEnd, &error),
+        SessionError::Seek(SeekError::Purged { .. }) => with_start(Fact::PositionPurged, &error),
+        SessionError::Seek(SeekError::Read(_)) | SessionError::TrailStopped(_) => {
+            ErrorAnswer::new(Fact::TrailStopped, error)
+        }
+        SessionError::Full(_) => ErrorAnswer::new(Fact::Unavailable, error).retry_after(5),
+    }
+}

@@ -1,0 +1,108 @@
+//! Which path leads where, and what is checked on every one of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{HOST, ORIGIN};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, delete, get};
+
+use super::messages::{ErrorAnswer, Fact};
+use super::{credentials, document, extracts, health, socket, streams, trails, users};
+use crate::access::OriginRules;
+use crate::service::Service;
+
+/// What every handler has at hand.
+#[derive(Debug, Clone)]
+pub struct Face {
+    /// The service behind it.
+    pub service: Arc<Service>,
+    /// Which origins and hosts are served.
+    pub origins: Arc<OriginRules>,
+    /// The configured public address, such as `https://streams.example.com`.
+    pub public_url: Option<Arc<str>>,
+}
+
+/// All routes of the native face.
+pub fn router(face: Face) -> Router {
+    let mut router = Router::new();
+    // A GoldenGate reverse proxy exposes the same routes under a second prefix.
+    for prefix in ["/services/v2", "/services/distsrvr/v2"] {
+        let route = |path: &str| format!("{prefix}{path}");
+        router = router
+            .route(&route("/stream"), allowing("GET", get(streams::list)))
+            .route(&route("/stream/{name}"), stream_route())
+            .route(&route("/stream/{name}/"), stream_route())
+            .route(&route("/stream/{name}/info"), allowing("GET", get(streams::info)))
+            .route(&route("/stream/{name}/info/errors"), allowing("GET", get(streams::errors)))
+            .route(&route("/stream/{name}/yaml"), allowing("GET", get(document::goldengate_yaml)))
+            .route(&route("/stream/{name}/asyncapi.yaml"), allowing("GET", get(document::asyncapi_yaml)))
+            .route(&route("/stream/{name}/asyncapi.json"), allowing("GET", get(document::asyncapi_json)));
+    }
+    router
+        .route("/services/v2/trails", allowing("GET", get(trails::list)))
+        .route(
+            "/services/v2/trails/{name}",
+            allowing("GET, POST, DELETE", get(trails::describe).post(trails::make).delete(trails::remove)),
+        )
+        .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
+        .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
+        .route(
+            "/services/v2/extracts/{name}",
+            allowing(
+                "GET, POST, PATCH, DELETE",
+                get(extracts::describe).post(extracts::make).patch(extracts::patch).delete(extracts::remove),
+            ),
+        )
+        .route("/services/v2/extracts/{name}/info", allowing("GET", get(extracts::info)))
+        .route(
+            "/services/v2/credentials/{domain}/{alias}",
+            allowing(
+                "POST, PUT, DELETE",
+                axum::routing::post(credentials::put).put(credentials::put).merge(delete(credentials::remove)),
+            ),
+        )
+        .route("/services/v2/users", allowing("GET", get(users::list)))
+        .route(
+            "/services/v2/users/{name}",
+            allowing(
+                "GET, POST, PATCH, DELETE",
+                get(users::describe).post(users::add).patch(users::change).delete(users::remove),
+            ),
+        )
+        .route("/healthz", allowing("GET", get(health::alive)))
+        .route("/readyz", allowing("GET", get(health::ready)))
+        .fallback(nothing_here)
+        .layer(from_fn_with_state(face.clone(), check_origin))
+        .with_state(face)
+}
+
+fn stream_route() -> MethodRouter<Face> {
+    allowing(
+        "GET, POST, PATCH, DELETE",
+        get(socket::get_or_upgrade).post(streams::make).patch(streams::patch).delete(streams::remove),
+    )
+}
+
+/// Answers every other method with 405 and the methods there are.
+fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Face> {
+    route.fallback_service(any(move || async move { ErrorAnswer::method_not_allowed(methods) }))
+}
+
+async fn nothing_here() -> ErrorAnswer {
+    ErrorAnswer::new(Fact::NotFound, "what this path names")
+}
+
+async fn check_origin(State(face): State<Face>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+    // A header that is there and is no text must not pass for one that is absent.
+    let unreadable = headers.contains_key(ORIGIN) && text(ORIGIN).is_none();
+    let verdict = face.origins.check(text(HOST), if unreadable { Some("") } else { text(ORIGIN) });
+    match verdict {
+        Ok(()) => next.run(request).await,
+        Err(error) => ErrorAnswer::from(error).into_response(),
+    }
+}

@@ -1,0 +1,72 @@
+//! The stream's own URL: its configuration, or, when the request asks for an upgrade, the socket.
+
+use axum::extract::{Request, State};
+use axum::response::IntoResponse;
+
+use super::address::Address;
+use super::caller::{Caller, Named};
+use super::messages::{ErrorAnswer, Fact};
+use super::routes::Face;
+use super::streams::{self, Answer};
+use crate::access::Role;
+use crate::delivery::feed::Delivery;
+use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
+use crate::record::ResourceName;
+use crate::service::sessions::{BeginRequest, OpenSession, SessionRequest};
+
+/// One CloudEvent a message (contract section 7, extensions).
+const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
+
+pub(super) async fn get_or_upgrade(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    mut request: Request,
+) -> Answer {
+    caller.require(Role::Operator)?;
+    if !is_upgrade(request.headers()) {
+        return streams::describe(&face, &name, &at);
+    }
+    let stream = streams::find(&face, &name)?;
+    let begin_text = begin_of(request.uri().query())?;
+    let begin = BeginRequest::parse(&begin_text)?;
+    let (response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
+    let session = SessionRequest {
+        user: caller.identity.name.clone(),
+        peer: caller.peer.0.to_string(),
+        begin_text,
+        begin,
+        event_framing: pending.subprotocol().is_some(),
+    };
+    let opened = face.service.open_session(&stream, session).await;
+    let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
+    let (user, peer) = (caller.identity.name, caller.peer.0);
+    tracing::info!(stream = %name, user, %peer, "session opened");
+    pending.start(SocketFeed(session), PumpTimings::default(), move |end| {
+        tracing::info!(stream = %name, user, %peer, reason = ?end.reason, bytes = end.bytes_sent, "session ended");
+    });
+    Ok(response.into_response())
+}
+
+/// `begin`, percent-decoded; `earliest` when there is none.
+fn begin_of(query: Option<&str>) -> Result<String, ErrorAnswer> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut begins = pairs.filter(|(name, _)| name == "begin").map(|(_, value)| value.into_owned());
+    match (begins.next(), begins.next()) {
+        (None, _) => Ok("earliest".to_owned()),
+        (Some(begin), None) => Ok(begin),
+        (Some(_), Some(_)) => Err(ErrorAnswer::new(Fact::MalformedQuery, "begin stands more than once")),
+    }
+}
+
+struct SocketFeed(OpenSession);
+
+impl Feed for SocketFeed {
+    async fn next(&mut self) -> Fed {
+        match self.0.next().await {
+            Delivery::Messages(messages) => Fed::Messages(messages),
+            Delivery::End(end) => Fed::End { code: end.code(), reason: end.reason() },
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Stream resources over REST (contract section 1).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::address::Address;
+use super::caller::{Caller, Named};
+use super::envelope::{Envelope, Link};
+use super::messages::{ErrorAnswer, Fact, Message};
+use super::routes::Face;
+use super::{body, refusal};
+use crate::access::Role;
+use crate::catalog::stream::StreamConfig;
+use crate::record::ResourceName;
+use crate::service::streams::{Stream, StreamError};
+
+pub(super) type Answer = Result<Response, ErrorAnswer>;
+
+pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
+    caller.require(Role::User)?;
+    let items: Vec<Value> = face.service.streams().list().iter().map(|stream| item(&face, stream, &at)).collect();
+    let here = at.here();
+    let collection = json!({"$schema": "ogg:dataStreamCollection", "items": items});
+    let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
+    Ok(envelope.into_response())
+}
+
+fn item(face: &Face, stream: &Stream, at: &Address) -> Value {
+    let url = at.url(&format!("{}/stream/{}", at.prefix(), stream.name));
+    json!({
+        "$schema": "ogg:collectionItem",
+        "name": stream.name.as_str(),
+        "status": status(face, stream),
+        "links": [Link::json("parent", at.url(&format!("{}/stream", at.prefix()))), Link::json("canonical", url)],
+    })
+}
+
+fn status(face: &Face, stream: &Stream) -> &'static str {
+    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    match trail {
+        None => "waiting",
+        Some(entry) if entry.trail.is_err() => "stopped",
+        Some(_) => "running",
+    }
+}
+
+fn links(envelope: Envelope, at: &Address, name: &ResourceName) -> Envelope {
+    let url = at.url(&format!("{}/stream/{name}", at.prefix()));
+    envelope
+        .link(Link::json("canonical", &url))
+        .link(Link::json("self", &url))
+        .link(Link::described_by(format!("{url}/yaml")))
+}
+
+/// The warning of a stream whose trail is not there yet.
+fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Envelope {
+    let trail = &config.source.trail;
+    match config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+        Some(_) => envelope,
+        None => envelope.message(Message::new(Fact::TrailMissing, trail)),
+    }
+}
+
+pub(super) async fn make(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    headers: HeaderMap,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    let given = body::json(&headers, content).await?;
+    let config = StreamConfig::from_value(given)?;
+    let stream = face.service.make_stream(&name, config).await?;
+    let envelope = Envelope::new(stream.config.as_given().clone());
+    let envelope = with_warnings(&face, links(envelope, &at, &name), &stream.config);
+    let mut response = envelope.into_response();
+    if let Ok(url) = HeaderValue::try_from(at.url(&format!("{}/stream/{name}", at.prefix()))) {
+        response.headers_mut().insert(LOCATION, url);
+    }
+    Ok(response)
+}
+
+/// The stored configuration. Answers at once, whatever `Content-Type` and query say: generated clients ask before they
+/// open the socket.
+pub(super) fn describe(face: &Face, name: &ResourceName, at: &Address) -> Answer {
+    let stream = find(face, name)?;
+    let envelope = Envelope::new(stream.config.as_given().clone());
+    Ok(with_warnings(face, links(envelope, at, name), &stream.config).into_response())
+}
+
+pub(super) fn find(face: &Face, name: &ResourceName) -> Result<std::sync::Arc<Stream>, ErrorAnswer> {
+    Ok(face.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
+}
+
+pub(super) async fn patch(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    headers: HeaderMap,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    let patch = body::json(&headers, content).await?;
+    let stream = face.service.patch_stream(&name, &patch).await?;
+    let envelope = Envelope::new(stream.config.as_given().clone());
+    Ok(with_warnings(&face, links(envelope, &at, &name), &stream.config).into_response())
+}
+
+pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
+    caller.require(Role::Administrator)?;
+    face.service.delete_stream(&name).await?;
+    let done = Message::new(Fact::Done, format!("The data stream {name} was deleted"));
+    Ok(Envelope::default().message(done).into_response())
+}
+
+pub(super) async fn info(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+) -> Answer {
+    caller.require(Role::User)?;
+    let stream = find(&face, &name)?;
+    let sessions = stream.sessions();
+    let durable = trail_commit(&face, &stream).unwrap_or_default();
+    let mut response = json!({
+        "$schema": "ogg:collection",
+        "name": name.as_str(),
+        "status": status(&face, &stream),
+        "links": [Link::json("canonical", at.url(&format!("{}/stream/{name}", at.prefix())))],
+        "statistics": {
+            "sessions": sessions.len(),
+            "records": sessions.iter().map(|session| session.progress.records()).sum::<u64>(),
+            "bytes": sessions.iter().map(|session| session.progress.bytes()).sum::<u64>(),
+        },
+    });
+    if caller.require(Role::Operator).is_ok() {
+        let live = sessions.iter().map(|session| {
+            let commit = session.progress.commit();
+            json!({
+                "user": session.user,
+                "peer": session.peer,
+                "begin": session.begin,
+                "csn": commit,
+                "lagTransactions": durable.saturating_sub(commit),
+                "records": session.progress.records(),
+                "bytes": session.progress.bytes(),
+            })
+        });
+        response["sessions"] = live.collect();
+    }
+    Ok(links(Envelope::new(response), &at, &name).into_response())
+}
+
+fn trail_commit(face: &Face, stream: &Stream) -> Option<u64> {
+    let name = stream.config.source.trail_name()?;
+    let info = face.service.trails().info(&name)?;
+    info.state.ok().map(|(_, status)| status.last_commit)
+}
+
+/// Where the stream's trail starts, in words, for refusals.
+pub(super) fn starts_at(face: &Face, stream: &Stream) -> String {
+    let info = stream.config.source.trail_name().and_then(|name| face.service.trails().info(&name));
+    match info.map(|info| (info.name, info.state)) {
+        Some((name, Ok((_, status)))) => {
+            format!("trail {name} starts at commit number {} (begin=earliest reads from there)", status.first_commit)
+        }
+        Some((name, Err(_))) => format!("trail {name} is stopped"),
+        None => format!("trail {} does not exist yet", stream.config.source.trail),
+    }
+}
+
+pub(super) async fn errors(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+) -> Answer {
+    caller.require(Role::User)?;
+    let stream = find(&face, &name)?;
+    let mut errors = stream.errors();
+    let trail = &stream.config.source.trail;
+    match stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+        None => {
+            let waiting = format!("the trail {trail} does not exist yet; sessions wait for it");
+            if !errors.contains(&waiting) {
+                errors.push(waiting);
+            }
+        }
+        Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
+    }
+    let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
+    Ok(links(Envelope::new(response), &at, &name).into_response())
+}
+
+/// A refused session, with where the trail starts.
+pub(super) fn refuse(face: &Face, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
+    refusal::session_refused(error, &starts_at(face, stream))
+}

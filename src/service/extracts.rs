@@ -1,0 +1,295 @@
+//! Extracts: the configured captures, stored with their passwords sealed, run by the supervisor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::capture::{SharedStatus, Status};
+use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret};
+use crate::catalog::stream::merge_patch;
+use crate::catalog::{Catalog, CatalogError, Shelf, VaultError};
+use crate::record::{ResourceName, TrailName};
+use crate::service::supervisor::{Running, run_extract};
+use crate::service::trails::TrailError;
+use crate::service::{Service, StartError};
+use crate::trail::Writer;
+
+/// All extracts of a server.
+#[derive(Debug)]
+pub struct Extracts {
+    known: Mutex<BTreeMap<ResourceName, Extract>>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Extract {
+    stored: StoredExtract,
+    status: SharedStatus,
+    running: Option<Running>,
+}
+
+/// An extract as the catalog holds it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredExtract {
+    /// Without its password.
+    config: ExtractConfig,
+    /// The password, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    password: Option<String>,
+}
+
+/// What people see of an extract.
+#[derive(Debug, Clone)]
+pub struct ExtractInfo {
+    /// Its name.
+    pub name: ResourceName,
+    /// Its configuration, without its password.
+    pub config: ExtractConfig,
+    /// How it is doing.
+    pub status: Status,
+}
+
+/// An extract cannot be made, changed or found.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// There is none of that name.
+    #[error("extract {0}")]
+    Missing(ResourceName),
+    /// There is one of that name.
+    #[error("extract {0}")]
+    Exists(ResourceName),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] InvalidExtract),
+    /// The trail.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// A member that may not change.
+    #[error("{0}")]
+    Fixed(&'static str),
+    /// The credentials that it names do not exist.
+    #[error("credentials {domain}/{alias}")]
+    Credentials {
+        /// Their domain.
+        domain: String,
+        /// Their alias.
+        alias: String,
+    },
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(CatalogError),
+    /// The password cannot be sealed or opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Extracts {
+    pub(super) fn open(catalog: &Catalog) -> Result<Self, StartError> {
+        let mut known = BTreeMap::new();
+        for (name, stored) in catalog.list::<StoredExtract>(Shelf::Extracts)? {
+            match ResourceName::new(&name) {
+                Ok(name) => drop(known.insert(name, Extract::new(stored))),
+                Err(error) => tracing::error!(extract = name, %error, "stored extract is left out"),
+            }
+        }
+        Ok(Self { known: Mutex::new(known), changing: tokio::sync::Mutex::new(()) })
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut BTreeMap<ResourceName, Extract>) -> R) -> R {
+        act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One extract.
+    pub fn get(&self, name: &ResourceName) -> Option<ExtractInfo> {
+        self.with(|known| known.get(name).map(|extract| extract.info(name)))
+    }
+
+    /// Every extract, by name.
+    pub fn list(&self) -> Vec<ExtractInfo> {
+        self.with(|known| known.iter().map(|(name, extract)| extract.info(name)).collect())
+    }
+
+    pub(super) fn writer_of(&self, trail: &TrailName) -> Option<ResourceName> {
+        self.with(|known| {
+            known.iter().find(|(_, extract)| extract.stored.config.trail == *trail).map(|(name, _)| name.clone())
+        })
+    }
+
+    async fn stop(&self, name: &ResourceName) {
+        let running = self.with(|known| known.get_mut(name).and_then(|extract| extract.running.take()));
+        if let Some(running) = running {
+            running.stop().await;
+        }
+    }
+
+    pub(super) async fn stop_all(&self) {
+        let running: Vec<_> =
+            self.with(|known| known.values_mut().filter_map(|extract| extract.running.take()).collect());
+        running.iter().for_each(Running::ask_to_stop);
+        for running in running {
+            running.stop().await;
+        }
+    }
+}
+
+impl Extract {
+    fn new(stored: StoredExtract) -> Self {
+        Self { stored, status: SharedStatus::default(), running: None }
+    }
+
+    fn info(&self, name: &ResourceName) -> ExtractInfo {
+        let mut status = self.status.snapshot();
+        if self.running.is_none() {
+            status.status = crate::capture::RunState::Stopped;
+        }
+        ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status }
+    }
+}
+
+impl Service {
+    /// Makes an extract and, unless its `status` is `stopped`, starts it.
+    pub async fn make_extract(
+        self: &Arc<Self>,
+        name: &ResourceName,
+        config: ExtractConfig,
+    ) -> Result<(), ExtractError> {
+        config.validate()?;
+        let _one_at_a_time = self.extracts.changing.lock().await;
+        if self.extracts.get(name).is_some() {
+            return Err(ExtractError::Exists(name.clone()));
+        }
+        if let Some(other) = self.extracts.writer_of(&config.trail) {
+            let (trail, writer) = (config.trail.clone(), format!("extract {other}"));
+            return Err(TrailError::Busy { trail, writer }.into());
+        }
+        self.check_credentials(config.source.credentials.as_ref()).await?;
+        self.trails.get_or_make(&config.trail, Writer::Extract(name.clone())).await?;
+        let stored = self.sealed(config)?;
+        let (key, value) = (name.to_string(), stored.clone());
+        let put = self.in_catalog(move |catalog| catalog.put_new(Shelf::Extracts, &key, &value)).await;
+        put.map_err(ExtractError::Catalog)?;
+        self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored))));
+        tracing::info!(extract = %name, "extract made");
+        self.start_if_wanted(name).await
+    }
+
+    /// Changes an extract by a JSON merge patch: `{"status":"stopped"}` stops it, and so on.
+    pub async fn patch_extract(self: &Arc<Self>, name: &ResourceName, patch: &Value) -> Result<(), ExtractError> {
+        let _one_at_a_time = self.extracts.changing.lock().await;
+        let old = self.extracts.with(|known| known.get(name).map(|extract| extract.stored.clone()));
+        let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        let mut given = serde_json::to_value(&old.config).unwrap_or_default();
+        merge_patch(&mut given, patch);
+        let config: ExtractConfig = serde_json::from_value(given)
+            .map_err(|error| InvalidExtract { member: "body".into(), message: error.to_string() })?;
+        config.validate()?;
+        if config.trail != old.config.trail {
+            return Err(ExtractError::Fixed("trail: an extract writes one trail for its whole life"));
+        }
+        self.check_credentials(config.source.credentials.as_ref()).await?;
+        let mut stored = self.sealed(config)?;
+        if stored.password.is_none() && stored.config.source.credentials.is_none() {
+            stored.password = old.password;
+        }
+        let (key, value) = (name.to_string(), stored.clone());
+        let put = self.in_catalog(move |catalog| catalog.put(Shelf::Extracts, &key, &value)).await;
+        put.map_err(ExtractError::Catalog)?;
+        self.extracts.stop(name).await;
+        self.extracts.with(|known| {
+            if let Some(extract) = known.get_mut(name) {
+                extract.stored = stored;
+            }
+        });
+        self.start_if_wanted(name).await
+    }
+
+    /// Stops and removes an extract. Its trail stays; its slot and publication stay at the source.
+    pub async fn delete_extract(&self, name: &ResourceName) -> Result<(), ExtractError> {
+        let _one_at_a_time = self.extracts.changing.lock().await;
+        if self.extracts.get(name).is_none() {
+            return Err(ExtractError::Missing(name.clone()));
+        }
+        self.extracts.stop(name).await;
+        let key = name.to_string();
+        let removed = self.in_catalog(move |catalog| catalog.delete(Shelf::Extracts, &key)).await;
+        removed.map_err(ExtractError::Catalog)?;
+        self.extracts.with(|known| drop(known.remove(name)));
+        tracing::info!(extract = %name, "extract deleted");
+        Ok(())
+    }
+
+    /// Starts every extract that should run. An extract that cannot start says so in its status.
+    pub async fn start_extracts(self: &Arc<Self>) {
+        for extract in self.extracts.list() {
+            if let Err(error) = self.start_if_wanted(&extract.name).await {
+                tracing::error!(extract = %extract.name, %error, "extract not started");
+            }
+        }
+    }
+
+    async fn start_if_wanted(self: &Arc<Self>, name: &ResourceName) -> Result<(), ExtractError> {
+        let found =
+            self.extracts.with(|known| known.get(name).map(|extract| (extract.stored.clone(), extract.status.clone())));
+        let (stored, status) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        if stored.config.status == DesiredStatus::Stopped {
+            return Ok(());
+        }
+        let password = self.password_of(&stored).await?;
+        let entry = self.trails.get_or_make(&stored.config.trail, Writer::Extract(name.clone())).await?;
+        let running = run_extract(name.clone(), stored.config, password, entry, status);
+        self.extracts.with(|known| {
+            if let Some(extract) = known.get_mut(name) {
+                extract.running = Some(running);
+            }
+        });
+        Ok(())
+    }
+
+    fn sealed(&self, mut config: ExtractConfig) -> Result<StoredExtract, ExtractError> {
+        let password = config.source.password.take();
+        let password = password.map(|secret| self.vault.seal(secret.reveal())).transpose()?;
+        Ok(StoredExtract { config, password })
+    }
+
+    async fn password_of(&self, stored: &StoredExtract) -> Result<Option<Secret>, ExtractError> {
+        let sealed = match &stored.config.source.credentials {
+            Some(reference) => Some(self.credential(reference).await?),
+            None => stored.password.clone(),
+        };
+        Ok(sealed.map(|sealed| self.vault.open(&sealed)).transpose()?.map(Secret::new))
+    }
+
+    async fn check_credentials(&self, reference: Option<&CredentialsRef>) -> Result<(), ExtractError> {
+        match reference {
+            Some(reference) => self.credential(reference).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    async fn credential(&self, reference: &CredentialsRef) -> Result<String, ExtractError> {
+        let key = format!("{}/{}", reference.domain, reference.alias);
+        let found = self.in_catalog(move |catalog| catalog.get::<String>(Shelf::Credentials, &key)).await;
+        let CredentialsRef { domain, alias } = reference.clone();
+        found.map_err(ExtractError::Catalog)?.ok_or(ExtractError::Credentials { domain, alias })
+    }
+
+    /// Stores a database password, sealed. It is never read back over REST.
+    pub async fn put_credential(
+        &self,
+        domain: &ResourceName,
+        alias: &ResourceName,
+        password: &str,
+    ) -> Result<(), ExtractError> {
+        let (key, sealed) = (format!("{domain}/{alias}"), self.vault.seal(password)?);
+        let put = self.in_catalog(move |catalog| catalog.put(Shelf::Credentials, &key, &sealed)).await;
+        put.map_err(ExtractError::Catalog)
+    }
+
+    /// Removes a stored password; says whether it was there.
+    pub async fn delete_credential(&self, domain: &ResourceName, alias: &ResourceName) -> Result<bool, ExtractError> {
+        let key = format!("{domain}/{alias}");
+        self.in_catalog(move |catalog| catalog.delete(Shelf::Credentials, &key)).await.map_err(ExtractError::Catalog)
+    }
+}

@@ -1,0 +1,143 @@
+//! One front door for every face: trails, streams, sessions, extracts, users, health.
+//!
+//! Owns the life of these resources: what is made, stored, opened, stopped. Speaks in values and errors of its own;
+//! what they look like over a protocol is the faces' business.
+
+pub mod extracts;
+pub mod health;
+pub mod puts;
+pub mod sessions;
+pub mod streams;
+mod supervisor;
+pub mod trails;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::access::{Accounts, Authenticator};
+use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
+use crate::clock::SharedClock;
+use crate::trail::local::disk::SystemDisk;
+
+/// Everything a server serves, over one data folder.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) trails: trails::Trails,
+    pub(crate) streams: streams::Streams,
+    pub(crate) extracts: extracts::Extracts,
+    catalog: Catalog,
+    vault: Vault,
+    clock: SharedClock,
+    authenticator: Arc<Authenticator>,
+    accounts: Accounts,
+    session_places: Arc<Semaphore>,
+    // Dropped last: the lock on the data folder outlives what works in it.
+    _folder: DataFolder,
+}
+
+/// The service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] crate::catalog::FolderError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The key of stored secrets.
+    #[error(transparent)]
+    Vault(#[from] crate::catalog::VaultError),
+    /// Authentication.
+    #[error(transparent)]
+    Access(#[from] crate::access::AccessError),
+    /// The trails' folder.
+    #[error("the trails' folder cannot be read: {0}")]
+    Trails(#[source] std::io::Error),
+    /// A stored stream.
+    #[error("the stored stream {name} is not valid: {error}")]
+    Stream {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Service {
+    /// Opens the data folder and everything in it. Blocks; extracts start with [`Self::start_extracts`].
+    pub fn open(folder: &Path, clock: SharedClock) -> Result<Self, StartError> {
+        let folder = DataFolder::open(folder)?;
+        let catalog = Catalog::open(folder.path())?;
+        let vault = Vault::open_folder(folder.path())?;
+        let authenticator = Arc::new(Authenticator::new(catalog.clone())?);
+        let accounts = Accounts::new(catalog.clone(), authenticator.clone());
+        let disk = Arc::new(SystemDisk);
+        let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());
+        let trails = trails.map_err(StartError::Trails)?;
+        let streams = streams::Streams::open(&catalog)?;
+        let extracts = extracts::Extracts::open(&catalog)?;
+        let session_places = Arc::new(Semaphore::new(crate::limits::SESSIONS_MAX));
+        Ok(Self {
+            trails,
+            streams,
+            extracts,
+            catalog,
+            vault,
+            clock,
+            authenticator,
+            accounts,
+            session_places,
+            _folder: folder,
+        })
+    }
+
+    /// Who is asking.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Users.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// The trails.
+    pub fn trails(&self) -> &trails::Trails {
+        &self.trails
+    }
+
+    /// The streams.
+    pub fn streams(&self) -> &streams::Streams {
+        &self.streams
+    }
+
+    /// The extracts.
+    pub fn extracts(&self) -> &extracts::Extracts {
+        &self.extracts
+    }
+
+    /// Stops extracts and flushes trails; nothing is appended afterwards.
+    pub async fn close(&self) {
+        self.extracts.stop_all().await;
+        self.trails.close().await;
+    }
+
+    /// Runs a change of the catalog on a blocking thread.
+    async fn in_catalog<R: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Catalog) -> Result<R, CatalogError> + Send + 'static,
+    ) -> Result<R, CatalogError> {
+        let catalog = self.catalog.clone();
+        match tokio::task::spawn_blocking(move || change(&catalog)).await {
+            Ok(done) => done,
+            Err(error) => Err(CatalogError::Flush(std::io::Error::other(error))),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Puts: transactions that come over HTTP, appended whole and acknowledged after the flush.
+//!
+//! Owns how values become cells and how a table's shape is inferred: columns are only added, kinds only widen.
+
+use std::sync::Arc;
+
+use crate::codec::image::ImageWriter;
+use crate::codec::json_text;
+use crate::codec::put::{self, BadPut, PutOperation, PutTransaction, RawObject};
+use crate::codec::token::{self, TokenText};
+use crate::limits;
+use crate::record::{
+    Column, JsonKind, Operation, Position, SourcePosition, TableSchema, Timestamp, TrailName, TransactionHead,
+};
+use crate::service::Service;
+use crate::service::trails::{TrailEntry, TrailError};
+use crate::trail::{AppendError, Appender, Row, Writer};
+
+/// What a put came to.
+#[derive(Debug)]
+pub struct PutAnswer {
+    /// Transactions now in the trail, those put before included.
+    pub acked: usize,
+    /// Position of the last transaction's last record: any stream of the trail accepts it as `begin`.
+    pub pos: TokenText,
+}
+
+/// A put is refused; nothing of it was appended, unless the trail stopped on the way.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The body.
+    #[error(transparent)]
+    Body(#[from] BadPut),
+    /// The trail.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// The trail did not take it.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl Service {
+    /// Appends the transactions of `body` to a trail of puts and answers when they are durable. `make`: a trail that
+    /// does not exist is made.
+    pub async fn put(&self, trail: &TrailName, body: &[u8], make: bool) -> Result<PutAnswer, PutError> {
+        let now = self.clock.now();
+        let transactions = put::parse(body, now)?;
+        let entry = match self.trails.get(trail) {
+            None if !make => return Err(TrailError::Missing(trail.clone()).into()),
+            _ => self.trails.get_or_make(trail, Writer::Puts).await?,
+        };
+        let mut end = entry.puts.lock().await;
+        let appended = append_all(&entry, &mut end, &transactions, now).await;
+        if let Err(AppendError::Stopped(_)) = appended {
+            // The next put takes the end anew, which cuts back to what is flushed.
+            *end = None;
+        }
+        let last = appended?;
+        let durability = end.as_ref().map(Appender::durability);
+        drop(end);
+        if let Some(durability) = durability {
+            durability.wait(last.commit).await?;
+        }
+        Ok(PutAnswer { acked: transactions.len(), pos: token::encode_trail(&last) })
+    }
+}
+
+async fn append_all(
+    entry: &TrailEntry,
+    end: &mut Option<Appender>,
+    transactions: &[PutTransaction<'_>],
+    now: Timestamp,
+) -> Result<Position, AppendError> {
+    if end.is_none() {
+        let trail = entry.trail.as_ref().map_err(|reason| AppendError::Stopped(reason.clone()))?;
+        if *entry.gone.borrow() {
+            return Err(AppendError::Stopped("the trail has been deleted".to_owned()));
+        }
+        *end = Some(trail.appender().map_err(|error| AppendError::Stopped(error.to_string()))?);
+    }
+    let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned())) };
+    let mut last = None;
+    for transaction in transactions {
+        let known = transaction.xid.as_deref().and_then(|xid| appender.find_xid(xid));
+        last = Some(match known {
+            Some(position) => position,
+            None => match append(appender, transaction, now).await {
+                Ok(position) => position,
+                Err(error) => {
+                    appender.abort().await?;
+                    return Err(error);
+                }
+            },
+        });
+        if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
+            appender.hand_over().await?;
+        }
+    }
+    appender.hand_over().await?;
+    last.ok_or_else(|| AppendError::OutOfTurn("a put without transactions"))
+}
+
+async fn append(
+    appender: &mut Appender,
+    transaction: &PutTransaction<'_>,
+    now: Timestamp,
+) -> Result<Position, AppendError> {
+    let head = TransactionHead {
+        xid: transaction.xid.clone().unwrap_or_else(|| format!("put-{}", appender.next_commit())),
+        commit_ts: transaction.commit_ts.unwrap_or(now),
+        source: SourcePosition::default(),
+    };
+    appender.begin(&head)?;
+    for operation in &transaction.operations {
+        append_operation(appender, operation)?;
+        if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
+            appender.hand_over().await?;
+        }
+    }
+    appender.commit()
+}
+
+fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(), AppendError> {
+    if put.operation == Operation::Ddl {
+        return appender.ddl(&put.table, put.ddl.as_deref().unwrap_or_default()).map(drop);
+    }
+    let schema = shape_for(appender, put)?;
+    let before = put.before.as_ref().map(|image| image_of(image, &schema));
+    let after = put.after.as_ref().map(|image| image_of(image, &schema));
+    let row = Row {
+        operation: put.operation,
+        before: before.as_deref(),
+        after: after.as_deref(),
+        tokens: put.tokens.as_deref(),
+    };
+    appender.row(&schema, row).map(drop)
+}
+
+fn image_of(image: &RawObject<'_>, schema: &TableSchema) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ImageWriter::new(&mut bytes);
+    for column in &schema.columns {
+        match image.get(&column.name).map(|value| value.get()) {
+            None => writer.absent(),
+            Some("null") => writer.null(),
+            Some(json) => writer.json_with(|out| json_text::push_compacted(out, json)),
+        }
+    }
+    bytes
+}
+
+/// The table's shape, widened where this operation does not fit it.
+fn shape_for(appender: &mut Appender, put: &PutOperation<'_>) -> Result<Arc<TableSchema>, AppendError> {
+    let known = appender.shape_of(&put.table).cloned();
+    if let Some(known) = &known
+        && fits(known, put)
+    {
+        return Ok(known.clone());
+    }
+    let mut columns = known.map(|schema| schema.columns.clone()).unwrap_or_default();
+    for (name, value) in [&put.after, &put.before].into_iter().flatten().flat_map(|image| &image.0) {
+        let key = put.key.iter().any(|key| key == name.as_ref());
+        match columns.iter_mut().find(|column| column.name == name.as_ref()) {
+            Some(column) => {
+                column.kind = widened(column.kind, value.get());
+                column.nullable |= value.get() == "null";
+                column.key |= key;
+            }
+            None => columns.push(Column {
+                name: name.to_string(),
+                kind: kind_of(value.get()).unwrap_or(JsonKind::String),
+                sql_type: String::new(),
+                nullable: !key || value.get() == "null",
+                key,
+            }),
+        }
+    }
+    appender.shape(&put.table, &columns)
+}
+
+fn fits(schema: &TableSchema, put: &PutOperation<'_>) -> bool {
+    let fits = |(name, json): (&str, &str)| {
+        schema.columns.iter().find(|column| column.name == name).is_some_and(|column| {
+            let key = column.key || !put.key.iter().any(|key| key == name);
+            let null = json != "null" || column.nullable;
+            key && null && widened(column.kind, json) == column.kind
+        })
+    };
+    let images = [&put.after, &put.before].into_iter().flatten();
+    images.flat_map(|image| &image.0).all(|(name, value)| fits((name.as_ref(), value.get())))
+}
+
+/// Which JSON a value is; none for null, which says nothing of its column.
+fn kind_of(json: &str) -> Option<JsonKind> {
+    Some(match json.as_bytes().first()? {
+        b'n' => return None,
+        b'"' => JsonKind::String,
+        b't' | b'f' => JsonKind::Boolean,
+        b'{' => JsonKind::Object,
+        b'[' => JsonKind::Array,
+        _ => JsonKind::Number,
+    })
+}
+
+fn widened(kind: JsonKind, json: &str) -> JsonKind {
+    match kind_of(json) {
+        Some(new) if new != kind => JsonKind::Any,
+        _ => kind,
+    }
+}

@@ -1,0 +1,330 @@
+//! Sessions: from `begin` and a stream to a feed of messages, or a refusal before the connection is upgraded.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::catalog::stream::QualityOfService;
+use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
+use crate::codec::token::{self, Token, TokenScope};
+use crate::delivery::contract::Contract;
+use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::record::{Timestamp, TrailName};
+use crate::service::Service;
+use crate::service::streams::{LiveSession, Stream};
+use crate::service::trails::TrailEntry;
+use crate::trail::{Begin, SeekError, Trail};
+
+/// What a client asks to begin with (contract section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BeginRequest {
+    /// At the first transaction kept.
+    Earliest,
+    /// Behind everything durable.
+    Now,
+    /// At the first transaction committed at or after this time.
+    Time(Timestamp),
+    /// After a record.
+    Position(Token),
+}
+
+/// The text is none of the four forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBegin {
+    /// It has the length of a position and is none.
+    #[error("it is not a position that this server gave out, or it was changed on the way")]
+    Position,
+    /// It is no form of `begin`.
+    #[error(
+        "begin must be now, earliest, an ISO 8601 timestamp with zone (2026-07-13T04:00:00Z), or the pos of a record"
+    )]
+    Form,
+}
+
+impl BeginRequest {
+    /// Reads a percent-decoded `begin`. A `+` that arrived as a space is tolerated in offsets.
+    pub fn parse(text: &str) -> Result<Self, InvalidBegin> {
+        match text {
+            "now" => return Ok(Self::Now),
+            "earliest" => return Ok(Self::Earliest),
+            _ => {}
+        }
+        if let Ok(token) = token::decode(text) {
+            return Ok(Self::Position(token));
+        }
+        if let Ok(time) = Timestamp::parse(text).or_else(|_| Timestamp::parse(&plus_restored(text))) {
+            return Ok(Self::Time(time));
+        }
+        let looks_like_position = text.len() >= 40 && !text.contains(':');
+        Err(if looks_like_position { InvalidBegin::Position } else { InvalidBegin::Form })
+    }
+}
+
+/// `2026-07-13T14:00:00 02:00` was `…+02:00` before somebody forgot to encode the plus sign.
+fn plus_restored(text: &str) -> String {
+    match text.rsplit_once(' ') {
+        Some((before, offset)) => format!("{before}+{offset}"),
+        None => text.to_owned(),
+    }
+}
+
+/// A session is refused; the connection is not upgraded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The position is of another trail.
+    #[error("it is a position of trail {0}")]
+    OtherTrail(TrailName),
+    /// The position was taken under other source or rules.
+    #[error("begin with a time, or with the position that a put answered, to cross a change of rules")]
+    OtherRules,
+    /// The trail does not have it.
+    #[error(transparent)]
+    Seek(#[from] SeekError),
+    /// The trail is not there yet, so no position can be of it.
+    #[error("trail {0} does not exist yet")]
+    NoTrail(String),
+    /// The trail is not served.
+    #[error("{0}")]
+    TrailStopped(String),
+    /// As many sessions as the server takes.
+    #[error("the server has {0} sessions already")]
+    Full(usize),
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct OpenSession {
+    stage: Stage,
+    service: Arc<Service>,
+    stream: Arc<Stream>,
+    begin: BeginRequest,
+    event_framing: bool,
+    progress: Arc<Progress>,
+    ending: watch::Receiver<Option<DeliveryEnd>>,
+    gone: Option<watch::Receiver<bool>>,
+    number: u64,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The trail is not there yet.
+    Waiting(watch::Receiver<u64>),
+    /// Messages flow.
+    Reading(Box<SessionFeed>),
+}
+
+/// Who opens a session, and how.
+#[derive(Debug, Clone)]
+pub struct SessionRequest {
+    /// The user.
+    pub user: String,
+    /// The client's address and port.
+    pub peer: String,
+    /// What was asked, as text.
+    pub begin_text: String,
+    /// What was asked.
+    pub begin: BeginRequest,
+    /// One CloudEvent a message (subprotocol `cloudevents.json`).
+    pub event_framing: bool,
+}
+
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+impl Service {
+    /// Opens a session of a stream, or says why not. `now` is the durable mark at the time of the call.
+    pub async fn open_session(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        request: SessionRequest,
+    ) -> Result<OpenSession, SessionError> {
+        let place = self.session_places().clone().try_acquire_owned();
+        let place = place.map_err(|_| SessionError::Full(crate::limits::SESSIONS_MAX))?;
+        let appeared = self.trails.changes();
+        let entry = stream.config.source.trail_name().and_then(|name| self.trails.get(&name));
+        let progress = Arc::new(Progress::default());
+        let mut session = OpenSession {
+            stage: Stage::Waiting(appeared),
+            service: self.clone(),
+            stream: stream.clone(),
+            begin: request.begin.clone(),
+            event_framing: request.event_framing,
+            progress: progress.clone(),
+            ending: stream.ending.subscribe(),
+            gone: None,
+            number: SESSIONS.fetch_add(1, Ordering::Relaxed),
+            _place: Some(place),
+        };
+        match entry {
+            Some(entry) => session.read(&entry).await?,
+            None if matches!(request.begin, BeginRequest::Position(_)) => {
+                return Err(SessionError::NoTrail(stream.config.source.trail.clone()));
+            }
+            None => stream.note_error(format!(
+                "the trail {} does not exist yet; sessions wait for it",
+                stream.config.source.trail
+            )),
+        }
+        let live = LiveSession { user: request.user, peer: request.peer, begin: request.begin_text, progress };
+        stream.change_sessions(|sessions| drop(sessions.insert(session.number, live)));
+        Ok(session)
+    }
+
+    fn session_places(&self) -> &Arc<Semaphore> {
+        &self.session_places
+    }
+}
+
+impl OpenSession {
+    /// What to send next; waits for it. May be dropped and called again.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            match &mut self.stage {
+                Stage::Reading(feed) => {
+                    let delivery = tokio::select! {
+                        biased;
+                        () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
+                        delivery = feed.next() => delivery,
+                    };
+                    if let Delivery::End(end) = &delivery {
+                        self.note(end);
+                    }
+                    return delivery;
+                }
+                Stage::Waiting(appeared) => {
+                    if let Some(end) = self.ending.borrow_and_update().clone() {
+                        return Delivery::End(end);
+                    }
+                    appeared.mark_unchanged();
+                    let name = self.stream.config.source.trail_name();
+                    if let Some(entry) = name.and_then(|name| self.service.trails.get(&name)) {
+                        if let Err(error) = self.read(&entry).await {
+                            self.stream.note_error(error.to_string());
+                            return Delivery::End(DeliveryEnd::Gone);
+                        }
+                        continue;
+                    }
+                    tokio::select! {
+                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self, entry: &TrailEntry) -> Result<(), SessionError> {
+        let trail = entry.trail.as_ref().map_err(|reason| SessionError::TrailStopped(reason.clone()))?;
+        let begin = self.begin_in(trail)?;
+        let reader = match trail.read(begin).await {
+            Err(SeekError::Purged { .. }) if self.skips_forward() => trail.read(Begin::Earliest).await?,
+            found => found?,
+        };
+        let contract = self.contract(trail)?;
+        let clock = self.service.clock.clone();
+        let feed = SessionFeed::new(reader, contract, clock, self.ending.clone(), self.progress.clone());
+        self.gone = Some(entry.gone.subscribe());
+        self.stage = Stage::Reading(Box::new(feed));
+        Ok(())
+    }
+
+    fn skips_forward(&self) -> bool {
+        self.stream.config.quality_of_service == QualityOfService::AtMostOnce
+    }
+
+    fn begin_in(&self, trail: &Trail) -> Result<Begin, SessionError> {
+        let token = match &self.begin {
+            // A trail that appears while the session waits has nothing that was there before the session.
+            BeginRequest::Now if matches!(self.stage, Stage::Waiting(_)) && self.waited() => {
+                return Ok(Begin::Earliest);
+            }
+            BeginRequest::Now => return Ok(Begin::Now),
+            BeginRequest::Earliest => return Ok(Begin::Earliest),
+            BeginRequest::Time(time) => return Ok(Begin::Time(*time)),
+            BeginRequest::Position(token) => token,
+        };
+        if token.position.epoch != trail.epoch() {
+            let others = self.service.trails.list();
+            let owner = others.into_iter().find(|other| {
+                other.state.as_ref().is_ok_and(|(description, _)| description.epoch == token.position.epoch)
+            });
+            return Err(match owner {
+                Some(other) => SessionError::OtherTrail(other.name),
+                None => SessionError::Seek(SeekError::OtherEpoch),
+            });
+        }
+        match token.scope {
+            TokenScope::Stream(hash) if hash != self.stream.config.contract_hash() => Err(SessionError::OtherRules),
+            TokenScope::Stream(_) | TokenScope::Trail => Ok(Begin::After(token.position)),
+        }
+    }
+
+    /// Whether the session is registered, that is, was opened before the trail was there.
+    fn waited(&self) -> bool {
+        self.stream.has_session(self.number)
+    }
+
+    fn contract(&self, trail: &Trail) -> Result<Arc<Contract>, SessionError> {
+        let (stream, config) = (&self.stream.name, &self.stream.config);
+        let contract = Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing);
+        contract.map(Arc::new).map_err(|error| SessionError::TrailStopped(error.to_string()))
+    }
+
+    fn note(&self, end: &DeliveryEnd) {
+        if !matches!(end, DeliveryEnd::Reconfigured | DeliveryEnd::Gone) {
+            self.stream.note_error(end.to_string());
+        }
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.stream.change_sessions(|sessions| drop(sessions.remove(&self.number)));
+    }
+}
+
+async fn deleted(gone: &mut Option<watch::Receiver<bool>>) {
+    match gone {
+        Some(gone) => drop(gone.wait_for(|gone| *gone).await),
+        None => std::future::pending().await,
+    }
+}
+
+fn metadata_of(trail: &Trail) -> StreamMetadata {
+    let description = trail.description();
+    let database = match description.writer {
+        crate::trail::Writer::Puts => "puts",
+        crate::trail::Writer::Extract(_) => "PostgreSQL",
+    };
+    StreamMetadata {
+        database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },
+        machine: MachineInfo::default(),
+        source: SourceInfo {
+            file: description.name.to_string(),
+            uri: format!("trail:{}", description.name),
+            uri_history: Vec::new(),
+            creation_time: description.created.clone(),
+            compatibility: "1".to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn begin_has_four_forms_and_a_forgotten_plus_is_tolerated() {
+        let noon = BeginRequest::Time(Timestamp::parse("2026-07-13T12:00:00Z").unwrap());
+        assert_eq!(BeginRequest::parse("2026-07-13T14:00:00 02:00"), Ok(noon.clone()));
+        assert_eq!(BeginRequest::parse("2026-07-13 14:00:00 02:00"), Ok(noon.clone()));
+        assert_eq!(BeginRequest::parse("2026-07-13 12:00:00Z"), Ok(noon));
+        assert_eq!(BeginRequest::parse("now"), Ok(BeginRequest::Now));
+        assert_eq!(BeginRequest::parse("earliest"), Ok(BeginRequest::Earliest));
+        for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00"] {
+            assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
+        }
+        assert_eq!(BeginRequest::parse(&"A".repeat(44)), Err(InvalidBegin::Position));
+    }
+}

@@ -1,0 +1,181 @@
+//! Stream resources: made, listed, deleted, remembered; what went wrong with each.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::catalog::stream::StreamConfig;
+use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::delivery::feed::{DeliveryEnd, Progress};
+use crate::limits;
+use crate::record::ResourceName;
+use crate::service::{Service, StartError};
+
+/// All streams of a server.
+#[derive(Debug)]
+pub struct Streams {
+    known: RwLock<BTreeMap<ResourceName, Arc<Stream>>>,
+    /// Held while a stream is made, changed or deleted.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// One revision of a stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Its name.
+    pub name: ResourceName,
+    /// Its configuration.
+    pub config: StreamConfig,
+    /// Set when this revision ends.
+    pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
+    errors: Mutex<VecDeque<String>>,
+    sessions: Mutex<BTreeMap<u64, LiveSession>>,
+}
+
+/// A session as people see it.
+#[derive(Debug, Clone)]
+pub struct LiveSession {
+    /// Who it is.
+    pub user: String,
+    /// From where: address and port.
+    pub peer: String,
+    /// What it asked to begin with.
+    pub begin: String,
+    /// What it has done.
+    pub progress: Arc<Progress>,
+}
+
+/// A stream cannot be made, found or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// There is none of that name.
+    #[error("stream {0}")]
+    Missing(ResourceName),
+    /// There is one of that name.
+    #[error("stream {0}")]
+    Exists(ResourceName),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::catalog::stream::ConfigError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(CatalogError),
+}
+
+impl Stream {
+    fn new(name: ResourceName, config: StreamConfig) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            config,
+            ending: watch::Sender::new(None),
+            errors: Mutex::default(),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// Remembers that something went wrong, for `info/errors`.
+    pub fn note_error(&self, error: String) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if errors.back() == Some(&error) {
+            return;
+        }
+        if errors.len() >= limits::STREAM_ERRORS_KEPT {
+            errors.pop_front();
+        }
+        errors.push_back(error);
+    }
+
+    /// What went wrong lately, oldest first.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Its live sessions.
+    pub fn sessions(&self) -> Vec<LiveSession> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn has_session(&self, number: u64) -> bool {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
+    }
+
+    pub(super) fn change_sessions(&self, change: impl FnOnce(&mut BTreeMap<u64, LiveSession>)) {
+        change(&mut self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Streams {
+    pub(super) fn open(catalog: &Catalog) -> Result<Self, StartError> {
+        let mut known = BTreeMap::new();
+        for (name, given) in catalog.list::<Value>(Shelf::Streams)? {
+            let invalid = |error: String| StartError::Stream { name: name.clone(), error };
+            let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
+            let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
+            known.insert(resource.clone(), Stream::new(resource, config));
+        }
+        Ok(Self { known: RwLock::new(known), changing: tokio::sync::Mutex::new(()) })
+    }
+
+    /// The stream of that name.
+    pub fn get(&self, name: &ResourceName) -> Option<Arc<Stream>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every stream, by name.
+    pub fn list(&self) -> Vec<Arc<Stream>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ResourceName, Arc<Stream>>)) {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Service {
+    /// Makes a stream.
+    pub async fn make_stream(&self, name: &ResourceName, config: StreamConfig) -> Result<Arc<Stream>, StreamError> {
+        // Rules that do not compile are refused before anything is stored.
+        crate::delivery::rules::Rules::compile(&config)?;
+        let _one_at_a_time = self.streams.changing.lock().await;
+        let (key, given) = (name.to_string(), config.as_given().clone());
+        match self.in_catalog(move |catalog| catalog.put_new(Shelf::Streams, &key, &given)).await {
+            Err(CatalogError::Exists { .. }) => return Err(StreamError::Exists(name.clone())),
+            other => other.map_err(StreamError::Catalog)?,
+        }
+        let stream = Stream::new(name.clone(), config);
+        self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
+        tracing::info!(stream = %name, "stream made");
+        Ok(stream)
+    }
+
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed.
+    pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<Arc<Stream>, StreamError> {
+        let _one_at_a_time = self.streams.changing.lock().await;
+        let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
+        let config = old.config.patched(patch)?;
+        crate::delivery::rules::Rules::compile(&config)?;
+        let (key, given) = (name.to_string(), config.as_given().clone());
+        let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await;
+        stored.map_err(StreamError::Catalog)?;
+        let stream = Stream::new(name.clone(), config);
+        self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
+        old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
+        tracing::info!(stream = %name, "stream reconfigured");
+        Ok(stream)
+    }
+
+    /// Deletes a stream. Its sessions end with 4020 after what they are owed; its trail stays.
+    pub async fn delete_stream(&self, name: &ResourceName) -> Result<(), StreamError> {
+        let _one_at_a_time = self.streams.changing.lock().await;
+        let stream = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
+        let key = name.to_string();
+        let removed = self.in_catalog(move |catalog| catalog.delete(Shelf::Streams, &key)).await;
+        removed.map_err(StreamError::Catalog)?;
+        self.streams.change(|known| drop(known.remove(name)));
+        stream.ending.send_replace(Some(DeliveryEnd::Gone));
+        tracing::info!(stream = %name, "stream deleted");
+        Ok(())
+    }
+}

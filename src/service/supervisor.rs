@@ -1,0 +1,88 @@
+//! Runs extracts: one task each, started again after a trail that had stopped takes appends again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::capture::{self, CaptureError, RunState, SharedStatus};
+use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::limits;
+use crate::record::ResourceName;
+use crate::service::trails::TrailEntry;
+use crate::trail::Appender;
+
+/// An extract's task.
+#[derive(Debug)]
+pub(super) struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Tells the task to stop, without waiting.
+    pub(super) fn ask_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Stops the task: what it has appended is flushed, the trail's end is free.
+    pub(super) async fn stop(self) {
+        self.ask_to_stop();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "extract's task ended badly");
+        }
+    }
+}
+
+/// Starts an extract's task.
+pub(super) fn run_extract(
+    name: ResourceName,
+    config: ExtractConfig,
+    password: Option<Secret>,
+    entry: Arc<TrailEntry>,
+    status: SharedStatus,
+) -> Running {
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(async move { keep_running(&name, &config, password, &entry, &status, stopped).await });
+    Running { stop, task }
+}
+
+async fn keep_running(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    entry: &TrailEntry,
+    status: &SharedStatus,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        match take_end(entry) {
+            Ok(mut appender) => {
+                let outcome =
+                    capture::run(name, config, password.clone(), &mut appender, status, stopped.clone()).await;
+                if let Err(error) = appender.close().await {
+                    tracing::warn!(extract = %name, %error, "trail not closed in good order");
+                }
+                match outcome {
+                    // A trail that stopped over a failed disk is tried again; everything else needs a person.
+                    Err(CaptureError::Trail(_) | CaptureError::TrailStopped) => {}
+                    Ok(()) | Err(_) => return,
+                }
+            }
+            Err(error) => status.update(|status| {
+                status.status = RunState::Retrying;
+                status.last_error = Some(error);
+            }),
+        }
+        let pause = Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX);
+        if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+fn take_end(entry: &TrailEntry) -> Result<Appender, String> {
+    let trail = entry.trail.as_ref().map_err(Clone::clone)?;
+    trail.appender().map_err(|error| error.to_string())
+}

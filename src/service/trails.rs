@@ -1,0 +1,232 @@
+//! The trails of a server: opened at start, made, described, deleted; each with its own fate.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::{Mutex, watch};
+
+use crate::clock::SharedClock;
+use crate::limits;
+use crate::record::{ResourceName, TrailName};
+use crate::service::Service;
+use crate::trail::local::disk::Disk;
+use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
+
+/// All trails of a server.
+#[derive(Debug)]
+pub struct Trails {
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    clock: SharedClock,
+    known: RwLock<BTreeMap<TrailName, Arc<TrailEntry>>>,
+    /// Counts changes of `known`, for whoever waits for a trail to appear.
+    changes: watch::Sender<u64>,
+    making: Mutex<()>,
+}
+
+/// One trail, or why it is not served.
+#[derive(Debug)]
+pub struct TrailEntry {
+    /// The trail; the reason when it could not be opened.
+    pub trail: Result<Trail, String>,
+    /// The writing end, while puts hold it.
+    pub(super) puts: Mutex<Option<Appender>>,
+    /// True when the trail has been deleted.
+    pub(super) gone: watch::Sender<bool>,
+}
+
+/// What is known of a trail.
+#[derive(Debug, Clone)]
+pub struct TrailInfo {
+    /// Its name.
+    pub name: TrailName,
+    /// Its description and figures; the reason when it is not served.
+    pub state: Result<(TrailDescription, TrailStatus), String>,
+}
+
+/// A trail cannot be had, made or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum TrailError {
+    /// There is none of that name.
+    #[error("trail {0}")]
+    Missing(TrailName),
+    /// There is one of that name.
+    #[error("trail {0}")]
+    Exists(TrailName),
+    /// Somebody else writes it.
+    #[error("trail {trail} is written by {writer}")]
+    Busy {
+        /// The trail.
+        trail: TrailName,
+        /// Its writer.
+        writer: String,
+    },
+    /// It is not served, because of damage or a failed disk.
+    #[error("{0}")]
+    Stopped(String),
+    /// Something still uses it.
+    #[error("trail {trail} is used by {user}")]
+    InUse {
+        /// The trail.
+        trail: TrailName,
+        /// Who uses it.
+        user: String,
+    },
+    /// The server holds as many as it may.
+    #[error("the server has {0} trails already, which is the limit")]
+    TooMany(usize),
+    /// The file system refused.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file system refused to remove it.
+    #[error("trail {trail} cannot be removed: {error}")]
+    Remove {
+        /// The trail.
+        trail: TrailName,
+        /// The system's error.
+        error: io::Error,
+    },
+}
+
+impl Trails {
+    /// Opens every trail in `folder`. One that is damaged is known and not served; the others are.
+    pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> io::Result<Self> {
+        disk.make_folder(folder)?;
+        let mut known = BTreeMap::new();
+        for name in disk.list(folder)?.iter().filter_map(|name| TrailName::new(name).ok()) {
+            let trail = Trail::open(&folder.join(name.as_str()), disk.clone(), clock.clone()).map_err(|error| {
+                tracing::error!(trail = %name, error = %error, "trail is not served");
+                error.to_string()
+            });
+            known.insert(name, Arc::new(TrailEntry::new(trail)));
+        }
+        let (folder, known) = (folder.to_owned(), RwLock::new(known));
+        Ok(Self { folder, disk, clock, known, changes: watch::Sender::new(0), making: Mutex::new(()) })
+    }
+
+    /// The trail of that name.
+    pub fn get(&self, name: &TrailName) -> Option<Arc<TrailEntry>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every trail, by name.
+    pub fn list(&self) -> Vec<TrailInfo> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(name, entry)| entry.info(name)).collect()
+    }
+
+    /// What is known of one trail.
+    pub fn info(&self, name: &TrailName) -> Option<TrailInfo> {
+        self.get(name).map(|entry| entry.info(name))
+    }
+
+    /// Tells when trails come or go.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Makes a trail for that writer.
+    pub async fn make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
+        let _one_at_a_time = self.making.lock().await;
+        if self.get(name).is_some() {
+            return Err(TrailError::Exists(name.clone()));
+        }
+        if self.known.read().unwrap_or_else(PoisonError::into_inner).len() >= limits::TRAILS_MAX {
+            return Err(TrailError::TooMany(limits::TRAILS_MAX));
+        }
+        let (folder, trail_name) = (self.folder.join(name.as_str()), name.clone());
+        let (disk, clock) = (self.disk.clone(), self.clock.clone());
+        let make = move || Trail::create(&folder, trail_name, writer, &TrailOptions::default(), disk, clock);
+        let made =
+            tokio::task::spawn_blocking(make).await.map_err(|error| TrailError::Stopped(error.to_string()))??;
+        let entry = Arc::new(TrailEntry::new(Ok(made)));
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry.clone());
+        self.changes.send_modify(|changes| *changes += 1);
+        tracing::info!(trail = %name, "trail made");
+        Ok(entry)
+    }
+
+    /// The trail of that name for that writer; made if it is not there.
+    pub async fn get_or_make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
+        let entry = match self.get(name) {
+            Some(entry) => entry,
+            None => match self.make(name, writer.clone()).await {
+                Err(TrailError::Exists(_)) => self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?,
+                made => made?,
+            },
+        };
+        let trail = entry.trail.as_ref().map_err(|reason| TrailError::Stopped(reason.clone()))?;
+        if trail.description().writer != writer {
+            let writer = writer_name(&trail.description().writer);
+            return Err(TrailError::Busy { trail: name.clone(), writer });
+        }
+        Ok(entry)
+    }
+
+    /// Flushes and lets go of every writing end that puts hold.
+    pub(super) async fn close(&self) {
+        let entries: Vec<_> = self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for entry in entries {
+            if let Some(appender) = entry.puts.lock().await.take()
+                && let Err(error) = appender.close().await
+            {
+                tracing::error!(%error, "trail not closed in good order");
+            }
+        }
+    }
+
+    async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
+        let _one_at_a_time = self.making.lock().await;
+        let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+        entry.gone.send_replace(true);
+        if let Some(appender) = entry.puts.lock().await.take() {
+            let _ = appender.close().await;
+        }
+        let folder = self.folder.join(name.as_str());
+        let disk = self.disk.clone();
+        let remove = move || disk.remove_folder(&folder);
+        let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).and_then(|done| done);
+        removed.map_err(|error| TrailError::Remove { trail: name.clone(), error })?;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.changes.send_modify(|changes| *changes += 1);
+        tracing::info!(trail = %name, "trail deleted");
+        Ok(())
+    }
+}
+
+/// The writer as people see it.
+pub fn writer_name(writer: &Writer) -> String {
+    match writer {
+        Writer::Puts => "puts".to_owned(),
+        Writer::Extract(name) => format!("extract {name}"),
+    }
+}
+
+impl TrailEntry {
+    fn new(trail: Result<Trail, String>) -> Self {
+        Self { trail, puts: Mutex::new(None), gone: watch::Sender::new(false) }
+    }
+
+    fn info(&self, name: &TrailName) -> TrailInfo {
+        let state =
+            self.trail.as_ref().map(|trail| (trail.description().clone(), trail.status())).map_err(Clone::clone);
+        TrailInfo { name: name.clone(), state }
+    }
+}
+
+impl Service {
+    /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020.
+    pub async fn delete_trail(&self, name: &TrailName) -> Result<(), TrailError> {
+        if let Some(extract) = self.extracts.writer_of(name) {
+            return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
+        }
+        self.trails.remove(name).await
+    }
+
+    /// Whether some extract is configured to write the trail.
+    pub fn extract_of(&self, name: &TrailName) -> Option<ResourceName> {
+        self.extracts.writer_of(name)
+    }
+}

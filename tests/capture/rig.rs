@@ -1,0 +1,179 @@
+//! One extract over one trail, and the trail's records as short lines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use trailcast::capture::{CaptureError, SharedStatus, Status, run};
+use trailcast::catalog::extract::ExtractConfig;
+use trailcast::clock::SystemClock;
+use trailcast::codec::image::{Cell, Image};
+use trailcast::record::{ResourceName, TableSchema, TrailName};
+use trailcast::trail::local::disk::SystemDisk;
+use trailcast::trail::{Appender, Begin, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
+
+use crate::support::{Folder, Postgres};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `test` with a cluster of each major.
+pub fn on_each_major(test: impl AsyncFn(Postgres)) {
+    Postgres::on_each_major(|cluster| runtime().block_on(test(cluster)));
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A trail that an extract writes.
+pub struct Rig {
+    pub trail: Trail,
+    pub config: ExtractConfig,
+    pub status: SharedStatus,
+    running: Option<Running>,
+    _folder: Folder,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), CaptureError>>,
+}
+
+fn name() -> ResourceName {
+    ResourceName::new("e1").unwrap()
+}
+
+impl Rig {
+    /// A new trail, for an extract of the cluster's schema `public`; nothing runs yet.
+    pub fn new(cluster: &Postgres) -> Self {
+        let folder = Folder::new("capture");
+        let writer = Writer::Extract(name());
+        let options = TrailOptions { segment_bytes: 1 << 20 };
+        let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
+        let place = folder.path().join("a1");
+        let trail = Trail::create(&place, TrailName::new("a1").unwrap(), writer, &options, disk, clock).unwrap();
+        let config = serde_json::json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1"});
+        let config = serde_json::from_value(config).unwrap();
+        Self { trail, config, status: SharedStatus::default(), running: None, _folder: folder }
+    }
+
+    /// A new trail with its extract at work: what is committed from now on is captured.
+    pub async fn running(cluster: &Postgres) -> Self {
+        let mut rig = Self::new(cluster);
+        rig.start().await;
+        rig.until_begun().await;
+        rig
+    }
+
+    /// Starts the extract.
+    pub async fn start(&mut self) {
+        let mut appender = self.appender().await;
+        let (stop, shutdown) = watch::channel(false);
+        let (config, status) = (self.config.clone(), self.status.clone());
+        let task = tokio::spawn(async move { run(&name(), &config, None, &mut appender, &status, shutdown).await });
+        self.running = Some(Running { stop, task });
+    }
+
+    /// The writing end; the one before may still be letting go of it.
+    pub async fn appender(&self) -> Appender {
+        loop {
+            match self.trail.appender() {
+                Ok(appender) => return appender,
+                Err(OpenError::WriterTaken { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until the trail has a starting point.
+    pub async fn until_begun(&self) {
+        let mut durable = self.trail.durable();
+        let begun = timeout(PATIENCE, durable.wait_for(|mark| mark.source.is_some())).await;
+        assert!(begun.is_ok(), "capture did not begin: {:?}", self.status.snapshot());
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until(&self, wanted: impl Fn(&Status) -> bool) {
+        let waiting = async {
+            while !wanted(&self.status.snapshot()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "it stayed at {:?}", self.status.snapshot());
+    }
+
+    /// Stops the extract, or waits for its end if it stops by itself.
+    pub async fn stop(&mut self) -> Result<(), CaptureError> {
+        let running = self.running.take().unwrap();
+        running.stop.send_replace(true);
+        timeout(PATIENCE, running.task).await.expect("the extract does not stop").unwrap()
+    }
+
+    /// Waits until the extract stops by itself.
+    pub async fn end(&mut self) -> CaptureError {
+        let running = self.running.take().unwrap();
+        timeout(PATIENCE, running.task).await.expect("the extract goes on").unwrap().unwrap_err()
+    }
+
+    /// The records of the trail, a list a transaction, once it holds that many transactions.
+    pub async fn transactions(&self, number: usize) -> Vec<Vec<String>> {
+        let mut durable = self.trail.durable();
+        let reached = timeout(PATIENCE, durable.wait_for(|mark| mark.commit >= number as u64)).await;
+        let all = self.all().await;
+        assert!(reached.is_ok() && all.len() == number, "{} of {number}: {:?}", all.len(), self.status.snapshot());
+        all
+    }
+
+    /// The records of all transactions that are durable now.
+    pub async fn all(&self) -> Vec<Vec<String>> {
+        let mut reader = self.trail.read(Begin::Earliest).await.unwrap();
+        let mut seen: Vec<Vec<String>> = Vec::new();
+        while reader.fill().await.unwrap() != Fill::AtMark {
+            match reader.next().unwrap() {
+                Some(Entry::Begin(_)) => seen.push(Vec::new()),
+                Some(Entry::Record(record)) => {
+                    let schema = record.schema.unwrap();
+                    let row = record.row().unwrap();
+                    let mut line = format!("{} {}", record.operation.as_str(), schema.table);
+                    for (mark, image) in [(" -", row.before), (" +", row.after)] {
+                        if let Some(image) = image {
+                            line.push_str(mark);
+                            line.push_str(&cells(schema, image));
+                        }
+                    }
+                    seen.last_mut().unwrap().push(line);
+                }
+                Some(Entry::Commit(_)) | None => {}
+            }
+        }
+        seen
+    }
+
+    /// The shape that the last record was written with.
+    pub async fn last_shape(&self) -> Arc<TableSchema> {
+        let mut reader = self.trail.read(Begin::Earliest).await.unwrap();
+        let mut last = None;
+        while reader.fill().await.unwrap() != Fill::AtMark {
+            if let Some(Entry::Record(record)) = reader.next().unwrap() {
+                last = record.schema.cloned();
+            }
+        }
+        last.unwrap()
+    }
+}
+
+/// ` id=1 note=null big~`: a tilde for "unchanged", nothing for "absent".
+fn cells(schema: &TableSchema, image: Image<'_>) -> String {
+    let mut line = String::new();
+    for (column, cell) in schema.columns.iter().zip(image.cells()) {
+        match cell.unwrap() {
+            Cell::Absent => {}
+            Cell::Null => line += &format!(" {}=null", column.name),
+            Cell::Unchanged => line += &format!(" {}~", column.name),
+            Cell::Json(text) => line += &format!(" {}={text}", column.name),
+        }
+    }
+    line
+}
