@@ -66,7 +66,7 @@ impl Writer {
     }
 
     async fn put(&self, lines: String) -> Result<(), Failure> {
-        let put = self.service.put(&self.trail, lines.as_bytes(), false).await;
+        let put = self.service.put(&self.trail, lines.as_bytes()).await;
         put.map(drop)
             .map_err(|error| Failure::failed(format!("the shop cannot write to trail {}: {error}", self.trail)))
     }
