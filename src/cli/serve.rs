@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     allowed_origins: Vec<String>,
     /// Speak plain text on an address other than loopback
     #[arg(long, env = "TRAILCAST_ALLOW_PLAIN_TEXT", value_name = "BOOLEAN", num_args = 0..=1,
-          require_equals = true, default_missing_value = "true")]
+          require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     allow_plain_text: Option<bool>,
     /// What to log: a level, or directives such as info,trailcast::capture=debug [default: info]
     #[arg(long, env = "TRAILCAST_LOG", value_name = "LEVEL")]

@@ -96,8 +96,11 @@ pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, Bad
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
     let mut transactions = Vec::new();
     let mut start = 0;
+    let mut line = 1;
     while let Some(value) = values.next() {
-        let line = 1 + line_breaks(body, start);
+        // Counted on from the last one: from the body's start it would take time that grows with the body's square.
+        let begin = start + leading_whitespace(&body[start..]);
+        line += line_breaks(&body[start..begin]);
         let value = value.map_err(|error| BadPut {
             line: error.line().max(1),
             member: "body".into(),
@@ -105,6 +108,7 @@ pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, Bad
         })?;
         transactions.push(transaction(value, now).map_err(|(member, what)| BadPut { line, member, what })?);
         start = values.byte_offset();
+        line += line_breaks(&body[begin..start]);
     }
     if transactions.is_empty() {
         return Err(BadPut { line: 1, member: "body".into(), what: "holds no transaction".into() });
@@ -112,10 +116,12 @@ pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, Bad
     Ok(transactions)
 }
 
-/// Line breaks before the first byte at or behind `start` that is not white space.
-fn line_breaks(body: &[u8], start: usize) -> usize {
-    let begin = body[start..].iter().position(|byte| !byte.is_ascii_whitespace()).map_or(body.len(), |at| start + at);
-    body[..begin].iter().filter(|byte| **byte == b'\n').count()
+fn leading_whitespace(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(bytes.len())
+}
+
+fn line_breaks(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 type Fault = (String, String);

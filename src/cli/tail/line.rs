@@ -156,12 +156,13 @@ fn value(raw: &RawValue) -> String {
 }
 
 fn stream(record: &Record<'_>) -> String {
+    // What is not known is not worth a word.
     let member = |object_name: &str, name: &str| -> String {
         let found = object(record.members().get(object_name)).and_then(|members| {
             let text: String = serde_json::from_str(members.get(name)?.get()).ok()?;
             Some(text)
         });
-        found.unwrap_or_default()
+        found.filter(|text| text != "unknown").unwrap_or_default()
     };
     let producer = format!("{} {}", member("producer", "name"), member("producer", "version"));
     let database = format!("{} {}", member("database", "name"), member("database", "version"));

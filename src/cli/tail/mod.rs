@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_BEGIN", value_name = "BEGIN")]
     begin: Option<String>,
     /// Print each record as it came, one JSON object a line
-    #[arg(long, env = "TRAILCAST_JSON")]
+    #[arg(long, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new())]
     json: bool,
     /// Go on after the position saved in this file, and save each position there; --begin counts on the first start only
     #[arg(long, env = "TRAILCAST_RESUME", value_name = "FILE")]
