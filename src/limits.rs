@@ -199,3 +199,33 @@ pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 pub const SOURCE_QUERY_ROWS_MAX: usize = 1_000_000;
 /// Layers of a source's type (domains over arrays over domains …) that are followed.
 pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
+
+// --- client and command line ---------------------------------------------------------------------------------------
+
+/// Time for a server to accept a connection and to shake hands, in seconds.
+pub const CLIENT_CONNECT_SECONDS_MAX: u64 = 15;
+/// Time for a server to answer a request of the client, in seconds; a put of many transactions is flushed before.
+pub const CLIENT_ANSWER_SECONDS_MAX: u64 = 120;
+/// Largest answer that the client reads, in bytes.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Largest message of a stream that the client reads, in bytes.
+pub const CLIENT_STREAM_MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Silence of a stream's socket, pings included, after which the client takes the connection for dead, in seconds: three
+/// pings of the server.
+pub const CLIENT_SILENCE_SECONDS_MAX: u64 = 3 * PING_SECONDS + 5;
+/// First wait before the client connects again, in milliseconds; it doubles up to [`CLIENT_BACKOFF_MILLIS_MAX`].
+pub const CLIENT_BACKOFF_MILLIS_MIN: u64 = 250;
+/// See [`CLIENT_BACKOFF_MILLIS_MIN`].
+pub const CLIENT_BACKOFF_MILLIS_MAX: u64 = 10_000;
+/// Bytes of whole lines that `put` sends in one request, unless one line alone is longer.
+pub const PUT_CHUNK_BYTES: usize = 8 << 20;
+/// Longest line that `put` sends, in bytes: with the lines before it in one request still a body that servers take.
+pub const PUT_LINE_BYTES_MAX: usize = PUT_BODY_BYTES_MAX - PUT_CHUNK_BYTES;
+/// Characters of one value in a readable line of `tail`.
+pub const TAIL_VALUE_CHARS_MAX: usize = 60;
+/// Tables whose key `tail` remembers.
+pub const TAIL_TABLES_MAX: usize = 20_000;
+/// Largest configuration file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Transactions a second that the demo writes at most.
+pub const DEMO_RATE_MAX: u32 = 10_000;

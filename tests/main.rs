@@ -11,6 +11,7 @@
 
 mod architecture;
 mod capture;
+mod cli;
 mod faces;
 mod faults;
 mod support;

@@ -1,4 +1,116 @@
 //! The command line: what each subcommand does with the floors below.
+//!
+//! Owns flags, what is printed, and the exit code: 0 done, 1 failed, 2 usage. Whoever reads our output may go away at any
+//! time; that ends the program quietly.
 
+mod client_arguments;
 pub mod demo;
+mod failure;
+mod logging;
+mod output;
+mod put;
+mod serve;
 pub mod server;
+mod stop;
+mod tail;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Failure;
+
+/// Change-data streams anyone can subscribe to.
+#[derive(Debug, Parser)]
+#[command(name = "trailcast", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Capture changes and serve them as data streams
+    Serve(serve::Arguments),
+    /// A server with a small shop inside, and its stream live in this terminal
+    Demo(demo::Arguments),
+    /// Follow a data stream, and go on where it was left
+    Tail(tail::Arguments),
+    /// Append transactions to a trail, one JSON object a line
+    Put(put::Arguments),
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help and version are no error; the exit code knows.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    let done = runtime().and_then(|runtime| {
+        let done = runtime.block_on(perform(command_line.command));
+        // A thread that still reads standard input must not keep the program.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("the operating system gives no threads: {error}")))
+}
+
+async fn perform(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Tail(arguments) => tail::run(arguments).await,
+        Command::Put(arguments) => put::run(arguments).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_in_the_environment_too() {
+        for subcommand in CommandLine::command().get_subcommands() {
+            for flag in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
+                let variable = flag.get_env().unwrap_or_else(|| panic!("{} has none", flag.get_id()));
+                assert!(variable.to_str().unwrap().starts_with("TRAILCAST_"), "{variable:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_password() {
+        for subcommand in CommandLine::command().get_subcommands() {
+            assert!(subcommand.get_arguments().all(|argument| {
+                let on_the_line = argument.get_long().is_some() || argument.is_positional();
+                !on_the_line || !argument.get_id().as_str().contains("password")
+            }));
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_usage() {
+        let error = CommandLine::try_parse_from(["trailcast", "tail"]).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(failure::USAGE));
+        let error = CommandLine::try_parse_from(["trailcast", "serve", "--listen", "here"]).unwrap_err();
+        assert!(error.to_string().contains("127.0.0.1:9002"), "{error}");
+    }
+}

@@ -96,7 +96,8 @@ mod tests {
                 let text = format!("{number}-{}", "x".repeat(*size));
                 let write = |out: &mut Vec<u8>| -> Result<(), ()> { crate::codec::json_text::push_string(out, &text); Ok(()) };
                 messages.extend(batch.push(write).unwrap());
-                prop_assert!(batch.push(|out| { out.push(b'!'); Err(()) }).is_err());
+                let refused = batch.push(|out| { out.push(b'!'); Err(()) }).is_err();
+                prop_assert!(refused);
             }
             messages.extend(batch.finish());
             let mut read = 0;
@@ -108,7 +109,8 @@ mod tests {
                     serde_json::from_slice(payload(message)).unwrap()
                 };
                 for record in records {
-                    prop_assert!(record.starts_with(&format!("{read}-")));
+                    let in_order = record.starts_with(&format!("{read}-"));
+                    prop_assert!(in_order);
                     read += 1;
                 }
             }

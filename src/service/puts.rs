@@ -40,15 +40,11 @@ pub enum PutError {
 }
 
 impl Service {
-    /// Appends the transactions of `body` to a trail of puts and answers when they are durable. `make`: a trail that
-    /// does not exist is made.
-    pub async fn put(&self, trail: &TrailName, body: &[u8], make: bool) -> Result<PutAnswer, PutError> {
+    /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
+    pub async fn put(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
         let now = self.clock.now();
         let transactions = put::parse(body, now)?;
-        let entry = match self.trails.get(trail) {
-            None if !make => return Err(TrailError::Missing(trail.clone()).into()),
-            _ => self.trails.get_or_make(trail, Writer::Puts).await?,
-        };
+        let entry = self.trails.for_writer(trail, &Writer::Puts)?;
         let mut end = entry.puts.lock().await;
         let appended = append_all(&entry, &mut end, &transactions, now).await;
         if let Err(AppendError::Stopped(_)) = appended {

@@ -150,15 +150,20 @@ impl Trails {
 
     /// The trail of that name for that writer; made if it is not there.
     pub async fn get_or_make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
-        let entry = match self.get(name) {
-            Some(entry) => entry,
-            None => match self.make(name, writer.clone()).await {
-                Err(TrailError::Exists(_)) => self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?,
-                made => made?,
+        match self.for_writer(name, &writer) {
+            Err(TrailError::Missing(_)) => match self.make(name, writer.clone()).await {
+                Err(TrailError::Exists(_)) => self.for_writer(name, &writer),
+                made => made,
             },
-        };
+            found => found,
+        }
+    }
+
+    /// The trail of that name, if it is there, served, and that writer's.
+    pub fn for_writer(&self, name: &TrailName, writer: &Writer) -> Result<Arc<TrailEntry>, TrailError> {
+        let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
         let trail = entry.trail.as_ref().map_err(|reason| TrailError::Stopped(reason.clone()))?;
-        if trail.description().writer != writer {
+        if trail.description().writer != *writer {
             let writer = writer_name(&trail.description().writer);
             return Err(TrailError::Busy { trail: name.clone(), writer });
         }

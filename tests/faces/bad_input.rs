@@ -383,9 +383,11 @@ fn strangers_are_refused_and_learn_nothing() {
     ];
     for (who, credentials) in &cases {
         let headers: Vec<(&str, &str)> = credentials.iter().map(|basic| ("Authorization", basic.header())).collect();
-        for (method, target) in
-            [("GET", "/services/v2/stream/s1"), ("POST", "/services/v2/stream/s2"), ("DELETE", TRAILS)]
-        {
+        for (method, target) in [
+            ("GET", "/services/v2/stream/s1"),
+            ("POST", "/services/v2/stream/s2"),
+            ("DELETE", "/services/v2/trails/t1"),
+        ] {
             let answer = http::request(port, method, target, &headers, b"{}").unwrap();
             assert_eq!(answer.status, 401, "{who}: {method} {target}: {answer}");
         }

@@ -12,6 +12,13 @@ pub fn project() -> &'static Path {
 
 /// A Python that has `websockets` and `requests`; `None`, said loudly, when `tests/run` has not made one.
 pub fn python() -> Option<Command> {
+    let mut command = process::tied_command(python_path()?, "KILL", None);
+    command.env("PYTHONUNBUFFERED", "1").current_dir(project());
+    Some(command)
+}
+
+/// Where that Python is.
+pub fn python_path() -> Option<PathBuf> {
     let listed = std::env::var_os("TRAILCAST_TEST_PYTHON").map(PathBuf::from);
     let python = listed.unwrap_or_else(|| project().join("tests/.venv/bin/python"));
     let probe = Command::new(&python).args(["-c", "import websockets, requests"]).output();
@@ -19,9 +26,7 @@ pub fn python() -> Option<Command> {
         skip("no Python with websockets and requests in tests/.venv (tests/run makes it)");
         return None;
     }
-    let mut command = process::tied_command(python, "KILL", None);
-    command.env("PYTHONUNBUFFERED", "1").current_dir(project());
-    Some(command)
+    Some(python)
 }
 
 /// Node on a script of the project that imports `ws`; `None`, said loudly, when there is none. The script runs as a

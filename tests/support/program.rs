@@ -68,6 +68,12 @@ impl Program {
         status.unwrap_or_else(|| panic!("it does not end; it said:\n{}", self.complaints.text())).success()
     }
 
+    /// The line with this text that it writes to standard error, waited for.
+    pub fn wait_for_complaint(&self, part: &str, patience: Duration) -> String {
+        let line = self.complaints.wait_for(part, patience);
+        line.unwrap_or_else(|| panic!("it does not say {part:?}; it said:\n{}", self.complaints.text()))
+    }
+
     /// What it wrote to standard error.
     pub fn complaints(&self) -> String {
         self.complaints.text()

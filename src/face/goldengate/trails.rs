@@ -88,7 +88,7 @@ pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name)
     Ok(Envelope::default().message(Message::new(Fact::Done, format!("The trail {name} was deleted"))).into_response())
 }
 
-/// Appends transactions. An Administrator's put makes a trail that does not exist yet.
+/// Appends transactions to a trail that was made for puts.
 pub(super) async fn put(
     State(face): State<Face>,
     caller: Caller,
@@ -98,7 +98,6 @@ pub(super) async fn put(
 ) -> Answer {
     caller.require(Role::Operator)?;
     let bytes = body::read(&headers, content, limits::PUT_BODY_BYTES_MAX).await?;
-    let make = caller.require(Role::Administrator).is_ok();
-    let answer = face.service.put(&name, &bytes, make).await?;
+    let answer = face.service.put(&name, &bytes).await?;
     Ok(Envelope::new(json!({"acked": answer.acked, "pos": answer.pos.as_str()})).into_response())
 }

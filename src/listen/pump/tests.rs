@@ -106,6 +106,7 @@ async fn messages_of_every_size_arrive_whole_and_in_order() {
     }
     assert_eq!(close_code(&mut socket).await, (4020, "gone".into()));
     assert!(next(&mut socket).await.is_none(), "the close is clean");
+    drop(socket);
     let end = running.pump.await.unwrap();
     assert_eq!(end, PumpEnd { reason: EndReason::FeedEnded { code: 4020 }, bytes_sent: sent as u64 });
 }
@@ -227,6 +228,7 @@ async fn shutdown_closes_with_1001_between_messages() {
     running.shutdown.send(true).unwrap();
     assert_eq!(close_code(&mut socket).await.0, 1001);
     assert!(next(&mut socket).await.is_none());
+    drop(socket);
     assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
 }
 

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::routing::{any, post};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use super::*;
 use crate::listen::handshake::upgrade;
@@ -24,6 +25,10 @@ struct Running {
     serving: tokio::task::JoinHandle<()>,
     shutdown: watch::Sender<bool>,
     ends: tokio::sync::mpsc::UnboundedReceiver<PumpEnd>,
+    /// The slow route has been reached.
+    started: Arc<Notify>,
+    /// Lets the slow route answer.
+    finish: Arc<Notify>,
 }
 
 async fn start(limits: ServerLimits) -> Running {
@@ -38,9 +43,15 @@ async fn start(limits: ServerLimits) -> Running {
             response
         }
     };
-    let slow = || async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        "slow"
+    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&started), Arc::clone(&finish));
+    let slow = move || {
+        let (started, finish) = signals.clone();
+        async move {
+            started.notify_one();
+            finish.notified().await;
+            "slow"
+        }
     };
     let router = Router::new()
         .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip().to_string() }))
@@ -55,7 +66,7 @@ async fn start(limits: ServerLimits) -> Running {
         let server = server.clone();
         async move { server.serve(listener).await }
     });
-    Running { address, server, serving, shutdown, ends }
+    Running { address, server, serving, shutdown, ends, started, finish }
 }
 
 fn short() -> ServerLimits {
@@ -167,16 +178,10 @@ async fn shutdown_lets_a_request_finish_and_takes_no_new_connection() {
     let running = start(short()).await;
     let mut client = TcpStream::connect(running.address).await.unwrap();
     client.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    timeout(Duration::from_secs(5), async {
-        while running.server.connections() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .unwrap();
+    running.started.notified().await;
     let idle = TcpStream::connect(running.address).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
     running.shutdown.send(true).unwrap();
+    running.finish.notify_one();
     assert!(read_all(&mut client).await.ends_with("slow"));
     timeout(Duration::from_secs(5), running.serving).await.unwrap().unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());

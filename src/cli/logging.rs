@@ -1,0 +1,19 @@
+//! Where log lines go and how they look: standard error, text or JSON.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+
+use super::failure::Failure;
+use crate::config::LogFormat;
+
+/// Starts logging what `directives` ask for: a level, or `info,trailcast::capture=debug`.
+pub(super) fn start(directives: &str, format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(directives).map_err(|error| Failure::usage(format!("log: {error}")))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => lines.json().with_ansi(false).try_init(),
+    };
+    started.map_err(Failure::failed)
+}

@@ -1,0 +1,20 @@
+//! What is printed: results on standard output, everything said beside them on standard error.
+
+use std::io::{self, IsTerminal as _, Write};
+
+/// One line on standard error for the person in front of it. Nobody reading it is no failure.
+pub(super) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Whether standard output is a terminal that wants colours (`NO_COLOR` is respected).
+pub(super) fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Writes to standard output and hands it over at once.
+pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(bytes)?;
+    output.flush()
+}

@@ -1,0 +1,15 @@
+//! What the command line uses to talk to a server: requests over HTTP, subscriptions over WebSocket.
+//!
+//! Owns addresses, connections and how a refusal is worded; leaves what is asked for to whoever asks. Knows the paths of
+//! the native face only as far as the command line needs them.
+
+pub mod address;
+mod connection;
+pub mod error;
+pub mod request;
+pub mod subscription;
+
+pub use address::{Credentials, ServerAddress};
+pub use error::{ClientError, Refusal};
+pub use request::{PutAnswer, put};
+pub use subscription::{Ended, Subscription};

@@ -1,0 +1,189 @@
+//! How a server is set up: the configuration file, and what the environment and flags put over it.
+//!
+//! Owns the file's members, their order of strength (file < environment < flags) and how an error in it is worded.
+//! What an extract or a stream is made of is checked by `catalog`.
+
+mod file;
+mod nearest;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub use file::{ConfigFile, ConfigFileError};
+
+use crate::catalog::extract::ExtractConfig;
+use crate::catalog::stream::StreamConfig;
+use crate::record::ResourceName;
+
+/// Where a server listens unless told otherwise.
+pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
+/// The data folder of `serve` unless told otherwise.
+pub const DATA_DIR_DEFAULT: &str = "./trailcast-data";
+/// The configuration file that is read, if it is there, when none is named.
+pub const CONFIG_FILE_DEFAULT: &str = "trailcast.toml";
+
+/// An address to listen on: `127.0.0.1:9002`, `[::1]:9002`, `localhost:9002`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddress(pub SocketAddr);
+
+/// The text is no address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an address and a port, such as 127.0.0.1:9002")]
+pub struct InvalidListenAddress;
+
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => port.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+            None => text.parse().ok(),
+        };
+        address.map(Self).ok_or(InvalidListenAddress)
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The text names no format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be \"text\" or \"json\"")]
+pub struct InvalidLogFormat;
+
+impl FromStr for LogFormat {
+    type Err = InvalidLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLogFormat> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(InvalidLogFormat),
+        }
+    }
+}
+
+/// What environment and flags say; `None` where they say nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// Where to listen.
+    pub listen: Option<SocketAddr>,
+    /// The data folder.
+    pub data_dir: Option<PathBuf>,
+    /// The address that clients use.
+    pub public_url: Option<String>,
+    /// Origins beside the server's own; empty: nothing said.
+    pub allowed_origins: Vec<String>,
+    /// Whether plain text is allowed on other addresses than loopback.
+    pub allow_plain_text: Option<bool>,
+    /// What is logged.
+    pub log: Option<String>,
+    /// How it is logged.
+    pub log_format: Option<LogFormat>,
+}
+
+/// How a server is set up, everything decided.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// The address that clients use, if not the one they ask at.
+    pub public_url: Option<String>,
+    /// Origins beside the server's own.
+    pub allowed_origins: Vec<String>,
+    /// What is logged: a level, or directives such as `info,trailcast::capture=debug`.
+    pub log: String,
+    /// How it is logged.
+    pub log_format: LogFormat,
+    /// Extracts of the file.
+    pub extracts: Vec<(ResourceName, ExtractConfig)>,
+    /// Streams of the file.
+    pub streams: Vec<(ResourceName, StreamConfig)>,
+}
+
+/// Plain text would be spoken to the network, and nobody asked for it by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is not a loopback address, and this listener speaks plain text: passwords would cross the network readable. \
+     Put a TLS proxy in front of a loopback address, or ask for it with --allow-plain-text"
+)]
+pub struct PlainTextRefused(pub SocketAddr);
+
+impl Settings {
+    /// The file, with the overrides put over it.
+    pub fn new(file: ConfigFile, overrides: Overrides) -> Result<Self, PlainTextRefused> {
+        let listen = overrides.listen.or(file.listen).unwrap_or(LISTEN_DEFAULT);
+        let allow_plain_text = overrides.allow_plain_text.or(file.allow_plain_text).unwrap_or(false);
+        if !listen.ip().is_loopback() && !allow_plain_text {
+            return Err(PlainTextRefused(listen));
+        }
+        let allowed_origins = match overrides.allowed_origins {
+            none if none.is_empty() => file.allowed_origins,
+            given => given,
+        };
+        Ok(Self {
+            listen,
+            data_dir: overrides.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
+            public_url: overrides.public_url.or(file.public_url),
+            allowed_origins,
+            log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
+            log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+            extracts: file.extracts,
+            streams: file.streams,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(text: &str) -> SocketAddr {
+        text.parse::<ListenAddress>().unwrap().0
+    }
+
+    #[test]
+    fn an_address_to_listen_on_has_a_port() {
+        assert_eq!(listen("localhost:0"), listen("127.0.0.1:0"));
+        assert_eq!(listen("[::1]:9002").port(), 9002);
+        for bad in ["", "9002", "localhost", "127.0.0.1", "example.com:80", "localhost:x"] {
+            assert!(bad.parse::<ListenAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_the_file_wins_and_what_is_not_said_is_the_files() {
+        let file = ConfigFile::parse("listen = \"127.0.0.1:1\"\ndataDir = \"d\"\nlog = \"warn\"").unwrap();
+        let overrides = Overrides { listen: Some(listen("127.0.0.1:2")), ..Overrides::default() };
+        let settings = Settings::new(file, overrides).unwrap();
+        assert_eq!((settings.listen.port(), settings.log.as_str()), (2, "warn"));
+        assert_eq!(settings.data_dir, PathBuf::from("d"));
+        let nothing = Settings::new(ConfigFile::default(), Overrides::default()).unwrap();
+        assert_eq!((nothing.listen, nothing.log.as_str()), (LISTEN_DEFAULT, "info"));
+    }
+
+    #[test]
+    fn plain_text_leaves_the_host_only_when_asked_for_by_name() {
+        let open = || Overrides { listen: Some(listen("0.0.0.0:9002")), ..Overrides::default() };
+        let refused = Settings::new(ConfigFile::default(), open()).unwrap_err();
+        assert!(refused.to_string().contains("--allow-plain-text"), "{refused}");
+        let asked = Overrides { allow_plain_text: Some(true), ..open() };
+        assert!(Settings::new(ConfigFile::default(), asked).is_ok());
+        let file = ConfigFile::parse("allowPlainText = true").unwrap();
+        assert!(Settings::new(file.clone(), open()).is_ok());
+        let taken_back = Overrides { allow_plain_text: Some(false), ..open() };
+        assert!(Settings::new(file, taken_back).is_err());
+        let six = Overrides { listen: Some(listen("[::1]:9002")), ..Overrides::default() };
+        assert!(Settings::new(ConfigFile::default(), six).is_ok());
+    }
+}

@@ -1,0 +1,7 @@
+//! The command line as its users see it: what it prints, how it ends, where it goes on.
+
+mod command;
+mod demo;
+mod put;
+mod serve;
+mod tail;
