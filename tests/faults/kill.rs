@@ -22,8 +22,17 @@ use crate::support::subscriber::{Next, Record, Subscriber};
 use crate::support::{Postgres, Server, skip};
 
 const WRITERS: u32 = 2;
-/// Transactions that one writer sends every [`BEAT`]: together 500 a second.
-const PER_BEAT: u32 = 5;
+/// What one writer sends every [`BEAT`].
+#[derive(Debug, Clone, Copy)]
+struct Load {
+    transactions: usize,
+    /// Rows of the history in each, and up to two more.
+    rows: u32,
+}
+/// Both writers together: 500 transactions a second.
+const MANY_SMALL: Load = Load { transactions: 5, rows: 1 };
+/// For the control: transactions that take long enough to arrive that many a kill falls inside one.
+const FEW_LARGE: Load = Load { transactions: 1, rows: 300 };
 const BEAT: Duration = Duration::from_millis(20);
 const CATCH_UP: Duration = Duration::from_secs(180);
 /// Rows that stay in the table from which each transaction deletes.
@@ -35,11 +44,11 @@ create table kill.counter (id int primary key, n bigint not null);
 insert into kill.counter values (1, 0);
 create table kill.history (n bigint, line int, writer int not null, payload text not null, primary key (n, line));
 create table kill.recent (n bigint primary key);
-create function kill.step(writer int) returns void language plpgsql as $$
+create function kill.step(writer int, rows int) returns void language plpgsql as $$
 declare number bigint;
 begin
     update kill.counter set n = n + 1 where id = 1 returning n into number;
-    insert into kill.history select number, line, writer, md5(number::text || line) from generate_series(1, 1 + number % 3) line;
+    insert into kill.history select number, line, writer, md5(number::text || line) from generate_series(1, rows + number % 3) line;
     insert into kill.recent values (number);
     delete from kill.recent where n <= number - 5;
 end $$;";
@@ -69,7 +78,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(postgres: &Postgres, number: u32) -> Self {
+    fn start(postgres: &Postgres, number: u32, load: Load) -> Self {
         let mut psql = postgres.psql_command();
         psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let mut psql = psql.spawn().unwrap();
@@ -80,7 +89,7 @@ impl Writer {
             // The commits of both writers wait for one row: not for the disk too, so that the pace is the same
             // everywhere. PostgreSQL itself is not killed here.
             input.write_all(b"set synchronous_commit = off;\n").unwrap();
-            let beat = format!("select kill.step({number});\n").repeat(PER_BEAT as usize);
+            let beat = format!("select kill.step({number}, {});\n", load.rows).repeat(load.transactions);
             let mut next = Instant::now();
             while !told.load(Ordering::SeqCst) {
                 input.write_all(beat.as_bytes()).unwrap();
@@ -269,6 +278,7 @@ fn kill_many_times(kills: u32, confirm_early: bool, catch_up: Duration) -> Optio
     capture(&server, &postgres, "e1", &["kill.*"], "a1");
     server.make_stream("s1", "a1");
 
+    let load = if confirm_early { FEW_LARGE } else { MANY_SMALL };
     let (port, target, give_up) = (server.port(), AtomicUsize::new(usize::MAX), AtomicBool::new(false));
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -278,7 +288,7 @@ fn kill_many_times(kills: u32, confirm_early: bool, catch_up: Duration) -> Optio
             let (target, give_up) = (&target, &give_up);
             scope.spawn(move || follow(port, save_every, target, give_up))
         });
-        let writers: Vec<Writer> = (1..=WRITERS).map(|number| Writer::start(&postgres, number)).collect();
+        let writers: Vec<Writer> = (1..=WRITERS).map(|number| Writer::start(&postgres, number, load)).collect();
         for kill in 0..kills {
             // Mostly while it works, sometimes hardly up.
             let life = if kill % 5 == 4 { chance.millis(0, 60) } else { chance.millis(200, 1_800) };
@@ -354,15 +364,15 @@ fn a_server_that_confirms_before_the_append_is_seen_to_lose() {
     if !cfg!(feature = "fault-injection") {
         return skip("the control needs --features fault-injection");
     }
-    // A kill loses only if it falls between confirmation and flush; a few rounds make that certain enough.
-    for round in 1..=5 {
+    // A kill loses only if it falls between confirmation and flush; a few rounds make that as good as certain.
+    for round in 1..=8 {
         let Some(outcome) = kill_many_times(8, true, Duration::from_secs(20)) else { return };
         if let Err(difference) = outcome.verdict {
             println!("round {round} lost, as it should: {difference}\nextract: {}", outcome.extract);
             return;
         }
     }
-    panic!("the server confirmed too early in five rounds of eight kills, and no loss was seen");
+    panic!("the server confirmed too early in eight rounds of eight kills, and no loss was seen");
 }
 
 /// A record of PostgreSQL's own decoding for people, in the words of [`expected`]: the judge of the harness.
@@ -387,7 +397,7 @@ fn the_numbers_of_the_history_are_the_commit_order_of_postgresql() {
     Postgres::on_each_major(|postgres| {
         postgres.psql(TABLES);
         postgres.psql("select pg_create_logical_replication_slot('judge', 'test_decoding')");
-        let writers: Vec<Writer> = (1..=WRITERS).map(|number| Writer::start(&postgres, number)).collect();
+        let writers: Vec<Writer> = (1..=WRITERS).map(|number| Writer::start(&postgres, number, MANY_SMALL)).collect();
         while postgres.psql("select n from kill.counter").parse::<u64>().unwrap() < 200 {}
         writers.into_iter().for_each(Writer::finish);
         // A synchronous commit carries those before it to the disk; decoding stops at what is there.
