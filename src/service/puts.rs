@@ -93,7 +93,7 @@ async fn append_all(
         }
     }
     appender.hand_over().await?;
-    last.ok_or_else(|| AppendError::OutOfTurn("a put without transactions"))
+    last.ok_or(AppendError::OutOfTurn("a put without transactions"))
 }
 
 async fn append(
