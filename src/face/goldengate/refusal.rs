@@ -67,6 +67,7 @@ impl From<PutError> for ErrorAnswer {
             PutError::Body(error) => Self::new(Fact::OutOfRange, error),
             PutError::Trail(error) => error.into(),
             PutError::Append(error @ AppendError::Stopped(_)) => Self::new(Fact::TrailStopped, error).retry_after(5),
+            PutError::Append(error @ AppendError::DiskFull) => Self::new(Fact::DiskFull, error).retry_after(10),
             PutError::Append(error) => Self::new(Fact::OutOfRange, error),
         }
     }

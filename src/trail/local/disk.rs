@@ -23,6 +23,8 @@ pub trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all that is in it.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Size of the file system that holds a folder, in bytes; none when it does not say.
+    fn capacity_bytes(&self, folder: &Path) -> Option<u64>;
     /// Makes renames, new and removed names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
@@ -89,6 +91,11 @@ impl Disk for SystemDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
+    }
+
+    fn capacity_bytes(&self, folder: &Path) -> Option<u64> {
+        let system = rustix::fs::statvfs(folder).ok()?;
+        Some(system.f_blocks.saturating_mul(system.f_frsize))
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

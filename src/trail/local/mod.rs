@@ -10,6 +10,7 @@ pub mod disk;
 mod index;
 pub(crate) mod reader;
 mod recovery;
+pub mod retention;
 mod scan;
 pub(crate) mod seek;
 mod segment;
@@ -86,7 +87,12 @@ enum End {
     /// An appender and its writer thread have it.
     Taken,
     /// The writer failed; the next appender first cuts back to the durable mark.
-    Failed(String),
+    Failed {
+        /// What the system said.
+        reason: String,
+        /// Whether the disk was full, which may pass.
+        disk_full: bool,
+    },
 }
 
 impl Trail {
@@ -137,7 +143,7 @@ impl Trail {
     pub fn status(&self) -> TrailStatus {
         let mark = self.shared.mark.borrow().clone();
         let stopped = match &*self.shared.lock_end() {
-            End::Failed(reason) => Some(reason.clone()),
+            End::Failed { reason, .. } => Some(reason.clone()),
             End::Free(_) | End::Taken => None,
         };
         TrailStatus {

@@ -44,7 +44,8 @@ fn run(shared: &Arc<Shared>, tail: Tail, mut commands: mpsc::Receiver<Command>) 
         Err(error) => {
             tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
             writer.cut_off_unflushed();
-            End::Failed(error.to_string())
+            let disk_full = error.kind() == io::ErrorKind::StorageFull;
+            End::Failed { reason: error.to_string(), disk_full }
         }
     };
     drop(commands);
@@ -241,7 +242,7 @@ fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64,
     frame::push(&mut bytes, &header, |out| frame::push_numbers(out, &numbers));
     frame::stamp(&mut bytes, segment.head.file_id, now);
     pending.extend_from_slice(&bytes);
-    segment.set_seal(Some(Seal { commit_ts_max, ends_inside }));
+    segment.set_seal(Some(Seal { commit_ts_max, ends_inside, closed_ts: now }));
 }
 
 /// Makes a segment file with its head and repeated frames, flushed before it gets its name.
