@@ -54,6 +54,7 @@ impl From<TrailError> for ErrorAnswer {
             TrailError::Stopped(_) => Self::new(Fact::TrailStopped, error),
             TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
             TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
+            TrailError::Catalog(_) => Self::internal("the catalog cannot be read or written", &error),
             TrailError::Open(_) | TrailError::Remove { .. } => {
                 Self::internal("the trail's folder cannot be used", &error)
             }
