@@ -299,6 +299,8 @@ impl Reader {
             let end = self.mark.borrow_and_update().end;
             let here = self.segment.number();
             if here > end.segment || (here == end.segment && self.next >= end.offset) {
+                // Thousands of readers wait at the end; none keeps a block meanwhile.
+                self.give_block_back();
                 return Ok(Fill::AtMark);
             }
             let until = if here == end.segment { end.offset } else { self.segment.bytes() };
@@ -308,6 +310,12 @@ impl Reader {
             }
             self.read_block(until).await?;
         }
+    }
+
+    /// Gives the used-up block back.
+    fn give_block_back(&mut self) {
+        self.block = Vec::new();
+        self.given = 0;
     }
 
     fn enter_next_segment(&mut self) -> Result<(), ReadError> {
