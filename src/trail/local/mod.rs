@@ -8,6 +8,7 @@ pub(crate) mod appender;
 mod description;
 pub mod disk;
 mod index;
+mod inspect;
 pub(crate) mod reader;
 mod recovery;
 pub mod retention;
@@ -29,6 +30,7 @@ use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
 use disk::Disk;
+pub use inspect::SegmentReport;
 use segment::Segment;
 use tail::Tail;
 
