@@ -15,7 +15,7 @@ use crate::trail::local::disk::Disk;
 use crate::trail::local::scan::scan;
 use crate::trail::local::segment::Segment;
 use crate::trail::local::tail::State;
-use crate::trail::local::{End, Shared, Trail, description, recovery};
+use crate::trail::local::{End, Shared, Trail, Work, description, recovery};
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// What verification found in one segment.
@@ -49,6 +49,7 @@ impl Trail {
             mark: watch::Sender::new(DurableMark::default()),
             // Taken for ever: nobody appends through this handle.
             end: Mutex::new(End::Taken),
+            work: Work::default(),
         };
         recovery::load_segments(&shared, false)?;
         let mark = last_mark(&shared)?;

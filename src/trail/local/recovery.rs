@@ -17,7 +17,7 @@ use crate::trail::local::segment::{self, Segment, number_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
 use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, description};
+use crate::trail::local::{End, Shared, Work, description};
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// Largest copy of a torn end that is kept, in bytes.
@@ -34,6 +34,7 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
         segments: RwLock::new(Vec::new()),
         mark: watch::Sender::new(DurableMark::default()),
         end: Mutex::new(End::Taken),
+        work: Work::default(),
     };
     load_segments(&shared, true)?;
     let tail = recover_end(&shared)?;
