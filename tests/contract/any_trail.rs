@@ -15,8 +15,24 @@ use trailcast::trail::{Row, Trail, TrailOptions, Writer};
 
 /// Names that meet metadata fields, static fields and flattened names, and some that need escaping.
 const COLUMNS: [&str; 18] = [
-    "id", "name", "pos", "op_type", "_pos", "unchanged", "truncated", "ddl", "shop", "a.b", "old.id", "q\"uote",
-    "naïve", "sp ace", "\u{2028}", "after", "_op_type", "kind",
+    "id",
+    "name",
+    "pos",
+    "op_type",
+    "_pos",
+    "unchanged",
+    "truncated",
+    "ddl",
+    "shop",
+    "a.b",
+    "old.id",
+    "q\"uote",
+    "naïve",
+    "sp ace",
+    "\u{2028}",
+    "after",
+    "_op_type",
+    "kind",
 ];
 
 fn tables() -> Vec<TableName> {
@@ -30,10 +46,22 @@ type AnyCell = (u8, String);
 
 #[derive(Debug, Clone)]
 pub enum AnyOperation {
-    Row { table: usize, operation: Operation, before: Option<Vec<AnyCell>>, after: Option<Vec<AnyCell>>, token: bool },
+    Row {
+        table: usize,
+        operation: Operation,
+        before: Option<Vec<AnyCell>>,
+        after: Option<Vec<AnyCell>>,
+        token: bool,
+    },
     /// The table's columns from now on: names and kinds.
-    Reshape { table: usize, columns: Vec<(usize, JsonKind, bool)> },
-    Ddl { table: usize, text: String },
+    Reshape {
+        table: usize,
+        columns: Vec<(usize, JsonKind, bool)>,
+    },
+    Ddl {
+        table: usize,
+        text: String,
+    },
 }
 
 pub type AnyTransactions = Vec<Vec<AnyOperation>>;
@@ -52,7 +80,7 @@ fn any_cell() -> BoxedStrategy<AnyCell> {
 
 /// The JSON text of a value of that kind, made of any text.
 fn value_of(kind: JsonKind, text: &str) -> String {
-    let number = text.len();
+    let number = text.len() + 1;
     match kind {
         JsonKind::String => quoted(text),
         JsonKind::Number => format!("{number}00000000000000000000.10"),
@@ -72,7 +100,8 @@ fn any_operation() -> BoxedStrategy<AnyOperation> {
         names.into_iter().map(|name| (Just(name), kinds.clone(), any::<bool>())).collect::<Vec<_>>()
     });
     let image = || proptest::option::weighted(0.7, proptest::collection::vec(any_cell(), 6));
-    let operations = vec![Operation::Insert, Operation::Update, Operation::Delete, Operation::Upsert, Operation::Truncate];
+    let operations =
+        vec![Operation::Insert, Operation::Update, Operation::Delete, Operation::Upsert, Operation::Truncate];
     prop_oneof![
         12 => (0..6_usize, prop::sample::select(operations), image(), image(), any::<bool>()).prop_map(
             |(table, operation, before, after, token)| {
@@ -131,8 +160,7 @@ pub async fn write(folder: &std::path::Path, transactions: &AnyTransactions) -> 
     let trail = Trail::create(folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock()).unwrap();
     let mut appender = trail.appender().unwrap();
     let first = vec![column(0, JsonKind::Number, true), column(1, JsonKind::String, false)];
-    let mut tables: Vec<_> =
-        tables().into_iter().map(|name| Table { name, columns: first.clone() }).collect();
+    let mut tables: Vec<_> = tables().into_iter().map(|name| Table { name, columns: first.clone() }).collect();
     for (number, transaction) in transactions.iter().enumerate() {
         let commit_ts = Timestamp::from_micros(1_783_915_200_000_000 + number as i64 * 1_000_000);
         let head = TransactionHead { xid: format!("x\"{number}"), commit_ts, source: SourcePosition::default() };
@@ -140,7 +168,8 @@ pub async fn write(folder: &std::path::Path, transactions: &AnyTransactions) -> 
         for operation in transaction {
             match operation {
                 AnyOperation::Reshape { table, columns } => {
-                    tables[*table].columns = columns.iter().map(|(name, kind, key)| column(*name, *kind, *key)).collect();
+                    tables[*table].columns =
+                        columns.iter().map(|(name, kind, key)| column(*name, *kind, *key)).collect();
                 }
                 AnyOperation::Ddl { table, text } => {
                     appender.ddl(&tables[*table].name, text).unwrap();

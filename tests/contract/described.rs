@@ -52,12 +52,22 @@ impl Described {
         } else {
             messages.iter().map(|(name, message)| (name.clone(), message["payload"].clone())).collect()
         };
+        let examples =
+            messages.values().flat_map(|message| message["examples"].as_array().cloned().unwrap_or_default());
+        let examples = examples.map(|example| example["payload"].clone()).collect::<Vec<_>>();
         let compile = |(name, schema): (String, Value)| {
             let schema = json!({"allOf": [schema], "components": document["components"]});
             let validator = jsonschema::options().with_draft(Draft::Draft7).build(&schema);
             (name, validator.unwrap_or_else(|error| panic!("{error}: {document:#}")))
         };
-        Self(kinds.into_iter().map(compile).collect())
+        let described = Self(kinds.into_iter().map(compile).collect());
+        for example in examples {
+            let records = example.as_array().cloned().unwrap_or_else(|| vec![example]);
+            for record in &records {
+                let _ = described.kind_of(record);
+            }
+        }
+        described
     }
 
     /// The one kind that a record is of.

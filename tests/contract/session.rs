@@ -215,7 +215,8 @@ fn every_record_is_what_was_said_before_it_and_a_resumed_session_sends_the_rest(
     let cases = (any_config(), any_transactions(), any::<u32>(), subprotocol);
     let outcome = TestRunner::new(config).run(&cases, |(config, transactions, resume, subprotocol)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let case = std::panic::AssertUnwindSafe(|| runtime.block_on(holds(&config, &transactions, resume, subprotocol)));
+        let case =
+            std::panic::AssertUnwindSafe(|| runtime.block_on(holds(&config, &transactions, resume, subprotocol)));
         std::panic::catch_unwind(case).map_err(|_| TestCaseError::fail(config.as_given().to_string()))
     });
     if let Err(error) = outcome {

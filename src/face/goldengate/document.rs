@@ -15,6 +15,7 @@ use super::streams::{self, Answer};
 use crate::access::Role;
 use crate::catalog::stream::Framing;
 use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, document, to_json, to_yaml};
+use crate::delivery::rules::Rules;
 use crate::record::{ResourceName, TableSchema};
 use crate::service::streams::Stream;
 use crate::trail::Begin;
@@ -101,9 +102,14 @@ async fn known_tables(face: &Face, stream: &Stream) -> Vec<TableSchema> {
     let Some(entry) = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) else {
         return Vec::new();
     };
-    let Ok(trail) = &entry.trail else { return Vec::new() };
+    let (Ok(trail), Ok(mut rules)) = (&entry.trail, Rules::compile(&stream.config)) else { return Vec::new() };
     match trail.read(Begin::Now).await {
-        Ok(reader) => reader.tables().iter().map(|schema| (**schema).clone()).collect(),
+        Ok(reader) => {
+            let passes = |schema: &TableSchema| rules.may_pass(&schema.table);
+            let mut tables: Vec<_> = reader.tables().iter().map(|schema| (**schema).clone()).collect();
+            tables.retain(passes);
+            tables
+        }
         Err(_) => Vec::new(),
     }
 }
