@@ -3,10 +3,14 @@
 //! Owns the document; who may read it, its ETag and how the public address is found are the face's. The text for
 //! readers stands in `asyncapi/` at the root of the source.
 
+mod check;
 mod examples;
 mod names;
 mod payload;
 mod single;
+
+pub use check::{InvalidDocument, check};
+pub use payload::record_kinds;
 
 use serde_json::{Map, Value, json};
 

@@ -92,11 +92,19 @@ pub(super) fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
+/// Every kind of record under these options with its schema, which stands for itself. Rows are those of the op model.
+pub fn record_kinds(options: &JsonOptions) -> Vec<(&'static str, Value)> {
+    kinds_under(options, true).into_iter().map(|kind| (kind.name, kind.schema)).collect()
+}
+
 fn kinds(input: &DocumentInput<'_>) -> Vec<Kind> {
-    let options = input.options;
+    kinds_under(input.options, input.heartbeat)
+}
+
+fn kinds_under(options: &JsonOptions, heartbeat: bool) -> Vec<Kind> {
     let kind = |name, schema, events| Kind { name, schema, events };
     let mut kinds = vec![kind("DdlRecord", inlined(ddl_schema(options)), vec![EventKind::Record(Operation::Ddl)])];
-    if input.heartbeat {
+    if heartbeat {
         kinds.push(kind("HeartbeatRecord", inlined(heartbeat_schema(options)), vec![EventKind::Heartbeat]));
     }
     if options.stream_metadata {
