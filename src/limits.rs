@@ -110,6 +110,12 @@ pub const STREAM_ERRORS_KEPT: usize = 32;
 
 /// Connections that one server accepts at once, over all listeners.
 pub const CONNECTIONS_MAX: usize = 25_000;
+/// Time for a client's TLS handshake, in seconds.
+pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
+/// Time between two looks at the files of the TLS certificate, in seconds.
+pub const TLS_FILES_LOOK_SECONDS: u64 = 5;
+/// Largest file of certificates or keys, in bytes; a bundle of all public authorities has a fifth of it.
+pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Time for a request's header to arrive, in seconds.
 pub const HEADER_SECONDS_MAX: u64 = 10;
 /// Time for a request's body to arrive, in seconds.

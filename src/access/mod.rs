@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod authenticator;
 pub mod basic;
+pub mod certificate;
 pub mod origin;
 pub mod password;
 pub mod throttle;

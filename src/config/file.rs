@@ -8,14 +8,24 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::nearest::nearest;
-use super::{ListenAddress, LogFormat};
+use super::{ListenAddress, LogFormat, security};
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::limits;
 use crate::record::ResourceName;
 
-const MEMBERS: [&str; 9] =
-    ["listen", "dataDir", "publicUrl", "allowedOrigins", "allowPlainText", "log", "logFormat", "extract", "stream"];
+const MEMBERS: [&str; 10] = [
+    "listen",
+    "dataDir",
+    "publicUrl",
+    "allowedOrigins",
+    "allowPlainText",
+    "tls",
+    "log",
+    "logFormat",
+    "extract",
+    "stream",
+];
 
 /// What a configuration file says; `None` and empty where it says nothing.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +40,8 @@ pub struct ConfigFile {
     pub allowed_origins: Vec<String>,
     /// `allowPlainText`.
     pub allow_plain_text: Option<bool>,
+    /// `[tls]`.
+    pub tls: security::TlsMembers,
     /// `log`.
     pub log: Option<String>,
     /// `logFormat`.
@@ -46,7 +58,7 @@ pub struct ConfigFile {
 pub struct ConfigFileError(String);
 
 impl ConfigFileError {
-    fn new(member: &str, what: impl std::fmt::Display) -> Self {
+    pub(super) fn new(member: &str, what: impl std::fmt::Display) -> Self {
         Self(format!("{member}: {what}"))
     }
 }
@@ -86,6 +98,7 @@ impl ConfigFile {
                 Some(toml::Value::Boolean(allowed)) => Some(*allowed),
                 Some(_) => return Err(ConfigFileError::new("allowPlainText", "must be true or false")),
             },
+            tls: security::TlsMembers::read(&table)?,
             log: text_of(&table, "log")?.map(str::to_owned),
             log_format: text_of(&table, "logFormat")?
                 .map(|format| format.parse().map_err(|error| ConfigFileError::new("logFormat", error)))
@@ -112,7 +125,7 @@ fn unknown_member(unknown: &str) -> String {
     }
 }
 
-fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, ConfigFileError> {
+pub(super) fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, ConfigFileError> {
     match table.get(member) {
         None => Ok(None),
         Some(toml::Value::String(text)) if !text.is_empty() => Ok(Some(text)),
@@ -120,7 +133,7 @@ fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, 
     }
 }
 
-fn texts_of(table: &toml::Table, member: &str) -> Result<Vec<String>, ConfigFileError> {
+pub(super) fn texts_of(table: &toml::Table, member: &str) -> Result<Vec<String>, ConfigFileError> {
     let wrong = || ConfigFileError::new(member, "must be a list of strings");
     match table.get(member) {
         None => Ok(Vec::new()),

@@ -23,6 +23,8 @@ pub struct Face {
     pub origins: Arc<OriginRules>,
     /// The configured public address, such as `https://streams.example.com`.
     pub public_url: Option<Arc<str>>,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
 }
 
 /// All routes of the native face.

@@ -43,7 +43,9 @@ pub(super) async fn get_or_upgrade(
     let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
     let (user, peer) = (caller.identity.name, caller.peer.0);
     tracing::info!(stream = %name, user, %peer, "session opened");
-    pending.start(SocketFeed(session), PumpTimings::default(), move |end| {
+    let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..PumpTimings::default() };
+    pending.start(SocketFeed(session), timings, move |end| {
         tracing::info!(stream = %name, user, %peer, reason = ?end.reason, bytes = end.bytes_sent, "session ended");
     });
     Ok(response.into_response())
