@@ -171,6 +171,21 @@ pub const FAILED_LOGINS_PER_ADDRESS_MAX: u32 = 100;
 /// Database passwords in the catalog.
 pub const CREDENTIALS_MAX: usize = 10_000;
 
+/// Life of a Digest nonce, in seconds; within it a header may come again, which the generated clients do.
+pub const DIGEST_NONCE_SECONDS: i64 = 300;
+/// Members of one Digest header.
+pub const DIGEST_MEMBERS_MAX: usize = 32;
+/// Longest token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Life of a stream's token unless asked otherwise, in seconds.
+pub const STREAM_TOKEN_SECONDS_DEFAULT: u64 = 3_600;
+/// Longest life of a stream's token, in seconds.
+pub const STREAM_TOKEN_SECONDS_MAX: u64 = 86_400;
+/// Public keys of one issuer of tokens.
+pub const JWT_KEYS_MAX: usize = 64;
+/// How far the clock of an issuer of tokens may be ahead of ours, in seconds.
+pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
+
 // --- capture -------------------------------------------------------------------------------------------------------
 
 /// Extracts of one server.

@@ -45,6 +45,10 @@ pub(super) struct Arguments {
     /// Take client certificates of these authorities, a PEM file
     #[arg(long, env = "TRAILCAST_TLS_CLIENT_CA", value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
+    /// Take Digest authentication too
+    #[arg(long, env = "TRAILCAST_DIGEST", value_name = "BOOLEAN", num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    digest: Option<bool>,
     /// What to log: a level, or directives such as info,trailcast::capture=debug [default: info]
     #[arg(long, env = "TRAILCAST_LOG", value_name = "LEVEL")]
     log: Option<String>,
@@ -65,6 +69,7 @@ impl Arguments {
             tls_certificate: self.tls_certificate,
             tls_key: self.tls_key,
             tls_client_ca: self.tls_client_ca,
+            digest: self.digest,
             log: self.log,
             log_format: self.log_format,
         };
@@ -96,6 +101,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         allowed_origins: settings.allowed_origins,
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
         tls: settings.tls,
+        access: settings.access,
         extracts: settings.extracts,
         streams: settings.streams,
     };

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::access::OriginRules;
+use crate::access::{AccessOptions, OriginRules};
 use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
@@ -36,6 +36,8 @@ pub struct ServerOptions {
     pub allowed_origins: Vec<String>,
     /// The files of the TLS listener; plain text without.
     pub tls: Option<TlsFiles>,
+    /// Ways to log in beside passwords and tokens of our own.
+    pub access: AccessOptions,
     /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
     /// Extracts that must exist.
@@ -74,7 +76,9 @@ impl RunningServer {
             None => None,
         };
         let data_dir = options.data_dir.clone();
-        let opened = tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock))).await?;
+        let access = options.access;
+        let opened =
+            tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
         let service = Arc::new(opened?);
         let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
         make_missing(&service, options.extracts, options.streams).await?;

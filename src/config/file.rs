@@ -9,18 +9,21 @@ use serde_json::Value;
 
 use super::nearest::nearest;
 use super::{ListenAddress, LogFormat, security};
+use crate::access::JwtRules;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::limits;
 use crate::record::ResourceName;
 
-const MEMBERS: [&str; 10] = [
+const MEMBERS: [&str; 12] = [
     "listen",
     "dataDir",
     "publicUrl",
     "allowedOrigins",
     "allowPlainText",
     "tls",
+    "digest",
+    "jwt",
     "log",
     "logFormat",
     "extract",
@@ -42,6 +45,10 @@ pub struct ConfigFile {
     pub allow_plain_text: Option<bool>,
     /// `[tls]`.
     pub tls: security::TlsMembers,
+    /// `digest`.
+    pub digest: Option<bool>,
+    /// `[jwt]`.
+    pub jwt: Option<JwtRules>,
     /// `log`.
     pub log: Option<String>,
     /// `logFormat`.
@@ -93,12 +100,10 @@ impl ConfigFile {
             data_dir: text_of(&table, "dataDir")?.map(PathBuf::from),
             public_url: text_of(&table, "publicUrl")?.map(str::to_owned),
             allowed_origins: texts_of(&table, "allowedOrigins")?,
-            allow_plain_text: match table.get("allowPlainText") {
-                None => None,
-                Some(toml::Value::Boolean(allowed)) => Some(*allowed),
-                Some(_) => return Err(ConfigFileError::new("allowPlainText", "must be true or false")),
-            },
+            allow_plain_text: truth_of(&table, "allowPlainText")?,
             tls: security::TlsMembers::read(&table)?,
+            digest: truth_of(&table, "digest")?,
+            jwt: security::jwt(&table)?,
             log: text_of(&table, "log")?.map(str::to_owned),
             log_format: text_of(&table, "logFormat")?
                 .map(|format| format.parse().map_err(|error| ConfigFileError::new("logFormat", error)))
@@ -122,6 +127,14 @@ fn unknown_member(unknown: &str) -> String {
     match nearest(unknown, &MEMBERS) {
         Some(name) => format!("unknown member {unknown_shown:?}; did you mean {name:?}?"),
         None => format!("unknown member {unknown_shown:?}; the members are {}", MEMBERS.join(", ")),
+    }
+}
+
+fn truth_of(table: &toml::Table, member: &str) -> Result<Option<bool>, ConfigFileError> {
+    match table.get(member) {
+        None => Ok(None),
+        Some(toml::Value::Boolean(truth)) => Ok(Some(*truth)),
+        Some(_) => Err(ConfigFileError::new(member, "must be true or false")),
     }
 }
 
@@ -258,7 +271,7 @@ mod tests {
         assert_eq!(
             error("dataDirectory = \"x\""),
             "unknown member \"dataDirectory\"; the members are listen, dataDir, \
-            publicUrl, allowedOrigins, allowPlainText, log, logFormat, extract, stream"
+            publicUrl, allowedOrigins, allowPlainText, tls, digest, jwt, log, logFormat, extract, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "unknown member \"data_dir\"; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));

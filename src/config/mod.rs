@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
 
+use crate::access::AccessOptions;
 use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
@@ -92,6 +93,8 @@ pub struct Overrides {
     pub tls_key: Option<PathBuf>,
     /// The authorities of client certificates.
     pub tls_client_ca: Option<PathBuf>,
+    /// Whether Digest authentication is on.
+    pub digest: Option<bool>,
     /// What is logged.
     pub log: Option<String>,
     /// How it is logged.
@@ -111,6 +114,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// The files of the TLS listener; plain text without.
     pub tls: Option<TlsFiles>,
+    /// Ways to log in beside passwords and tokens of our own.
+    pub access: AccessOptions,
     /// What is logged: a level, or directives such as `info,trailcast::capture=debug`.
     pub log: String,
     /// How it is logged.
@@ -147,6 +152,12 @@ impl Settings {
             (None, None) if client_ca.is_none() => None,
             _ => return Err(SettingsError::HalfTls),
         };
+        let users_of_certificates = tls.as_ref().and_then(|files| files.client_ca.as_ref()).map(|_| file.tls.users);
+        let access = AccessOptions {
+            digest: overrides.digest.or(file.digest).unwrap_or(false),
+            certificates: users_of_certificates,
+            jwt: file.jwt,
+        };
         if tls.is_none() && !listen.ip().is_loopback() && !allow_plain_text {
             return Err(SettingsError::PlainText(listen));
         }
@@ -160,6 +171,7 @@ impl Settings {
             public_url: overrides.public_url.or(file.public_url),
             allowed_origins,
             tls,
+            access,
             log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             extracts: file.extracts,

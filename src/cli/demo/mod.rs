@@ -20,6 +20,7 @@ use super::serve::listening;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::tail::Tail;
+use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress};
@@ -69,6 +70,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         public_url: None,
         allowed_origins: Vec::new(),
         tls: None,
+        access: AccessOptions::default(),
         admin_password: None,
         extracts: Vec::new(),
         streams: Vec::new(),

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
 use super::messages::{ErrorAnswer, Fact};
-use super::{credentials, document, extracts, health, socket, streams, trails, users};
+use super::{credentials, document, extracts, health, socket, streams, tokens, trails, users};
 use crate::access::OriginRules;
 use crate::service::Service;
 
@@ -66,6 +66,7 @@ pub fn router(face: Face) -> Router {
                 axum::routing::post(credentials::put).put(credentials::put).merge(delete(credentials::remove)),
             ),
         )
+        .route("/services/v2/tokens", allowing("POST", axum::routing::post(tokens::make)))
         .route("/services/v2/users", allowing("GET", get(users::list)))
         .route(
             "/services/v2/users/{name}",
