@@ -35,6 +35,12 @@ pub enum DeliveryEnd {
     /// The stream or its trail is gone.
     #[error("stream or trail gone")]
     Gone,
+    /// The credential's time is over.
+    #[error("credential expired")]
+    Expired,
+    /// The user is gone, or may no longer read the stream.
+    #[error("rights withdrawn")]
+    Withdrawn,
     /// A record does not fit the stream's limits.
     #[error("{0}")]
     Encode(EncodeStop),
@@ -47,6 +53,8 @@ impl DeliveryEnd {
     /// The WebSocket close code.
     pub fn code(&self) -> u16 {
         match self {
+            Self::Expired => 4000,
+            Self::Withdrawn => 4001,
             Self::Reconfigured => 4012,
             Self::Gone => 4020,
             Self::Encode(EncodeStop::TooLarge { .. }) => 4013,

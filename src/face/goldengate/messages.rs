@@ -187,12 +187,13 @@ pub struct ErrorAnswer {
     /// For 429 and 503: when to try again, in seconds.
     pub retry_after_seconds: Option<u64>,
     allow: Option<&'static str>,
+    challenges: Vec<String>,
 }
 
 impl ErrorAnswer {
     /// A refusal.
     pub fn new(fact: Fact, detail: impl Display) -> Self {
-        Self { fact, detail: detail.to_string(), retry_after_seconds: None, allow: None }
+        Self { fact, detail: detail.to_string(), retry_after_seconds: None, allow: None, challenges: Vec::new() }
     }
 
     /// The refusal of a method, with the header that names those allowed (`GET, POST`).
@@ -204,6 +205,13 @@ impl ErrorAnswer {
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// For 401: how to log in, one header line each.
+    #[must_use]
+    pub fn challenges(mut self, challenges: Vec<String>) -> Self {
+        self.challenges = challenges;
         self
     }
 
@@ -220,10 +228,19 @@ impl IntoResponse for ErrorAnswer {
         let mut response = envelope.into_response();
         let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
         match self.fact {
-            Fact::Unauthorized => set(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trailcast\"")),
             Fact::UpgradeVersion => set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
             _ => {}
         }
+        if self.fact == Fact::Unauthorized {
+            for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
+                response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+            }
+            response
+                .headers_mut()
+                .entry(WWW_AUTHENTICATE)
+                .or_insert(HeaderValue::from_static("Basic realm=\"trailcast\""));
+        }
+        let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
         if let Some(seconds) = self.retry_after_seconds {
             set(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -237,13 +254,19 @@ impl IntoResponse for ErrorAnswer {
 impl From<AccessError> for ErrorAnswer {
     fn from(error: AccessError) -> Self {
         match &error {
-            AccessError::Missing | AccessError::Malformed(_) | AccessError::Wrong => {
-                Self::new(Fact::Unauthorized, error)
-            }
+            AccessError::Missing
+            | AccessError::Malformed(_)
+            | AccessError::Digest(_)
+            | AccessError::Stale
+            | AccessError::Token
+            | AccessError::Expired
+            | AccessError::Wrong => Self::new(Fact::Unauthorized, error),
             AccessError::Throttled(throttled) => {
                 Self::new(Fact::Throttled, throttled).retry_after(throttled.retry_after_seconds)
             }
-            AccessError::Forbidden { .. } => Self::new(Fact::Forbidden, error),
+            AccessError::Forbidden { .. } | AccessError::OutOfReach | AccessError::NotStored => {
+                Self::new(Fact::Forbidden, error)
+            }
             AccessError::Busy => Self::new(Fact::Throttled, error).retry_after(5),
             AccessError::Internal(_) => Self::internal("the log-in could not be checked", &error),
         }

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
 use super::messages::{ErrorAnswer, Fact};
-use super::{credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, trails, users};
+use super::{
+    credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
+};
 use crate::access::OriginRules;
 use crate::service::Service;
 
@@ -23,6 +25,8 @@ pub struct Face {
     pub origins: Arc<OriginRules>,
     /// The configured public address, such as `https://streams.example.com`.
     pub public_url: Option<Arc<str>>,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
 }
 
 /// All routes of the native face.
@@ -72,6 +76,7 @@ pub fn router(face: Face) -> Router {
                 axum::routing::post(credentials::put).put(credentials::put).merge(delete(credentials::remove)),
             ),
         )
+        .route("/services/v2/tokens", allowing("POST", axum::routing::post(tokens::make)))
         .route("/services/v2/users", allowing("GET", get(users::list)))
         .route(
             "/services/v2/users/{name}",
