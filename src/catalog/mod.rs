@@ -8,6 +8,7 @@ pub mod folder;
 pub mod store;
 pub mod stream;
 pub mod table_pattern;
+pub mod trail;
 pub mod user;
 pub mod vault;
 

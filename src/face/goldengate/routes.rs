@@ -45,7 +45,10 @@ pub fn router(face: Face) -> Router {
         .route("/services/v2/trails", allowing("GET", get(trails::list)))
         .route(
             "/services/v2/trails/{name}",
-            allowing("GET, POST, DELETE", get(trails::describe).post(trails::make).delete(trails::remove)),
+            allowing(
+                "GET, POST, PATCH, DELETE",
+                get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
+            ),
         )
         .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
         .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
@@ -72,6 +75,7 @@ pub fn router(face: Face) -> Router {
                 get(users::describe).post(users::add).patch(users::change).delete(users::remove),
             ),
         )
+        .route("/metrics", allowing("GET", get(health::metrics)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)
