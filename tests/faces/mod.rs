@@ -3,4 +3,5 @@
 mod bad_input;
 mod demo;
 mod examples;
+mod generated_clients;
 mod memory;
