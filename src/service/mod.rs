@@ -5,6 +5,7 @@
 
 pub mod extracts;
 pub mod health;
+pub mod metrics;
 pub mod puts;
 pub mod retention;
 pub mod sessions;

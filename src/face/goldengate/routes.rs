@@ -75,6 +75,7 @@ pub fn router(face: Face) -> Router {
                 get(users::describe).post(users::add).patch(users::change).delete(users::remove),
             ),
         )
+        .route("/metrics", allowing("GET", get(health::metrics)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)

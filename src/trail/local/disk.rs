@@ -57,6 +57,10 @@ pub fn read_full(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Res
     Ok(filled)
 }
 
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemDisk;
@@ -78,7 +82,11 @@ impl Disk for SystemDisk {
     }
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(create).open(path)?))
+        match OpenOptions::new().read(true).write(true).create_new(create).open(path) {
+            // Whoever may only look still can; a write will say so.
+            Err(error) if !create && is_read_only(&error) => Ok(Arc::new(File::open(path)?)),
+            opened => Ok(Arc::new(opened?)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub(crate) mod appender;
 mod description;
 pub mod disk;
 mod index;
+mod inspect;
 pub(crate) mod reader;
 mod recovery;
 pub mod retention;
@@ -20,6 +21,7 @@ mod writer;
 mod xids;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -29,6 +31,7 @@ use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
 use disk::Disk;
+pub use inspect::SegmentReport;
 use segment::Segment;
 use tail::Tail;
 
@@ -58,6 +61,12 @@ pub struct TrailStatus {
     pub last_commit: u64,
     /// Commit time of the last durable transaction.
     pub last_commit_ts: Timestamp,
+    /// Bytes written since the trail was opened.
+    pub written_bytes: u64,
+    /// Flushes since the trail was opened.
+    pub flushes: u64,
+    /// Time that these flushes took together, in nanoseconds.
+    pub flush_nanos: u64,
     /// Why the writer has stopped, if it has.
     pub stopped: Option<String>,
 }
@@ -77,6 +86,15 @@ struct Shared {
     segments: RwLock<Vec<Arc<Segment>>>,
     mark: watch::Sender<DurableMark>,
     end: Mutex<End>,
+    work: Work,
+}
+
+/// What the writer has done since the trail was opened.
+#[derive(Debug, Default)]
+struct Work {
+    written_bytes: AtomicU64,
+    flushes: AtomicU64,
+    flush_nanos: AtomicU64,
 }
 
 /// Who holds the end of the trail, where appending goes on.
@@ -152,6 +170,9 @@ impl Trail {
             first_commit: self.shared.first_commit(),
             last_commit: mark.commit,
             last_commit_ts: mark.commit_ts,
+            written_bytes: self.shared.work.written_bytes.load(Ordering::Relaxed),
+            flushes: self.shared.work.flushes.load(Ordering::Relaxed),
+            flush_nanos: self.shared.work.flush_nanos.load(Ordering::Relaxed),
             stopped,
         }
     }

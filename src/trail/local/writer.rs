@@ -5,6 +5,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -176,6 +178,7 @@ impl TrailWriter {
 
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
+        self.shared.work.written_bytes.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
         self.pending.clear();
@@ -185,7 +188,11 @@ impl TrailWriter {
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
         if let Some(mark) = self.reached.take() {
+            let started = Instant::now();
             self.tail.segment.file.sync()?;
+            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.work.flushes.fetch_add(1, Ordering::Relaxed);
+            self.shared.work.flush_nanos.fetch_add(nanos, Ordering::Relaxed);
             let commit = mark.commit;
             self.shared.mark.send_replace(mark);
             self.flushed.send_replace(commit);
