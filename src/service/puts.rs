@@ -16,7 +16,7 @@ use crate::record::{
 };
 use crate::service::Service;
 use crate::service::trails::{TrailEntry, TrailError};
-use crate::trail::{AppendError, Appender, Row, Writer};
+use crate::trail::{AppendError, Appender, OpenError, Row, Writer};
 
 /// What a put came to.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ async fn append_all(
         if *entry.gone.borrow() {
             return Err(AppendError::Stopped("the trail has been deleted".to_owned()));
         }
-        *end = Some(trail.appender().map_err(|error| AppendError::Stopped(error.to_string()))?);
+        *end = Some(trail.appender().map_err(not_taken)?);
     }
     let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned())) };
     // A put whose caller went away may have left its transaction open.
@@ -121,6 +121,14 @@ async fn append(
         }
     }
     appender.commit()
+}
+
+/// Why the trail's end could not be taken.
+fn not_taken(error: OpenError) -> AppendError {
+    match error {
+        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => AppendError::DiskFull,
+        error => AppendError::Stopped(error.to_string()),
+    }
 }
 
 /// The id of a transaction that was put without one. The epoch is in it so that no id which came from another trail, or
