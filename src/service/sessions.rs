@@ -334,7 +334,7 @@ mod tests {
     }
 
     async fn service(home: &std::path::Path, stream: &ResourceName) -> Arc<Service> {
-        let service = Arc::new(Service::open(home, Arc::new(crate::clock::SystemClock)).unwrap());
+        let service = Arc::new(Service::open(home, Arc::new(crate::clock::SystemClock), Default::default()).unwrap());
         let trail = TrailName::new("t1").unwrap();
         service.trails().make(&trail, crate::trail::Writer::Puts).await.unwrap();
         let config = StreamConfig::parse(br#"{"source":{"trail":"t1"},"bufferSize":131072}"#).unwrap();

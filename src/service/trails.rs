@@ -265,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn a_trail_is_not_deleted_while_an_extract_is_being_made_for_it() {
         let home = tempfile::tempdir().unwrap();
-        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock)).unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
         let (trail, writer) = (TrailName::new("t1").unwrap(), Writer::Extract(ResourceName::new("e1").unwrap()));
         let entry = service.trails.make(&trail, writer.clone()).await.unwrap();
         let making = service.extracts.changing.lock().await;

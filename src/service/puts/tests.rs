@@ -83,7 +83,7 @@ impl Rig {
         let home = tempfile::tempdir().unwrap();
         let now = Timestamp::parse("2026-07-13T04:00:00Z").unwrap();
         let clock: SharedClock = Arc::new(HandClock::at(now));
-        let mut service = Service::open(home.path(), clock.clone()).unwrap();
+        let mut service = Service::open(home.path(), clock.clone(), Default::default()).unwrap();
         let disk = TroubledDisk::default();
         let trouble = disk.0.clone();
         service.trails = Trails::open(&home.path().join("troubled"), Arc::new(disk), clock).unwrap();
