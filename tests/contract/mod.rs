@@ -5,4 +5,5 @@ mod any_config;
 mod any_trail;
 mod described;
 mod heard;
+mod live;
 mod session;
