@@ -3,7 +3,9 @@
 
 mod any_config;
 mod any_trail;
+mod catalog;
 mod described;
+mod events;
 mod heard;
 mod live;
 mod session;
