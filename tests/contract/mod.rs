@@ -4,8 +4,10 @@
 mod any_config;
 mod any_trail;
 mod catalog;
+mod configuration;
 mod described;
 mod events;
 mod heard;
 mod live;
+mod members;
 mod session;
