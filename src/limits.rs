@@ -49,6 +49,16 @@ pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
 pub const TRAIL_TABLES_MAX: usize = 20_000;
 /// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.
 pub const TABLE_COLUMNS_MAX: usize = 4_096;
+/// Age at which segments go unless the trail says otherwise, in seconds: a week.
+pub const RETENTION_SECONDS_DEFAULT: u64 = 7 * 86_400;
+/// Longest age that a trail may choose, in seconds: a hundred years.
+pub const RETENTION_SECONDS_MAX: u64 = 100 * 365 * 86_400;
+/// Smallest size that a trail may choose, in bytes.
+pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
+/// Share of the disk that all trails together may take, in percent; beyond it the oldest segments go.
+pub const RETENTION_DISK_PERCENT: u64 = 50;
+/// Time between two looks at what retention may remove, in seconds.
+pub const RETENTION_EVERY_SECONDS: u64 = 10;
 /// Trails that one server opens.
 pub const TRAILS_MAX: usize = 1_000;
 

@@ -12,6 +12,7 @@
 mod architecture;
 mod capture;
 mod cli;
+mod contract;
 mod faces;
 mod faults;
 mod support;

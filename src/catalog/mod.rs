@@ -9,6 +9,7 @@ pub mod store;
 pub mod stream;
 pub mod table_pattern;
 pub mod tls_files;
+pub mod trail;
 pub mod user;
 pub mod vault;
 

@@ -28,11 +28,14 @@ pub enum Shelf {
     Trails,
     /// Sealed database passwords, by `domain/alias`.
     Credentials,
+    /// AsyncAPI documents that were set for streams, by the stream's name.
+    Documents,
 }
 
 impl Shelf {
     /// Every shelf.
-    pub const ALL: [Self; 5] = [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials];
+    pub const ALL: [Self; 6] =
+        [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials, Self::Documents];
 
     /// The name in errors; also the table's name on disk, so it never changes.
     pub fn name(self) -> &'static str {
@@ -42,13 +45,14 @@ impl Shelf {
             Self::Users => "users",
             Self::Trails => "trails",
             Self::Credentials => "credentials",
+            Self::Documents => "documents",
         }
     }
 
     /// How many names it holds at most.
     pub fn capacity(self) -> usize {
         match self {
-            Self::Streams => limits::STREAMS_MAX,
+            Self::Streams | Self::Documents => limits::STREAMS_MAX,
             Self::Extracts => limits::EXTRACTS_MAX,
             Self::Users => limits::USERS_MAX,
             Self::Trails => limits::TRAILS_MAX,

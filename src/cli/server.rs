@@ -82,7 +82,7 @@ impl RunningServer {
         let service = Arc::new(opened?);
         let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
         make_missing(&service, options.extracts, options.streams).await?;
-        service.start_extracts().await;
+        service.start().await;
         let face = Face {
             service: service.clone(),
             origins: Arc::new(origins),

@@ -112,6 +112,8 @@ pub struct Encoder {
     ready: VecDeque<Message>,
     looks_ahead: bool,
     held: Option<Held>,
+    /// Commit number of the transaction that an earlier session had begun to send.
+    begun_before: Option<u64>,
 }
 
 impl Encoder {
@@ -130,7 +132,14 @@ impl Encoder {
             last: None,
             ready: VecDeque::new(),
             held: None,
+            begun_before: None,
         }
+    }
+
+    /// Goes on after `position`, which was given out under this contract's rules: its transaction has been begun, so
+    /// what is left of it says of itself what it would have said in one session (`trans_ind`).
+    pub fn resume_after(&mut self, position: &Position) {
+        self.begun_before = Some(position.commit);
     }
 
     /// Takes the next entry of the trail. `now` is what `current_ts` says.
@@ -177,7 +186,9 @@ impl Encoder {
 
     fn hold(&mut self, record: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
         let before = self.held.take();
-        let first = before.as_ref().is_none_or(|held| held.transaction.commit != record.transaction.commit);
+        let commit = record.transaction.commit;
+        let starts = before.as_ref().is_none_or(|held| held.transaction.commit != commit);
+        let first = starts && self.begun_before != Some(commit);
         self.held = Some(Held {
             transaction: record.transaction.clone(),
             number: record.number,
@@ -190,7 +201,7 @@ impl Encoder {
             first,
         });
         match before {
-            Some(held) => self.release(&held, first, now),
+            Some(held) => self.release(&held, starts, now),
             None => Ok(()),
         }
     }

@@ -146,6 +146,14 @@ impl SessionFeed {
         }
     }
 
+    /// The same, where `reader` stands behind a position that this contract's rules let through: see
+    /// [`Encoder::resume_after`].
+    #[must_use]
+    pub fn resumed(mut self, after: &Position) -> Self {
+        self.encoder.resume_after(after);
+        self
+    }
+
     /// What to send next; waits for it. May be dropped and called again.
     pub async fn next(&mut self) -> Delivery {
         if !std::mem::replace(&mut self.opened, true) {

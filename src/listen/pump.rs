@@ -29,7 +29,7 @@ pub trait Feed: Send {
 /// What a [`Feed`] gives.
 #[derive(Debug)]
 pub enum Fed {
-    /// Finished messages, each framed by [`finish_message`](super::finish_message). One element may hold several whole
+    /// Finished messages, each framed by [`finish_message`](crate::codec::ws_frame::finish_message). One element may hold several whole
     /// frames; pings go between elements, so an element should not be much above a megabyte.
     Messages(Vec<Bytes>),
     /// No more; close with this code and reason (cut at 123 bytes).

@@ -220,8 +220,9 @@ impl Service {
         Ok(())
     }
 
-    /// Starts every extract that should run. An extract that cannot start says so in its status.
-    pub async fn start_extracts(self: &Arc<Self>) {
+    /// Starts retention and every extract that should run. An extract that cannot start says so in its status.
+    pub async fn start(self: &Arc<Self>) {
+        crate::service::supervisor::run_retention(self);
         for extract in self.extracts.list() {
             if let Err(error) = self.start_if_wanted(&extract.name).await {
                 tracing::error!(extract = %extract.name, %error, "extract not started");

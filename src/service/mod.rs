@@ -5,7 +5,9 @@
 
 pub mod extracts;
 pub mod health;
+pub mod metrics;
 pub mod puts;
+pub mod retention;
 pub mod sessions;
 pub mod streams;
 mod supervisor;
@@ -67,7 +69,7 @@ pub enum StartError {
 }
 
 impl Service {
-    /// Opens the data folder and everything in it. Blocks; extracts start with [`Self::start_extracts`].
+    /// Opens the data folder and everything in it. Blocks; extracts and retention start with [`Self::start`].
     pub fn open(folder: &Path, clock: SharedClock, access: AccessOptions) -> Result<Self, StartError> {
         let folder = DataFolder::open(folder)?;
         let catalog = Catalog::open(folder.path())?;

@@ -47,7 +47,7 @@ impl Service {
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
         let mut end = entry.puts.lock().await;
         let appended = append_all(&entry, &mut end, &transactions, now).await;
-        if let Err(AppendError::Stopped(_)) = appended {
+        if let Err(AppendError::Stopped(_) | AppendError::DiskFull) = appended {
             // The next put takes the end anew, which cuts back to what is flushed.
             *end = None;
         }

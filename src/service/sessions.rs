@@ -223,7 +223,10 @@ impl OpenSession {
         };
         let contract = self.contract(trail)?;
         let clock = self.service.clock.clone();
-        let feed = SessionFeed::new(reader, contract, clock, self.ending.clone(), self.progress.clone());
+        let mut feed = SessionFeed::new(reader, contract, clock, self.ending.clone(), self.progress.clone());
+        if let BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) = &self.begin {
+            feed = feed.resumed(position);
+        }
         self.gone = Some(entry.gone.subscribe());
         self.stage = Stage::Reading(Box::new(feed));
         Ok(())

@@ -32,6 +32,7 @@ pub struct Stream {
     pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
+    document: RwLock<Option<Arc<Value>>>,
 }
 
 /// A session as people see it.
@@ -65,8 +66,9 @@ pub enum StreamError {
 }
 
 impl Stream {
-    fn new(name: ResourceName, config: StreamConfig) -> Arc<Self> {
+    fn new(name: ResourceName, config: StreamConfig, document: Option<Value>) -> Arc<Self> {
         Arc::new(Self {
+            document: RwLock::new(document.map(Arc::new)),
             name,
             config,
             ending: watch::Sender::new(None),
@@ -97,6 +99,11 @@ impl Stream {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The AsyncAPI document that was set for it, if one was.
+    pub fn document(&self) -> Option<Arc<Value>> {
+        self.document.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn has_session(&self, number: u64) -> bool {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }
@@ -113,7 +120,8 @@ impl Streams {
             let invalid = |error: String| StartError::Stream { name: name.clone(), error };
             let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
             let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
-            known.insert(resource.clone(), Stream::new(resource, config));
+            let document = catalog.get(Shelf::Documents, &name)?;
+            known.insert(resource.clone(), Stream::new(resource, config, document));
         }
         Ok(Self { known: RwLock::new(known), changing: tokio::sync::Mutex::new(()) })
     }
@@ -144,32 +152,60 @@ impl Service {
             Err(CatalogError::Exists { .. }) => return Err(StreamError::Exists(name.clone())),
             other => other.map_err(StreamError::Catalog)?,
         }
-        let stream = Stream::new(name.clone(), config);
+        let stream = Stream::new(name.clone(), config, None);
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         tracing::info!(stream = %name, "stream made");
         Ok(stream)
     }
 
+    /// Sets a stream's AsyncAPI document, which the caller has checked. It is served until the configuration changes.
+    pub async fn set_document(&self, name: &ResourceName, document: Value) -> Result<Arc<Stream>, StreamError> {
+        let _one_at_a_time = self.streams.changing.lock().await;
+        let stream = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
+        let (key, stored) = (name.to_string(), document.clone());
+        let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Documents, &key, &stored)).await;
+        stored.map_err(StreamError::Catalog)?;
+        *stream.document.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(document));
+        tracing::info!(stream = %name, "document set");
+        Ok(stream)
+    }
+
+    /// Forgets the document set for a stream; whether there was one. Before the stream itself changes: whatever comes
+    /// in between, a document never outlives the configuration it was made for.
+    async fn drop_document(&self, stream: &Stream) -> Result<bool, StreamError> {
+        if stream.document().is_none() {
+            return Ok(false);
+        }
+        let key = stream.name.to_string();
+        let dropped = self.in_catalog(move |catalog| catalog.delete(Shelf::Documents, &key)).await;
+        dropped.map_err(StreamError::Catalog)?;
+        *stream.document.write().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(true)
+    }
+
     /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed.
-    pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<Arc<Stream>, StreamError> {
+    /// Also says whether a document that had been set for it was dropped.
+    pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<(Arc<Stream>, bool), StreamError> {
         let _one_at_a_time = self.streams.changing.lock().await;
         let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
         let config = old.config.patched(patch)?;
         crate::delivery::rules::Rules::compile(&config)?;
+        let dropped = self.drop_document(&old).await?;
         let (key, given) = (name.to_string(), config.as_given().clone());
         let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await;
         stored.map_err(StreamError::Catalog)?;
-        let stream = Stream::new(name.clone(), config);
+        let stream = Stream::new(name.clone(), config, None);
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");
-        Ok(stream)
+        Ok((stream, dropped))
     }
 
     /// Deletes a stream. Its sessions end with 4020 after what they are owed; its trail stays.
     pub async fn delete_stream(&self, name: &ResourceName) -> Result<(), StreamError> {
         let _one_at_a_time = self.streams.changing.lock().await;
         let stream = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
+        self.drop_document(&stream).await?;
         let key = name.to_string();
         let removed = self.in_catalog(move |catalog| catalog.delete(Shelf::Streams, &key)).await;
         removed.map_err(StreamError::Catalog)?;

@@ -77,6 +77,9 @@ pub enum TrailError {
     /// The server holds as many as it may.
     #[error("the server has {0} trails already, which is the limit")]
     TooMany(usize),
+    /// The catalog refused.
+    #[error(transparent)]
+    Catalog(crate::catalog::CatalogError),
     /// The file system refused.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -120,6 +123,17 @@ impl Trails {
     /// What is known of one trail.
     pub fn info(&self, name: &TrailName) -> Option<TrailInfo> {
         self.get(name).map(|entry| entry.info(name))
+    }
+
+    /// Every trail that is served.
+    pub(super) fn served(&self) -> Vec<Trail> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter_map(|entry| entry.trail.as_ref().ok().cloned()).collect()
+    }
+
+    /// Size of the file system that holds the trails, in bytes.
+    pub(super) fn capacity_bytes(&self) -> Option<u64> {
+        self.disk.capacity_bytes(&self.folder)
     }
 
     /// Tells when trails come or go.
@@ -227,7 +241,10 @@ impl Service {
         if let Some(extract) = self.extracts.writer_of(name) {
             return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
         }
-        self.trails.remove(name).await
+        self.trails.remove(name).await?;
+        let key = name.to_string();
+        let removed = self.in_catalog(move |catalog| catalog.delete(crate::catalog::Shelf::Trails, &key)).await;
+        removed.map(drop).map_err(TrailError::Catalog)
     }
 
     /// Whether some extract is configured to write the trail.

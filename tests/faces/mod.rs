@@ -4,4 +4,5 @@ mod authentication;
 mod bad_input;
 mod demo;
 mod examples;
+mod generated_clients;
 mod memory;

@@ -180,6 +180,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn capacity_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
+    }
+
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.with(|inner| {
             inner.name_changes.clear();

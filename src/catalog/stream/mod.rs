@@ -6,11 +6,13 @@
 mod canonical;
 mod patch;
 mod rule;
+mod schema;
 mod source;
 
 pub use crate::codec::member::ConfigError;
 pub use patch::merge_patch;
 pub use rule::{Action, ColumnCondition, ColumnImage, Comparison, Rule, TextCondition};
+pub use schema::config_schema;
 pub use source::SourceConfig;
 
 use serde_json::Value;

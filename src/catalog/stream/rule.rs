@@ -40,7 +40,7 @@ pub enum Comparison {
     NotNull,
 }
 
-const COMPARISONS: [(&str, Comparison); 10] = [
+pub(super) const COMPARISONS: [(&str, Comparison); 10] = [
     ("EQ", Comparison::Eq),
     ("NE", Comparison::Ne),
     ("LT", Comparison::Lt),

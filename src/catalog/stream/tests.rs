@@ -7,6 +7,10 @@ fn with(member: &str, value: Value) -> Value {
     config
 }
 
+fn schema() -> jsonschema::Validator {
+    jsonschema::options().with_draft(jsonschema::Draft::Draft4).build(&config_schema()).unwrap()
+}
+
 #[test]
 fn only_the_trail_is_required_and_the_rest_has_its_default() {
     let config = StreamConfig::parse(br#"{"source":{"trail":"a1"}}"#).unwrap();
@@ -74,6 +78,7 @@ fn every_violation_names_its_member() {
         (rule(json!({"partitionNames": [1]})), "rules[0].filter.partitionNames[0]"),
     ] {
         assert_eq!(StreamConfig::from_value(config.clone()).unwrap_err().member, member, "{config}");
+        assert!(!schema().is_valid(&config), "the schema allows {config}");
     }
     let many = with("rules", json!(vec![json!({"action": "include", "filter": {}}); 1_025]));
     assert_eq!(StreamConfig::from_value(many).unwrap_err().member, "rules");
@@ -91,6 +96,7 @@ fn bounds_themselves_are_allowed() {
         ("source", json!({"trail": "north/a1"})),
     ] {
         assert!(StreamConfig::from_value(with(member, value.clone())).is_ok(), "{member} {value}");
+        assert!(schema().is_valid(&with(member, value.clone())), "the schema forbids {member} {value}");
     }
 }
 

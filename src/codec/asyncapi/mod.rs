@@ -3,8 +3,14 @@
 //! Owns the document; who may read it, its ETag and how the public address is found are the face's. The text for
 //! readers stands in `asyncapi/` at the root of the source.
 
+mod check;
+mod examples;
 mod names;
 mod payload;
+mod single;
+
+pub use check::{InvalidDocument, check};
+pub use payload::record_kinds;
 
 use serde_json::{Map, Value, json};
 
@@ -66,16 +72,17 @@ const DESCRIPTION: &str = include_str!("../../../asyncapi/description.md");
 
 /// The document.
 pub fn document(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
+    let messages = payload::messages(input);
     json!({
         "asyncapi": "3.0.0",
         "id": format!("urn:trailcast:stream:{}", input.stream),
-        "info": info(input),
+        "info": info(input, layout),
         "defaultContentType": "application/json",
         "servers": {"trailcast": server(input, layout)},
-        "channels": {"records": channel(input, layout)},
-        "operations": {"onRecords": operation()},
+        "channels": {"records": channel(input, layout, &messages)},
+        "operations": {"onRecords": operation(&messages)},
         "components": {
-            "messages": {"Records": payload::message(input)},
+            "messages": messages,
             "schemas": payload::schemas(input),
             "securitySchemes": security_schemes(input.security),
         },
@@ -92,15 +99,27 @@ pub fn to_yaml(document: &Value) -> Result<String, serde_yaml::Error> {
     serde_yaml::to_string(document)
 }
 
-fn info(input: &DocumentInput<'_>) -> Value {
+fn info(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     let own = input.description.map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let description = format!("Stream `{}`. {own}{DESCRIPTION}", input.stream);
     json!({
         "title": TITLE,
         "version": "1.0.0",
-        "description": format!("Stream `{}`. {own}{DESCRIPTION}", input.stream),
+        "description": match layout {
+            DocumentLayout::GoldenGate => quotable(&description),
+            DocumentLayout::AsyncApi => description,
+        },
         "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         "tags": [{"name": "data-stream"}],
     })
+}
+
+/// One line that stays a JSON string without being escaped: Oracle's template pastes the description between quotes in
+/// the JavaScript client's `package.json`, and takes line ends out without leaving a space.
+fn quotable(text: &str) -> String {
+    let line = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let line: Vec<_> = line.filter(|word| !word.is_empty()).collect();
+    line.join(" ").replace('"', "'").replace('\\', "/")
 }
 
 fn server(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
@@ -120,7 +139,9 @@ fn server(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     server
 }
 
-fn channel(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
+fn channel(input: &DocumentInput<'_>, layout: DocumentLayout, messages: &Map<String, Value>) -> Value {
+    let refer = |name: &String| (name.clone(), json!({"$ref": format!("#/components/messages/{name}")}));
+    let messages: Map<_, _> = messages.keys().map(refer).collect();
     let begin = "now, earliest, an ISO 8601 timestamp, or the position of the last record processed";
     let (address, query) = match layout {
         DocumentLayout::GoldenGate => {
@@ -139,7 +160,7 @@ fn channel(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
         "title": format!("Stream {}", input.stream),
         "description": "Records of committed changes, pushed in commit order",
         "servers": [{"$ref": "#/servers/trailcast"}],
-        "messages": {"Records": {"$ref": "#/components/messages/Records"}},
+        "messages": messages,
         "bindings": {"ws": {
             "method": "GET",
             "query": {"$id": "StreamQuery", "type": "object", "properties": query},
@@ -148,13 +169,15 @@ fn channel(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     })
 }
 
-fn operation() -> Value {
+fn operation(messages: &Map<String, Value>) -> Value {
+    let refer = |name| json!({"$ref": format!("#/channels/records/messages/{name}")});
+    let messages: Vec<_> = messages.keys().map(refer).collect();
     json!({
         "action": "receive",
         "title": "Records arrive",
         "summary": "Called with each message of records",
         "channel": {"$ref": "#/channels/records"},
-        "messages": [{"$ref": "#/channels/records/messages/Records"}],
+        "messages": messages,
     })
 }
 

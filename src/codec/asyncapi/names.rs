@@ -25,7 +25,9 @@ pub(super) fn unique(name: String, taken: &mut HashSet<String>) -> String {
 /// Gives each object and enum schema within `schema` an `$id` that begins with `name`.
 pub(super) fn identify(schema: &mut Value, name: &str, taken: &mut HashSet<String>) {
     let Some(members) = schema.as_object_mut() else { return };
-    let is_object = members.get("type").is_some_and(|kind| kind == "object");
+    let is_object = members.get("type").is_some_and(|kind| {
+        kind == "object" || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "object"))
+    });
     if is_object || members.contains_key("enum") || members.contains_key("const") {
         let id = unique(name.to_owned(), taken);
         members.shift_insert(0, "$id".into(), id.into());

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::DocumentInput;
 use super::names::{identify, pascal_case, unique};
+use super::{DocumentInput, examples, single};
 use crate::codec::cloudevents::{EventContext, EventKind};
 use crate::codec::json::{JsonOptions, MetaField, Model, TRUNCATED, UNCHANGED};
 use crate::codec::schema_record::{
@@ -16,28 +16,46 @@ use crate::limits;
 use crate::record::Operation;
 
 /// A kind of record: the name of its schema, and which events hold it.
-struct Kind {
-    name: &'static str,
+pub(super) struct Kind {
+    pub(super) name: &'static str,
     schema: Value,
-    events: Vec<EventKind>,
+    pub(super) events: Vec<EventKind>,
 }
 
-/// The only message.
-pub(super) fn message(input: &DocumentInput<'_>) -> Value {
-    let suffix = if input.event_type_prefix.is_some() { "Event" } else { "" };
-    let refs: Vec<_> = kinds(input).iter().map(|kind| reference(&format!("{}{suffix}", kind.name))).collect();
-    let payload = if input.record_framing {
-        json!({"$id": "RecordsPayload", "oneOf": refs})
-    } else {
-        json!({"$id": "RecordsPayload", "type": "array", "items": {"$id": "RecordsPayloadItem", "oneOf": refs}})
-    };
-    json!({
-        "name": "Records",
-        "title": "Records",
-        "summary": "Records in commit order; what a message holds together means nothing",
+/// The messages: one of arrays of records; or, where a message is one record, one for each value of the member that
+/// tells them apart, which is what AsyncAPI's generated clients choose a handler by.
+pub(super) fn messages(input: &DocumentInput<'_>) -> Map<String, Value> {
+    let kinds = kinds(input);
+    if input.record_framing {
+        return single::messages(input, &kinds);
+    }
+    let refs: Vec<_> = kinds.iter().map(|kind| reference(&schema_name(input, kind))).collect();
+    let payload = json!({
+        "$id": "RecordsPayload", "type": "array", "items": {"$id": "RecordsPayloadItem", "oneOf": refs},
+    });
+    let example = examples::records(input).into_iter().map(|(_, record)| record).collect();
+    let summary = "Records in commit order; what a message holds together means nothing";
+    Map::from_iter([("Records".to_owned(), message("Records", summary, payload, Some(example)))])
+}
+
+pub(super) fn message(name: &str, summary: &str, payload: Value, example: Option<Value>) -> Value {
+    let mut message = json!({
+        "name": name,
+        "title": name,
+        "summary": summary,
         "contentType": "application/json",
         "payload": payload,
-    })
+    });
+    if let Some(example) = example {
+        message["examples"] = json!([{"name": format!("{name}Example"), "payload": example}]);
+    }
+    message
+}
+
+/// What a record is sent as: itself, or the event around it.
+pub(super) fn schema_name(input: &DocumentInput<'_>, kind: &Kind) -> String {
+    let suffix = if input.event_type_prefix.is_some() { "Event" } else { "" };
+    format!("{}{suffix}", kind.name)
 }
 
 /// Every schema of the document.
@@ -70,15 +88,23 @@ pub(super) fn schemas(input: &DocumentInput<'_>) -> Map<String, Value> {
     schemas
 }
 
-fn reference(name: &str) -> Value {
+pub(super) fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
+/// Every kind of record under these options with its schema, which stands for itself. Rows are those of the op model.
+pub fn record_kinds(options: &JsonOptions) -> Vec<(&'static str, Value)> {
+    kinds_under(options, true).into_iter().map(|kind| (kind.name, kind.schema)).collect()
+}
+
 fn kinds(input: &DocumentInput<'_>) -> Vec<Kind> {
-    let options = input.options;
+    kinds_under(input.options, input.heartbeat)
+}
+
+fn kinds_under(options: &JsonOptions, heartbeat: bool) -> Vec<Kind> {
     let kind = |name, schema, events| Kind { name, schema, events };
     let mut kinds = vec![kind("DdlRecord", inlined(ddl_schema(options)), vec![EventKind::Record(Operation::Ddl)])];
-    if input.heartbeat {
+    if heartbeat {
         kinds.push(kind("HeartbeatRecord", inlined(heartbeat_schema(options)), vec![EventKind::Heartbeat]));
     }
     if options.stream_metadata {

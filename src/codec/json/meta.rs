@@ -104,6 +104,11 @@ impl MetaFields {
         Ok(fields)
     }
 
+    /// Every member of `metaFields` that can be switched on, and whether it is on by default.
+    pub fn members() -> impl Iterator<Item = (&'static str, bool)> {
+        FIELDS.iter().map(|(_, member, _, on)| (*member, *on))
+    }
+
     /// The fields that are sent, in record order, with their names.
     pub fn sent<'s>(&'s self) -> impl Iterator<Item = (MetaField, &'s str)> {
         let on = |((field, _, _, _), (on, name)): (&(MetaField, &str, &str, bool), &'s (bool, String))| {

@@ -97,6 +97,13 @@ impl Rules {
         verdict(self.otherwise)
     }
 
+    /// Whether some row of this table may pass, as far as its name says.
+    pub fn may_pass(&mut self, table: &TableName) -> bool {
+        let rows = Operation::ALL.into_iter().filter(|operation| *operation != Operation::Ddl);
+        let header = |operation| RecordHeader { table: Some(table), operation, partition: None };
+        rows.map(header).any(|header| self.decide_header(&header) != HeaderVerdict::Drop)
+    }
+
     /// Decides a record whose body was read.
     pub fn decide(&mut self, header: &RecordHeader<'_>, body: &RecordBody<'_>) -> bool {
         for at in self.rules_of(header.table).iter() {

@@ -13,6 +13,10 @@ use super::messages::{ErrorAnswer, Fact};
 /// Reads a body of at most `bytes_max` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
     check_media_type(headers)?;
+    collected(body, bytes_max).await
+}
+
+async fn collected(body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -20,6 +24,13 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> R
         }
         Err(error) => Err(ErrorAnswer::new(Fact::BodyTooLate, error)),
     }
+}
+
+/// Reads a document in YAML or JSON, whatever its media type is called: YAML has had many names. Its error is for the
+/// caller to word.
+pub(super) async fn yaml(body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
+    let bytes = collected(body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
+    Ok(serde_yaml::from_slice(&bytes))
 }
 
 /// JSON by its name, or one of the types that simple clients send when they say nothing of their own.

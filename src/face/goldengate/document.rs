@@ -1,5 +1,6 @@
 //! The AsyncAPI document of a stream, made for it when it is asked for (contract section 7).
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -8,13 +9,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::address::Address;
+use super::body;
 use super::caller::{Caller, Named};
-use super::messages::ErrorAnswer;
+use super::envelope::Envelope;
+use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
 use crate::catalog::stream::Framing;
-use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, document, to_json, to_yaml};
+use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, check, document, to_json, to_yaml};
+use crate::delivery::rules::Rules;
 use crate::record::{ResourceName, TableSchema};
 use crate::service::streams::Stream;
 use crate::trail::Begin;
@@ -27,7 +31,28 @@ pub(super) async fn goldengate_yaml(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
+    if let Some(set) = streams::find(&face, &name)?.document() {
+        return yaml(&set, &headers);
+    }
     yaml(&made(&face, &name, &at, DocumentLayout::GoldenGate).await?, &headers)
+}
+
+/// Replaces the document in GoldenGate's layout with the caller's own.
+pub(super) async fn replace_yaml(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<ResourceName>,
+    at: Address,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    streams::find(&face, &name)?;
+    let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
+    let document = body::yaml(content).await?.map_err(|error| invalid(&error))?;
+    check(&document).map_err(|error| invalid(&error))?;
+    face.service.set_document(&name, document).await?;
+    let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));
+    Ok(streams::links(Envelope::default(), &at, &name).message(done).into_response())
 }
 
 pub(super) async fn asyncapi_yaml(
@@ -114,9 +139,14 @@ async fn known_tables(face: &Face, stream: &Stream) -> Vec<TableSchema> {
     let Some(entry) = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) else {
         return Vec::new();
     };
-    let Ok(trail) = &entry.trail else { return Vec::new() };
+    let (Ok(trail), Ok(mut rules)) = (&entry.trail, Rules::compile(&stream.config)) else { return Vec::new() };
     match trail.read(Begin::Now).await {
-        Ok(reader) => reader.tables().iter().map(|schema| (**schema).clone()).collect(),
+        Ok(reader) => {
+            let passes = |schema: &TableSchema| rules.may_pass(&schema.table);
+            let mut tables: Vec<_> = reader.tables().iter().map(|schema| (**schema).clone()).collect();
+            tables.retain(passes);
+            tables
+        }
         Err(_) => Vec::new(),
     }
 }

@@ -116,6 +116,8 @@ facts! {
     TrailBusy: "OGG-27102", Error, 409, "trail-busy", "The trail has another writer: {}.";
     /// The trail stopped over damage. Detail: the trail and why.
     TrailStopped: "OGG-27103", Error, 503, "trail-stopped", "The trail is stopped: {}.";
+    /// No room for what was put. Detail: which.
+    DiskFull: "OGG-27106", Error, 507, "disk-full", "Nothing was appended: {}.";
     /// The stored document was dropped because the configuration changed.
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
     /// Done. Detail: what.

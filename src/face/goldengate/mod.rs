@@ -11,6 +11,8 @@ pub mod envelope;
 mod extracts;
 mod health;
 pub mod messages;
+mod metadata_catalog;
+mod openapi;
 mod refusal;
 mod routes;
 mod socket;

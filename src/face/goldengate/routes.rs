@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
 use super::messages::{ErrorAnswer, Fact};
-use super::{credentials, document, extracts, health, socket, streams, tokens, trails, users};
+use super::{
+    credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
+};
 use crate::access::OriginRules;
 use crate::service::Service;
 
@@ -39,7 +41,12 @@ pub fn router(face: Face) -> Router {
             .route(&route("/stream/{name}/"), stream_route())
             .route(&route("/stream/{name}/info"), allowing("GET", get(streams::info)))
             .route(&route("/stream/{name}/info/errors"), allowing("GET", get(streams::errors)))
-            .route(&route("/stream/{name}/yaml"), allowing("GET", get(document::goldengate_yaml)))
+            .route(
+                &route("/stream/{name}/yaml"),
+                allowing("GET, PATCH", get(document::goldengate_yaml).patch(document::replace_yaml)),
+            )
+            .route(&route("/metadata-catalog"), allowing("GET", get(metadata_catalog::list)))
+            .route(&route("/metadata-catalog/{name}"), allowing("GET", get(metadata_catalog::describe)))
             .route(&route("/stream/{name}/asyncapi.yaml"), allowing("GET", get(document::asyncapi_yaml)))
             .route(&route("/stream/{name}/asyncapi.json"), allowing("GET", get(document::asyncapi_json)));
     }
@@ -47,7 +54,10 @@ pub fn router(face: Face) -> Router {
         .route("/services/v2/trails", allowing("GET", get(trails::list)))
         .route(
             "/services/v2/trails/{name}",
-            allowing("GET, POST, DELETE", get(trails::describe).post(trails::make).delete(trails::remove)),
+            allowing(
+                "GET, POST, PATCH, DELETE",
+                get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
+            ),
         )
         .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
         .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
@@ -75,6 +85,8 @@ pub fn router(face: Face) -> Router {
                 get(users::describe).post(users::add).patch(users::change).delete(users::remove),
             ),
         )
+        .route("/metrics", allowing("GET", get(health::metrics)))
+        .route("/openapi.json", allowing("GET", get(openapi::document)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)

@@ -48,7 +48,7 @@ fn status(face: &Face, stream: &Stream) -> &'static str {
     }
 }
 
-fn links(envelope: Envelope, at: &Address, name: &ResourceName) -> Envelope {
+pub(super) fn links(envelope: Envelope, at: &Address, name: &ResourceName) -> Envelope {
     let url = at.url(&format!("{}/stream/{name}", at.prefix()));
     envelope
         .link(Link::json("canonical", &url))
@@ -108,8 +108,11 @@ pub(super) async fn patch(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let patch = body::json(&headers, content).await?;
-    let stream = face.service.patch_stream(&name, &patch).await?;
-    let envelope = Envelope::new(stream.config.as_given().clone());
+    let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
+    let mut envelope = Envelope::new(stream.config.as_given().clone());
+    if dropped {
+        envelope = envelope.message(Message::new(Fact::DocumentDropped, &name));
+    }
     Ok(with_warnings(&face, links(envelope, &at, &name), &stream.config).into_response())
 }
 

@@ -60,10 +60,10 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         match std::mem::replace(&mut *end, End::Taken) {
             End::Free(tail) => *tail,
             End::Taken => return Err(OpenError::WriterTaken { trail: shared.description.name.to_string() }),
-            End::Failed(reason) => match recovery::cut_back_to_mark(shared) {
+            failed @ End::Failed { .. } => match recovery::cut_back_to_mark(shared) {
                 Ok(tail) => tail,
                 Err(error) => {
-                    *end = End::Failed(reason);
+                    *end = failed;
                     return Err(error);
                 }
             },
@@ -358,7 +358,8 @@ async fn wait_durable(
 impl Shared {
     pub(super) fn stopped(&self) -> AppendError {
         match &*self.lock_end() {
-            End::Failed(reason) => AppendError::Stopped(reason.clone()),
+            End::Failed { disk_full: true, .. } => AppendError::DiskFull,
+            End::Failed { reason, .. } => AppendError::Stopped(reason.clone()),
             End::Free(_) | End::Taken => AppendError::Stopped("its writer has ended".to_owned()),
         }
     }

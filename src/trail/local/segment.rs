@@ -18,6 +18,8 @@ pub(super) struct Seal {
     pub(super) commit_ts_max: Timestamp,
     /// Whether a transaction goes on in the next segment.
     pub(super) ends_inside: bool,
+    /// When the segment was closed.
+    pub(super) closed_ts: Timestamp,
 }
 
 /// An open segment file, shared by the writer and all readers.
@@ -186,7 +188,11 @@ pub(super) fn seal_of(frame: &Frame<'_>) -> Option<Seal> {
         return None;
     }
     let [time, flags] = frame::read_numbers(frame.payload).ok()?;
-    Some(Seal { commit_ts_max: Timestamp::from_micros(time.cast_signed()), ends_inside: flags & 1 != 0 })
+    Some(Seal {
+        commit_ts_max: Timestamp::from_micros(time.cast_signed()),
+        ends_inside: flags & 1 != 0,
+        closed_ts: frame.header.append_ts,
+    })
 }
 
 /// Reads the repeated frames of a segment's head, and checks them.

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -44,7 +46,8 @@ fn run(shared: &Arc<Shared>, tail: Tail, mut commands: mpsc::Receiver<Command>) 
         Err(error) => {
             tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
             writer.cut_off_unflushed();
-            End::Failed(error.to_string())
+            let disk_full = error.kind() == io::ErrorKind::StorageFull;
+            End::Failed { reason: error.to_string(), disk_full }
         }
     };
     drop(commands);
@@ -165,6 +168,7 @@ impl TrailWriter {
 
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
+        self.shared.work.written_bytes.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
         self.pending.clear();
@@ -174,7 +178,11 @@ impl TrailWriter {
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
         if let Some(mark) = self.reached.take() {
+            let started = Instant::now();
             self.tail.segment.file.sync()?;
+            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.shared.work.flushes.fetch_add(1, Ordering::Relaxed);
+            self.shared.work.flush_nanos.fetch_add(nanos, Ordering::Relaxed);
             self.shared.mark.send_replace(mark);
         }
         Ok(())
@@ -241,7 +249,7 @@ fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64,
     frame::push(&mut bytes, &header, |out| frame::push_numbers(out, &numbers));
     frame::stamp(&mut bytes, segment.head.file_id, now);
     pending.extend_from_slice(&bytes);
-    segment.set_seal(Some(Seal { commit_ts_max, ends_inside }));
+    segment.set_seal(Some(Seal { commit_ts_max, ends_inside, closed_ts: now }));
 }
 
 /// Makes a segment file with its head and repeated frames, flushed before it gets its name.

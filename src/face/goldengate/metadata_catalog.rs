@@ -1,0 +1,122 @@
+//! The metadata catalog: JSON Schemas of the resources, of the envelope and of every kind of record.
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::address::Address;
+use super::caller::{Caller, Named};
+use super::envelope::{Envelope, Link};
+use super::messages::{ErrorAnswer, Fact};
+use super::routes::Face;
+use super::streams::Answer;
+use crate::access::Role;
+use crate::catalog::stream::config_schema;
+use crate::codec::asyncapi::record_kinds;
+use crate::codec::json::JsonOptions;
+
+const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";
+
+pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> Answer {
+    caller.require(Role::User)?;
+    let here = at.here();
+    let item = |(name, _): &(String, Value)| {
+        let link = Link { rel: "canonical", href: format!("{here}/{name}"), media_type: "application/schema+json" };
+        json!({"$schema": "ogg:collectionItem", "name": name, "links": [link]})
+    };
+    let items: Vec<_> = schemas().iter().map(item).collect();
+    let collection = json!({"$schema": "ogg:collection", "items": items});
+    let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
+    Ok(envelope.into_response())
+}
+
+pub(super) async fn describe(State(_): State<Face>, caller: Caller, Named(name): Named<String>) -> Answer {
+    caller.require(Role::User)?;
+    let known = schemas().into_iter().find(|(known, _)| *known == name);
+    let (_, schema) = known.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, format!("the type {name}")))?;
+    let mut response = Response::new(axum::body::Body::from(schema.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
+    Ok(response)
+}
+
+/// Every type with its schema.
+fn schemas() -> Vec<(String, Value)> {
+    let mut schemas = vec![
+        ("dataStream".to_owned(), config_schema()),
+        ("dataStreamCollection".to_owned(), named("ogg:dataStreamCollection", "dataStreamCollection", collection())),
+        ("dataStreamErrors".to_owned(), named("ogg:dataStreamErrors", "dataStreamErrors", errors())),
+        ("collectionItem".to_owned(), named("ogg:collectionItem", "collectionItem", collection_item())),
+        ("message".to_owned(), named("ogg:message", "message", message())),
+        ("link".to_owned(), named("ogg:link", "link", link())),
+        ("standardResponse".to_owned(), named("api:standardResponse", "standardResponse", standard_response())),
+    ];
+    for (kind, schema) in record_kinds(&JsonOptions::default()) {
+        let name = kind[..1].to_ascii_lowercase() + &kind[1..];
+        let titled = named(&format!("ogg:{name}"), &name, schema);
+        schemas.push((name, titled));
+    }
+    schemas
+}
+
+fn named(id: &str, title: &str, mut schema: Value) -> Value {
+    schema["id"] = json!(id);
+    schema["title"] = json!(title);
+    schema["$schema"] = json!(DRAFT_04);
+    schema
+}
+
+fn closed(properties: Value, required: &[&str]) -> Value {
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn text() -> Value {
+    json!({"type": "string"})
+}
+
+fn link() -> Value {
+    closed(json!({"rel": text(), "href": text(), "mediaType": text()}), &["rel", "href", "mediaType"])
+}
+
+fn list_of(items: Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+fn collection_item() -> Value {
+    let schema = json!({"enum": ["ogg:collectionItem"]});
+    let properties = json!({"$schema": schema, "name": text(), "status": text(), "links": list_of(link())});
+    closed(properties, &["$schema", "name", "status", "links"])
+}
+
+fn collection() -> Value {
+    let schema = json!({"enum": ["ogg:dataStreamCollection"]});
+    closed(json!({"$schema": schema, "items": list_of(collection_item())}), &["$schema", "items"])
+}
+
+fn errors() -> Value {
+    let schema = json!({"enum": ["ogg:dataStreamErrors"]});
+    closed(json!({"$schema": schema, "errors": list_of(text())}), &["$schema", "errors"])
+}
+
+fn message() -> Value {
+    let properties = json!({
+        "$schema": {"enum": ["ogg:message"]},
+        "code": {"type": "string", "pattern": "^OGG-[0-9]{5}$"},
+        "severity": {"enum": ["INFO", "WARNING", "ERROR"]},
+        "title": text(),
+        "issued": {"type": "string", "format": "date-time"},
+        "type": {"type": "string", "format": "uri"},
+    });
+    closed(properties, &["$schema", "code", "severity", "title", "issued", "type"])
+}
+
+fn standard_response() -> Value {
+    let properties = json!({
+        "$schema": {"enum": ["api:standardResponse"]},
+        "links": list_of(link()),
+        "messages": list_of(message()),
+        "response": {"type": "object"},
+    });
+    closed(properties, &["$schema", "links", "messages", "response"])
+}

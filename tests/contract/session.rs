@@ -1,0 +1,225 @@
+//! Goal: whatever the configuration, the tables and the transactions, a session sends what was said of its records
+//! before, in order, once, and a resumed one exactly the rest. Method: random ones of each through a real trail on
+//! disk and the session that the server runs, every record held against the schema record heard before it on that
+//! connection, against both layouts of the AsyncAPI document, and against a plain session of the same rules.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use trailcast::catalog::stream::StreamConfig;
+use trailcast::codec::asyncapi::DocumentLayout;
+use trailcast::codec::json::{MetaField, Model};
+use trailcast::codec::token;
+use trailcast::delivery::encoder::EncodeStop;
+use trailcast::delivery::feed::DeliveryEnd;
+use trailcast::record::Position;
+use trailcast::trail::{Begin, Trail};
+
+use super::any_config::any_config;
+use super::any_trail::{AnyTransactions, any_transactions, write};
+use super::described::{Described, SchemasHeard, document_of};
+use super::heard::{Heard, parsed, session};
+
+/// A data record of a plain session: op model, nothing renamed, no limits.
+#[derive(Debug, Clone)]
+struct Plain {
+    operation: String,
+    table: String,
+    position: Position,
+}
+
+fn plain_config(config: &StreamConfig) -> StreamConfig {
+    let mut given = json!({"source": config.as_given()["source"]});
+    if let Some(rules) = config.as_given().get("rules") {
+        given["rules"] = rules.clone();
+    }
+    StreamConfig::from_value(given).unwrap()
+}
+
+async fn plain_records(trail: &Trail, config: &StreamConfig) -> Vec<Plain> {
+    let config = plain_config(config);
+    let heard = session(trail, &config, None, false).await;
+    assert_eq!(heard.end, DeliveryEnd::Reconfigured);
+    let data = heard.texts.iter().map(|text| parsed(text)).filter(|record| record.get("pos").is_some());
+    data.map(|record| {
+        let token = token::decode(record["pos"].as_str().unwrap()).unwrap();
+        let text = |member: &str| record[member].as_str().unwrap().to_owned();
+        Plain { operation: text("op_type"), table: text("qual_table"), position: token.position }
+    })
+    .collect()
+}
+
+/// Holds one connection's records against what was said of them; returns the texts of the data records.
+fn check_connection<'h>(
+    heard: &'h Heard,
+    config: &StreamConfig,
+    described: &[Described],
+    plain: &[Plain],
+    events: bool,
+) -> Vec<&'h str> {
+    let mut schemas = SchemasHeard::default();
+    let mut data = Vec::new();
+    for (at, text) in heard.texts.iter().enumerate() {
+        let message = parsed(text);
+        let record = if events { &message["data"] } else { &message };
+        // The document describes the stream; events that a subprotocol asked for hold the records it describes.
+        let said_of = if events && !config.cloud_events { record } else { &message };
+        let kinds: Vec<_> = described.iter().map(|document| document.kind_of(said_of)).collect();
+        assert!(kinds.windows(2).all(|pair| pair[0] == pair[1]), "the layouts differ: {kinds:?}");
+        let with_schemas = config.json.schema_records;
+        match kinds[0] {
+            "SchemaRecord" => schemas.take(record),
+            "DmlRecord" | "DdlRecord" => {
+                let expected = plain.get(data.len()).unwrap_or_else(|| panic!("a record too many: {record:#}"));
+                let is_ddl = expected.operation == "DDL";
+                // Without its operation in it, a row of one column `ddl` reads like a statement.
+                if config.json.meta.is_sent(MetaField::OpType) {
+                    assert_eq!(kinds[0] == "DdlRecord", is_ddl, "{record:#}");
+                }
+                match (with_schemas, is_ddl) {
+                    (false, _) => {}
+                    (true, true) => schemas.check("DdlRecord", record),
+                    (true, false) => schemas.check_row(&expected.table, record),
+                }
+                data.push(text.as_str());
+            }
+            other => {
+                assert!(other != "StreamMetadataRecord" || at <= 1, "STREAM_METADATA comes first");
+                if with_schemas {
+                    schemas.check(other, record);
+                }
+            }
+        }
+        if events {
+            check_event(&message);
+        }
+    }
+    data
+}
+
+fn check_event(event: &Value) {
+    for (name, value) in event.as_object().unwrap() {
+        assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{name}");
+        assert!(name == "data" || value.as_str().is_some_and(|text| !text.is_empty()), "{name}: {value}");
+    }
+    assert_eq!(event["specversion"], "1.0");
+}
+
+/// Where a member stands that no column can displace.
+fn member<'r>(config: &StreamConfig, record: &'r Value, field: MetaField) -> Option<&'r str> {
+    let nested = config.json.model == Model::Op && config.json.flatten.is_none();
+    let sent = nested && config.json.meta.is_sent(field);
+    sent.then(|| record[config.json.meta.name(field)].as_str().unwrap())
+}
+
+fn check_places(data: &[&str], config: &StreamConfig, plain: &[Plain], events: bool) {
+    for (at, text) in data.iter().enumerate() {
+        let message = parsed(text);
+        let record = if events { &message["data"] } else { &message };
+        let position = plain[at].position;
+        if let Some(pos) = member(config, record, MetaField::Pos) {
+            assert_eq!(token::decode(pos).unwrap().position, position);
+        }
+        if let Some(place) = member(config, record, MetaField::TransInd) {
+            let same = |other: Option<&Plain>| other.is_some_and(|other| other.position.commit == position.commit);
+            let first = at.checked_sub(1).is_none_or(|before| !same(plain.get(before)));
+            let expected = match (first, !same(plain.get(at + 1))) {
+                (true, true) => "WHOLE",
+                (true, false) => "BEGIN",
+                (false, false) => "MIDDLE",
+                (false, true) => "END",
+            };
+            assert_eq!(place, expected, "{record:#}");
+        }
+    }
+}
+
+/// The position after which to go on, where a record was too large.
+fn too_large(heard: &Heard) -> Option<Position> {
+    match &heard.end {
+        DeliveryEnd::Reconfigured => None,
+        DeliveryEnd::Encode(EncodeStop::TooLarge { after, .. }) => {
+            assert!(heard.end.reason().len() <= 123 && heard.end.reason().contains(after));
+            Some(token::decode(after).unwrap().position)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u32, subprotocol: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let trail = write(&folder.path().join("t1"), transactions).await;
+    let plain = plain_records(&trail, config).await;
+    assert!(plain.windows(2).all(|pair| {
+        let place = |record: &Plain| (record.position.commit, record.position.record);
+        place(&pair[0]) < place(&pair[1])
+    }));
+    let tables: Vec<_> =
+        trail.read(Begin::Now).await.unwrap().tables().iter().map(|schema| (**schema).clone()).collect();
+    let layouts = [DocumentLayout::GoldenGate, DocumentLayout::AsyncApi];
+    let described = layouts.map(|layout| Described::read(&document_of(config, &tables, layout)));
+    let events = config.cloud_events || subprotocol;
+
+    // The whole stream; beyond a record that is too large, on from where the server says.
+    let mut sent: Vec<(Position, String)> = Vec::new();
+    let mut after = None;
+    loop {
+        let rest = match &after {
+            None => &plain[..],
+            Some(position) => behind(&plain, position),
+        };
+        let heard = session(&trail, config, after, subprotocol).await;
+        let data = check_connection(&heard, config, &described, rest, events);
+        if after.is_none() {
+            check_places(&data, config, &plain, events);
+        }
+        sent.extend(rest.iter().zip(&data).map(|(record, text)| (record.position, (*text).to_owned())));
+        match too_large(&heard) {
+            Some(position) => {
+                assert_eq!(rest.get(data.len()).map(|record| record.position), Some(position), "it skips one record");
+                after = Some(position);
+            }
+            None => {
+                assert_eq!(data.len(), rest.len(), "records are missing");
+                break;
+            }
+        }
+    }
+
+    // From any position, exactly the rest, up to where a record is too large.
+    if let Some(from) = plain.get(resume as usize % plain.len().max(1)) {
+        let heard = session(&trail, config, Some(from.position), subprotocol).await;
+        let data = check_connection(&heard, config, &described, behind(&plain, &from.position), events);
+        let place = (from.position.commit, from.position.record);
+        let rest = sent.iter().filter(|(position, _)| (position.commit, position.record) > place);
+        let rest: Vec<_> = rest.map(|(_, text)| text.as_str()).take(data.len()).collect();
+        assert_eq!(data, rest);
+        if too_large(&heard).is_none() {
+            assert_eq!(data.len(), behind(&plain, &from.position).len());
+        }
+    }
+}
+
+fn behind<'p>(plain: &'p [Plain], position: &Position) -> &'p [Plain] {
+    let place = (position.commit, position.record);
+    let at = plain.partition_point(|record| (record.position.commit, record.position.record) <= place);
+    &plain[at..]
+}
+
+#[test]
+fn every_record_is_what_was_said_before_it_and_a_resumed_session_sends_the_rest() {
+    let long = std::env::var_os("TRAILCAST_TEST_LONG").is_some();
+    let config = Config { cases: if long { 2_000 } else { 200 }, max_shrink_iters: 400, ..Config::default() };
+    let subprotocol = prop_oneof![4 => Just(false), 1 => Just(true)];
+    let cases = (any_config(), any_transactions(), any::<u32>(), subprotocol);
+    let outcome = TestRunner::new(config).run(&cases, |(config, transactions, resume, subprotocol)| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let case =
+            std::panic::AssertUnwindSafe(|| runtime.block_on(holds(&config, &transactions, resume, subprotocol)));
+        std::panic::catch_unwind(case).map_err(|_| TestCaseError::fail(config.as_given().to_string()))
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
