@@ -15,7 +15,10 @@ const CITY: &str = "line\u{2028}paragraph\u{2029}\\ \"quoted\" `${ticks}` 日本
 const ROWS: u64 = 3;
 
 fn server_with_rows() -> Server {
-    let server = Server::start();
+    with_rows(Server::start())
+}
+
+fn with_rows(server: Server) -> Server {
     server.make_trail("events");
     server.make_stream("orders", "events");
     let row = |id| json!({"op": "INSERT", "table": "app.orders", "key": ["id"], "after": {"id": id, "city": CITY}});
@@ -98,6 +101,59 @@ fn a_client_like_goldengates_in_javascript_evaluates_what_it_is_sent() {
         Program::start(node(&folder, "generated_like.mjs", &arguments))
     };
     reads_the_rows(start, &default_query(&document));
+}
+
+/// A server with the digest on. It is on from the first start, so the administrator's hash for it is kept.
+fn digest_server_with_rows() -> Server {
+    with_rows(Server::start_with(&["--digest"], &[]))
+}
+
+#[test]
+fn a_client_like_goldengates_in_python_reuses_a_digest_made_for_the_path_without_the_query() {
+    if clients::python().is_none() {
+        return;
+    }
+    let server = digest_server_with_rows();
+    let document = document(&server, "orders", "yaml");
+    let url = goldengate_url(&document);
+    let start = |query: &str| {
+        let mut python = clients::python().unwrap();
+        python.args(["tests/clients/generated_like.py", "goldengate", "digest", &url, query, USER, PASSWORD]);
+        let program = Program::start(python);
+        program.wait_for_complaint("asked first: 200", PATIENCE);
+        program
+    };
+    reads_the_rows(start, &default_query(&document));
+}
+
+#[test]
+fn a_client_like_goldengates_in_javascript_understands_our_challenges_joined_into_one() {
+    let Some((_, folder)) = clients::node("tests/clients/generated_like.mjs") else { return };
+    let server = digest_server_with_rows();
+    let document = document(&server, "orders", "yaml");
+    let url = goldengate_url(&document);
+    let start = |query: &str| {
+        let arguments = ["goldengate", "digest", &url, query, USER, PASSWORD];
+        Program::start(node(&folder, "generated_like.mjs", &arguments))
+    };
+    reads_the_rows(start, &default_query(&document));
+}
+
+#[test]
+fn a_client_like_asyncapis_in_python_comes_with_a_token_and_the_servers_own_origin() {
+    if clients::python().is_none() {
+        return;
+    }
+    let server = server_with_rows();
+    let url = asyncapi_url(&document(&server, "orders", "asyncapi.yaml"), "");
+    let made = server.post("/services/v2/tokens", &json!({"stream": "orders"})).expect(200).response();
+    let token = made["token"].as_str().unwrap();
+    let start = |query: &str| {
+        let mut python = clients::python().unwrap();
+        python.args(["tests/clients/generated_like.py", "asyncapi", "token", &url, query, token]);
+        Program::start(python)
+    };
+    reads_the_rows(start, "begin=earliest");
 }
 
 #[test]
