@@ -126,14 +126,27 @@ async fn make_missing(
     streams: Vec<(ResourceName, StreamConfig)>,
 ) -> Result<(), ServerError> {
     for (name, config) in extracts {
+        let given = config.redacted();
         match service.make_extract(&name, config).await {
-            Ok(()) | Err(ExtractError::Exists(_)) => {}
+            Ok(()) => {}
+            Err(ExtractError::Exists(_)) => {
+                let stored = service.extracts().get(&name).map(|stored| stored.config.redacted());
+                if stored.is_some_and(|stored| stored != given) {
+                    tracing::warn!(extract = %name, "exists with other members; the file's are not applied, PATCH it");
+                }
+            }
             Err(error) => return Err(format!("extract {name}: {error}").into()),
         }
     }
     for (name, config) in streams {
+        let given = config.as_given().clone();
         match service.make_stream(&name, config).await {
-            Ok(_) | Err(StreamError::Exists(_)) => {}
+            Ok(_) => {}
+            Err(StreamError::Exists(_)) => {
+                if service.streams().get(&name).is_some_and(|stored| *stored.config.as_given() != given) {
+                    tracing::warn!(stream = %name, "exists with other members; the file's are not applied, PATCH it");
+                }
+            }
             Err(error) => return Err(format!("stream {name}: {error}").into()),
         }
     }

@@ -206,6 +206,13 @@ fn operation<'a>(value: &'a RawValue, at: &str) -> Result<PutOperation<'a>, Faul
 }
 
 fn checked_image<'a>(image: RawObject<'a>, member: &str) -> Result<RawObject<'a>, Fault> {
+    // A value stays the text it came as, so what no client could decode must be found here.
+    let undecodable = |value: &RawValue| {
+        value.get().contains("\\u") && serde_json::from_str::<serde_json::Value>(value.get()).is_err()
+    };
+    if let Some((name, _)) = image.0.iter().find(|(_, value)| undecodable(value)) {
+        return fault(format!("{member}.{name}"), "holds half of a surrogate pair, which is no character");
+    }
     if !(1..=limits::TABLE_COLUMNS_MAX).contains(&image.0.len()) {
         return fault(member, format!("must have 1 to {} columns", limits::TABLE_COLUMNS_MAX));
     }
@@ -291,6 +298,7 @@ mod tests {
             ("{\"commitTs\":\"2026-07-13T04:05:01Z\",\"operations\":[]}".into(), 1, "commitTs"),
             ("{\"commitTs\":\"soon\",\"operations\":[]}".into(), 1, "commitTs"),
             (insert(""), 1, "operations[0].after"),
+            (insert(",\"after\":{\"a\":{\"b\":\"\\ud800\"}}"), 1, "operations[0].after.a"),
             (insert(",\"after\":{}"), 1, "operations[0].after"),
             (insert(",\"after\":{\"a\":1,\"a\":2}"), 1, "operations[0].after"),
             (insert(",\"after\":{\"a\":1},\"before\":{\"a\":1}"), 1, "operations[0].before"),

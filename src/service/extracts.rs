@@ -233,10 +233,12 @@ impl Service {
     }
 
     async fn start_if_wanted(self: &Arc<Self>, name: &ResourceName) -> Result<(), ExtractError> {
-        let found =
-            self.extracts.with(|known| known.get(name).map(|extract| (extract.stored.clone(), extract.status.clone())));
-        let (stored, status) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
-        if stored.config.status == DesiredStatus::Stopped {
+        let found = self.extracts.with(|known| {
+            known.get(name).map(|extract| (extract.stored.clone(), extract.status.clone(), extract.running.is_some()))
+        });
+        let (stored, status, running) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        // One made from the configuration file runs already when the server starts those it knows.
+        if running || stored.config.status == DesiredStatus::Stopped {
             return Ok(());
         }
         let password = self.password_of(&stored).await?;

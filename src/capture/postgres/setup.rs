@@ -69,6 +69,7 @@ pub(super) async fn prepare(
         (None, None) => None,
     };
     publication(target, catalogue, version, has_slot).await?;
+    warn_of_tables_without_identity(target, catalogue).await?;
     let start = match resume {
         Some(start) => start,
         None => create_slot(target, walsender).await?,
@@ -176,7 +177,8 @@ async fn create_publication(target: &Target, catalogue: &mut Catalogue, version:
     }
     let tables = matching_tables(target, catalogue, "true").await?;
     if tables.is_empty() {
-        return Err(CaptureError::Refused("no table matches tables".into()).into());
+        // Tables may still be made: the extract waits for them.
+        return Err(Fault::Passing("no table of the source matches tables yet".into()));
     }
     catalogue.query(&target.address, &create(&name, &format!("FOR TABLE {}", tables.join(", ")))).await?;
     Ok(())
@@ -222,6 +224,30 @@ async fn add_tables(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fa
 
 fn warn_not_added(target: &Target, error: &ServerError) {
     warn!(publication = target.publication, %error, "matching tables could not be added to the publication");
+}
+
+/// PostgreSQL refuses UPDATE and DELETE on a published table that has no replica identity: whoever owns the application
+/// must hear of it from us and not from its users.
+async fn warn_of_tables_without_identity(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
+    let sql = format!(
+        "SELECT p.schemaname || '.' || p.tablename FROM pg_catalog.pg_publication_tables p \
+         JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname \
+         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+         WHERE p.pubname = {} AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS \
+         (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))) ORDER BY 1 LIMIT 20",
+        literal(&target.publication)
+    );
+    let rows = catalogue.query(&target.address, &sql).await?;
+    let tables: Vec<_> = rows.iter().filter_map(|row| row.first()?.as_deref()).collect();
+    if !tables.is_empty() {
+        warn!(
+            publication = target.publication,
+            tables = tables.join(", "),
+            "PostgreSQL refuses UPDATE and DELETE on these published tables: give each a primary key or ALTER TABLE … \
+             REPLICA IDENTITY FULL"
+        );
+    }
+    Ok(())
 }
 
 /// The tables that the patterns take in, as SQL names. Partitions of a table that is taken in stand under its name.

@@ -84,6 +84,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut stop: Stop) -> Result<(), Failure> {
     let mut writer = set_up(server, rate).await?;
     say(listening(server.address, false));
+    // Whoever pastes the lines at once must see the row: the tail begins before they are printed.
+    let begin = server.service.clock().now().to_rfc3339();
     print(welcome::text(server.address, data_dir).as_bytes())?;
     let address = ServerAddress {
         tls: false,
@@ -93,7 +95,7 @@ async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut
         user: None,
         credentials: Some(Credentials { user: USER.into(), password: USER.into() }),
     };
-    let mut tail = Tail::readable(address, STREAM, "now", stop.clone());
+    let mut tail = Tail::readable(address, STREAM, &begin, stop.clone());
     tokio::select! {
         ended = tail.follow() => ended,
         failed = writer.write() => failed,

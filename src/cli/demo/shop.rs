@@ -17,6 +17,8 @@ const ORDERS_KEPT: usize = 200;
 const CUSTOMERS_MAX: usize = 500;
 /// Transactions between two changes of a table's shape.
 const SHAPE_EVERY: u64 = 60;
+/// Different `note_…` columns: what a trail has once seen of a table stays in its shape, so they come back.
+const NOTE_COLUMNS: u64 = 3;
 /// Pieces of a product after a delivery from its maker.
 const STOCK_FULL: u64 = 200;
 
@@ -248,7 +250,7 @@ impl Shop {
     /// Adds a column to `shop.orders`, or drops the one that was added, so that the table never grows wider than that.
     fn change_a_shape(&mut self) {
         let (number, present) = self.note;
-        self.note = if present { (number, false) } else { (number + 1, true) };
+        self.note = if present { (number, false) } else { (number % NOTE_COLUMNS + 1, true) };
         let column = note_column(self.note.0);
         let statement = if present {
             self.orders.drop_column(&column);

@@ -22,6 +22,8 @@ fn described(extract: &ExtractInfo) -> Value {
     let mut config = extract.config.redacted();
     config["$schema"] = "trailcast:extract".into();
     config["name"] = extract.name.as_str().into();
+    // `status` is what was asked for; `info` is what is.
+    config["info"] = status(extract);
     config
 }
 
