@@ -84,9 +84,9 @@ fn value_of(kind: JsonKind, text: &str) -> String {
     match kind {
         JsonKind::String => quoted(text),
         JsonKind::Number => format!("{number}00000000000000000000.10"),
-        JsonKind::Float if number % 3 == 0 => "\"-Infinity\"".to_owned(),
+        JsonKind::Float if number.is_multiple_of(3) => "\"-Infinity\"".to_owned(),
         JsonKind::Float => format!("{number}.5"),
-        JsonKind::Boolean => (number % 2 == 0).to_string(),
+        JsonKind::Boolean => number.is_multiple_of(2).to_string(),
         JsonKind::Object => format!("{{\"a\":[1.10,null],\"b\":{}}}", quoted(text)),
         JsonKind::Array => format!("[1,{},{{\"x\":3}}]", quoted(text)),
         JsonKind::Any => [value_of(JsonKind::Array, text), number.to_string(), quoted(text)][number % 3].clone(),

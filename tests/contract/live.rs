@@ -124,7 +124,7 @@ fn purged_trail(folder: &std::path::Path) -> String {
             let commit_ts = Timestamp::from_micros(id * 1_000_000);
             let head = TransactionHead { xid: format!("x{id}"), commit_ts, source: SourcePosition::default() };
             appender.begin(&head).unwrap();
-            let schema = appender.shape(&TableName::parse("app.t").unwrap(), &[column.clone()]).unwrap();
+            let schema = appender.shape(&TableName::parse("app.t").unwrap(), std::slice::from_ref(&column)).unwrap();
             let mut image = Vec::new();
             ImageWriter::new(&mut image).json(id.to_string().as_bytes());
             let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
