@@ -1,4 +1,62 @@
-//! Trailcast.
+//! Trailcast: change-data streams that anyone can subscribe to.
+//!
+//! # Bird's-eye view
+//!
+//! One program captures committed changes from a database, or takes them over HTTP, into a durable append-only
+//! **trail**, and serves them as **data streams**: resources made over REST, each with an AsyncAPI document of its own,
+//! pushed over WebSocket and resumable at any record. It speaks GoldenGate Data Streams.
+//!
+//! ```text
+//! database log -> capture -> trail.append -> fdatasync -> durable mark -> readers wake
+//! socket <- pump <- session <- finished messages <- encode <- rules <- reader
+//! ```
+//!
+//! Data goes forward in one direction; three numbers come back: the *durable mark* (capture confirms to the source, puts
+//! are acknowledged and readers see only what lies below it), the *credit* of a client (a socket that takes nothing
+//! stops its own session and nobody else's), and the *retention floor*.
+//!
+//! # Code map
+//!
+//! Floors, lowest first. A module uses itself and lower floors, never a higher one and never a sibling; the test
+//! `tests/architecture.rs` reads the source and keeps it so.
+//!
+//! | floor | module | what it owns |
+//! |---|---|---|
+//! | 0 | [`limits`], [`clock`] | every cap with its unit and reason; the only reader of the wall clock |
+//! | 1 | [`record`] | plain values: names, times, positions, operations, shapes of tables |
+//! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens |
+//! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
+//! | 4 | [`catalog`] | small durable state: streams, extracts, users, sealed secrets, the data folder's lock |
+//! | 5 | [`access`] | users, roles, passwords, throttling, origins |
+//! | 6 | [`capture`], [`delivery`] | two wings over the trail that do not know each other: sources in; rules, encoding and sessions out |
+//! | 7 | [`service`] | one front door for every face: trails, puts, streams, sessions, extracts, health |
+//! | 8 | [`listen`] | sockets: accept, deadlines, caps, drain, the WebSocket pump |
+//! | 9 | [`face`] | protocols: each translates one into calls of the service and holds no state |
+//! | 10 | [`client`], [`config`] | what the command line uses to talk to a server; file, environment, flags |
+//! | 11 | [`cli`] | the commands |
+//!
+//! Good places to start reading: [`trail`] for what is on disk, [`delivery::feed`] for one session's way through it,
+//! [`capture::postgres`] for the way in.
+//!
+//! # Invariants
+//!
+//! * Nothing is acknowledged, shown to a reader or confirmed to a source before it is flushed.
+//! * A trail has one writer for its whole life; one process owns a data folder.
+//! * A reader sees whole transactions in commit order; a transaction without its commit frame never was.
+//! * Recovery never skips damage: below the last promise the trail stops and says where, and the others serve on.
+//! * A slot ahead of the trail is loss, and stops capture loudly; the larger of two positions is never taken.
+//! * Row images are ready-made JSON from capture on: numbers never pass through a float, "unchanged" and "absent" are
+//!   not values.
+//! * Outside input is checked whole before anything changes, and never panics.
+//! * No log line holds row values, passwords, tokens or query strings.
+//! * Every queue, wait and buffer has its cap in [`limits`].
+//!
+//! # Deliberately absent
+//!
+//! No callback from a lower floor to a higher one: a lower floor publishes a value, a higher one waits for it. No
+//! acknowledgement on the socket: a client saves the `pos` it has processed and resumes after it. No linger timer before
+//! a message. No memory-mapped files: one that fails would take every trail with it. No second copy of the truth: where
+//! a source stands is in the trail itself.
 
 pub mod access;
 pub mod capture;

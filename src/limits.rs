@@ -49,6 +49,16 @@ pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
 pub const TRAIL_TABLES_MAX: usize = 20_000;
 /// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.
 pub const TABLE_COLUMNS_MAX: usize = 4_096;
+/// Age at which segments go unless the trail says otherwise, in seconds: a week.
+pub const RETENTION_SECONDS_DEFAULT: u64 = 7 * 86_400;
+/// Longest age that a trail may choose, in seconds: a hundred years.
+pub const RETENTION_SECONDS_MAX: u64 = 100 * 365 * 86_400;
+/// Smallest size that a trail may choose, in bytes.
+pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
+/// Share of the disk that all trails together may take, in percent; beyond it the oldest segments go.
+pub const RETENTION_DISK_PERCENT: u64 = 50;
+/// Time between two looks at what retention may remove, in seconds.
+pub const RETENTION_EVERY_SECONDS: u64 = 10;
 /// Trails that one server opens.
 pub const TRAILS_MAX: usize = 1_000;
 
@@ -110,6 +120,12 @@ pub const STREAM_ERRORS_KEPT: usize = 32;
 
 /// Connections that one server accepts at once, over all listeners.
 pub const CONNECTIONS_MAX: usize = 25_000;
+/// Time for a client's TLS handshake, in seconds.
+pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
+/// Time between two looks at the files of the TLS certificate, in seconds.
+pub const TLS_FILES_LOOK_SECONDS: u64 = 5;
+/// Largest file of certificates or keys, in bytes; a bundle of all public authorities has a fifth of it.
+pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Time for a request's header to arrive, in seconds.
 pub const HEADER_SECONDS_MAX: u64 = 10;
 /// Time for a request's body to arrive, in seconds.
@@ -164,6 +180,21 @@ pub const THROTTLE_ENTRIES_MAX: usize = 10_000;
 pub const FAILED_LOGINS_PER_ADDRESS_MAX: u32 = 100;
 /// Database passwords in the catalog.
 pub const CREDENTIALS_MAX: usize = 10_000;
+
+/// Life of a Digest nonce, in seconds; within it a header may come again, which the generated clients do.
+pub const DIGEST_NONCE_SECONDS: i64 = 300;
+/// Members of one Digest header.
+pub const DIGEST_MEMBERS_MAX: usize = 32;
+/// Longest token, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Life of a stream's token unless asked otherwise, in seconds.
+pub const STREAM_TOKEN_SECONDS_DEFAULT: u64 = 3_600;
+/// Longest life of a stream's token, in seconds.
+pub const STREAM_TOKEN_SECONDS_MAX: u64 = 86_400;
+/// Public keys of one issuer of tokens.
+pub const JWT_KEYS_MAX: usize = 64;
+/// How far the clock of an issuer of tokens may be ahead of ours, in seconds.
+pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
 
 // --- capture -------------------------------------------------------------------------------------------------------
 

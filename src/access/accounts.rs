@@ -72,7 +72,8 @@ impl Accounts {
     /// Makes a user whose name is free.
     pub async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), AccountError> {
         check_user_name(name)?;
-        let user = User { name: name.into(), role, password_hash: self.hash(password).await? };
+        let digest = self.authenticator.digest_of(name, password);
+        let user = User { name: name.into(), role, password_hash: self.hash(password).await?, digest };
         let _one_at_a_time = self.changes.lock().await;
         self.blocking(move |catalog| catalog.put_new(Shelf::Users, &user.name, &user)).await
     }
@@ -89,7 +90,10 @@ impl Accounts {
             self.keep_an_administrator(&user).await?;
         }
         user.role = role.unwrap_or(user.role);
-        user.password_hash = new_hash.unwrap_or(user.password_hash);
+        if let (Some(hash), Some(password)) = (new_hash, password) {
+            user.password_hash = hash;
+            user.digest = self.authenticator.digest_of(name, password);
+        }
         self.blocking(move |catalog| catalog.put(Shelf::Users, &user.name, &user)).await?;
         self.authenticator.user_changed(name);
         Ok(())

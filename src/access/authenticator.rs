@@ -1,12 +1,34 @@
-//! Who is asking: ties the Basic header, the remembered credentials, the throttle and the password hashes together.
+//! Who is asking: ties what a request presents (password, digest, token, certificate) to a user and a role.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::basic::{self, BasicError, Credential};
+use super::digest::{self, DigestAnswer, DigestError};
+use super::jwt::{JwtRefusal, JwtRules};
 use super::password::{PasswordError, Passwords};
+use super::rights::Rights;
+use super::stream_token::{self, StreamToken};
 use super::throttle::{Throttle, Throttled};
 use super::verified::Verified;
+use crate::catalog::user::DigestHashes;
 use crate::catalog::{Catalog, CatalogError, Role, Shelf, User};
+use crate::clock::{SharedClock, SystemClock};
+use crate::record::Timestamp;
+
+/// How far a credential reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything that the role allows.
+    Everything,
+    /// Reading streams and their documents.
+    Streams,
+    /// Reading this stream and its documents.
+    Stream(String),
+}
 
 /// A verified user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +37,68 @@ pub struct Identity {
     pub name: String,
     /// What the user may do.
     pub role: Role,
+    /// Where the credential counts.
+    pub reach: Reach,
+    /// When the credential ends.
+    pub expires: Option<Timestamp>,
+    /// Whether it is a user of the catalog; others come with the tokens of another issuer.
+    pub stored: bool,
 }
 
 impl Identity {
-    /// Refuses whoever has less than `role`.
+    /// A user of the catalog, with nothing held back.
+    pub fn of_user(name: impl Into<String>, role: Role) -> Self {
+        Self { name: name.into(), role, reach: Reach::Everything, expires: None, stored: true }
+    }
+
+    /// Refuses whoever has less than `role`, and credentials that count for streams only.
     pub fn require(&self, role: Role) -> Result<(), AccessError> {
+        if self.reach == Reach::Everything { self.check(role) } else { Err(AccessError::OutOfReach) }
+    }
+
+    /// Refuses whoever may not read this stream with at least `role`.
+    pub fn require_on(&self, role: Role, stream: &str) -> Result<(), AccessError> {
+        match &self.reach {
+            Reach::Stream(only) if only != stream => Err(AccessError::OutOfReach),
+            Reach::Stream(_) | Reach::Streams | Reach::Everything => self.check(role),
+        }
+    }
+
+    fn check(&self, role: Role) -> Result<(), AccessError> {
         if self.role >= role { Ok(()) } else { Err(AccessError::Forbidden { needed: role }) }
     }
+}
+
+/// What a request presents.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    /// The value of the header `Authorization`.
+    pub header: Option<&'a str>,
+    /// The query's `access_token`, where one may stand there.
+    pub access_token: Option<&'a str>,
+    /// The name in the client's verified certificate.
+    pub certificate: Option<&'a str>,
+    /// The request's method.
+    pub method: &'a str,
+    /// The request's path as it was sent, without the query.
+    pub path: &'a str,
+}
+
+impl std::fmt::Debug for Presented<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Presented").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The ways to log in beside passwords and tokens of our own.
+#[derive(Debug, Clone, Default)]
+pub struct AccessOptions {
+    /// Digest; new passwords then leave hashes for it.
+    pub digest: bool,
+    /// Client certificates; the map says which user a common name stands for where it is not his name.
+    pub certificates: Option<BTreeMap<String, String>>,
+    /// Tokens of another issuer.
+    pub jwt: Option<JwtRules>,
 }
 
 /// A request is not let in.
@@ -33,6 +110,21 @@ pub enum AccessError {
     /// The header cannot be read.
     #[error(transparent)]
     Malformed(#[from] BasicError),
+    /// The Digest header cannot be taken.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// The Digest's nonce is too old, or of another life of the server.
+    #[error("the nonce is no longer valid; answer the new challenge")]
+    Stale,
+    /// A token that is not ours, was altered, or whose user is gone or has a new password.
+    #[error("the token is not valid here")]
+    Token,
+    /// A token whose time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// A credential for a stream, used elsewhere.
+    #[error("this credential counts for reading its stream only")]
+    OutOfReach,
     /// Unknown user or wrong password; which of them is not said.
     #[error("the user name or the password is wrong")]
     Wrong,
@@ -48,6 +140,9 @@ pub enum AccessError {
     /// Too many log-ins wait.
     #[error("too many log-ins wait to be checked; try again in a few seconds")]
     Busy,
+    /// Our tokens stand for users of this server.
+    #[error("tokens are given to users of this server, and this one is known from another issuer's token only")]
+    NotStored,
     /// Something of ours failed.
     #[error("the log-in could not be checked")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -75,13 +170,156 @@ pub struct Authenticator {
     passwords: Passwords,
     verified: Verified,
     throttle: Throttle,
+    clock: SharedClock,
+    options: AccessOptions,
+    token_key: [u8; 32],
+    nonce_key: [u8; 32],
+    /// Counts changes of users.
+    changes: watch::Sender<u64>,
 }
 
 impl Authenticator {
     /// Draws the keys; blocks some 20 milliseconds.
     pub fn new(catalog: Catalog) -> Result<Self, AccessError> {
         let verified = Verified::new().map_err(|error| AccessError::Internal(error.into()))?;
-        Ok(Self { catalog, passwords: Passwords::new()?, verified, throttle: Throttle::default() })
+        Ok(Self {
+            catalog,
+            passwords: Passwords::new()?,
+            verified,
+            throttle: Throttle::default(),
+            clock: Arc::new(SystemClock),
+            options: AccessOptions::default(),
+            token_key: random_key()?,
+            nonce_key: random_key()?,
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// The same, with further ways to log in. `token_key` signs our own tokens; with the same one they outlive a restart.
+    #[must_use]
+    pub fn with(mut self, clock: SharedClock, options: AccessOptions, token_key: [u8; 32]) -> Self {
+        (self.clock, self.options, self.token_key) = (clock, options, token_key);
+        self
+    }
+
+    /// Which ways to log in are on.
+    pub fn options(&self) -> &AccessOptions {
+        &self.options
+    }
+
+    /// The challenges of a 401, each for a header line of its own. A client that reads one line only wants Digest.
+    pub fn challenges(&self, stale: bool) -> Vec<String> {
+        let mut challenges = Vec::new();
+        if self.options.digest {
+            challenges.extend(digest::challenges(&self.nonce_key, self.clock.now(), stale));
+        }
+        challenges.push(format!("Basic realm=\"{}\"", digest::REALM));
+        challenges
+    }
+
+    /// What is stored of a password for Digest, while it is on.
+    pub fn digest_of(&self, name: &str, password: &str) -> Option<DigestHashes> {
+        self.options.digest.then(|| digest::hashes(name, password))
+    }
+
+    /// The user of a request that came from `peer`: by its header, else the token in its query, else its certificate.
+    pub async fn identify(&self, presented: Presented<'_>, peer: IpAddr) -> Result<Identity, AccessError> {
+        let Some(header) = presented.header else {
+            return match (presented.access_token, presented.certificate) {
+                (Some(token), _) => {
+                    let identity = self.bearer(token).await?;
+                    // An address is copied around more easily than a header.
+                    let reach = if identity.reach == Reach::Everything { Reach::Streams } else { identity.reach };
+                    Ok(Identity { reach, ..identity })
+                }
+                (None, Some(name)) => self.certified(name).await,
+                (None, None) => Err(AccessError::Missing),
+            };
+        };
+        match header.trim().split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => self.bearer(token.trim()).await,
+            Some((scheme, answer)) if self.options.digest && scheme.eq_ignore_ascii_case("Digest") => {
+                self.digest(answer, presented, peer).await
+            }
+            _ => self.authenticate(Some(header), peer).await,
+        }
+    }
+
+    async fn digest(&self, answer: &str, presented: Presented<'_>, peer: IpAddr) -> Result<Identity, AccessError> {
+        let answer = DigestAnswer::parse(answer)?;
+        answer.check_path(presented.path)?;
+        if !answer.is_fresh(&self.nonce_key, self.clock.now()) {
+            return Err(AccessError::Stale);
+        }
+        self.throttle.check(peer, &answer.name)?;
+        let user = self.user(&answer.name).await?;
+        // Unknown users and those without hashes cost what the others do.
+        let hashes = user.as_ref().and_then(|user| user.digest.clone()).unwrap_or_else(|| digest::hashes("", ""));
+        let fits = answer.fits(presented.method, presented.path, &hashes);
+        match user {
+            Some(user) if fits && user.digest.is_some() => {
+                self.throttle.succeeded(peer, &user.name);
+                let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
+                Ok(Identity { reach, ..Identity::of_user(user.name, user.role) })
+            }
+            _ => {
+                self.throttle.failed(peer, &answer.name);
+                Err(AccessError::Wrong)
+            }
+        }
+    }
+
+    async fn bearer(&self, token: &str) -> Result<Identity, AccessError> {
+        let now = self.clock.now();
+        if stream_token::is_ours(token) {
+            let token = StreamToken::read(token).ok_or(AccessError::Token)?;
+            let user = self.user(&token.user).await?.filter(|user| token.is_of(&self.token_key, user));
+            let user = user.ok_or(AccessError::Token)?;
+            let expires = Timestamp::from_micros(token.expires_micros);
+            if expires <= now {
+                return Err(AccessError::Expired);
+            }
+            let reach = Reach::Stream(token.stream);
+            return Ok(Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) });
+        }
+        let rules = self.options.jwt.as_ref().ok_or(AccessError::Token)?;
+        let claims = rules.check(token, now).map_err(|refusal| match refusal {
+            JwtRefusal::Expired => AccessError::Expired,
+            JwtRefusal::Invalid => AccessError::Token,
+            JwtRefusal::NoRole => AccessError::Forbidden { needed: Role::User },
+        })?;
+        let (role, stored) = match claims.role {
+            Some(role) => (role, false),
+            None => (self.user(&claims.name).await?.ok_or(AccessError::Token)?.role, true),
+        };
+        let (reach, expires) = (Reach::Everything, Some(claims.expires));
+        Ok(Identity { name: claims.name, role, reach, expires, stored })
+    }
+
+    async fn certified(&self, name: &str) -> Result<Identity, AccessError> {
+        let users = self.options.certificates.as_ref().ok_or(AccessError::Missing)?;
+        let user = self.user(users.get(name).map_or(name, String::as_str)).await?;
+        user.map(|user| Identity::of_user(user.name, user.role)).ok_or(AccessError::Wrong)
+    }
+
+    /// A token for one stream, of at most `seconds`, and when it ends. It never outlives the credential that asked for it.
+    pub async fn stream_token(
+        &self,
+        identity: &Identity,
+        stream: &str,
+        seconds: u64,
+    ) -> Result<(String, Timestamp), AccessError> {
+        let user = if identity.stored { self.user(&identity.name).await? } else { None };
+        let user = user.ok_or(AccessError::NotStored)?;
+        let asked = self.clock.now().micros().saturating_add(i64::try_from(seconds).unwrap_or(0) * 1_000_000);
+        let expires = identity.expires.map_or(asked, |end| end.micros().min(asked));
+        let token = stream_token::make(&self.token_key, &user, stream, expires).ok_or(AccessError::Token)?;
+        Ok((token, Timestamp::from_micros(expires)))
+    }
+
+    /// The rights of somebody who stays connected.
+    pub fn rights(&self, identity: &Identity, needed: Role) -> Rights {
+        Rights::new(self.catalog.clone(), self.changes.subscribe(), identity, needed, self.clock.now())
     }
 
     /// The user of an `Authorization` header that came from `peer`.
@@ -90,7 +328,7 @@ impl Authenticator {
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
         if let Some(role) = self.verified.role_of(&credential) {
-            return Ok(Identity { name: credential.name, role });
+            return Ok(Identity::of_user(credential.name, role));
         }
         self.throttle.check(peer, &credential.name)?;
         self.verify(credential, peer).await
@@ -101,7 +339,7 @@ impl Authenticator {
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
         if let Some(role) = self.verified.role_of(&credential) {
-            return Ok(Identity { name: credential.name, role });
+            return Ok(Identity::of_user(credential.name, role));
         }
         self.throttle.check(peer, &credential.name)?;
         let revision = self.verified.revision();
@@ -112,7 +350,7 @@ impl Authenticator {
             Some(user) if fits => {
                 self.throttle.succeeded(peer, &user.name);
                 self.verified.remember(&credential, user.role, revision);
-                Ok(Identity { name: user.name, role: user.role })
+                Ok(Identity::of_user(user.name, user.role))
             }
             _ => {
                 self.throttle.failed(peer, &credential.name);
@@ -130,12 +368,19 @@ impl Authenticator {
     /// Must be told when a user's password or role changed or the user is gone: what was remembered is forgotten.
     pub fn user_changed(&self, name: &str) {
         self.verified.forget(name);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// The hasher, so that all hashes of the process share one cap.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
+}
+
+fn random_key() -> Result<[u8; 32], AccessError> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| AccessError::Internal(error.into()))?;
+    Ok(key)
 }
 
 #[cfg(test)]
@@ -153,7 +398,9 @@ mod tests {
         let catalog = Catalog::open(folder.path()).unwrap();
         let authenticator = Authenticator::new(catalog.clone()).unwrap();
         let password_hash = authenticator.passwords().hash("right").await.unwrap();
-        catalog.put(Shelf::Users, "ann", &User { name: "ann".into(), role: Role::Operator, password_hash }).unwrap();
+        catalog
+            .put(Shelf::Users, "ann", &User { name: "ann".into(), role: Role::Operator, password_hash, digest: None })
+            .unwrap();
         (folder, authenticator)
     }
 
@@ -165,7 +412,7 @@ mod tests {
     async fn the_right_password_gives_name_and_role() {
         let (_folder, authenticator) = authenticator().await;
         let ann = authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
-        assert_eq!(ann, Identity { name: "ann".into(), role: Role::Operator });
+        assert_eq!(ann, Identity::of_user("ann", Role::Operator));
         assert!(ann.require(Role::User).is_ok() && ann.require(Role::Operator).is_ok());
         assert!(matches!(ann.require(Role::Administrator), Err(AccessError::Forbidden { .. })));
     }
@@ -202,7 +449,7 @@ mod tests {
         let (_folder, authenticator) = authenticator().await;
         authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
         let password_hash = authenticator.passwords().hash("new").await.unwrap();
-        let changed = User { name: "ann".into(), role: Role::User, password_hash };
+        let changed = User { name: "ann".into(), role: Role::User, password_hash, digest: None };
         authenticator.catalog.put(Shelf::Users, "ann", &changed).unwrap();
         authenticator.user_changed("ann");
         assert!(authenticator.authenticate(Some(&header("ann", "right")), HOME).await.is_err());

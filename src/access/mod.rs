@@ -1,16 +1,23 @@
-//! Who may do what: roles, passwords, log-ins remembered and throttled, origins.
+//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins.
 //!
 //! Owns the checks; users are stored in the catalog, and the faces turn refusals into answers.
 
 pub mod accounts;
 pub mod authenticator;
 pub mod basic;
+pub mod certificate;
+pub mod digest;
+pub mod jwt;
 pub mod origin;
 pub mod password;
+pub mod rights;
+pub mod stream_token;
 pub mod throttle;
 pub mod verified;
 
 pub use crate::catalog::Role;
 pub use accounts::{AccountError, Accounts};
-pub use authenticator::{AccessError, Authenticator, Identity};
+pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, Presented, Reach};
+pub use jwt::JwtRules;
 pub use origin::{OriginError, OriginRules};
+pub use rights::Rights;

@@ -8,10 +8,13 @@ pub mod folder;
 pub mod store;
 pub mod stream;
 pub mod table_pattern;
+pub mod tls_files;
+pub mod trail;
 pub mod user;
 pub mod vault;
 
 pub use folder::{DataFolder, FolderError};
 pub use store::{Catalog, CatalogError, Shelf};
+pub use tls_files::TlsFiles;
 pub use user::{InvalidUserName, Role, User};
 pub use vault::{Vault, VaultError};

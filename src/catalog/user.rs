@@ -58,6 +58,26 @@ pub struct User {
     pub role: Role,
     /// The password's argon2id hash as a PHC string.
     pub password_hash: String,
+    /// For Digest authentication; only there when the password was set while it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<DigestHashes>,
+}
+
+/// What Digest authentication stores of a password: as good as the password itself for whoever steals it, and so kept only
+/// where it is asked for.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DigestHashes {
+    /// Over name, realm and password, in hexadecimal digits.
+    pub md5: String,
+    /// The same by SHA-256.
+    pub sha256: String,
+}
+
+impl fmt::Debug for DigestHashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DigestHashes")
+    }
 }
 
 impl fmt::Debug for User {
@@ -97,7 +117,8 @@ mod tests {
 
     #[test]
     fn the_hash_is_not_printed() {
-        let user = User { name: "ann".into(), role: Role::User, password_hash: "$argon2id$secret".into() };
+        let user =
+            User { name: "ann".into(), role: Role::User, password_hash: "$argon2id$secret".into(), digest: None };
         assert!(!format!("{user:?}").contains("secret"));
     }
 }

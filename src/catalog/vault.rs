@@ -12,6 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
 use super::folder::flush_folder;
 
 /// Name of the key's file in the data folder.
@@ -46,6 +49,7 @@ pub enum VaultError {
 #[derive(Clone)]
 pub struct Vault {
     cipher: XChaCha20Poly1305,
+    key: [u8; KEY_BYTES],
 }
 
 impl std::fmt::Debug for Vault {
@@ -64,7 +68,15 @@ impl Vault {
             Err(error) => return Err(VaultError::KeyFile(error)),
         };
         let key: [u8; KEY_BYTES] = key.try_into().map_err(|key: Vec<u8>| VaultError::KeyLength(key.len()))?;
-        Ok(Self { cipher: XChaCha20Poly1305::new(&Key::from(key)) })
+        Ok(Self { cipher: XChaCha20Poly1305::new(&Key::from(key)), key })
+    }
+
+    /// A key for one purpose, the same after every start of this data folder, that says nothing of the vault's own.
+    pub fn key_for(&self, purpose: &str) -> Result<[u8; KEY_BYTES], VaultError> {
+        let mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key);
+        let mut mac = mac.map_err(|_| VaultError::KeyLength(self.key.len()))?;
+        mac.update(purpose.as_bytes());
+        Ok(mac.finalize().into_bytes().into())
     }
 
     /// The secret as a text that only this vault opens; never the same twice.
@@ -133,6 +145,16 @@ mod tests {
         let vault = Vault::open_folder(folder.path()).unwrap();
         assert_eq!(vault.open(&first).unwrap(), "hunter2 ä");
         assert_eq!(vault.open(&second).unwrap(), "hunter2 ä");
+    }
+
+    #[test]
+    fn each_purpose_has_a_key_of_its_own_that_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open_folder(folder.path()).unwrap();
+        let again = Vault::open_folder(folder.path()).unwrap();
+        assert_eq!(vault.key_for("a").unwrap(), again.key_for("a").unwrap());
+        assert_ne!(vault.key_for("a").unwrap(), vault.key_for("b").unwrap());
+        assert_ne!(vault.key_for("a").unwrap(), vault.key);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod serve;
 pub mod server;
 mod stop;
 mod tail;
+mod trail;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Tail(tail::Arguments),
     /// Append transactions to a trail, one JSON object a line
     Put(put::Arguments),
+    /// Look inside the trails of a data folder, beside a running server too
+    Trail(trail::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -73,6 +76,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Tail(arguments) => tail::run(arguments).await,
         Command::Put(arguments) => put::run(arguments).await,
+        Command::Trail(arguments) => trail::run(arguments).await,
     }
 }
 

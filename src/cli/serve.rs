@@ -36,6 +36,19 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_ALLOW_PLAIN_TEXT", value_name = "BOOLEAN", num_args = 0..=1,
           require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     allow_plain_text: Option<bool>,
+    /// Speak TLS with this certificate, a PEM file
+    #[arg(long, env = "TRAILCAST_TLS_CERTIFICATE", value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, env = "TRAILCAST_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Take client certificates of these authorities, a PEM file
+    #[arg(long, env = "TRAILCAST_TLS_CLIENT_CA", value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Take Digest authentication too
+    #[arg(long, env = "TRAILCAST_DIGEST", value_name = "BOOLEAN", num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    digest: Option<bool>,
     /// What to log: a level, or directives such as info,trailcast::capture=debug [default: info]
     #[arg(long, env = "TRAILCAST_LOG", value_name = "LEVEL")]
     log: Option<String>,
@@ -53,6 +66,10 @@ impl Arguments {
             public_url: self.public_url,
             allowed_origins: self.allowed_origins,
             allow_plain_text: self.allow_plain_text,
+            tls_certificate: self.tls_certificate,
+            tls_key: self.tls_key,
+            tls_client_ca: self.tls_client_ca,
+            digest: self.digest,
             log: self.log,
             log_format: self.log_format,
         };
@@ -83,6 +100,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         public_url: settings.public_url,
         allowed_origins: settings.allowed_origins,
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
+        tls: settings.tls,
+        access: settings.access,
         extracts: settings.extracts,
         streams: settings.streams,
     };
@@ -96,15 +115,15 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             "    (made for the user admin on this first start and shown only now; {ADMIN_PASSWORD} sets one)"
         ));
     }
-    say(listening(server.address));
+    say(listening(server.address, server.tls));
     stop.asked().await;
     server.stop().await;
     Ok(())
 }
 
 /// The line that scripts wait for.
-pub(super) fn listening(address: SocketAddr) -> String {
-    format!("listening on http://{address}")
+pub(super) fn listening(address: SocketAddr, tls: bool) -> String {
+    format!("listening on {}://{address}", if tls { "https" } else { "http" })
 }
 
 #[cfg(test)]
@@ -146,6 +165,8 @@ mod tests {
 
     #[test]
     fn the_line_that_scripts_wait_for_stays() {
-        assert_eq!(listening("127.0.0.1:9002".parse().unwrap()), "listening on http://127.0.0.1:9002");
+        let address = "127.0.0.1:9002".parse().unwrap();
+        assert_eq!(listening(address, false), "listening on http://127.0.0.1:9002");
+        assert_eq!(listening(address, true), "listening on https://127.0.0.1:9002");
     }
 }

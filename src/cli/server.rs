@@ -10,13 +10,14 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::access::OriginRules;
+use crate::access::{AccessOptions, OriginRules};
+use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::clock::SystemClock;
 use crate::face::goldengate::{Face, router};
 use crate::limits;
-use crate::listen::{Server, ServerLimits};
+use crate::listen::{Server, ServerLimits, Tls};
 use crate::record::ResourceName;
 use crate::service::Service;
 use crate::service::extracts::ExtractError;
@@ -33,6 +34,10 @@ pub struct ServerOptions {
     pub public_url: Option<String>,
     /// Origins of web pages that may talk to the server beside its own.
     pub allowed_origins: Vec<String>,
+    /// The files of the TLS listener; plain text without.
+    pub tls: Option<TlsFiles>,
+    /// Ways to log in beside passwords and tokens of our own.
+    pub access: AccessOptions,
     /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
     /// Extracts that must exist.
@@ -46,6 +51,8 @@ pub struct ServerOptions {
 pub struct RunningServer {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// What it serves.
     pub service: Arc<Service>,
     generated_password: Option<String>,
@@ -64,21 +71,33 @@ impl RunningServer {
             .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
         let address = listener.local_addr()?;
         let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
+        let tls = match options.tls {
+            Some(files) => Some(tokio::task::spawn_blocking(move || Tls::load(files)).await??),
+            None => None,
+        };
         let data_dir = options.data_dir.clone();
-        let opened = tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock))).await?;
+        let access = options.access;
+        let opened =
+            tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
         let service = Arc::new(opened?);
         let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
         make_missing(&service, options.extracts, options.streams).await?;
-        service.start_extracts().await;
+        service.start().await;
         let face = Face {
             service: service.clone(),
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
+            tls: tls.is_some(),
         };
         let (stop, stopping) = watch::channel(false);
+        let over_tls = tls.is_some();
         let server = Server::new(router(face), ServerLimits::default(), stopping);
+        let server = match tls {
+            Some(tls) => server.over_tls(tls),
+            None => server,
+        };
         let serving = tokio::spawn(async move { server.serve(listener).await });
-        Ok(Self { address, service, generated_password, stop, serving })
+        Ok(Self { address, tls: over_tls, service, generated_password, stop, serving })
     }
 
     /// The drawn password of `admin`, on the first start of a server without users and without a given password.

@@ -8,14 +8,27 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::nearest::nearest;
-use super::{ListenAddress, LogFormat};
+use super::{ListenAddress, LogFormat, security};
+use crate::access::JwtRules;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::limits;
 use crate::record::ResourceName;
 
-const MEMBERS: [&str; 9] =
-    ["listen", "dataDir", "publicUrl", "allowedOrigins", "allowPlainText", "log", "logFormat", "extract", "stream"];
+const MEMBERS: [&str; 12] = [
+    "listen",
+    "dataDir",
+    "publicUrl",
+    "allowedOrigins",
+    "allowPlainText",
+    "tls",
+    "digest",
+    "jwt",
+    "log",
+    "logFormat",
+    "extract",
+    "stream",
+];
 
 /// What a configuration file says; `None` and empty where it says nothing.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +43,12 @@ pub struct ConfigFile {
     pub allowed_origins: Vec<String>,
     /// `allowPlainText`.
     pub allow_plain_text: Option<bool>,
+    /// `[tls]`.
+    pub tls: security::TlsMembers,
+    /// `digest`.
+    pub digest: Option<bool>,
+    /// `[jwt]`.
+    pub jwt: Option<JwtRules>,
     /// `log`.
     pub log: Option<String>,
     /// `logFormat`.
@@ -46,7 +65,7 @@ pub struct ConfigFile {
 pub struct ConfigFileError(String);
 
 impl ConfigFileError {
-    fn new(member: &str, what: impl std::fmt::Display) -> Self {
+    pub(super) fn new(member: &str, what: impl std::fmt::Display) -> Self {
         Self(format!("{member}: {what}"))
     }
 }
@@ -81,11 +100,10 @@ impl ConfigFile {
             data_dir: text_of(&table, "dataDir")?.map(PathBuf::from),
             public_url: text_of(&table, "publicUrl")?.map(str::to_owned),
             allowed_origins: texts_of(&table, "allowedOrigins")?,
-            allow_plain_text: match table.get("allowPlainText") {
-                None => None,
-                Some(toml::Value::Boolean(allowed)) => Some(*allowed),
-                Some(_) => return Err(ConfigFileError::new("allowPlainText", "must be true or false")),
-            },
+            allow_plain_text: truth_of(&table, "allowPlainText")?,
+            tls: security::TlsMembers::read(&table)?,
+            digest: truth_of(&table, "digest")?,
+            jwt: security::jwt(&table)?,
             log: text_of(&table, "log")?.map(str::to_owned),
             log_format: text_of(&table, "logFormat")?
                 .map(|format| format.parse().map_err(|error| ConfigFileError::new("logFormat", error)))
@@ -112,7 +130,15 @@ fn unknown_member(unknown: &str) -> String {
     }
 }
 
-fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, ConfigFileError> {
+fn truth_of(table: &toml::Table, member: &str) -> Result<Option<bool>, ConfigFileError> {
+    match table.get(member) {
+        None => Ok(None),
+        Some(toml::Value::Boolean(truth)) => Ok(Some(*truth)),
+        Some(_) => Err(ConfigFileError::new(member, "must be true or false")),
+    }
+}
+
+pub(super) fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, ConfigFileError> {
     match table.get(member) {
         None => Ok(None),
         Some(toml::Value::String(text)) if !text.is_empty() => Ok(Some(text)),
@@ -120,7 +146,7 @@ fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, 
     }
 }
 
-fn texts_of(table: &toml::Table, member: &str) -> Result<Vec<String>, ConfigFileError> {
+pub(super) fn texts_of(table: &toml::Table, member: &str) -> Result<Vec<String>, ConfigFileError> {
     let wrong = || ConfigFileError::new(member, "must be a list of strings");
     match table.get(member) {
         None => Ok(Vec::new()),
@@ -245,7 +271,7 @@ mod tests {
         assert_eq!(
             error("dataDirectory = \"x\""),
             "unknown member \"dataDirectory\"; the members are listen, dataDir, \
-            publicUrl, allowedOrigins, allowPlainText, log, logFormat, extract, stream"
+            publicUrl, allowedOrigins, allowPlainText, tls, digest, jwt, log, logFormat, extract, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "unknown member \"data_dir\"; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));

@@ -5,6 +5,7 @@
 
 mod file;
 mod nearest;
+mod security;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,6 +13,8 @@ use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
 
+use crate::access::AccessOptions;
+use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::record::ResourceName;
@@ -84,6 +87,14 @@ pub struct Overrides {
     pub allowed_origins: Vec<String>,
     /// Whether plain text is allowed on other addresses than loopback.
     pub allow_plain_text: Option<bool>,
+    /// The TLS certificate.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// The authorities of client certificates.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether Digest authentication is on.
+    pub digest: Option<bool>,
     /// What is logged.
     pub log: Option<String>,
     /// How it is logged.
@@ -101,6 +112,10 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Origins beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// The files of the TLS listener; plain text without.
+    pub tls: Option<TlsFiles>,
+    /// Ways to log in beside passwords and tokens of our own.
+    pub access: AccessOptions,
     /// What is logged: a level, or directives such as `info,trailcast::capture=debug`.
     pub log: String,
     /// How it is logged.
@@ -111,21 +126,40 @@ pub struct Settings {
     pub streams: Vec<(ResourceName, StreamConfig)>,
 }
 
-/// Plain text would be spoken to the network, and nobody asked for it by name.
+/// The file and what is over it contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0} is not a loopback address, and this listener speaks plain text: passwords would cross the network readable. \
-     Put a TLS proxy in front of a loopback address, or ask for it with --allow-plain-text"
-)]
-pub struct PlainTextRefused(pub SocketAddr);
+pub enum SettingsError {
+    /// Plain text would be spoken to the network, and nobody asked for it by name.
+    #[error(
+        "{0} is not a loopback address, and this listener speaks plain text: passwords would cross the network \
+         readable. Give it a certificate (--tls-certificate, --tls-key), put a TLS proxy in front of a loopback \
+         address, or ask for it with --allow-plain-text"
+    )]
+    PlainText(SocketAddr),
+    /// One of the two files is missing.
+    #[error("TLS needs both a certificate and its key (tls.certificate and tls.key)")]
+    HalfTls,
+}
 
 impl Settings {
     /// The file, with the overrides put over it.
-    pub fn new(file: ConfigFile, overrides: Overrides) -> Result<Self, PlainTextRefused> {
+    pub fn new(file: ConfigFile, overrides: Overrides) -> Result<Self, SettingsError> {
         let listen = overrides.listen.or(file.listen).unwrap_or(LISTEN_DEFAULT);
         let allow_plain_text = overrides.allow_plain_text.or(file.allow_plain_text).unwrap_or(false);
-        if !listen.ip().is_loopback() && !allow_plain_text {
-            return Err(PlainTextRefused(listen));
+        let client_ca = overrides.tls_client_ca.or(file.tls.client_ca);
+        let tls = match (overrides.tls_certificate.or(file.tls.certificate), overrides.tls_key.or(file.tls.key)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key, client_ca }),
+            (None, None) if client_ca.is_none() => None,
+            _ => return Err(SettingsError::HalfTls),
+        };
+        let users_of_certificates = tls.as_ref().and_then(|files| files.client_ca.as_ref()).map(|_| file.tls.users);
+        let access = AccessOptions {
+            digest: overrides.digest.or(file.digest).unwrap_or(false),
+            certificates: users_of_certificates,
+            jwt: file.jwt,
+        };
+        if tls.is_none() && !listen.ip().is_loopback() && !allow_plain_text {
+            return Err(SettingsError::PlainText(listen));
         }
         let allowed_origins = match overrides.allowed_origins {
             none if none.is_empty() => file.allowed_origins,
@@ -136,6 +170,8 @@ impl Settings {
             data_dir: overrides.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
             public_url: overrides.public_url.or(file.public_url),
             allowed_origins,
+            tls,
+            access,
             log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             extracts: file.extracts,

@@ -9,7 +9,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::pump::{self, EndReason, Feed, PumpEnd, PumpTimings};
@@ -127,10 +129,30 @@ impl PendingUpgrade {
 
 async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connection, timings: PumpTimings) -> PumpEnd {
     let shutdown = connection.shutdown();
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        // The raw socket: large writes go straight to the kernel.
-        Ok(parts) => pump::run(parts.io.into_inner(), &parts.read_buf, feed, shutdown, timings).await,
+    // The raw socket: large writes go straight to the kernel, or to its TLS.
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let socket = parts.io.into_inner();
+            keep_alive(&socket, &timings);
+            return pump::run(socket, &parts.read_buf, feed, shutdown, timings).await;
+        }
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        Ok(parts) => {
+            let socket = parts.io.into_inner();
+            keep_alive(socket.get_ref().0, &timings);
+            pump::run(socket, &parts.read_buf, feed, shutdown, timings).await
+        }
         Err(upgraded) => pump::run(TokioIo::new(upgraded), &[], feed, shutdown, timings).await,
+    }
+}
+
+/// Lets the kernel look after a peer that went away without a word, too; our own pings do in any case.
+fn keep_alive(socket: &TcpStream, timings: &PumpTimings) {
+    let idle = TcpKeepalive::new().with_time(timings.tcp_keep_alive);
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&idle) {
+        tracing::debug!(%error, "TCP keep-alive not set");
     }
 }
 

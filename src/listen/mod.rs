@@ -9,7 +9,9 @@ mod outbox;
 pub mod pump;
 mod request_body;
 pub mod server;
+pub mod tls;
 
 pub use handshake::{HandshakeError, PendingUpgrade, is_upgrade, upgrade};
 pub use pump::{EndReason, Fed, Feed, PumpEnd, PumpTimings};
 pub use server::{PeerAddr, Server, ServerLimits};
+pub use tls::{PeerCertificate, Tls, TlsError};

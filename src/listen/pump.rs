@@ -29,7 +29,7 @@ pub trait Feed: Send {
 /// What a [`Feed`] gives.
 #[derive(Debug)]
 pub enum Fed {
-    /// Finished messages, each framed by [`finish_message`](super::finish_message). One element may hold several whole
+    /// Finished messages, each framed by [`finish_message`](crate::codec::ws_frame::finish_message). One element may hold several whole
     /// frames; pings go between elements, so an element should not be much above a megabyte.
     Messages(Vec<Bytes>),
     /// No more; close with this code and reason (cut at 123 bytes).
@@ -54,6 +54,8 @@ pub struct PumpTimings {
     pub slow_bytes_min: u64,
     /// Time for a closing handshake.
     pub close: Duration,
+    /// Idle time after which the kernel probes the peer.
+    pub tcp_keep_alive: Duration,
 }
 
 impl Default for PumpTimings {
@@ -64,6 +66,7 @@ impl Default for PumpTimings {
             slow: Duration::from_secs(limits::SLOW_CLIENT_SECONDS),
             slow_bytes_min: limits::SLOW_CLIENT_BYTES_MIN,
             close: Duration::from_secs(limits::CLOSE_SECONDS_MAX),
+            tcp_keep_alive: Duration::from_secs(limits::TCP_KEEP_ALIVE_SECONDS_DEFAULT),
         }
     }
 }

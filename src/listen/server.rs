@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them: caps, header and body deadlines, drain.
+//! Accepts connections and serves HTTP/1.1 on them, over TLS if it is set up: caps, header and body deadlines, drain.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -11,12 +11,14 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::request_body::RequestBody;
+use super::tls::{PeerCertificate, Tls, peer_certificate};
 use crate::limits;
 
 /// What a connection beyond the cap hears; cheap on purpose.
@@ -79,12 +81,20 @@ pub struct Server {
     limits: ServerLimits,
     shutdown: watch::Receiver<bool>,
     places: Arc<Semaphore>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
     /// A server that stops when `shutdown` turns true or its sender goes away.
     pub fn new(router: Router, limits: ServerLimits, shutdown: watch::Receiver<bool>) -> Self {
-        Self { router, limits, shutdown, places: Arc::new(Semaphore::new(limits.connections_max)) }
+        Self { router, limits, shutdown, places: Arc::new(Semaphore::new(limits.connections_max)), tls: None }
+    }
+
+    /// The same server, over TLS.
+    #[must_use]
+    pub fn over_tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
     }
 
     /// Connections open now, upgraded ones included.
@@ -97,6 +107,9 @@ impl Server {
     pub async fn serve(&self, listener: TcpListener) {
         let mut shutdown = self.shutdown.clone();
         let mut connections = JoinSet::new();
+        if let Some(tls) = &self.tls {
+            connections.spawn(tls.clone().keep_fresh(shutdown.clone()));
+        }
         loop {
             tokio::select! {
                 () = stopped(&mut shutdown) => break,
@@ -126,17 +139,26 @@ impl Server {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            // Best effort: whoever is refused under load is not worth a wait.
-            let _ = socket.try_write(FULL_ANSWER);
+            // Best effort: whoever is refused under load is worth neither a wait nor a handshake.
+            if self.tls.is_none() {
+                let _ = socket.try_write(FULL_ANSWER);
+            }
             return;
         };
         let _ = socket.set_nodelay(true);
         let connection = Connection { _place: Arc::new(place), shutdown: self.shutdown.clone() };
-        connections.spawn(serve_connection(self.router.clone(), self.limits, socket, PeerAddr(peer), connection));
+        let (router, limits, peer) = (self.router.clone(), self.limits, PeerAddr(peer));
+        match self.tls.clone() {
+            None => {
+                connections.spawn(serve_connection(router, limits, socket, (peer, PeerCertificate(None)), connection))
+            }
+            Some(tls) => connections.spawn(serve_tls(tls, router, limits, socket, peer, connection)),
+        };
     }
 }
 
-async fn serve_connection(
+async fn serve_tls(
+    tls: Arc<Tls>,
     router: Router,
     limits: ServerLimits,
     socket: TcpStream,
@@ -144,12 +166,47 @@ async fn serve_connection(
     connection: Connection,
 ) {
     let mut shutdown = connection.shutdown();
+    let accepted = tokio::select! {
+        accepted = tls.accept(socket) => accepted,
+        () = stopped(&mut shutdown) => return,
+    };
+    match accepted {
+        Ok(stream) => {
+            let certificate = peer_certificate(&stream);
+            serve_connection(router, limits, stream, (peer, certificate), connection).await;
+        }
+        Err(error) => tracing::debug!(error = %error, peer = %peer.0, "TLS handshake failed"),
+    }
+}
+
+async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    router: Router,
+    limits: ServerLimits,
+    socket: S,
+    (peer, certificate): (PeerAddr, PeerCertificate),
+    connection: Connection,
+) {
+    let mut shutdown = connection.shutdown();
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body)));
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(certificate.clone());
         request.extensions_mut().insert(connection.clone());
-        router.call(request)
+        let safe = request.method().is_safe();
+        let (answer, connection) = (router.call(request), connection.clone());
+        async move {
+            if safe {
+                return answer.await.map_err(std::io::Error::other);
+            }
+            // A change runs to its end although its caller hangs up: what is stored and what is in memory stay one.
+            let whole = async move {
+                let answer = answer.await;
+                drop(connection);
+                answer
+            };
+            tokio::spawn(whole).await?.map_err(std::io::Error::other)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -5,18 +5,21 @@
 
 pub mod extracts;
 pub mod health;
+pub mod metrics;
 pub mod puts;
+pub mod retention;
 pub mod sessions;
 pub mod streams;
 mod supervisor;
 pub mod trails;
+pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::access::{Accounts, Authenticator};
+use crate::access::{AccessOptions, Accounts, Authenticator};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
 use crate::clock::SharedClock;
 use crate::trail::local::disk::SystemDisk;
@@ -66,12 +69,13 @@ pub enum StartError {
 }
 
 impl Service {
-    /// Opens the data folder and everything in it. Blocks; extracts start with [`Self::start_extracts`].
-    pub fn open(folder: &Path, clock: SharedClock) -> Result<Self, StartError> {
+    /// Opens the data folder and everything in it. Blocks; extracts and retention start with [`Self::start`].
+    pub fn open(folder: &Path, clock: SharedClock, access: AccessOptions) -> Result<Self, StartError> {
         let folder = DataFolder::open(folder)?;
         let catalog = Catalog::open(folder.path())?;
         let vault = Vault::open_folder(folder.path())?;
-        let authenticator = Arc::new(Authenticator::new(catalog.clone())?);
+        let authenticator = Authenticator::new(catalog.clone())?;
+        let authenticator = Arc::new(authenticator.with(clock.clone(), access, vault.key_for("stream tokens")?));
         let accounts = Accounts::new(catalog.clone(), authenticator.clone());
         let disk = Arc::new(SystemDisk);
         let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());

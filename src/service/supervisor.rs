@@ -35,6 +35,11 @@ impl Running {
     }
 }
 
+/// Starts the task that looks after retention; it ends with the service.
+pub(super) fn run_retention(service: &Arc<crate::service::Service>) {
+    tokio::spawn(crate::service::retention::keep_retaining(Arc::downgrade(service)));
+}
+
 /// Starts an extract's task.
 pub(super) fn run_extract(
     name: ResourceName,

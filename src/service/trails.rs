@@ -77,6 +77,9 @@ pub enum TrailError {
     /// The server holds as many as it may.
     #[error("the server has {0} trails already, which is the limit")]
     TooMany(usize),
+    /// The catalog refused.
+    #[error(transparent)]
+    Catalog(crate::catalog::CatalogError),
     /// The file system refused.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -122,6 +125,17 @@ impl Trails {
         self.get(name).map(|entry| entry.info(name))
     }
 
+    /// Every trail that is served.
+    pub(super) fn served(&self) -> Vec<Trail> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter_map(|entry| entry.trail.as_ref().ok().cloned()).collect()
+    }
+
+    /// Size of the file system that holds the trails, in bytes.
+    pub(super) fn capacity_bytes(&self) -> Option<u64> {
+        self.disk.capacity_bytes(&self.folder)
+    }
+
     /// Tells when trails come or go.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -162,6 +176,9 @@ impl Trails {
     /// The trail of that name, if it is there, served, and that writer's.
     pub fn for_writer(&self, name: &TrailName, writer: &Writer) -> Result<Arc<TrailEntry>, TrailError> {
         let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+        if *entry.gone.borrow() {
+            return Err(TrailError::Stopped(format!("trail {name} is being deleted")));
+        }
         let trail = entry.trail.as_ref().map_err(|reason| TrailError::Stopped(reason.clone()))?;
         if trail.description().writer != *writer {
             let writer = writer_name(&trail.description().writer);
@@ -224,14 +241,41 @@ impl TrailEntry {
 impl Service {
     /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020.
     pub async fn delete_trail(&self, name: &TrailName) -> Result<(), TrailError> {
+        // No extract may be made, changed or started for it meanwhile: what it captured would go with the folder.
+        let _no_extract_changes = self.extracts.changing.lock().await;
         if let Some(extract) = self.extracts.writer_of(name) {
             return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
         }
-        self.trails.remove(name).await
+        self.trails.remove(name).await?;
+        let key = name.to_string();
+        let removed = self.in_catalog(move |catalog| catalog.delete(crate::catalog::Shelf::Trails, &key)).await;
+        removed.map(drop).map_err(TrailError::Catalog)
     }
 
     /// Whether some extract is configured to write the trail.
     pub fn extract_of(&self, name: &TrailName) -> Option<ResourceName> {
         self.extracts.writer_of(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_trail_is_not_deleted_while_an_extract_is_being_made_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let (trail, writer) = (TrailName::new("t1").unwrap(), Writer::Extract(ResourceName::new("e1").unwrap()));
+        let entry = service.trails.make(&trail, writer.clone()).await.unwrap();
+        let making = service.extracts.changing.lock().await;
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, service.delete_trail(&trail)).await.is_err());
+        assert!(service.trails.for_writer(&trail, &writer).is_ok());
+        drop(making);
+        entry.gone.send_replace(true);
+        assert!(matches!(service.trails.for_writer(&trail, &writer), Err(TrailError::Stopped(_))));
+        service.delete_trail(&trail).await.unwrap();
+        assert!(service.trails.get(&trail).is_none());
     }
 }

@@ -57,6 +57,9 @@ pub enum AppendError {
     /// The trail's writer has stopped, after a failed write or flush.
     #[error("trail has stopped: {0}")]
     Stopped(String),
+    /// The disk is full; appending goes on when there is room again.
+    #[error("the disk is full")]
+    DiskFull,
     /// A record is larger than a frame may be.
     #[error("record of {bytes} bytes is larger than the {max} a trail takes")]
     TooLarge {

@@ -40,6 +40,7 @@ mod mark;
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row};
 pub use local::reader::{Commit, Entry, Fill, MalformedRecord, Reader, Record, Transaction};
+pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;
-pub use local::{Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
+pub use local::{SegmentReport, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 pub use mark::{DurableMark, Location};

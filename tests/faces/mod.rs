@@ -1,6 +1,8 @@
 //! The program as its users meet it: over HTTP, over WebSocket, from its examples.
 
+mod authentication;
 mod bad_input;
 mod demo;
 mod examples;
+mod generated_clients;
 mod memory;

@@ -1,3 +1,4 @@
 //! The program under faults.
 
+mod disk_full;
 mod kill;

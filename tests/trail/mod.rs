@@ -1,6 +1,7 @@
 //! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
 
 mod crash;
+mod inspecting;
 mod memory_disk;
 mod reading;
 mod workload;

@@ -102,3 +102,36 @@ async fn a_transaction_id_is_remembered_across_reopening() {
     }
     assert_eq!(writing.find_xid("x61"), None);
 }
+
+#[tokio::test]
+async fn retention_drops_whole_segments_oldest_first_and_never_the_last() {
+    use trailcast::trail::Retention;
+    let home = tempfile::tempdir().unwrap();
+    let (trail, written) = filled(&home.path().join("t1"), 120).await;
+    let before = trail.status();
+    let mut slow = trail.read(Begin::Earliest).await.unwrap();
+    assert_eq!(slow.fill().await.unwrap(), trailcast::trail::Fill::Filled);
+    assert_eq!(trail.retain(&Retention { age_seconds: Some(60), bytes: Some(before.bytes) }).unwrap().segments, 0);
+    let trimmed = trail.retain(&Retention { age_seconds: None, bytes: Some(before.bytes / 2) }).unwrap();
+    assert!(trimmed.segments > 0);
+    let after = trail.status();
+    assert_eq!(after.bytes, before.bytes - trimmed.bytes);
+    assert!(after.bytes <= before.bytes / 2 && after.first_commit > 1);
+    // What is kept is whole, also after reopening; what is gone is refused with where the trail starts.
+    let reopened = open(Arc::new(SystemDisk), &home.path().join("t1")).unwrap();
+    for trail in [&trail, &reopened] {
+        let seen = read_all(trail, Begin::Earliest).await.unwrap();
+        let first = after.first_commit;
+        let whole: Vec<_> = (first..).zip(&written[first as usize - 1..]).map(|(c, t)| expected(c, t)).collect();
+        assert_eq!(seen, whole);
+        let gone = Position { epoch: trail.epoch(), commit: 2, record: 0, xid_hash: xid_hash(&written[1].xid()) };
+        let refused = trail.read(Begin::After(gone)).await.err();
+        assert_eq!(refused, Some(SeekError::Purged { starts_at: first }));
+    }
+    // A reader that was inside a removed segment reads it to its end, and then hears that it was overtaken.
+    let overtaken = drain(&mut slow).await.unwrap_err();
+    assert_eq!(overtaken, SeekError::Read(trailcast::trail::ReadError::Overtaken));
+    // The last segment stays, whatever the limits say.
+    trail.retain(&Retention { age_seconds: Some(0), bytes: Some(0) }).unwrap();
+    assert_eq!(trail.status().segments, 1);
+}

@@ -20,6 +20,7 @@ use super::serve::listening;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::tail::Tail;
+use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress};
@@ -68,6 +69,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir: arguments.data_dir,
         public_url: None,
         allowed_origins: Vec::new(),
+        tls: None,
+        access: AccessOptions::default(),
         admin_password: None,
         extracts: Vec::new(),
         streams: Vec::new(),
@@ -80,7 +83,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut stop: Stop) -> Result<(), Failure> {
     let mut writer = set_up(server, rate).await?;
-    say(listening(server.address));
+    say(listening(server.address, false));
     print(welcome::text(server.address, data_dir).as_bytes())?;
     let address = ServerAddress {
         tls: false,

@@ -76,7 +76,7 @@ pub fn document(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     json!({
         "asyncapi": "3.0.0",
         "id": format!("urn:trailcast:stream:{}", input.stream),
-        "info": info(input),
+        "info": info(input, layout),
         "defaultContentType": "application/json",
         "servers": {"trailcast": server(input, layout)},
         "channels": {"records": channel(input, layout, &messages)},
@@ -99,15 +99,27 @@ pub fn to_yaml(document: &Value) -> Result<String, serde_yaml::Error> {
     serde_yaml::to_string(document)
 }
 
-fn info(input: &DocumentInput<'_>) -> Value {
+fn info(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     let own = input.description.map(|text| format!("{text}\n\n")).unwrap_or_default();
+    let description = format!("Stream `{}`. {own}{DESCRIPTION}", input.stream);
     json!({
         "title": TITLE,
         "version": "1.0.0",
-        "description": format!("Stream `{}`. {own}{DESCRIPTION}", input.stream),
+        "description": match layout {
+            DocumentLayout::GoldenGate => quotable(&description),
+            DocumentLayout::AsyncApi => description,
+        },
         "license": {"name": "Apache 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         "tags": [{"name": "data-stream"}],
     })
+}
+
+/// One line that stays a JSON string without being escaped: Oracle's template pastes the description between quotes in
+/// the JavaScript client's `package.json`, and takes line ends out without leaving a space.
+fn quotable(text: &str) -> String {
+    let line = text.split(|character: char| character.is_whitespace() || character.is_control());
+    let line: Vec<_> = line.filter(|word| !word.is_empty()).collect();
+    line.join(" ").replace('"', "'").replace('\\', "/")
 }
 
 fn server(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {

@@ -20,12 +20,14 @@ fn tables() -> Vec<TableSchema> {
         .collect()
 }
 
+const DESCRIBED: &str = "注文 \"of\" C:\\shop\nand\tmore";
+
 fn document_of(options: &Value, events: bool, layout: DocumentLayout) -> Value {
     let options = JsonOptions::parse("encoding.json", options).unwrap();
     document(
         &DocumentInput {
             stream: "s-1",
-            description: Some("注文"),
+            description: Some(DESCRIBED),
             options: &options,
             event_type_prefix: events.then_some("io.trailcast"),
             record_framing: false,
@@ -139,6 +141,15 @@ fn the_goldengate_layout_has_the_path_as_address_and_begin_alone() {
     assert_eq!(query.keys().collect::<Vec<_>>(), ["begin"]);
     assert_eq!(query["begin"]["default"], "earliest");
     assert!(document["servers"]["trailcast"].get("pathname").is_none());
+}
+
+#[test]
+fn a_description_may_be_pasted_between_quotes_in_the_goldengate_layout_and_is_verbatim_in_the_other() {
+    let described = |layout| document_of(&json!({}), false, layout)["info"]["description"].as_str().unwrap().to_owned();
+    let pasted = described(DocumentLayout::GoldenGate);
+    assert!(pasted.starts_with("Stream `s-1`. 注文 'of' C:/shop and more Committed"), "{pasted}");
+    assert_eq!(serde_json::from_str::<String>(&format!("\"{pasted}\"")).unwrap(), pasted);
+    assert!(described(DocumentLayout::AsyncApi).contains(DESCRIBED));
 }
 
 #[test]

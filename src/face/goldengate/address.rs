@@ -46,6 +46,6 @@ impl FromRequestParts<Face> for Address {
             return Ok(Self { secure: scheme == "https", host: host.trim_end_matches('/').to_owned(), path });
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        Ok(Self { secure: false, host: host.to_owned(), path })
+        Ok(Self { secure: face.tls, host: host.to_owned(), path })
     }
 }

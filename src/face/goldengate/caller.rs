@@ -1,13 +1,15 @@
 //! Who calls: authentication and roles, before anything else is looked at.
 
 use axum::extract::FromRequestParts;
+use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
-use crate::access::{Identity, Role};
-use crate::listen::PeerAddr;
+use crate::access::{AccessError, Identity, Presented, Role};
+use crate::listen::{PeerAddr, PeerCertificate};
+use crate::record::ResourceName;
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]
@@ -21,6 +23,11 @@ impl Caller {
     pub(super) fn require(&self, role: Role) -> Result<(), ErrorAnswer> {
         Ok(self.identity.require(role)?)
     }
+
+    /// Refuses a caller who may not read this stream with that role; tokens bound to a stream count here only.
+    pub(super) fn require_on(&self, role: Role, stream: &ResourceName) -> Result<(), ErrorAnswer> {
+        Ok(self.identity.require_on(role, stream.as_str())?)
+    }
 }
 
 impl FromRequestParts<Face> for Caller {
@@ -31,8 +38,33 @@ impl FromRequestParts<Face> for Caller {
             return Err(ErrorAnswer::new(Fact::Internal, "the caller's address is unknown"));
         };
         let header = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("malformed"));
-        let identity = face.service.authenticator().authenticate(header, peer.0.ip()).await?;
-        Ok(Self { identity, peer })
+        let certificate = parts.extensions.get::<PeerCertificate>().and_then(|certificate| certificate.0.clone());
+        let token = if parts.method == Method::GET { access_token(parts.uri.query())? } else { None };
+        let presented = Presented {
+            header,
+            access_token: token.as_deref(),
+            certificate: certificate.as_deref(),
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+        };
+        let authenticator = face.service.authenticator();
+        match authenticator.identify(presented, peer.0.ip()).await {
+            Ok(identity) => Ok(Self { identity, peer }),
+            Err(error) => {
+                let stale = matches!(error, AccessError::Stale);
+                Err(ErrorAnswer::from(error).challenges(authenticator.challenges(stale)))
+            }
+        }
+    }
+}
+
+/// `access_token` in the query of a GET: for clients that cannot set headers.
+fn access_token(query: Option<&str>) -> Result<Option<String>, ErrorAnswer> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let mut tokens = pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned());
+    match (tokens.next(), tokens.next()) {
+        (token, None) => Ok(token.filter(|token| !token.is_empty())),
+        (_, Some(_)) => Err(ErrorAnswer::new(Fact::MalformedQuery, "access_token stands more than once")),
     }
 }
 

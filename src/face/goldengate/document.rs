@@ -30,7 +30,7 @@ pub(super) async fn goldengate_yaml(
     at: Address,
     headers: HeaderMap,
 ) -> Answer {
-    caller.require(Role::User)?;
+    caller.require_on(Role::User, &name)?;
     if let Some(set) = streams::find(&face, &name)?.document() {
         return yaml(&set, &headers);
     }
@@ -62,7 +62,7 @@ pub(super) async fn asyncapi_yaml(
     at: Address,
     headers: HeaderMap,
 ) -> Answer {
-    caller.require(Role::User)?;
+    caller.require_on(Role::User, &name)?;
     yaml(&made(&face, &name, &at, DocumentLayout::AsyncApi).await?, &headers)
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn asyncapi_json(
     at: Address,
     headers: HeaderMap,
 ) -> Answer {
-    caller.require(Role::User)?;
+    caller.require_on(Role::User, &name)?;
     let made = made(&face, &name, &at, DocumentLayout::AsyncApi).await?;
     Ok(raw(to_json(&made), "application/json", &headers))
 }
@@ -115,10 +115,23 @@ async fn made(face: &Face, name: &ResourceName, at: &Address, layout: DocumentLa
         host: &at.host,
         secure: at.secure,
         path: &path,
-        security: &[SecurityScheme::Basic],
+        security: &security(face),
         tables: &tables,
     };
     Ok(document(&input, layout))
+}
+
+/// The ways to log in that are on.
+fn security(face: &Face) -> Vec<SecurityScheme> {
+    let options = face.service.authenticator().options();
+    let mut schemes = vec![SecurityScheme::Basic, SecurityScheme::Bearer];
+    if options.digest {
+        schemes.push(SecurityScheme::Digest);
+    }
+    if options.certificates.is_some() {
+        schemes.push(SecurityScheme::Certificate);
+    }
+    schemes
 }
 
 /// The tables that the trail knows now and whose rows the stream's rules let through by name.

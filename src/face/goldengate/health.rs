@@ -1,12 +1,16 @@
-//! `/healthz` and `/readyz`, open to everybody.
+//! `/healthz` and `/readyz`, open to everybody, and `/metrics` for the role User.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::caller::Caller;
 use super::routes::Face;
+use super::streams::Answer;
+use crate::access::Role;
 
 /// The process answers.
 pub(super) async fn alive() -> Json<serde_json::Value> {
@@ -18,4 +22,10 @@ pub(super) async fn ready(State(face): State<Face>) -> Response {
     let troubles = face.service.troubles();
     let status = if troubles.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": troubles.is_empty(), "troubles": troubles}))).into_response()
+}
+
+/// Figures in the text format of Prometheus.
+pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
+    caller.require(Role::User)?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], face.service.metrics()).into_response())
 }

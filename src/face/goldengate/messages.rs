@@ -116,6 +116,8 @@ facts! {
     TrailBusy: "OGG-27102", Error, 409, "trail-busy", "The trail has another writer: {}.";
     /// The trail stopped over damage. Detail: the trail and why.
     TrailStopped: "OGG-27103", Error, 503, "trail-stopped", "The trail is stopped: {}.";
+    /// No room for what was put. Detail: which.
+    DiskFull: "OGG-27106", Error, 507, "disk-full", "Nothing was appended: {}.";
     /// The stored document was dropped because the configuration changed.
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
     /// Done. Detail: what.
@@ -185,12 +187,13 @@ pub struct ErrorAnswer {
     /// For 429 and 503: when to try again, in seconds.
     pub retry_after_seconds: Option<u64>,
     allow: Option<&'static str>,
+    challenges: Vec<String>,
 }
 
 impl ErrorAnswer {
     /// A refusal.
     pub fn new(fact: Fact, detail: impl Display) -> Self {
-        Self { fact, detail: detail.to_string(), retry_after_seconds: None, allow: None }
+        Self { fact, detail: detail.to_string(), retry_after_seconds: None, allow: None, challenges: Vec::new() }
     }
 
     /// The refusal of a method, with the header that names those allowed (`GET, POST`).
@@ -205,6 +208,13 @@ impl ErrorAnswer {
         self
     }
 
+    /// For 401: how to log in, one header line each.
+    #[must_use]
+    pub fn challenges(mut self, challenges: Vec<String>) -> Self {
+        self.challenges = challenges;
+        self
+    }
+
     /// Something of ours failed. `what` goes to the client; the cause goes to the log only.
     pub fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "{what}");
@@ -216,11 +226,18 @@ impl IntoResponse for ErrorAnswer {
     fn into_response(self) -> Response {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
+        if self.fact == Fact::Unauthorized {
+            for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
+                response.headers_mut().append(WWW_AUTHENTICATE, challenge);
+            }
+            response
+                .headers_mut()
+                .entry(WWW_AUTHENTICATE)
+                .or_insert(HeaderValue::from_static("Basic realm=\"trailcast\""));
+        }
         let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
-        match self.fact {
-            Fact::Unauthorized => set(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"trailcast\"")),
-            Fact::UpgradeVersion => set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-            _ => {}
+        if self.fact == Fact::UpgradeVersion {
+            set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         if let Some(seconds) = self.retry_after_seconds {
             set(RETRY_AFTER, HeaderValue::from(seconds));
@@ -235,13 +252,19 @@ impl IntoResponse for ErrorAnswer {
 impl From<AccessError> for ErrorAnswer {
     fn from(error: AccessError) -> Self {
         match &error {
-            AccessError::Missing | AccessError::Malformed(_) | AccessError::Wrong => {
-                Self::new(Fact::Unauthorized, error)
-            }
+            AccessError::Missing
+            | AccessError::Malformed(_)
+            | AccessError::Digest(_)
+            | AccessError::Stale
+            | AccessError::Token
+            | AccessError::Expired
+            | AccessError::Wrong => Self::new(Fact::Unauthorized, error),
             AccessError::Throttled(throttled) => {
                 Self::new(Fact::Throttled, throttled).retry_after(throttled.retry_after_seconds)
             }
-            AccessError::Forbidden { .. } => Self::new(Fact::Forbidden, error),
+            AccessError::Forbidden { .. } | AccessError::OutOfReach | AccessError::NotStored => {
+                Self::new(Fact::Forbidden, error)
+            }
             AccessError::Busy => Self::new(Fact::Throttled, error).retry_after(5),
             AccessError::Internal(_) => Self::internal("the log-in could not be checked", &error),
         }

@@ -17,6 +17,7 @@ mod refusal;
 mod routes;
 mod socket;
 mod streams;
+mod tokens;
 mod trails;
 mod users;
 

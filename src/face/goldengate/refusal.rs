@@ -54,6 +54,7 @@ impl From<TrailError> for ErrorAnswer {
             TrailError::Stopped(_) => Self::new(Fact::TrailStopped, error),
             TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
             TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
+            TrailError::Catalog(_) => Self::internal("the catalog cannot be read or written", &error),
             TrailError::Open(_) | TrailError::Remove { .. } => {
                 Self::internal("the trail's folder cannot be used", &error)
             }
@@ -67,6 +68,7 @@ impl From<PutError> for ErrorAnswer {
             PutError::Body(error) => Self::new(Fact::OutOfRange, error),
             PutError::Trail(error) => error.into(),
             PutError::Append(error @ AppendError::Stopped(_)) => Self::new(Fact::TrailStopped, error).retry_after(5),
+            PutError::Append(error @ AppendError::DiskFull) => Self::new(Fact::DiskFull, error).retry_after(10),
             PutError::Append(error) => Self::new(Fact::OutOfRange, error),
         }
     }

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
 use super::messages::{ErrorAnswer, Fact};
-use super::{credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, trails, users};
+use super::{
+    credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
+};
 use crate::access::OriginRules;
 use crate::service::Service;
 
@@ -23,6 +25,8 @@ pub struct Face {
     pub origins: Arc<OriginRules>,
     /// The configured public address, such as `https://streams.example.com`.
     pub public_url: Option<Arc<str>>,
+    /// Whether the listener speaks TLS.
+    pub tls: bool,
 }
 
 /// All routes of the native face.
@@ -50,7 +54,10 @@ pub fn router(face: Face) -> Router {
         .route("/services/v2/trails", allowing("GET", get(trails::list)))
         .route(
             "/services/v2/trails/{name}",
-            allowing("GET, POST, DELETE", get(trails::describe).post(trails::make).delete(trails::remove)),
+            allowing(
+                "GET, POST, PATCH, DELETE",
+                get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
+            ),
         )
         .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
         .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
@@ -69,6 +76,7 @@ pub fn router(face: Face) -> Router {
                 axum::routing::post(credentials::put).put(credentials::put).merge(delete(credentials::remove)),
             ),
         )
+        .route("/services/v2/tokens", allowing("POST", axum::routing::post(tokens::make)))
         .route("/services/v2/users", allowing("GET", get(users::list)))
         .route(
             "/services/v2/users/{name}",
@@ -77,6 +85,7 @@ pub fn router(face: Face) -> Router {
                 get(users::describe).post(users::add).patch(users::change).delete(users::remove),
             ),
         )
+        .route("/metrics", allowing("GET", get(health::metrics)))
         .route("/openapi.json", allowing("GET", get(openapi::document)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))

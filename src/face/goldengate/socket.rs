@@ -12,7 +12,8 @@ use crate::access::Role;
 use crate::delivery::feed::Delivery;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
-use crate::service::sessions::{BeginRequest, OpenSession, SessionRequest};
+use crate::service::sessions::{BeginRequest, SessionRequest};
+use crate::service::watched_session::WatchedSession;
 
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
@@ -24,7 +25,7 @@ pub(super) async fn get_or_upgrade(
     at: Address,
     mut request: Request,
 ) -> Answer {
-    caller.require(Role::Operator)?;
+    caller.require_on(Role::Operator, &name)?;
     if !is_upgrade(request.headers()) {
         return streams::describe(&face, &name, &at);
     }
@@ -41,9 +42,13 @@ pub(super) async fn get_or_upgrade(
     };
     let opened = face.service.open_session(&stream, session).await;
     let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
+    let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
+    let session = WatchedSession::new(session, rights);
     let (user, peer) = (caller.identity.name, caller.peer.0);
     tracing::info!(stream = %name, user, %peer, "session opened");
-    pending.start(SocketFeed(session), PumpTimings::default(), move |end| {
+    let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..PumpTimings::default() };
+    pending.start(SocketFeed(session), timings, move |end| {
         tracing::info!(stream = %name, user, %peer, reason = ?end.reason, bytes = end.bytes_sent, "session ended");
     });
     Ok(response.into_response())
@@ -60,7 +65,7 @@ fn begin_of(query: Option<&str>) -> Result<String, ErrorAnswer> {
     }
 }
 
-struct SocketFeed(OpenSession);
+struct SocketFeed(WatchedSession);
 
 impl Feed for SocketFeed {
     async fn next(&mut self) -> Fed {

@@ -14,12 +14,22 @@ use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
+use crate::catalog::stream::merge_patch;
+use crate::catalog::trail::TrailSettings;
 use crate::limits;
 use crate::record::TrailName;
+use crate::service::retention::retention_of;
 use crate::service::trails::{TrailError, TrailInfo, writer_name};
 use crate::trail::Writer;
 
-fn described(info: &TrailInfo) -> Value {
+async fn described(face: &Face, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
+    let mut described = state(info);
+    let retention = retention_of(&face.service.trail_settings(&info.name).await?);
+    described["retention"] = json!({"ageSeconds": retention.age_seconds, "bytes": retention.bytes});
+    Ok(described)
+}
+
+fn state(info: &TrailInfo) -> Value {
     match &info.state {
         Ok((description, status)) => json!({
             "$schema": "trailcast:trail",
@@ -47,7 +57,10 @@ fn described(info: &TrailInfo) -> Value {
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.trails().list().iter().map(described).collect();
+    let mut items = Vec::new();
+    for info in face.service.trails().list() {
+        items.push(described(&face, &info).await?);
+    }
     let response = json!({"$schema": "trailcast:trailCollection", "items": items});
     Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
 }
@@ -60,7 +73,7 @@ pub(super) async fn describe(
 ) -> Answer {
     caller.require(Role::User)?;
     let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&info)).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
 }
 
 pub(super) async fn make(
@@ -73,13 +86,36 @@ pub(super) async fn make(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
-    let members = given.as_object().ok_or_else(|| ErrorAnswer::new(Fact::OutOfRange, "body: must be an object"))?;
-    if let Some(unknown) = members.keys().find(|member| member.as_str() != "$schema") {
-        return Err(ErrorAnswer::new(Fact::UnknownMember, unknown));
-    }
+    let settings = TrailSettings::from_value(&given)?;
     face.service.trails().make(&name, Writer::Puts).await?;
+    face.service.set_trail_settings(&name, settings).await?;
     let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&info)).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+}
+
+/// Changes a trail's options by a JSON merge patch.
+pub(super) async fn patch(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(name): Named<TrailName>,
+    at: Address,
+    headers: HeaderMap,
+    content: Body,
+) -> Answer {
+    caller.require(Role::Administrator)?;
+    let patch = body::json(&headers, content).await?;
+    let stored = face.service.trail_settings(&name).await?;
+    let mut given = json!({"retention": {}});
+    if let Some(seconds) = stored.retention_seconds {
+        given["retention"]["ageSeconds"] = seconds.into();
+    }
+    if let Some(bytes) = stored.retention_bytes {
+        given["retention"]["bytes"] = bytes.into();
+    }
+    merge_patch(&mut given, &patch);
+    face.service.set_trail_settings(&name, TrailSettings::from_value(&given)?).await?;
+    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
+    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
 }
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<TrailName>) -> Answer {

@@ -23,6 +23,8 @@ pub trait Disk: Send + Sync + Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all that is in it.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Size of the file system that holds a folder, in bytes; none when it does not say.
+    fn capacity_bytes(&self, folder: &Path) -> Option<u64>;
     /// Makes renames, new and removed names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
@@ -55,6 +57,10 @@ pub fn read_full(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Res
     Ok(filled)
 }
 
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemDisk;
@@ -76,7 +82,11 @@ impl Disk for SystemDisk {
     }
 
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(create).open(path)?))
+        match OpenOptions::new().read(true).write(true).create_new(create).open(path) {
+            // Whoever may only look still can; a write will say so.
+            Err(error) if !create && is_read_only(&error) => Ok(Arc::new(File::open(path)?)),
+            opened => Ok(Arc::new(opened?)),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -89,6 +99,11 @@ impl Disk for SystemDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
+    }
+
+    fn capacity_bytes(&self, folder: &Path) -> Option<u64> {
+        let system = rustix::fs::statvfs(folder).ok()?;
+        Some(system.f_blocks.saturating_mul(system.f_frsize))
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

@@ -8,8 +8,10 @@ pub(crate) mod appender;
 mod description;
 pub mod disk;
 mod index;
+mod inspect;
 pub(crate) mod reader;
 mod recovery;
+pub mod retention;
 mod scan;
 pub(crate) mod seek;
 mod segment;
@@ -19,6 +21,7 @@ mod writer;
 mod xids;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -28,6 +31,7 @@ use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
 use disk::Disk;
+pub use inspect::SegmentReport;
 use segment::Segment;
 use tail::Tail;
 
@@ -57,6 +61,12 @@ pub struct TrailStatus {
     pub last_commit: u64,
     /// Commit time of the last durable transaction.
     pub last_commit_ts: Timestamp,
+    /// Bytes written since the trail was opened.
+    pub written_bytes: u64,
+    /// Flushes since the trail was opened.
+    pub flushes: u64,
+    /// Time that these flushes took together, in nanoseconds.
+    pub flush_nanos: u64,
     /// Why the writer has stopped, if it has.
     pub stopped: Option<String>,
 }
@@ -76,6 +86,15 @@ struct Shared {
     segments: RwLock<Vec<Arc<Segment>>>,
     mark: watch::Sender<DurableMark>,
     end: Mutex<End>,
+    work: Work,
+}
+
+/// What the writer has done since the trail was opened.
+#[derive(Debug, Default)]
+struct Work {
+    written_bytes: AtomicU64,
+    flushes: AtomicU64,
+    flush_nanos: AtomicU64,
 }
 
 /// Who holds the end of the trail, where appending goes on.
@@ -86,7 +105,12 @@ enum End {
     /// An appender and its writer thread have it.
     Taken,
     /// The writer failed; the next appender first cuts back to the durable mark.
-    Failed(String),
+    Failed {
+        /// What the system said.
+        reason: String,
+        /// Whether the disk was full, which may pass.
+        disk_full: bool,
+    },
 }
 
 impl Trail {
@@ -137,7 +161,7 @@ impl Trail {
     pub fn status(&self) -> TrailStatus {
         let mark = self.shared.mark.borrow().clone();
         let stopped = match &*self.shared.lock_end() {
-            End::Failed(reason) => Some(reason.clone()),
+            End::Failed { reason, .. } => Some(reason.clone()),
             End::Free(_) | End::Taken => None,
         };
         TrailStatus {
@@ -146,6 +170,9 @@ impl Trail {
             first_commit: self.shared.first_commit(),
             last_commit: mark.commit,
             last_commit_ts: mark.commit_ts,
+            written_bytes: self.shared.work.written_bytes.load(Ordering::Relaxed),
+            flushes: self.shared.work.flushes.load(Ordering::Relaxed),
+            flush_nanos: self.shared.work.flush_nanos.load(Ordering::Relaxed),
             stopped,
         }
     }

@@ -42,9 +42,12 @@ pub struct Record<'a> {
     pub operation: Operation,
     /// The table's shape; none for DDL.
     pub schema: Option<&'a Arc<TableSchema>>,
+    /// When the trail took it.
+    pub append_ts: Timestamp,
+    /// Where its frame lies.
+    pub place: Location,
     body: &'a [u8],
     flags: u8,
-    segment: u64,
 }
 
 /// The images and tokens of a row operation.
@@ -93,7 +96,7 @@ impl<'a> Record<'a> {
     }
 
     fn malformed(&self) -> MalformedRecord {
-        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.segment }
+        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.place.segment }
     }
 }
 
@@ -277,9 +280,10 @@ impl Reader {
                     number: header.record,
                     operation,
                     schema,
+                    append_ts: header.append_ts,
+                    place: self.place(at),
                     body: frame.payload,
                     flags: header.flags,
-                    segment: self.segment.number(),
                 })
             }
             FrameKind::Commit => {
@@ -299,6 +303,8 @@ impl Reader {
             let end = self.mark.borrow_and_update().end;
             let here = self.segment.number();
             if here > end.segment || (here == end.segment && self.next >= end.offset) {
+                // Thousands of readers wait at the end; none keeps a block meanwhile.
+                self.give_block_back();
                 return Ok(Fill::AtMark);
             }
             let until = if here == end.segment { end.offset } else { self.segment.bytes() };
@@ -308,6 +314,12 @@ impl Reader {
             }
             self.read_block(until).await?;
         }
+    }
+
+    /// Gives the used-up block back.
+    fn give_block_back(&mut self) {
+        self.block = Vec::new();
+        self.given = 0;
     }
 
     fn enter_next_segment(&mut self) -> Result<(), ReadError> {
@@ -326,6 +338,11 @@ impl Reader {
         self.block = block;
         self.given = 0;
         Ok(())
+    }
+
+    /// Whether everything that is durable now has been given, or is in the block at hand.
+    pub fn at_mark(&self) -> bool {
+        self.mark.borrow().end <= Location { segment: self.segment.number(), offset: self.next }
     }
 
     /// Waits until the durable mark has moved beyond what has been given. May be dropped and called again.
@@ -355,8 +372,12 @@ impl Reader {
     }
 
     fn damage(&self, at: usize, what: impl ToString) -> crate::trail::Damage {
+        self.shared.damage(self.place(at), what)
+    }
+
+    fn place(&self, at: usize) -> Location {
         let start = self.next.saturating_sub(self.block.len() as u64);
-        self.shared.damage(Location { segment: self.segment.number(), offset: start + at as u64 }, what)
+        Location { segment: self.segment.number(), offset: start + at as u64 }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::trail::local::segment::{self, Segment, number_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
 use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, description};
+use crate::trail::local::{End, Shared, Work, description};
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// Largest copy of a torn end that is kept, in bytes.
@@ -34,21 +34,23 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
         segments: RwLock::new(Vec::new()),
         mark: watch::Sender::new(DurableMark::default()),
         end: Mutex::new(End::Taken),
+        work: Work::default(),
     };
-    open_segments(&shared)?;
+    load_segments(&shared, true)?;
     let tail = recover_end(&shared)?;
     *shared.lock_end() = End::Free(Box::new(tail));
     Ok(shared)
 }
 
-fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+pub(super) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     let trail = shared.description.name.to_string();
     move |source| OpenError::Io { trail, action, source }
 }
 
-fn open_segments(shared: &Shared) -> Result<(), OpenError> {
+/// Opens the files of all segments. `tidy`: drafts that a crash left are removed.
+pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError> {
     let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
-    for draft in names.iter().filter(|name| name.ends_with(".new")) {
+    for draft in names.iter().filter(|name| tidy && name.ends_with(".new")) {
         // A segment gets its name only when its head is flushed; a draft was never part of the trail.
         shared.disk.remove(&shared.folder.join(draft)).map_err(io_failed(shared, "removing a draft"))?;
     }

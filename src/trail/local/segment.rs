@@ -18,6 +18,8 @@ pub(super) struct Seal {
     pub(super) commit_ts_max: Timestamp,
     /// Whether a transaction goes on in the next segment.
     pub(super) ends_inside: bool,
+    /// When the segment was closed.
+    pub(super) closed_ts: Timestamp,
 }
 
 /// An open segment file, shared by the writer and all readers.
@@ -115,7 +117,7 @@ impl Segment {
     }
 
     fn index_path(&self) -> PathBuf {
-        self.path.with_extension("idx")
+        index_path(&self.path)
     }
 
     fn load_index(&self, disk: &dyn Disk) -> Option<SegmentIndex> {
@@ -137,13 +139,8 @@ impl Segment {
     pub(super) fn save_index(&self, disk: &dyn Disk) -> io::Result<()> {
         let bytes = self.read_state(|state| state.index.as_ref().map(|index| index.encode(self.head.file_id)));
         let Some(bytes) = bytes else { return Ok(()) };
-        self.drop_index_file(disk);
+        drop_index_file(disk, &self.path)?;
         disk.open(&self.index_path(), true)?.write_all_at(&bytes, 0)
-    }
-
-    /// Removes the index file, which may not be there.
-    pub(super) fn drop_index_file(&self, disk: &dyn Disk) {
-        let _ = disk.remove(&self.index_path());
     }
 
     /// Takes the index of a closed segment out of memory; it is in its file.
@@ -157,6 +154,18 @@ impl Segment {
 
     fn write_state<R>(&self, write: impl FnOnce(&mut State) -> R) -> R {
         write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+fn index_path(segment: &Path) -> PathBuf {
+    segment.with_extension("idx")
+}
+
+/// Removes the index file of the segment in that file; it may not be there.
+pub(super) fn drop_index_file(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
+    match disk.remove(&index_path(segment)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -186,7 +195,11 @@ pub(super) fn seal_of(frame: &Frame<'_>) -> Option<Seal> {
         return None;
     }
     let [time, flags] = frame::read_numbers(frame.payload).ok()?;
-    Some(Seal { commit_ts_max: Timestamp::from_micros(time.cast_signed()), ends_inside: flags & 1 != 0 })
+    Some(Seal {
+        commit_ts_max: Timestamp::from_micros(time.cast_signed()),
+        ends_inside: flags & 1 != 0,
+        closed_ts: frame.header.append_ts,
+    })
 }
 
 /// Reads the repeated frames of a segment's head, and checks them.

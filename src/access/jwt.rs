@@ -1,0 +1,300 @@
+//! Tokens of another issuer: JSON Web Tokens, checked against a fixed issuer, audience, list of algorithms and set of keys.
+//!
+//! Only public-key algorithms are taken, and each key only with those of its own kind.
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
+use serde_json::Value;
+
+use crate::catalog::Role;
+use crate::catalog::user::check_user_name;
+use crate::limits;
+use crate::record::Timestamp;
+
+/// The algorithms that may be configured.
+const ALGORITHMS: [(&str, Algorithm); 9] = [
+    ("RS256", Algorithm::RS256),
+    ("RS384", Algorithm::RS384),
+    ("RS512", Algorithm::RS512),
+    ("PS256", Algorithm::PS256),
+    ("PS384", Algorithm::PS384),
+    ("PS512", Algorithm::PS512),
+    ("ES256", Algorithm::ES256),
+    ("ES384", Algorithm::ES384),
+    ("EdDSA", Algorithm::EdDSA),
+];
+
+/// The rules cannot be used. The text names the member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidJwtRules(String);
+
+/// Public keys as configured.
+#[derive(Debug, Clone, Copy)]
+pub enum JwtKeys<'a> {
+    /// One or more public keys in PEM.
+    Pem(&'a str),
+    /// A JSON Web Key Set.
+    Jwks(&'a str),
+}
+
+/// Which tokens are believed.
+#[derive(Clone)]
+pub struct JwtRules {
+    issuer: String,
+    audience: String,
+    algorithms: Vec<Algorithm>,
+    keys: Vec<(Option<String>, DecodingKey)>,
+    role_claim: Option<String>,
+}
+
+impl std::fmt::Debug for JwtRules {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JwtRules").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// What a believed token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtClaims {
+    /// The user's name (`sub`).
+    pub name: String,
+    /// The role that it gives, if roles come from tokens; else the user of that name has his own.
+    pub role: Option<Role>,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// A token is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwtRefusal {
+    /// Its time is over.
+    Expired,
+    /// Anything else; who it is for knows, and others need not.
+    Invalid,
+    /// It is believed, but gives no role.
+    NoRole,
+}
+
+impl JwtRules {
+    /// Rules for tokens of one issuer. `role_claim` names the claim with the role, dots leading into objects.
+    pub fn new(
+        issuer: &str,
+        audience: &str,
+        algorithms: &[String],
+        keys: JwtKeys<'_>,
+        role_claim: Option<&str>,
+    ) -> Result<Self, InvalidJwtRules> {
+        let algorithms: Vec<Algorithm> = algorithms.iter().map(|name| algorithm(name)).collect::<Result<_, _>>()?;
+        let keys = match keys {
+            JwtKeys::Pem(text) => pem_keys(text)?,
+            JwtKeys::Jwks(text) => jwks_keys(text)?,
+        };
+        if !(1..=limits::JWT_KEYS_MAX).contains(&keys.len()) {
+            return Err(InvalidJwtRules(format!("jwt: 1 to {} keys", limits::JWT_KEYS_MAX)));
+        }
+        if let Some(useless) = algorithms.iter().find(|wanted| !keys.iter().any(|(_, key)| fits(key, **wanted))) {
+            return Err(InvalidJwtRules(format!("jwt.algorithms: no key is of the kind that {useless:?} needs")));
+        }
+        let role_claim = role_claim.map(str::to_owned);
+        Ok(Self { issuer: issuer.into(), audience: audience.into(), algorithms, keys, role_claim })
+    }
+
+    /// What a token says, if it is to be believed at `now`.
+    pub fn check(&self, token: &str, now: Timestamp) -> Result<JwtClaims, JwtRefusal> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(JwtRefusal::Invalid);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| JwtRefusal::Invalid)?;
+        if !self.algorithms.contains(&header.alg) {
+            return Err(JwtRefusal::Invalid);
+        }
+        let mut validation = Validation::new(header.alg);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Times are compared below, by the one clock of the program.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let wanted = |kid: &Option<String>| kid.is_none() || header.kid.is_none() || *kid == header.kid;
+        let candidates = self.keys.iter().filter(|(kid, key)| wanted(kid) && fits(key, header.alg));
+        let claims: Value = candidates
+            .filter_map(|(_, key)| jsonwebtoken::decode(token, key, &validation).ok())
+            .map(|data| data.claims)
+            .next()
+            .ok_or(JwtRefusal::Invalid)?;
+        self.believed(&claims, now)
+    }
+
+    fn believed(&self, claims: &Value, now: Timestamp) -> Result<JwtClaims, JwtRefusal> {
+        let time = |claim: &str| claims.get(claim).and_then(Value::as_f64).map(|seconds| (seconds * 1e6) as i64);
+        let expires = time("exp").ok_or(JwtRefusal::Invalid)?;
+        if expires <= now.micros() {
+            return Err(JwtRefusal::Expired);
+        }
+        let earliest = match claims.get("nbf") {
+            None => i64::MIN,
+            Some(_) => time("nbf").ok_or(JwtRefusal::Invalid)?,
+        };
+        if earliest > now.micros().saturating_add(limits::JWT_CLOCK_SECONDS_MAX * 1_000_000) {
+            return Err(JwtRefusal::Invalid);
+        }
+        let name = claims.get("sub").and_then(Value::as_str).ok_or(JwtRefusal::Invalid)?;
+        check_user_name(name).map_err(|_| JwtRefusal::Invalid)?;
+        let role = match &self.role_claim {
+            None => None,
+            Some(claim) => Some(role_in(claims, claim).ok_or(JwtRefusal::NoRole)?),
+        };
+        Ok(JwtClaims { name: name.into(), role, expires: Timestamp::from_micros(expires) })
+    }
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, InvalidJwtRules> {
+    ALGORITHMS.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm).ok_or_else(|| {
+        let known = ALGORITHMS.map(|(known, _)| known).join(", ");
+        InvalidJwtRules(format!("jwt.algorithms: each is one of {known}"))
+    })
+}
+
+fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
+    key.family().algorithms().contains(&algorithm)
+}
+
+fn pem_keys(text: &str) -> Result<Vec<(Option<String>, DecodingKey)>, InvalidJwtRules> {
+    let mut keys = Vec::new();
+    for block in text.split_inclusive("-----END PUBLIC KEY-----").filter(|block| block.contains("-----BEGIN")) {
+        let block = block.trim().as_bytes();
+        let key = DecodingKey::from_rsa_pem(block)
+            .or_else(|_| DecodingKey::from_ec_pem(block))
+            .or_else(|_| DecodingKey::from_ed_pem(block));
+        let key = key.map_err(|_| InvalidJwtRules("jwt.keys: a block is no public key in PEM".into()))?;
+        keys.push((None, key));
+    }
+    Ok(keys)
+}
+
+fn jwks_keys(text: &str) -> Result<Vec<(Option<String>, DecodingKey)>, InvalidJwtRules> {
+    let set: JwkSet =
+        serde_json::from_str(text).map_err(|_| InvalidJwtRules("jwt.jwks: it is no JSON Web Key Set".into()))?;
+    let usable = set.keys.iter().filter_map(|key| {
+        let decoding = DecodingKey::from_jwk(key).ok()?;
+        // A secret in a file of public keys would make every reader of it an issuer.
+        (decoding.family() != AlgorithmFamily::Hmac).then(|| (key.common.key_id.clone(), decoding))
+    });
+    Ok(usable.collect())
+}
+
+/// The highest role that the claim names: a text, or a list of texts of which those that are no role do not count.
+fn role_in(claims: &Value, claim: &str) -> Option<Role> {
+    let found = claims.get(claim).or_else(|| claim.split('.').try_fold(claims, |value, part| value.get(part)))?;
+    let role = |value: &Value| value.as_str().and_then(|text| text.parse::<Role>().ok());
+    match found {
+        Value::Array(values) => values.iter().filter_map(role).max(),
+        value => role(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+    const NOW_SECONDS: i64 = 1_800_000_000;
+
+    struct Issuer {
+        key: rcgen::KeyPair,
+    }
+
+    impl Issuer {
+        fn new() -> Self {
+            Self { key: rcgen::KeyPair::generate().unwrap() }
+        }
+
+        fn rules(&self, role_claim: Option<&str>) -> JwtRules {
+            let pem = self.key.public_key_pem();
+            JwtRules::new("https://issuer", "trailcast", &["ES256".into()], JwtKeys::Pem(&pem), role_claim).unwrap()
+        }
+
+        fn token(&self, claims: &Value) -> String {
+            let key = EncodingKey::from_ec_pem(self.key.serialize_pem().as_bytes()).unwrap();
+            encode(&Header::new(Algorithm::ES256), claims, &key).unwrap()
+        }
+    }
+
+    fn claims() -> Value {
+        json!({"iss": "https://issuer", "aud": "trailcast", "sub": "ann", "exp": NOW_SECONDS + 60})
+    }
+
+    fn with(member: &str, value: Value) -> Value {
+        let mut claims = claims();
+        claims[member] = value;
+        claims
+    }
+
+    #[test]
+    fn a_token_of_the_issuer_gives_name_and_end() {
+        let issuer = Issuer::new();
+        let known = issuer.rules(None).check(&issuer.token(&claims()), NOW).unwrap();
+        assert_eq!((known.name.as_str(), known.role), ("ann", None));
+        assert_eq!(known.expires.micros(), (NOW_SECONDS + 60) * 1_000_000);
+    }
+
+    #[test]
+    fn every_deviation_is_refused() {
+        let issuer = Issuer::new();
+        let rules = issuer.rules(None);
+        let refusal = |claims: &Value| rules.check(&issuer.token(claims), NOW).unwrap_err();
+        assert_eq!(refusal(&with("exp", json!(NOW_SECONDS))), JwtRefusal::Expired);
+        for bad in [
+            with("iss", json!("https://other")),
+            with("aud", json!("other")),
+            with("sub", json!("a:b")),
+            with("sub", Value::Null),
+            with("exp", Value::Null),
+            with("nbf", json!(NOW_SECONDS + 3_600)),
+        ] {
+            assert_eq!(refusal(&bad), JwtRefusal::Invalid, "{bad}");
+        }
+        let stranger = Issuer::new();
+        assert_eq!(rules.check(&stranger.token(&claims()), NOW), Err(JwtRefusal::Invalid));
+        let mut altered = issuer.token(&claims());
+        altered.insert(altered.find('.').unwrap() + 5, 'A');
+        assert_eq!(rules.check(&altered, NOW), Err(JwtRefusal::Invalid));
+    }
+
+    #[test]
+    fn neither_none_nor_a_shared_secret_passes_for_a_key() {
+        use base64::Engine;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let issuer = Issuer::new();
+        let rules = issuer.rules(None);
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let none = format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims()));
+        assert_eq!(rules.check(&none, NOW), Err(JwtRefusal::Invalid));
+        // The classic: the public key as the secret of an HMAC.
+        let secret = EncodingKey::from_secret(issuer.key.public_key_pem().as_bytes());
+        let confused = encode(&Header::new(Algorithm::HS256), &claims(), &secret).unwrap();
+        assert_eq!(rules.check(&confused, NOW), Err(JwtRefusal::Invalid));
+        let pem = issuer.key.public_key_pem();
+        for bad in ["none", "HS256", "RS256"] {
+            assert!(JwtRules::new("i", "a", &[bad.into()], JwtKeys::Pem(&pem), None).is_err(), "{bad}");
+        }
+        let secret = r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#;
+        assert!(JwtRules::new("i", "a", &["ES256".into()], JwtKeys::Jwks(secret), None).is_err());
+    }
+
+    #[test]
+    fn roles_come_from_the_claim_that_is_configured() {
+        let issuer = Issuer::new();
+        let role = |claim: &str, claims: &Value| {
+            issuer.rules(Some(claim)).check(&issuer.token(claims), NOW).map(|known| known.role)
+        };
+        assert_eq!(role("role", &with("role", json!("Operator"))), Ok(Some(Role::Operator)));
+        let nested = with("realm", json!({"roles": ["x", "User", "Administrator"]}));
+        assert_eq!(role("realm.roles", &nested), Ok(Some(Role::Administrator)));
+        assert_eq!(role("role", &claims()), Err(JwtRefusal::NoRole));
+        assert_eq!(role("role", &with("role", json!(["root"]))), Err(JwtRefusal::NoRole));
+    }
+}

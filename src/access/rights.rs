@@ -1,0 +1,151 @@
+//! The rights of somebody who is connected for long: they end when the credential expires, or when the user loses them.
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use super::authenticator::Identity;
+use crate::catalog::{Catalog, Role, Shelf, User};
+use crate::record::Timestamp;
+
+/// How rights ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The credential's time is over.
+    Expired,
+    /// The user is gone, or has a lesser role.
+    Withdrawn,
+}
+
+/// Rights under watch.
+#[derive(Debug)]
+pub struct Rights {
+    catalog: Catalog,
+    /// `None`: the identity is not one of the catalog, and so only expires.
+    user: Option<String>,
+    needed: Role,
+    until: Option<Instant>,
+    /// Counts changes of users.
+    changes: watch::Receiver<u64>,
+    /// The count at the last look; `None` before the first, so that nothing between log-in and now is missed.
+    looked_at: Option<u64>,
+    /// A look under way, and the count that it was started for. It stays when the wait is dropped: a session that always has
+    /// something to send would else never see its end.
+    look: Option<(u64, JoinHandle<bool>)>,
+}
+
+impl Rights {
+    pub(super) fn new(
+        catalog: Catalog,
+        changes: watch::Receiver<u64>,
+        identity: &Identity,
+        needed: Role,
+        now: Timestamp,
+    ) -> Self {
+        let until = identity.expires.map(|expires| {
+            let left = u64::try_from(expires.micros().saturating_sub(now.micros())).unwrap_or(0);
+            // A token of the far future is one without an end; the clock of the runtime cannot count so far.
+            Instant::now() + Duration::from_micros(left).min(Duration::from_secs(365 * 86_400))
+        });
+        let user = identity.stored.then(|| identity.name.clone());
+        Self { catalog, user, needed, until, changes, looked_at: None, look: None }
+    }
+
+    /// Waits until the rights are lost. May be dropped and called again.
+    pub async fn lost(&mut self) -> Loss {
+        let until = self.until;
+        let expired = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = expired => Loss::Expired,
+            () = self.withdrawn() => Loss::Withdrawn,
+        }
+    }
+
+    async fn withdrawn(&mut self) {
+        loop {
+            if let Some((count, look)) = &mut self.look {
+                // Rights that cannot be looked up are none.
+                let still_there = look.await.unwrap_or(false);
+                self.looked_at = Some(*count);
+                self.look = None;
+                if !still_there {
+                    return;
+                }
+            }
+            let (Some(name), seen) = (self.user.clone(), self.looked_at) else { return std::future::pending().await };
+            let changed = self.changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count);
+            // The sender goes with the server.
+            let Ok(count) = changed else { return std::future::pending().await };
+            let (catalog, needed) = (self.catalog.clone(), self.needed);
+            let look = move || match catalog.get::<User>(Shelf::Users, &name) {
+                Ok(user) => user.is_some_and(|user| user.role >= needed),
+                Err(_) => false,
+            };
+            self.look = Some((count, tokio::task::spawn_blocking(look)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> (tempfile::TempDir, Catalog) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let ann = User { name: "ann".into(), role: Role::Operator, password_hash: "hash".into(), digest: None };
+        catalog.put(Shelf::Users, "ann", &ann).unwrap();
+        (folder, catalog)
+    }
+
+    fn rights(catalog: &Catalog, changes: &watch::Sender<u64>, identity: &Identity) -> Rights {
+        Rights::new(catalog.clone(), changes.subscribe(), identity, Role::Operator, Timestamp::from_micros(0))
+    }
+
+    /// The loss, if it comes while something else is always ready and each wait is dropped at once.
+    async fn lost_beside_work(rights: &mut Rights, rounds: usize) -> Option<Loss> {
+        for _ in 0..rounds {
+            tokio::select! {
+                biased;
+                loss = rights.lost() => return Some(loss),
+                () = std::future::ready(()) => tokio::task::yield_now().await,
+            }
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn a_removed_user_is_noticed_beside_endless_work() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        assert_eq!(lost_beside_work(&mut rights, 20_000).await, None);
+        catalog.delete(Shelf::Users, "ann").unwrap();
+        changes.send_modify(|count| *count += 1);
+        assert_eq!(lost_beside_work(&mut rights, 20_000_000).await, Some(Loss::Withdrawn));
+    }
+
+    #[tokio::test]
+    async fn a_user_removed_before_the_watch_began_is_noticed() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        catalog.delete(Shelf::Users, "ann").unwrap();
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        assert_eq!(rights.lost().await, Loss::Withdrawn);
+    }
+
+    #[tokio::test]
+    async fn a_credential_ends_at_its_time_and_a_foreign_user_is_not_looked_up() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let expires = Some(Timestamp::from_micros(20_000));
+        let carol = Identity { expires, stored: false, ..Identity::of_user("carol", Role::Operator) };
+        assert_eq!(rights(&catalog, &changes, &carol).lost().await, Loss::Expired);
+    }
+}

@@ -1,0 +1,34 @@
+//! What a trail may be told over REST, and what the server falls back to.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::codec::member::{ConfigError, Members};
+use crate::limits;
+
+/// Options of one trail. What it does not say is the server's default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrailSettings {
+    /// Segments closed longer ago go, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<u64>,
+    /// Segments go while the trail is larger, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+}
+
+impl TrailSettings {
+    /// Reads `{"retention": {"ageSeconds": …, "bytes": …}}`.
+    pub fn from_value(given: &Value) -> Result<Self, ConfigError> {
+        let members = Members::of("", given, &["$schema", "retention"])?;
+        let Some(retention) = members.get("retention").filter(|value| !value.is_null()) else {
+            return Ok(Self::default());
+        };
+        let retention = Members::of("retention", retention, &["ageSeconds", "bytes"])?;
+        Ok(Self {
+            retention_seconds: retention.number("ageSeconds", 1, limits::RETENTION_SECONDS_MAX)?,
+            retention_bytes: retention.number("bytes", limits::RETENTION_BYTES_MIN, u64::MAX)?,
+        })
+    }
+}

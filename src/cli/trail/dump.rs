@@ -1,0 +1,143 @@
+//! `trailcast trail dump`: records with their header fields, as text or as JSON lines.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::House;
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
+use crate::codec::image::{Cell, Image};
+use crate::codec::json_text::quoted;
+use crate::codec::token;
+use crate::record::{Operation, Timestamp};
+use crate::trail::{Begin, Entry, Fill, Record, Trail};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The trail
+    trail: String,
+    /// Where to start: earliest, an ISO 8601 timestamp, or after a position
+    #[arg(long, env = "TRAILCAST_BEGIN", default_value = "earliest")]
+    begin: String,
+    /// Stop after so many records
+    #[arg(long, env = "TRAILCAST_LIMIT")]
+    limit: Option<u64>,
+}
+
+/// Prints records up to the last mark on disk.
+pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Failure> {
+    let trail = house.open(&arguments.trail)?;
+    let begin = begin(&arguments.begin)?;
+    let mut reader = trail.read(begin).await.map_err(Failure::failed)?;
+    let mut left = arguments.limit.unwrap_or(u64::MAX);
+    while left > 0 && reader.fill().await.map_err(Failure::failed)? == Fill::Filled {
+        let mut text = String::new();
+        while left > 0
+            && let Some(entry) = reader.next().map_err(Failure::failed)?
+        {
+            if let Entry::Record(record) = entry {
+                text.push_str(&line(&trail, &record, house.json)?);
+                text.push('\n');
+                left -= 1;
+            }
+        }
+        print(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn begin(text: &str) -> Result<Begin, Failure> {
+    if text == "earliest" {
+        return Ok(Begin::Earliest);
+    }
+    if let Ok(token) = token::decode(text) {
+        return Ok(Begin::After(token.position));
+    }
+    let time = Timestamp::parse(text);
+    time.map(Begin::Time).map_err(|_| Failure::usage("--begin is earliest, an ISO 8601 timestamp, or a position"))
+}
+
+fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Failure> {
+    let position = record.position(trail.epoch());
+    let pos = token::encode_trail(&position);
+    let transaction = record.transaction;
+    let body = body(record)?;
+    let table = match record.schema {
+        Some(schema) => schema.table.to_string(),
+        None => record.ddl().map_err(Failure::failed)?.0.to_string(),
+    };
+    let operation = record.operation.as_str();
+    Ok(if as_json {
+        format!(
+            "{{\"csn\":{},\"record\":{},\"op_type\":\"{operation}\",\"qual_table\":{},\"xid\":{},\"op_ts\":{},\"appended\":{},\"source\":{},\"segment\":{},\"offset\":{},\"pos\":\"{}\"{body}}}",
+            position.commit,
+            position.record,
+            quoted(&table),
+            quoted(&transaction.head.xid),
+            quoted(&transaction.head.commit_ts.to_op_ts()),
+            quoted(&record.append_ts.to_rfc3339()),
+            quoted(&transaction.head.source.0),
+            record.place.segment,
+            record.place.offset,
+            pos.as_str(),
+        )
+    } else {
+        format!(
+            "{}.{} {operation:<8} {table}  xid={} op_ts={} at={}:{} {} bytes{}",
+            position.commit,
+            position.record,
+            transaction.head.xid,
+            transaction.head.commit_ts.to_rfc3339(),
+            record.place.segment,
+            record.place.offset,
+            record.bytes(),
+            body.replacen(',', "  ", 1),
+        )
+    })
+}
+
+/// `,"before":{…},"after":{…}`, or `,"ddl":"…"`.
+fn body(record: &Record<'_>) -> Result<String, Failure> {
+    let mut out = String::new();
+    if record.operation == Operation::Ddl {
+        let (_, statement) = record.ddl().map_err(Failure::failed)?;
+        let _ = write!(out, ",\"ddl\":{}", quoted(statement));
+        return Ok(out);
+    }
+    let row = record.row().map_err(Failure::failed)?;
+    let mut unchanged = Vec::new();
+    for (name, image) in [("before", row.before), ("after", row.after)] {
+        if let Some(image) = image {
+            let _ = write!(out, ",\"{name}\":{}", object(record, image, &mut unchanged)?);
+        }
+    }
+    if !unchanged.is_empty() {
+        let _ = write!(out, ",\"unchanged\":[{}]", unchanged.join(","));
+    }
+    if !row.tokens.is_empty() {
+        let _ = write!(out, ",\"tokens\":{}", row.tokens);
+    }
+    Ok(out)
+}
+
+/// An image's values; names of columns that the source did not send because they did not change go to `unchanged`.
+fn object(record: &Record<'_>, image: Image<'_>, unchanged: &mut Vec<String>) -> Result<String, Failure> {
+    let columns = record.schema.map(|schema| schema.columns.as_slice()).unwrap_or_default();
+    let mut out = String::from("{");
+    for (column, cell) in columns.iter().zip(image.cells()) {
+        let value = match cell.map_err(Failure::failed)? {
+            Cell::Absent => continue,
+            Cell::Null => "null",
+            Cell::Unchanged => {
+                unchanged.push(quoted(&column.name));
+                continue;
+            }
+            Cell::Json(text) => text,
+        };
+        let comma = if out.len() > 1 { "," } else { "" };
+        let _ = write!(out, "{comma}{}:{value}", quoted(&column.name));
+    }
+    out.push('}');
+    Ok(out)
+}

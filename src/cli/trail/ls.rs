@@ -1,0 +1,71 @@
+//! `trailcast trail ls` and `info`.
+
+use serde_json::{Value, json};
+
+use super::House;
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
+use crate::trail::{Trail, Writer};
+
+fn described(trail: &Trail) -> Value {
+    let (description, status) = (trail.description(), trail.status());
+    json!({
+        "name": description.name.as_str(),
+        "epoch": format!("{:016x}", description.epoch.0),
+        "writer": match &description.writer {
+            Writer::Puts => "puts".to_owned(),
+            Writer::Extract(name) => format!("extract {name}"),
+        },
+        "created": description.created,
+        "partitions": description.partitions,
+        "segmentBytes": description.segment_bytes,
+        "segments": status.segments,
+        "bytes": status.bytes,
+        "firstCommit": status.first_commit,
+        "lastCommit": status.last_commit,
+    })
+}
+
+/// One line a trail; a trail that cannot be opened says why and the others are still listed.
+pub(super) fn list(house: &House) -> Result<(), Failure> {
+    let mut failed = 0;
+    for name in house.names()? {
+        let line = match house.open(name.as_str()) {
+            Ok(trail) if house.json => described(&trail).to_string(),
+            Ok(trail) => {
+                let status = trail.status();
+                format!(
+                    "{name:<24} commits {}–{}  {} segments  {} bytes",
+                    status.first_commit, status.last_commit, status.segments, status.bytes
+                )
+            }
+            Err(Failure::Failed(what)) => {
+                failed += 1;
+                if house.json {
+                    json!({"name": name.as_str(), "error": what}).to_string()
+                } else {
+                    format!("{name:<24} {what}")
+                }
+            }
+            Err(other) => return Err(other),
+        };
+        print(format!("{line}\n").as_bytes())?;
+    }
+    if failed > 0 { Err(Failure::failed(format!("{failed} of the trails cannot be opened"))) } else { Ok(()) }
+}
+
+/// All that is known of one trail.
+pub(super) fn describe(house: &House, name: &str) -> Result<(), Failure> {
+    let described = described(&house.open(name)?);
+    let text = match &described {
+        Value::Object(members) if !house.json => members
+            .iter()
+            .map(|(member, value)| match value {
+                Value::String(text) => format!("{member:<13} {text}\n"),
+                other => format!("{member:<13} {other}\n"),
+            })
+            .collect(),
+        _ => format!("{described}\n"),
+    };
+    Ok(print(text.as_bytes())?)
+}

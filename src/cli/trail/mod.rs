@@ -1,0 +1,92 @@
+//! `trailcast trail`: looks inside the trails of a data folder, read-only, beside a running server too.
+//!
+//! Shows what the last mark on disk says is durable; a running server may have flushed a little more.
+
+mod dump;
+mod ls;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+
+use super::failure::Failure;
+use crate::clock::SystemClock;
+use crate::config::DATA_DIR_DEFAULT;
+use crate::record::TrailName;
+use crate::trail::Trail;
+use crate::trail::local::disk::SystemDisk;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The data folder
+    #[arg(long, global = true, env = "TRAILCAST_DATA_DIR", default_value = DATA_DIR_DEFAULT)]
+    data_dir: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long, global = true, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the trails
+    Ls,
+    /// Describe one trail
+    Info {
+        /// The trail
+        trail: String,
+    },
+    /// Print a trail's records with their header fields
+    Dump(dump::Arguments),
+    /// Check every frame of a trail
+    Verify {
+        /// The trail
+        trail: String,
+    },
+}
+
+/// Runs a subcommand.
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let house = House { trails: arguments.data_dir.join("trails"), json: arguments.json };
+    match arguments.command {
+        Command::Ls => ls::list(&house),
+        Command::Info { trail } => ls::describe(&house, &trail),
+        Command::Dump(dump) => dump::run(&house, &dump).await,
+        Command::Verify { trail } => verify::run(&house, &trail),
+    }
+}
+
+/// The trails' folder, and how to print.
+struct House {
+    trails: PathBuf,
+    json: bool,
+}
+
+impl House {
+    fn names(&self) -> Result<Vec<TrailName>, Failure> {
+        let about = |error| Failure::failed(format!("{}: {error}", self.trails.display()));
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.trails).map_err(about)? {
+            let name = entry.map_err(about)?.file_name();
+            names.extend(name.to_str().and_then(|name| TrailName::new(name).ok()));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> Result<Trail, Failure> {
+        let name = TrailName::new(name).map_err(Failure::usage)?;
+        let folder = self.trails.join(name.as_str());
+        if !folder.is_dir() {
+            return Err(Failure::failed(format!("there is no trail {name} in {}", shown(&self.trails))));
+        }
+        Trail::open_read_only(&folder, Arc::new(SystemDisk), Arc::new(SystemClock)).map_err(Failure::failed)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

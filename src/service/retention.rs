@@ -1,0 +1,86 @@
+//! What is kept for how long: each trail's own limits, and the share of the disk that all trails may take.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::catalog::Shelf;
+use crate::catalog::trail::TrailSettings;
+use crate::limits;
+use crate::record::TrailName;
+use crate::service::Service;
+use crate::service::trails::TrailError;
+use crate::trail::{Retention, Trail};
+
+impl Service {
+    /// A trail's options as stored.
+    pub async fn trail_settings(&self, name: &TrailName) -> Result<TrailSettings, TrailError> {
+        let key = name.to_string();
+        let stored = self.in_catalog(move |catalog| catalog.get(Shelf::Trails, &key)).await;
+        Ok(stored.map_err(TrailError::Catalog)?.unwrap_or_default())
+    }
+
+    /// Stores a trail's options.
+    pub async fn set_trail_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+        if self.trails.get(name).is_none() {
+            return Err(TrailError::Missing(name.clone()));
+        }
+        let key = name.to_string();
+        let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Trails, &key, &settings)).await;
+        stored.map_err(TrailError::Catalog)
+    }
+
+    /// Removes what no limit keeps, in every trail. Blocks on the disk.
+    pub(super) fn retain(&self) {
+        let trails = self.trails.served();
+        for trail in &trails {
+            let settings: Option<TrailSettings> =
+                self.catalog.get(Shelf::Trails, trail.name().as_str()).unwrap_or_else(|error| {
+                    tracing::warn!(trail = %trail.name(), %error, "trail's options unreadable; defaults hold");
+                    None
+                });
+            if let Err(error) = trail.retain(&retention_of(&settings.unwrap_or_default())) {
+                tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
+            }
+        }
+        if let Some(capacity) = self.trails.capacity_bytes()
+            && let Err(error) = keep_within(&trails, capacity / 100 * limits::RETENTION_DISK_PERCENT)
+        {
+            tracing::warn!(%error, "retention could not remove a segment");
+        }
+    }
+}
+
+/// The limits that hold for a trail with these options.
+pub fn retention_of(settings: &TrailSettings) -> Retention {
+    Retention {
+        age_seconds: Some(settings.retention_seconds.unwrap_or(limits::RETENTION_SECONDS_DEFAULT)),
+        bytes: settings.retention_bytes,
+    }
+}
+
+/// Removes the oldest segments of all trails until they take no more than `bytes_max` together.
+fn keep_within(trails: &[Trail], bytes_max: u64) -> io::Result<()> {
+    let mut bytes: u64 = trails.iter().map(Trail::bytes).sum();
+    while bytes > bytes_max {
+        let oldest =
+            trails.iter().filter_map(|trail| Some((trail.oldest_removable()?, trail))).min_by_key(|(at, _)| *at);
+        let Some((_, trail)) = oldest else { return Ok(()) };
+        tracing::warn!(trail = %trail.name(), "trails take more than their share of the disk; the oldest segment goes");
+        bytes = bytes.saturating_sub(trail.remove_oldest()?);
+    }
+    Ok(())
+}
+
+/// Looks at retention now and then, until the service is gone.
+pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
+    let mut every = tokio::time::interval(std::time::Duration::from_secs(limits::RETENTION_EVERY_SECONDS));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let Some(service) = service.upgrade() else { return };
+        let looked = tokio::task::spawn_blocking(move || Arc::clone(&service).retain()).await;
+        if let Err(error) = looked {
+            tracing::error!(%error, "retention ended badly");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! A session for as long as its user may have it.
+
+use crate::access::rights::{Loss, Rights};
+use crate::delivery::feed::{Delivery, DeliveryEnd};
+use crate::service::sessions::OpenSession;
+
+/// An open session and the rights that it stands on.
+#[derive(Debug)]
+pub struct WatchedSession {
+    session: OpenSession,
+    rights: Rights,
+}
+
+impl WatchedSession {
+    /// Puts a session under watch.
+    pub fn new(session: OpenSession, rights: Rights) -> Self {
+        Self { session, rights }
+    }
+
+    /// What to send next, or the end of the rights, whichever comes first. May be dropped and called again.
+    pub async fn next(&mut self) -> Delivery {
+        tokio::select! {
+            biased;
+            loss = self.rights.lost() => Delivery::End(match loss {
+                Loss::Expired => DeliveryEnd::Expired,
+                Loss::Withdrawn => DeliveryEnd::Withdrawn,
+            }),
+            delivery = self.session.next() => delivery,
+        }
+    }
+}

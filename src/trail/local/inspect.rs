@@ -1,0 +1,151 @@
+//! Looking inside a trail without touching it, beside a running server too.
+//!
+//! Nothing is cut, flushed or written. What is shown ends at the last mark found on disk: what the running server has
+//! flushed since may be missing, what it has not is never shown.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::codec::frame::{Frame, FrameKind, read_numbers};
+use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
+use crate::trail::local::disk::Disk;
+use crate::trail::local::scan::scan;
+use crate::trail::local::segment::Segment;
+use crate::trail::local::tail::State;
+use crate::trail::local::{End, Shared, Trail, Work, description, recovery};
+use crate::trail::{DurableMark, Location, OpenError};
+
+/// What verification found in one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentReport {
+    /// Its number.
+    pub segment: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Good frames in it.
+    pub frames: u64,
+    /// Transactions that end in it.
+    pub transactions: u64,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// The first bad place, and what is wrong there.
+    pub bad: Option<(Location, String)>,
+    /// Bytes behind the last mark of the open segment: in flight, or torn; recovery decides.
+    pub unmarked_bytes: u64,
+}
+
+impl Trail {
+    /// Opens a trail for reading only.
+    pub fn open_read_only(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
+        let shared = Shared {
+            description: description::read(folder, &*disk)?,
+            folder: folder.to_owned(),
+            disk,
+            clock,
+            segments: RwLock::new(Vec::new()),
+            mark: watch::Sender::new(DurableMark::default()),
+            // Taken for ever: nobody appends through this handle.
+            end: Mutex::new(End::Taken),
+            work: Work::default(),
+        };
+        recovery::load_segments(&shared, false)?;
+        let mark = last_mark(&shared)?;
+        shared.mark.send_replace(mark);
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Checks every frame of every segment, up to the first bad one of each.
+    pub fn verify(&self) -> Result<Vec<SegmentReport>, OpenError> {
+        let mut state: Option<State> = None;
+        let durable = self.shared.mark.borrow().end;
+        let verify = |segment: &Arc<Segment>| verify_segment(&self.shared, segment, &mut state, durable);
+        self.shared.segments().iter().map(verify).collect()
+    }
+}
+
+/// The last mark on disk. Every flush group begins with one; only a transaction that fills whole segments leaves some
+/// without.
+fn last_mark(shared: &Shared) -> Result<DurableMark, OpenError> {
+    let mut closed_end = None;
+    for segment in shared.segments().iter().rev() {
+        let mut mark = DurableMark::default();
+        let note = |_: u64, frame: &Frame<'_>| {
+            if frame.header.kind == FrameKind::Mark
+                && let Ok([segment, offset, commit]) = read_numbers(frame.payload)
+            {
+                mark.end = mark.end.max(Location { segment, offset });
+                mark.commit = mark.commit.max(commit);
+            }
+        };
+        let until = segment.file.length().unwrap_or_else(|_| segment.bytes());
+        scan(&*segment.file, segment.head.file_id, segment.first_own(), until, note)
+            .map_err(recovery::io_failed(shared, "reading a segment"))?;
+        if !segment.head.inside && closed_end.is_none() {
+            // A segment that opens between transactions was made when all before it was flushed.
+            let end = Location { segment: segment.number(), offset: segment.first_own() };
+            closed_end = Some(DurableMark { commit: segment.head.next_commit - 1, end, ..DurableMark::default() });
+        }
+        if mark.end.segment > 0 {
+            return Ok(match closed_end {
+                Some(closed) if closed.end > mark.end => closed,
+                _ => mark,
+            });
+        }
+    }
+    Ok(closed_end.unwrap_or_default())
+}
+
+fn verify_segment(
+    shared: &Shared,
+    segment: &Arc<Segment>,
+    state: &mut Option<State>,
+    durable: Location,
+) -> Result<SegmentReport, OpenError> {
+    let number = segment.number();
+    let mut report = SegmentReport {
+        segment: number,
+        bytes: segment.bytes(),
+        frames: 0,
+        transactions: 0,
+        closed: segment.seal().is_some(),
+        bad: None,
+        unmarked_bytes: 0,
+    };
+    let mut follower = state
+        .take()
+        .filter(|state| state.commit + 1 == segment.head.next_commit)
+        .unwrap_or_else(|| State { commit: segment.head.next_commit - 1, ..State::default() });
+    let end =
+        scan(&*segment.file, segment.head.file_id, SEGMENT_HEAD_BYTES as u64, segment.bytes(), |offset, frame| {
+            if report.bad.is_some() {
+                return;
+            }
+            let at = Location { segment: number, offset };
+            if let Err(error) = follower.follow(at, frame) {
+                report.bad = Some((at, error.to_string()));
+                return;
+            }
+            report.frames += 1;
+            report.transactions += u64::from(frame.header.kind == FrameKind::Commit);
+        })
+        .map_err(recovery::io_failed(shared, "reading a segment"))?;
+    let stop = Location { segment: number, offset: end.offset };
+    if let Some(bad) = end.bad.filter(|_| report.bad.is_none()) {
+        report.bad = Some((stop, bad.to_string()));
+    }
+    if let Some((at, _)) = &report.bad
+        && !report.closed
+        && *at >= durable
+    {
+        // Behind the last promise a running server may be writing this very moment.
+        report.bad = None;
+    }
+    if !report.closed && durable.segment == number {
+        report.unmarked_bytes = segment.bytes().saturating_sub(durable.offset);
+    }
+    *state = Some(follower);
+    Ok(report)
+}
