@@ -248,3 +248,98 @@ fn framing_by_record_gives_one_record_a_message() {
         assert_eq!(ids(&[record]), [id]);
     }
 }
+
+/// The record of an update under these options of `encoding.json`, and everything heard before it.
+fn updated(encoding: Value) -> (Vec<Record>, Record) {
+    let server = Server::start();
+    server.make_trail("a1");
+    let row = json!({"id": 7, "name": null, "total": 1.5});
+    let update = json!({
+        "op": "UPDATE", "table": "db.app.t", "key": ["id"], "before": {"id": 7}, "after": row, "tokens": {"user": "ann"},
+    });
+    let ddl = json!({"op": "DDL", "table": "db.app.t", "ddl": "alter table t"});
+    let transaction = json!({"xid": "x-1", "commitTs": "2026-07-13T04:00:00.5Z", "operations": [ddl, update]});
+    server.put("a1", &[transaction]).expect(200);
+    make(&server, "s1", json!({"encoding": {"json": encoding}}));
+    let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    let mut before = Vec::new();
+    loop {
+        let record = subscriber.expect_record(PATIENCE);
+        // Whatever its fields are called, it alone has two images.
+        let images = |record: &Record| record.json.get("before").or(record.json.get("old")).is_some();
+        if images(&record) {
+            return (before, record);
+        }
+        before.push(record);
+    }
+}
+
+#[test]
+fn each_metadata_field_is_sent_as_asked_and_can_be_renamed() {
+    let expected = [
+        ("opType", "op_type", json!("UPDATE")),
+        ("qualifiedTable", "qual_table", json!("db.app.t")),
+        ("catalog", "catalog", json!("db")),
+        ("schema", "schema", json!("app")),
+        ("table", "table", json!("t")),
+        ("opTs", "op_ts", json!("2026-07-13 04:00:00.500000")),
+        ("opTsMicroSecs", "op_ts_micro_secs", json!(1_783_915_200_500_000_i64)),
+        ("csn", "csn", json!("1")),
+        ("xid", "xid", json!("x-1")),
+        ("opSeqno", "op_seqno", json!(1)),
+        ("transInd", "trans_ind", json!("END")),
+        ("primaryKeys", "primary_keys", json!(["id"])),
+        ("tokens", "tokens", json!({"user": "ann"})),
+    ];
+    let own = ["pos", "currentTs", "currentTsMicroSecs"];
+    let all = |value: &dyn Fn(&str) -> Value| {
+        let members = expected.iter().map(|(member, ..)| *member).chain(own);
+        Value::Object(members.map(|member| (member.to_owned(), value(member))).collect())
+    };
+    let (_, on) = updated(json!({"metaFields": all(&|_| json!(true))}));
+    let (_, renamed) = updated(json!({"metaFields": all(&|member| json!(format!("my {member}")))}));
+    let (_, off) = updated(json!({"metaFields": all(&|_| json!(false))}));
+    for (member, name, value) in &expected {
+        assert_eq!(on.json[*name], *value, "{member}");
+        assert_eq!(renamed.json[format!("my {member}")], *value, "{member}");
+    }
+    for name in ["pos", "current_ts", "current_ts_micro_secs"] {
+        assert!(!on.json[name].is_null(), "{name}");
+    }
+    assert_eq!(on.json.as_object().unwrap().len(), 18);
+    assert_eq!(off.json, json!({"before": {"id": 7}, "after": {"id": 7, "name": null, "total": 1.5}}));
+}
+
+#[test]
+fn values_and_images_are_written_as_the_encoding_says() {
+    let (_, record) = updated(json!({
+        "beforeImageName": "old", "afterImageName": "new", "omitNullColumnValues": true, "treatAllColumnsAsStrings": true,
+        "staticFields": {"shop": "north", "version": 2}, "operationStrings": {"UPDATE": "U", "DDL": "D"},
+        "delimiter": "\n",
+    }));
+    assert_eq!(record.json["old"], json!({"id": "7"}));
+    assert_eq!(record.json["new"], json!({"id": "7", "total": "1.5"}));
+    assert_eq!((&record.json["shop"], &record.json["version"]), (&json!("north"), &json!(2)));
+    assert_eq!(record.op_type(), Some("U"));
+}
+
+#[test]
+fn records_of_metadata_and_schemas_can_be_left_out() {
+    let heard = |encoding: Value| {
+        let (before, _) = updated(encoding);
+        let kinds = before.iter().map(|record| record.op_type().unwrap_or("schema").to_owned());
+        kinds.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(heard(json!({})), ["DDL", "OBJECT_METADATA", "STREAM_METADATA", "schema"]);
+    assert_eq!(heard(json!({"includeJSONSchemaRecord": false})), ["DDL", "OBJECT_METADATA", "STREAM_METADATA"]);
+    assert_eq!(heard(json!({"includeObjectMetadataRecords": false})), ["DDL", "STREAM_METADATA", "schema"]);
+    assert_eq!(heard(json!({"includeStreamMetadataRecord": false})), ["DDL", "OBJECT_METADATA", "schema"]);
+}
+
+#[test]
+fn a_prefix_of_ones_own_stands_before_the_types_of_events() {
+    let server = server();
+    make(&server, "s1", json!({"cloudEventsFormat": true, "trailcast": {"cloudEventsTypePrefix": "com.example"}}));
+    let event = server.subscribe("s1", "").unwrap().expect_record(PATIENCE).json;
+    assert_eq!(event["type"], "com.example.schema");
+}
