@@ -1,6 +1,7 @@
 //! The rights of somebody who is connected for long: they end when the credential expires, or when the user loses them.
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::authenticator::Identity;
@@ -28,6 +29,9 @@ pub struct Rights {
     changes: watch::Receiver<u64>,
     /// The count at the last look; `None` before the first, so that nothing between log-in and now is missed.
     looked_at: Option<u64>,
+    /// A look under way, and the count that it was started for. It stays when the wait is dropped: a session that always has
+    /// something to send would else never see its end.
+    look: Option<(u64, JoinHandle<bool>)>,
 }
 
 impl Rights {
@@ -44,40 +48,104 @@ impl Rights {
             Instant::now() + Duration::from_micros(left).min(Duration::from_secs(365 * 86_400))
         });
         let user = identity.stored.then(|| identity.name.clone());
-        Self { catalog, user, needed, until, changes, looked_at: None }
+        Self { catalog, user, needed, until, changes, looked_at: None, look: None }
     }
 
     /// Waits until the rights are lost. May be dropped and called again.
     pub async fn lost(&mut self) -> Loss {
-        loop {
-            let (until, seen) = (self.until, self.looked_at);
-            let expired = async {
-                match until {
-                    Some(until) => sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let changes = &mut self.changes;
-            let count = tokio::select! {
-                biased;
-                () = expired => return Loss::Expired,
-                count = async { changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count) } => count,
-            };
-            // The sender goes with the server.
-            let Ok(count) = count else { return std::future::pending().await };
-            if !self.still_there().await {
-                return Loss::Withdrawn;
+        let until = self.until;
+        let expired = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
             }
-            // Noted only now: a look that was dropped halfway is taken again.
-            self.looked_at = Some(count);
+        };
+        tokio::select! {
+            biased;
+            () = expired => Loss::Expired,
+            () = self.withdrawn() => Loss::Withdrawn,
         }
     }
 
-    async fn still_there(&self) -> bool {
-        let Some(name) = self.user.clone() else { return true };
-        let (catalog, needed) = (self.catalog.clone(), self.needed);
-        let look = tokio::task::spawn_blocking(move || catalog.get::<User>(Shelf::Users, &name));
-        // Rights that cannot be looked up are none.
-        matches!(look.await, Ok(Ok(Some(user))) if user.role >= needed)
+    async fn withdrawn(&mut self) {
+        loop {
+            if let Some((count, look)) = &mut self.look {
+                // Rights that cannot be looked up are none.
+                let still_there = look.await.unwrap_or(false);
+                self.looked_at = Some(*count);
+                self.look = None;
+                if !still_there {
+                    return;
+                }
+            }
+            let (Some(name), seen) = (self.user.clone(), self.looked_at) else { return std::future::pending().await };
+            let changed = self.changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count);
+            // The sender goes with the server.
+            let Ok(count) = changed else { return std::future::pending().await };
+            let (catalog, needed) = (self.catalog.clone(), self.needed);
+            let look = move || match catalog.get::<User>(Shelf::Users, &name) {
+                Ok(user) => user.is_some_and(|user| user.role >= needed),
+                Err(_) => false,
+            };
+            self.look = Some((count, tokio::task::spawn_blocking(look)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> (tempfile::TempDir, Catalog) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let ann = User { name: "ann".into(), role: Role::Operator, password_hash: "hash".into(), digest: None };
+        catalog.put(Shelf::Users, "ann", &ann).unwrap();
+        (folder, catalog)
+    }
+
+    fn rights(catalog: &Catalog, changes: &watch::Sender<u64>, identity: &Identity) -> Rights {
+        Rights::new(catalog.clone(), changes.subscribe(), identity, Role::Operator, Timestamp::from_micros(0))
+    }
+
+    /// The loss, if it comes while something else is always ready and each wait is dropped at once.
+    async fn lost_beside_work(rights: &mut Rights, rounds: usize) -> Option<Loss> {
+        for _ in 0..rounds {
+            tokio::select! {
+                biased;
+                loss = rights.lost() => return Some(loss),
+                () = std::future::ready(()) => tokio::task::yield_now().await,
+            }
+        }
+        None
+    }
+
+    #[tokio::test]
+    async fn a_removed_user_is_noticed_beside_endless_work() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        assert_eq!(lost_beside_work(&mut rights, 20_000).await, None);
+        catalog.delete(Shelf::Users, "ann").unwrap();
+        changes.send_modify(|count| *count += 1);
+        assert_eq!(lost_beside_work(&mut rights, 20_000_000).await, Some(Loss::Withdrawn));
+    }
+
+    #[tokio::test]
+    async fn a_user_removed_before_the_watch_began_is_noticed() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        catalog.delete(Shelf::Users, "ann").unwrap();
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        assert_eq!(rights.lost().await, Loss::Withdrawn);
+    }
+
+    #[tokio::test]
+    async fn a_credential_ends_at_its_time_and_a_foreign_user_is_not_looked_up() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let expires = Some(Timestamp::from_micros(20_000));
+        let carol = Identity { expires, stored: false, ..Identity::of_user("carol", Role::Operator) };
+        assert_eq!(rights(&catalog, &changes, &carol).lost().await, Loss::Expired);
     }
 }

@@ -115,7 +115,6 @@ pub struct SessionFeed {
     failed: Option<DeliveryEnd>,
     /// The last position passed, sent or not, for heartbeats; only ever between transactions.
     passed: Option<Position>,
-    last_commit: u64,
     quiet_since: Instant,
     progress: Arc<Progress>,
 }
@@ -140,7 +139,6 @@ impl SessionFeed {
             owed_commit: None,
             failed: None,
             passed: None,
-            last_commit: 0,
             quiet_since: Instant::now(),
             progress,
         }
@@ -196,16 +194,20 @@ impl SessionFeed {
     /// Encodes the block at hand until a message is ready, or reads on, or waits.
     async fn advance(&mut self) -> Result<(), DeliveryEnd> {
         let now = self.clock.now();
+        let owed = self.owed();
         while let Some(entry) = self.reader.next().map_err(DeliveryEnd::Read)? {
-            if let Entry::Begin(transaction) = &entry {
+            if let Entry::Begin(_) = &entry {
                 self.passed = None;
-                self.last_commit = transaction.commit;
             }
+            let mut ended = None;
             if let Entry::Commit(commit) = &entry {
-                self.last_commit = commit.commit;
+                ended = owed.as_ref().filter(|(last, _)| commit.commit >= *last).map(|(_, end)| end.clone());
                 self.passed = Some(commit.last_position(self.contract.epoch));
             }
             self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
+            if let Some(end) = ended {
+                return Err(end);
+            }
             if self.encoder.has_ready() {
                 return Ok(());
             }
@@ -219,12 +221,17 @@ impl SessionFeed {
         Ok(())
     }
 
+    /// When the stream has ended: the last transaction that the session still gets, and why it ends then.
+    fn owed(&mut self) -> Option<(u64, DeliveryEnd)> {
+        let end = self.ending.borrow().clone()?;
+        let last = *self.owed_commit.get_or_insert(self.reader.durable().commit);
+        Some((last, end))
+    }
+
     async fn wait(&mut self) -> Result<(), DeliveryEnd> {
-        if let Some(end) = self.ending.borrow().clone() {
-            let owed = *self.owed_commit.get_or_insert(self.reader.durable().commit);
-            if self.last_commit >= owed || self.reader.durable().commit <= owed {
-                return Err(end);
-            }
+        if let Some((_, end)) = self.owed() {
+            // What became durable since the reader looked is read first: it may be owed.
+            return if self.reader.at_mark() { Err(end) } else { Ok(()) };
         }
         let heartbeat = self.contract.heartbeat_seconds.filter(|_| self.passed.is_some()).map(Duration::from_secs);
         let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));

@@ -193,7 +193,20 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(certificate.clone());
         request.extensions_mut().insert(connection.clone());
-        router.call(request)
+        let safe = request.method().is_safe();
+        let (answer, connection) = (router.call(request), connection.clone());
+        async move {
+            if safe {
+                return answer.await.map_err(std::io::Error::other);
+            }
+            // A change runs to its end although its caller hangs up: what is stored and what is in memory stay one.
+            let whole = async move {
+                let answer = answer.await;
+                drop(connection);
+                answer
+            };
+            tokio::spawn(whole).await?.map_err(std::io::Error::other)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -20,7 +20,8 @@ use crate::trail::Writer;
 #[derive(Debug)]
 pub struct Extracts {
     known: Mutex<BTreeMap<ResourceName, Extract>>,
-    changing: tokio::sync::Mutex<()>,
+    /// Held while an extract is made, changed, started or deleted, and while a trail is deleted.
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -223,6 +224,7 @@ impl Service {
     /// Starts retention and every extract that should run. An extract that cannot start says so in its status.
     pub async fn start(self: &Arc<Self>) {
         crate::service::supervisor::run_retention(self);
+        let _one_at_a_time = self.extracts.changing.lock().await;
         for extract in self.extracts.list() {
             if let Err(error) = self.start_if_wanted(&extract.name).await {
                 tracing::error!(extract = %extract.name, %error, "extract not started");

@@ -2,6 +2,7 @@
 //!
 //! Owns how values become cells and how a table's shape is inferred: columns are only added, kinds only widen.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::codec::image::ImageWriter;
@@ -10,11 +11,12 @@ use crate::codec::put::{self, BadPut, PutOperation, PutTransaction, RawObject};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
 use crate::record::{
-    Column, JsonKind, Operation, Position, SourcePosition, TableSchema, Timestamp, TrailName, TransactionHead,
+    Column, JsonKind, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
+    TransactionHead,
 };
 use crate::service::Service;
 use crate::service::trails::{TrailEntry, TrailError};
-use crate::trail::{AppendError, Appender, Row, Writer};
+use crate::trail::{AppendError, Appender, OpenError, Row, Writer};
 
 /// What a put came to.
 #[derive(Debug)]
@@ -67,14 +69,19 @@ async fn append_all(
     transactions: &[PutTransaction<'_>],
     now: Timestamp,
 ) -> Result<Position, AppendError> {
-    if end.is_none() {
+    if end.as_ref().is_none_or(Appender::has_stopped) {
+        // What an appender remembers of a writer that failed may never have been flushed.
+        *end = None;
         let trail = entry.trail.as_ref().map_err(|reason| AppendError::Stopped(reason.clone()))?;
         if *entry.gone.borrow() {
             return Err(AppendError::Stopped("the trail has been deleted".to_owned()));
         }
-        *end = Some(trail.appender().map_err(|error| AppendError::Stopped(error.to_string()))?);
+        *end = Some(trail.appender().map_err(not_taken)?);
     }
     let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned())) };
+    // A put whose caller went away may have left its transaction open.
+    appender.abort().await?;
+    check_room(appender, transactions)?;
     let mut last = None;
     for transaction in transactions {
         let known = transaction.xid.as_deref().and_then(|xid| appender.find_xid(xid));
@@ -102,7 +109,7 @@ async fn append(
     now: Timestamp,
 ) -> Result<Position, AppendError> {
     let head = TransactionHead {
-        xid: transaction.xid.clone().unwrap_or_else(|| format!("put-{}", appender.next_commit())),
+        xid: transaction.xid.clone().unwrap_or_else(|| own_xid(appender)),
         commit_ts: transaction.commit_ts.unwrap_or(now),
         source: SourcePosition::default(),
     };
@@ -114,6 +121,58 @@ async fn append(
         }
     }
     appender.commit()
+}
+
+/// Why the trail's end could not be taken.
+fn not_taken(error: OpenError) -> AppendError {
+    match error {
+        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => AppendError::DiskFull,
+        error => AppendError::Stopped(error.to_string()),
+    }
+}
+
+/// The id of a transaction that was put without one. The epoch is in it so that no id which came from another trail, or
+/// from a person's mind, is taken for it.
+fn own_xid(appender: &Appender) -> String {
+    format!("put-{:016x}-{}", appender.epoch().0, appender.next_commit())
+}
+
+/// Sees to it that the trail has room for every table and column of the body before anything of it is appended.
+fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Result<(), AppendError> {
+    let mut grown: HashMap<&TableName, HashSet<&str>> = HashMap::new();
+    let mut tables = appender.tables();
+    let is_new = |put: &&PutTransaction<'_>| put.xid.as_deref().is_none_or(|xid| appender.find_xid(xid).is_none());
+    for put in transactions.iter().filter(is_new).flat_map(|transaction| &transaction.operations) {
+        let known = appender.shape_of(&put.table);
+        if put.operation == Operation::Ddl {
+            continue;
+        }
+        if known.is_none() && !grown.contains_key(&put.table) {
+            tables += 1;
+            grown.insert(&put.table, HashSet::new());
+        }
+        for image in [&put.after, &put.before].into_iter().flatten() {
+            for (at, (name, _)) in image.0.iter().enumerate() {
+                if known.is_none_or(|schema| !has_column(schema, at, name)) {
+                    grown.entry(&put.table).or_default().insert(name);
+                }
+            }
+        }
+    }
+    if tables > limits::TRAIL_TABLES_MAX {
+        return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
+    }
+    let columns = |table| appender.shape_of(table).map_or(0, |schema| schema.columns.len());
+    if grown.iter().any(|(table, names)| columns(table) + names.len() > limits::TABLE_COLUMNS_MAX) {
+        return Err(AppendError::TooLong { what: "list of columns", max: limits::TABLE_COLUMNS_MAX });
+    }
+    Ok(())
+}
+
+/// Whether the table has a column of that name, which most often stands where it stands in the image.
+fn has_column(schema: &TableSchema, at: usize, name: &str) -> bool {
+    schema.columns.get(at).is_some_and(|column| column.name == name)
+        || schema.columns.iter().any(|column| column.name == name)
 }
 
 fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(), AppendError> {
@@ -204,3 +263,6 @@ fn widened(kind: JsonKind, json: &str) -> JsonKind {
         _ => kind,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -316,6 +316,8 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::stream::StreamConfig;
+    use crate::record::ResourceName;
 
     #[test]
     fn begin_has_four_forms_and_a_forgotten_plus_is_tolerated() {
@@ -329,5 +331,59 @@ mod tests {
             assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
         }
         assert_eq!(BeginRequest::parse(&"A".repeat(44)), Err(InvalidBegin::Position));
+    }
+
+    async fn service(home: &std::path::Path, stream: &ResourceName) -> Arc<Service> {
+        let service = Arc::new(Service::open(home, Arc::new(crate::clock::SystemClock), Default::default()).unwrap());
+        let trail = TrailName::new("t1").unwrap();
+        service.trails().make(&trail, crate::trail::Writer::Puts).await.unwrap();
+        let config = StreamConfig::parse(br#"{"source":{"trail":"t1"},"bufferSize":131072}"#).unwrap();
+        service.make_stream(stream, config).await.unwrap();
+        service
+    }
+
+    #[tokio::test]
+    async fn a_session_of_a_changed_stream_gets_what_was_durable_then_and_no_more() {
+        let home = tempfile::tempdir().unwrap();
+        let name = ResourceName::new("s1").unwrap();
+        let service = service(home.path(), &name).await;
+        let put = async |text: &str| {
+            let row = |number| {
+                let value = format!("{text}-{number}-{}", "v".repeat(60_000));
+                format!("{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{\"v\":\"{value}\"}}}}")
+            };
+            let rows: Vec<_> = (0..8).map(row).collect();
+            let body = format!("{{\"operations\":[{}]}}", rows.join(","));
+            service.put(&TrailName::new("t1").unwrap(), body.as_bytes()).await.unwrap();
+        };
+        put("owed").await;
+        let request = SessionRequest {
+            user: "u".into(),
+            peer: "p".into(),
+            begin_text: "earliest".into(),
+            begin: BeginRequest::Earliest,
+            event_framing: false,
+        };
+        let stream = service.streams().get(&name).unwrap();
+        let mut session = service.open_session(&stream, request).await.unwrap();
+        // The stream's metadata, then the first records.
+        let mut text = String::new();
+        for _ in 0..2 {
+            let Delivery::Messages(messages) = session.next().await else { panic!("too early an end") };
+            messages.iter().for_each(|message| text += &String::from_utf8_lossy(message));
+        }
+        service.patch_stream(&name, &serde_json::json!({"description": "changed"})).await.unwrap();
+        let end = loop {
+            match session.next().await {
+                Delivery::Messages(messages) => {
+                    messages.iter().for_each(|message| text += &String::from_utf8_lossy(message));
+                    put("later").await;
+                }
+                Delivery::End(end) => break end,
+            }
+        };
+        assert_eq!(end, DeliveryEnd::Reconfigured);
+        assert!((0..8).all(|number| text.contains(&format!("owed-{number}-"))));
+        assert!(!text.contains("later-"), "records of after the change");
     }
 }

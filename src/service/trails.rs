@@ -176,6 +176,9 @@ impl Trails {
     /// The trail of that name, if it is there, served, and that writer's.
     pub fn for_writer(&self, name: &TrailName, writer: &Writer) -> Result<Arc<TrailEntry>, TrailError> {
         let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+        if *entry.gone.borrow() {
+            return Err(TrailError::Stopped(format!("trail {name} is being deleted")));
+        }
         let trail = entry.trail.as_ref().map_err(|reason| TrailError::Stopped(reason.clone()))?;
         if trail.description().writer != *writer {
             let writer = writer_name(&trail.description().writer);
@@ -238,6 +241,8 @@ impl TrailEntry {
 impl Service {
     /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020.
     pub async fn delete_trail(&self, name: &TrailName) -> Result<(), TrailError> {
+        // No extract may be made, changed or started for it meanwhile: what it captured would go with the folder.
+        let _no_extract_changes = self.extracts.changing.lock().await;
         if let Some(extract) = self.extracts.writer_of(name) {
             return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
         }
@@ -250,5 +255,27 @@ impl Service {
     /// Whether some extract is configured to write the trail.
     pub fn extract_of(&self, name: &TrailName) -> Option<ResourceName> {
         self.extracts.writer_of(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_trail_is_not_deleted_while_an_extract_is_being_made_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let (trail, writer) = (TrailName::new("t1").unwrap(), Writer::Extract(ResourceName::new("e1").unwrap()));
+        let entry = service.trails.make(&trail, writer.clone()).await.unwrap();
+        let making = service.extracts.changing.lock().await;
+        let soon = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, service.delete_trail(&trail)).await.is_err());
+        assert!(service.trails.for_writer(&trail, &writer).is_ok());
+        drop(making);
+        entry.gone.send_replace(true);
+        assert!(matches!(service.trails.for_writer(&trail, &writer), Err(TrailError::Stopped(_))));
+        service.delete_trail(&trail).await.unwrap();
+        assert!(service.trails.get(&trail).is_none());
     }
 }

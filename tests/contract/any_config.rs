@@ -121,7 +121,7 @@ fn any_extensions() -> BoxedStrategy<Value> {
     ])
 }
 
-fn any_given() -> BoxedStrategy<Value> {
+pub fn any_given() -> BoxedStrategy<Value> {
     object(vec![
         ("$schema", one_of(vec![json!("ogg:dataStream")])),
         ("source", Just(Some(json!({"trail": "t1"}))).boxed()),

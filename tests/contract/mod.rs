@@ -3,6 +3,11 @@
 
 mod any_config;
 mod any_trail;
+mod catalog;
+mod configuration;
 mod described;
+mod events;
 mod heard;
+mod live;
+mod members;
 mod session;

@@ -1,5 +1,6 @@
 //! The program as its users meet it: over HTTP, over WebSocket, from its examples.
 
+mod authentication;
 mod bad_input;
 mod demo;
 mod examples;

@@ -17,6 +17,25 @@ pub fn python() -> Option<Command> {
     Some(command)
 }
 
+/// The same, when it also has the package of that name.
+pub fn python_with(package: &str) -> Option<Command> {
+    let has = Command::new(python_path()?).args(["-c", &format!("import {package}")]).output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        skip(&format!("no Python with {package} in tests/.venv (tests/run installs it)"));
+        return None;
+    }
+    python()
+}
+
+/// [`node`], when the package of that name is there too.
+pub fn node_with(package: &str, script: &str) -> Option<(Command, Folder)> {
+    if !project().join("tests/clients/node_modules").join(package).exists() {
+        skip(&format!("no {package} in tests/clients/node_modules (tests/run installs it)"));
+        return None;
+    }
+    node(script)
+}
+
 /// Where that Python is.
 pub fn python_path() -> Option<PathBuf> {
     let listed = std::env::var_os("TRAILCAST_TEST_PYTHON").map(PathBuf::from);

@@ -100,6 +100,18 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> std::io::Result<Answer> {
+    exchange(&mut connect(port, PATIENCE)?, port, method, target, headers, body)
+}
+
+/// The same over a connection that is there, which it uses up.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    port: u16,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -108,7 +120,6 @@ pub fn request(
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
-    let mut stream = connect(port, PATIENCE)?;
     stream.write_all(head.as_bytes())?;
     // A server may answer and close before it has read a body that it refuses.
     let sent = stream.write_all(body);

@@ -17,7 +17,7 @@ pub const USER: &str = "admin";
 /// Its password in the tests.
 pub const PASSWORD: &str = "correct-horse-9";
 const START: Duration = Duration::from_secs(60);
-const LISTENING: &str = "listening on http://127.0.0.1:";
+const LISTENING: &str = "listening on http";
 
 /// A running server, or one between two lives.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Server {
         let Some(line) = self.log.wait_for(LISTENING, START) else {
             panic!("the server does not start:\n{}", self.log.text());
         };
-        let port = line.split(LISTENING).nth(1).unwrap_or_default();
+        let port = line.split("127.0.0.1:").nth(1).unwrap_or_default();
         let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
         self.port = digits.parse().unwrap();
     }

@@ -83,11 +83,23 @@ pub struct Subscriber {
     pending: VecDeque<Record>,
     /// Messages taken so far.
     pub messages: u64,
+    /// Whether the last message was one record without an array around it.
+    pub last_was_one_record: bool,
 }
 
 impl Subscriber {
     /// Opens the socket at `target`, a path with its query.
     pub fn connect(port: u16, target: &str, credentials: Option<&Basic>) -> Result<Self, Refused> {
+        Self::connect_with(port, target, credentials, None)
+    }
+
+    /// The same with a subprotocol, which the server must take.
+    pub fn connect_with(
+        port: u16,
+        target: &str,
+        credentials: Option<&Basic>,
+        subprotocol: Option<&str>,
+    ) -> Result<Self, Refused> {
         let broken = |error: &dyn std::fmt::Display| Refused::Broken(error.to_string());
         let stream = http::connect(port, Duration::from_secs(20)).map_err(|error| broken(&error))?;
         let uri = format!("ws://127.0.0.1:{port}{target}").parse().map_err(|error| broken(&error))?;
@@ -95,9 +107,12 @@ impl Subscriber {
         if let Some(credentials) = credentials {
             request = request.with_header("Authorization", credentials.header());
         }
+        if let Some(subprotocol) = subprotocol {
+            request = request.with_sub_protocol(subprotocol);
+        }
         let config = WebSocketConfig::default().max_message_size(Some(300 << 20)).max_frame_size(Some(300 << 20));
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
-            Ok((socket, _)) => Ok(Self { socket, pending: VecDeque::new(), messages: 0 }),
+            Ok((socket, _)) => Ok(Self { socket, pending: VecDeque::new(), messages: 0, last_was_one_record: false }),
             Err(HandshakeError::Failure(Error::Http(answer))) => Err(Refused::Answer(as_answer(*answer))),
             Err(error) => Err(broken(&error)),
         }
@@ -149,8 +164,13 @@ impl Subscriber {
         match self.socket.read() {
             Ok(Message::Text(text)) => {
                 self.messages += 1;
-                let records: Vec<Box<RawValue>> = serde_json::from_str(&text)
-                    .unwrap_or_else(|error| panic!("a message is not a JSON array of records: {error}: {text}"));
+                let read = if text.starts_with('{') {
+                    serde_json::from_str(&text).map(|record| vec![record])
+                } else {
+                    serde_json::from_str::<Vec<Box<RawValue>>>(&text)
+                };
+                let records = read.unwrap_or_else(|error| panic!("a message holds no records: {error}: {text}"));
+                self.last_was_one_record = text.starts_with('{');
                 self.pending.extend(records.into_iter().map(|raw| {
                     let json = serde_json::from_str(raw.get()).unwrap_or(Value::Null);
                     Record { text: raw.get().to_owned(), json }

@@ -172,6 +172,112 @@ fn after_a_failed_flush_nothing_is_acknowledged_and_nothing_unflushed_is_served(
 }
 
 #[test]
+fn what_a_failed_flush_took_is_not_made_durable_by_what_comes_in_its_place() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
+        let mut writing = appender(&trail).await;
+        disk.fail_sync(1);
+        Transaction { number: 1, rows: 1, width: 1 }.write(&mut writing, false).await;
+        let lost = writing.commit().unwrap().commit;
+        writing.hand_over().await.unwrap();
+        let durability = writing.durability();
+        while !writing.has_stopped() {
+            std::thread::yield_now();
+        }
+        drop(writing);
+        disk.heal();
+        let mut writing = appender(&trail).await;
+        Transaction { number: 2, rows: 1, width: 1 }.write(&mut writing, false).await;
+        assert_eq!(writing.commit().unwrap().commit, lost);
+        writing.hand_over().await.unwrap();
+        writing.wait_durable(lost).await.unwrap();
+        assert!(durability.wait(lost).await.is_err(), "acknowledged, and lost");
+    });
+}
+
+#[test]
+fn after_a_failed_flush_of_any_kind_the_trail_opens_from_whatever_a_crash_leaves() {
+    in_runtime(async {
+        for failing in 1..24 {
+            for (again, survive) in (1..7).flat_map(|again| [(again, 0), (again, 1), (again, usize::MAX)]) {
+                let disk = MemoryDisk::default();
+                let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+                let mut writing = appender(&trail).await;
+                disk.fail_sync(failing);
+                let mut acknowledged = 0;
+                for number in 1..=12 {
+                    Transaction { number, rows: 3, width: 700 }.write(&mut writing, false).await;
+                    let commit = writing.commit().unwrap().commit;
+                    if writing.hand_over().await.is_err() || writing.wait_durable(commit).await.is_err() {
+                        break;
+                    }
+                    acknowledged = commit;
+                }
+                drop(writing);
+                // The disk works again for a while: cutting back gets this far and no further.
+                disk.heal();
+                disk.fail_sync(again);
+                let _ = trail.appender();
+                let what = format!("sync {failing} failed, then sync {again}, then {survive} changes survived");
+                let survived = disk.crash(|sides| survive.min(sides - 1));
+                let opened = open(Arc::new(survived), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(opened.durable().borrow().commit >= acknowledged, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_segment_that_retention_could_not_remove_leaves_no_hole() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+        let mut writing = appender(&trail).await;
+        for number in 1..=12 {
+            Transaction { number, rows: 3, width: 700 }.write(&mut writing, false).await;
+            writing.commit().unwrap();
+        }
+        writing.close().await.unwrap();
+        let half = trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.bytes() / 2) };
+        disk.refuse_removals(true);
+        assert!(trail.retain(&half).is_err());
+        disk.refuse_removals(false);
+        assert!(trail.retain(&half).unwrap().segments > 1);
+        open(Arc::new(disk.crash(|_| 0)), &folder()).unwrap();
+    });
+}
+
+#[test]
+fn an_abort_that_was_given_up_can_be_done_again() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
+        let mut writing = appender(&trail).await;
+        {
+            let _standing_still = disk.stall();
+            let head = Transaction { number: 1, rows: 0, width: 0 };
+            head.write(&mut writing, false).await;
+            let table = trailcast::record::TableName::parse("t").unwrap();
+            let soon = std::time::Duration::from_millis(50);
+            loop {
+                writing.ddl(&table, "alter").unwrap();
+                if tokio::time::timeout(soon, writing.hand_over()).await.is_err() {
+                    break;
+                }
+            }
+            assert!(tokio::time::timeout(soon, writing.abort()).await.is_err(), "the queue should be full");
+        }
+        writing.abort().await.unwrap();
+        let next = Transaction { number: 2, rows: 1, width: 1 };
+        next.write(&mut writing, false).await;
+        writing.commit().unwrap();
+        writing.close().await.unwrap();
+        assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), vec![expected(1, &next)]);
+    });
+}
+
+#[test]
 fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
     in_runtime(async {
         let disk = MemoryDisk::default();

@@ -21,6 +21,7 @@ struct Inner {
     name_changes: Vec<NameChange>,
     fail_after_syncs: Option<u32>,
     lies_about_syncs: bool,
+    refuses_removals: bool,
     syncs: u32,
 }
 
@@ -82,6 +83,16 @@ impl MemoryDisk {
     /// on Linux: the next sync does not write it.
     pub fn heal(&self) {
         self.with(|inner| inner.fail_after_syncs = None);
+    }
+
+    /// Whether files can be removed.
+    pub fn refuse_removals(&self, refuse: bool) {
+        self.with(|inner| inner.refuses_removals = refuse);
+    }
+
+    /// Whoever writes waits until the guard is dropped.
+    pub fn stall(&self) -> impl Drop + '_ {
+        self.0.lock().unwrap()
     }
 
     /// A disk that says yes to every sync and does nothing: the control, in which the defence is off.
@@ -169,6 +180,9 @@ impl Disk for MemoryDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.with(|inner| {
+            if inner.refuses_removals {
+                return Err(io::Error::other("input/output error"));
+            }
             inner.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
             inner.name_changes.push(NameChange::Remove(path.to_owned()));
             Ok(())
@@ -186,10 +200,14 @@ impl Disk for MemoryDisk {
 
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.with(|inner| {
+            inner.syncs += 1;
+            if inner.fail_after_syncs.is_some_and(|limit| inner.syncs > limit) {
+                return Err(io::Error::other("input/output error"));
+            }
             inner.name_changes.clear();
             inner.durable_names = inner.names.clone();
-        });
-        Ok(())
+            Ok(())
+        })
     }
 }
 

@@ -226,11 +226,6 @@ impl IntoResponse for ErrorAnswer {
     fn into_response(self) -> Response {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
-        let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
-        match self.fact {
-            Fact::UpgradeVersion => set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
-            _ => {}
-        }
         if self.fact == Fact::Unauthorized {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
                 response.headers_mut().append(WWW_AUTHENTICATE, challenge);
@@ -241,6 +236,9 @@ impl IntoResponse for ErrorAnswer {
                 .or_insert(HeaderValue::from_static("Basic realm=\"trailcast\""));
         }
         let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
+        if self.fact == Fact::UpgradeVersion {
+            set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             set(RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -29,6 +29,8 @@ struct Running {
     started: Arc<Notify>,
     /// Lets the slow route answer.
     finish: Arc<Notify>,
+    /// The slow route has come to its end.
+    finished: Arc<Notify>,
 }
 
 async fn start(limits: ServerLimits) -> Running {
@@ -43,13 +45,14 @@ async fn start(limits: ServerLimits) -> Running {
             response
         }
     };
-    let (started, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let signals = (Arc::clone(&started), Arc::clone(&finish));
+    let (started, finish, finished) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
+    let signals = (Arc::clone(&started), Arc::clone(&finish), Arc::clone(&finished));
     let slow = move || {
-        let (started, finish) = signals.clone();
+        let (started, finish, finished) = signals.clone();
         async move {
             started.notify_one();
             finish.notified().await;
+            finished.notify_one();
             "slow"
         }
     };
@@ -66,7 +69,7 @@ async fn start(limits: ServerLimits) -> Running {
         let server = server.clone();
         async move { server.serve(listener).await }
     });
-    Running { address, server, serving, shutdown, ends, started, finish }
+    Running { address, server, serving, shutdown, ends, started, finish, finished }
 }
 
 fn short() -> ServerLimits {
@@ -186,6 +189,19 @@ async fn shutdown_lets_a_request_finish_and_takes_no_new_connection() {
     timeout(Duration::from_secs(5), running.serving).await.unwrap().unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_change_runs_to_its_end_although_its_caller_hangs_up() {
+    let running = start(short()).await;
+    let mut client = TcpStream::connect(running.address).await.unwrap();
+    client.write_all(b"POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    running.started.notified().await;
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(running.server.connections(), 1, "what still works keeps its place");
+    running.finish.notify_one();
+    timeout(Duration::from_secs(5), running.finished.notified()).await.unwrap();
 }
 
 #[tokio::test]

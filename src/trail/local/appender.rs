@@ -23,6 +23,7 @@ use crate::trail::{AppendError, DurableMark, OpenError};
 pub struct Appender {
     shared: Arc<Shared>,
     to_writer: mpsc::Sender<Command>,
+    flushed: watch::Receiver<u64>,
     chunk: Vec<u8>,
     shapes: Shapes,
     identity: String,
@@ -70,25 +71,26 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         }
     };
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
-    let mut appender = Appender {
+    let mut tail = tail;
+    let xids = std::mem::take(&mut tail.xids);
+    let state = tail.state.clone();
+    let flushed = writer::spawn(shared.clone(), tail, from_appender).map_err(|source| {
+        // The tail went with the thread that never was; the next attempt reads it from disk.
+        *shared.lock_end() = End::Failed { reason: source.to_string(), disk_full: false };
+        OpenError::Io { trail: shared.description.name.to_string(), action: "starting its writer", source }
+    })?;
+    Ok(Appender {
         shared: shared.clone(),
         to_writer,
+        flushed,
         chunk: Vec::new(),
-        shapes: tail.state.shapes.clone(),
-        identity: tail.state.identity.clone(),
-        source: tail.state.source.clone(),
-        xids: Xids::default(),
-        next_commit: tail.state.commit + 1,
+        shapes: state.shapes,
+        identity: state.identity,
+        source: state.source,
+        xids,
+        next_commit: state.commit + 1,
         open: None,
-    };
-    let mut tail = tail;
-    appender.xids = std::mem::take(&mut tail.xids);
-    writer::spawn(shared.clone(), tail, from_appender).map_err(|source| OpenError::Io {
-        trail: shared.description.name.to_string(),
-        action: "starting its writer",
-        source,
-    })?;
-    Ok(appender)
+    })
 }
 
 impl Appender {
@@ -158,6 +160,11 @@ impl Appender {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
         frame::push(&mut self.chunk, &header, |out| out.extend_from_slice(&json));
         Ok(schema)
+    }
+
+    /// Number of tables whose shapes are in force.
+    pub fn tables(&self) -> usize {
+        self.shapes.len()
     }
 
     /// Opens a transaction.
@@ -247,18 +254,19 @@ impl Appender {
 
     /// Drops the open transaction, also when a part of it has been handed over.
     pub async fn abort(&mut self) -> Result<(), AppendError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        self.shapes.rollback();
+        let Some(open) = &self.open else { return Ok(()) };
         match open.begins_at {
-            Some(at) => {
-                self.chunk.truncate(at);
-                Ok(())
-            }
+            Some(at) => self.chunk.truncate(at),
             None => {
+                // The place is taken first: a caller that stops waiting still has its transaction, and can abort again.
+                let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
+                place.send(Command::Abort);
                 self.chunk.clear();
-                self.send(Command::Abort).await
             }
         }
+        self.open = None;
+        self.shapes.rollback();
+        Ok(())
     }
 
     /// The position of a transaction appended before with that id, if it is remembered (trails of puts only).
@@ -295,12 +303,18 @@ impl Appender {
 
     /// Waits until the transaction of that commit number is durable.
     pub async fn wait_durable(&self, commit: u64) -> Result<(), AppendError> {
-        wait_durable(&mut self.durable(), &self.to_writer, &self.shared, commit).await
+        self.durability().wait(commit).await
+    }
+
+    /// Whether the writer has ended, after a failed write or flush: what was not durable by then never will be, and
+    /// the trail's end has to be taken anew.
+    pub fn has_stopped(&self) -> bool {
+        self.to_writer.is_closed()
     }
 
     /// Like [`Self::wait_durable`], for a caller that does not keep the appender while it waits.
     pub fn durability(&self) -> Durability {
-        Durability { mark: self.durable(), to_writer: self.to_writer.clone(), shared: self.shared.clone() }
+        Durability { flushed: self.flushed.clone(), shared: self.shared.clone() }
     }
 
     /// Hands over what is collected, drops an open transaction, and waits until everything is flushed and the trail's end
@@ -311,7 +325,7 @@ impl Appender {
         let commits = self.next_commit - 1;
         self.send(Command::Close).await?;
         self.to_writer.closed().await;
-        if self.shared.mark.borrow().commit >= commits { Ok(()) } else { Err(self.stopped()) }
+        if *self.flushed.borrow() >= commits { Ok(()) } else { Err(self.stopped()) }
     }
 
     async fn send(&self, command: Command) -> Result<(), AppendError> {
@@ -330,28 +344,16 @@ impl Appender {
 /// Waits for durability without holding the appender.
 #[derive(Debug)]
 pub struct Durability {
-    mark: watch::Receiver<DurableMark>,
-    to_writer: mpsc::Sender<Command>,
+    flushed: watch::Receiver<u64>,
     shared: Arc<Shared>,
 }
 
 impl Durability {
     /// Waits until the transaction of that commit number is durable.
     pub async fn wait(mut self, commit: u64) -> Result<(), AppendError> {
-        wait_durable(&mut self.mark, &self.to_writer, &self.shared, commit).await
-    }
-}
-
-async fn wait_durable(
-    mark: &mut watch::Receiver<DurableMark>,
-    to_writer: &mpsc::Sender<Command>,
-    shared: &Shared,
-    commit: u64,
-) -> Result<(), AppendError> {
-    tokio::select! {
-        biased;
-        reached = mark.wait_for(|mark| mark.commit >= commit) => reached.map(drop).map_err(|_| shared.stopped()),
-        () = to_writer.closed() => Err(shared.stopped()),
+        // Not the trail's mark: after a failure another writer may take it to that number with other transactions.
+        let flushed = self.flushed.wait_for(|flushed| *flushed >= commit).await;
+        flushed.map(drop).map_err(|_| self.shared.stopped())
     }
 }
 

@@ -340,6 +340,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether everything that is durable now has been given, or is in the block at hand.
+    pub fn at_mark(&self) -> bool {
+        self.mark.borrow().end <= Location { segment: self.segment.number(), offset: self.next }
+    }
+
     /// Waits until the durable mark has moved beyond what has been given. May be dropped and called again.
     pub async fn wait(&mut self) {
         let here = Location { segment: self.segment.number(), offset: self.next };

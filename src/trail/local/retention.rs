@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::record::Timestamp;
 use crate::trail::local::Trail;
-use crate::trail::local::segment::Segment;
+use crate::trail::local::segment::{Segment, drop_index_file};
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,11 +75,16 @@ impl Trail {
 
     fn remove_first(&self, segment: &Arc<Segment>) -> io::Result<u64> {
         let bytes = segment.bytes();
-        self.shared.change_segments(|segments| segments.retain(|other| other.number() != segment.number()));
-        segment.drop_index_file(&*self.shared.disk);
-        self.shared.disk.remove(&segment.path)?;
-        // One by one, so that a crash never leaves a hole between segments.
+        drop_index_file(&*self.shared.disk, &segment.path)?;
+        match self.shared.disk.remove(&segment.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // Not there: removed by an attempt whose flush failed.
+            _ => {}
+        }
+        // One by one, and forgotten only when it is gone for good: neither a crash nor a failure may leave a hole
+        // between segments.
         self.shared.disk.sync_folder(&self.shared.folder)?;
+        self.shared.change_segments(|segments| segments.retain(|other| other.number() != segment.number()));
         tracing::info!(trail = %self.name(), segment = segment.number(), bytes, "segment removed by retention");
         Ok(bytes)
     }

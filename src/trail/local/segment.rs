@@ -117,7 +117,7 @@ impl Segment {
     }
 
     fn index_path(&self) -> PathBuf {
-        self.path.with_extension("idx")
+        index_path(&self.path)
     }
 
     fn load_index(&self, disk: &dyn Disk) -> Option<SegmentIndex> {
@@ -139,13 +139,8 @@ impl Segment {
     pub(super) fn save_index(&self, disk: &dyn Disk) -> io::Result<()> {
         let bytes = self.read_state(|state| state.index.as_ref().map(|index| index.encode(self.head.file_id)));
         let Some(bytes) = bytes else { return Ok(()) };
-        self.drop_index_file(disk);
+        drop_index_file(disk, &self.path)?;
         disk.open(&self.index_path(), true)?.write_all_at(&bytes, 0)
-    }
-
-    /// Removes the index file, which may not be there.
-    pub(super) fn drop_index_file(&self, disk: &dyn Disk) {
-        let _ = disk.remove(&self.index_path());
     }
 
     /// Takes the index of a closed segment out of memory; it is in its file.
@@ -159,6 +154,18 @@ impl Segment {
 
     fn write_state<R>(&self, write: impl FnOnce(&mut State) -> R) -> R {
         write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+fn index_path(segment: &Path) -> PathBuf {
+    segment.with_extension("idx")
+}
+
+/// Removes the index file of the segment in that file; it may not be there.
+pub(super) fn drop_index_file(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
+    match disk.remove(&index_path(segment)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::local::description::random_number;
-use crate::trail::local::segment::{Seal, Segment, file_name};
+use crate::trail::local::segment::{Seal, Segment, drop_index_file, file_name, number_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::{End, Shared};
 use crate::trail::{DurableMark, Location};
@@ -31,14 +31,20 @@ pub(super) enum Command {
     Close,
 }
 
-/// Starts the thread. It ends when the appender is gone, and leaves the trail's end to the next one.
-pub(super) fn spawn(shared: Arc<Shared>, tail: Tail, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+/// Starts the thread. It ends when the appender is gone, and leaves the trail's end to the next one. Returns how far this
+/// writer has made the trail durable; it moves no more when the thread has ended.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    tail: Tail,
+    commands: mpsc::Receiver<Command>,
+) -> io::Result<watch::Receiver<u64>> {
     let name = format!("trail-{}", shared.description.name);
-    std::thread::Builder::new().name(name).spawn(move || run(&shared, tail, commands)).map(drop)
+    let writer = TrailWriter::new(shared.clone(), tail);
+    let flushed = writer.flushed.subscribe();
+    std::thread::Builder::new().name(name).spawn(move || run(&shared, writer, commands)).map(|_| flushed)
 }
 
-fn run(shared: &Arc<Shared>, tail: Tail, mut commands: mpsc::Receiver<Command>) {
-    let mut writer = TrailWriter::new(shared.clone(), tail);
+fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiver<Command>) {
     let outcome = writer.serve(&mut commands);
     // The end changes hands before the queue closes: whoever sees the queue closed finds the reason.
     *shared.lock_end() = match outcome {
@@ -64,12 +70,16 @@ pub(super) struct TrailWriter {
     last: (u64, u32),
     /// The mark that the running group will have earned.
     reached: Option<DurableMark>,
+    /// Commit number of the last transaction that this writer, and no later one, has flushed: after a failure another
+    /// writer gives the same numbers to other transactions.
+    flushed: watch::Sender<u64>,
 }
 
 impl TrailWriter {
     pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         let last = (tail.state.commit, u32::MAX);
-        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None }
+        let flushed = watch::Sender::new(tail.state.commit);
+        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None, flushed }
     }
 
     fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> io::Result<()> {
@@ -183,7 +193,9 @@ impl TrailWriter {
             let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.shared.work.flushes.fetch_add(1, Ordering::Relaxed);
             self.shared.work.flush_nanos.fetch_add(nanos, Ordering::Relaxed);
+            let commit = mark.commit;
             self.shared.mark.send_replace(mark);
+            self.flushed.send_replace(commit);
         }
         Ok(())
     }
@@ -312,23 +324,23 @@ fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
 /// Cuts the trail to `end`, where transaction `commit` was the last: later segments are removed, its segment is open
 /// again. Returns that segment, with its index in memory.
 pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<Arc<Segment>> {
-    let mut removed = false;
-    for segment in shared.segments().iter().rev().take_while(|segment| segment.number() > end.segment) {
-        segment.drop_index_file(&*shared.disk);
-        shared.disk.remove(&segment.path)?;
-        removed = true;
+    // What the folder holds counts, not what is in memory: a segment may have got its name although making it failed,
+    // and a cut that failed may have removed some. None may come back behind a segment that is cut.
+    let names = shared.disk.list(&shared.folder)?;
+    for number in names.iter().rev().filter_map(|name| number_of(name)).filter(|number| *number > end.segment) {
+        let path = shared.folder.join(file_name(number));
+        drop_index_file(&*shared.disk, &path)?;
+        shared.disk.remove(&path)?;
     }
+    shared.disk.sync_folder(&shared.folder)?;
     shared.change_segments(|segments| segments.retain(|segment| segment.number() <= end.segment));
-    if removed {
-        shared.disk.sync_folder(&shared.folder)?;
-    }
     let Some(segment) = shared.segment(end.segment) else {
         return Err(io::Error::other("the segment to cut is gone"));
     };
     segment.with_index(&*shared.disk, shared.keeps_xids(), |_| ())?;
     if segment.seal().is_some() {
         // Its index file must be gone for good before its bytes change, or a later opening could believe it.
-        segment.drop_index_file(&*shared.disk);
+        drop_index_file(&*shared.disk, &segment.path)?;
         shared.disk.sync_folder(&shared.folder)?;
     }
     // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.

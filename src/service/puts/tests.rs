@@ -1,0 +1,153 @@
+//! Goal: a put is appended once and whole, whatever goes wrong. Method: a real folder on a disk with switches for trouble.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::*;
+use crate::clock::{HandClock, SharedClock};
+use crate::service::trails::Trails;
+use crate::trail::local::disk::{Disk, DiskFile, SystemDisk};
+
+/// The system's disk, whose flushes fail and whose writes stand still on demand.
+#[derive(Debug, Default)]
+struct Trouble {
+    failing: AtomicBool,
+    standing_still: AtomicBool,
+}
+
+#[derive(Debug, Default, Clone)]
+struct TroubledDisk(Arc<Trouble>);
+
+#[derive(Debug)]
+struct TroubledFile(Arc<dyn DiskFile>, Arc<Trouble>);
+
+impl Disk for TroubledDisk {
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.make_folder(path)
+    }
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        SystemDisk.list(folder)
+    }
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(TroubledFile(SystemDisk.open(path, create)?, self.0.clone())))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove_folder(path)
+    }
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        SystemDisk.sync_folder(folder)
+    }
+    fn capacity_bytes(&self, folder: &Path) -> Option<u64> {
+        SystemDisk.capacity_bytes(folder)
+    }
+}
+
+impl DiskFile for TroubledFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        while self.1.standing_still.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.0.write_all_at(bytes, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        if self.1.failing.load(Ordering::SeqCst) { Err(io::Error::other("no flush")) } else { self.0.sync() }
+    }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.0.cut(length)
+    }
+}
+
+struct Rig {
+    service: Service,
+    trouble: Arc<Trouble>,
+    trail: TrailName,
+    _home: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let now = Timestamp::parse("2026-07-13T04:00:00Z").unwrap();
+        let clock: SharedClock = Arc::new(HandClock::at(now));
+        let mut service = Service::open(home.path(), clock.clone(), Default::default()).unwrap();
+        let disk = TroubledDisk::default();
+        let trouble = disk.0.clone();
+        service.trails = Trails::open(&home.path().join("troubled"), Arc::new(disk), clock).unwrap();
+        let trail = TrailName::new("t1").unwrap();
+        service.trails.make(&trail, Writer::Puts).await.unwrap();
+        Self { service, trouble, trail, _home: home }
+    }
+
+    async fn put(&self, body: &str) -> Result<Position, PutError> {
+        let answer = self.service.put(&self.trail, body.as_bytes()).await?;
+        Ok(token::decode(answer.pos.as_str()).unwrap().position)
+    }
+
+    fn commits(&self) -> u64 {
+        self.service.trails.get(&self.trail).unwrap().trail.as_ref().unwrap().status().last_commit
+    }
+}
+
+fn insert(xid: Option<&str>, after: &str) -> String {
+    let xid = xid.map_or(String::new(), |xid| format!("\"xid\":\"{xid}\","));
+    format!("{{{xid}\"operations\":[{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{{after}}}}}]}}\n")
+}
+
+#[tokio::test]
+async fn a_put_whose_flush_failed_is_appended_when_it_is_sent_again() {
+    let rig = Rig::new().await;
+    rig.put(&insert(Some("a"), "\"id\":1")).await.unwrap();
+    rig.trouble.failing.store(true, Ordering::SeqCst);
+    assert!(rig.put(&insert(Some("b"), "\"id\":2")).await.is_err());
+    rig.trouble.failing.store(false, Ordering::SeqCst);
+    assert_eq!(rig.put(&insert(Some("b"), "\"id\":2")).await.unwrap().commit, 2);
+    assert_eq!(rig.put(&insert(Some("a"), "\"id\":1")).await.unwrap().commit, 1);
+    assert_eq!(rig.commits(), 2);
+}
+
+#[tokio::test]
+async fn a_put_whose_caller_goes_away_does_not_spoil_the_next_one() {
+    let rig = Rig::new().await;
+    let row = format!("{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{\"v\":\"{}\"}}}}", "v".repeat(100 << 10));
+    let large = format!("{{\"operations\":[{}]}}", vec![row; 200].join(","));
+    rig.trouble.standing_still.store(true, Ordering::SeqCst);
+    let waiting = tokio::time::timeout(Duration::from_millis(300), rig.put(&large));
+    assert!(waiting.await.is_err(), "the queue should be full");
+    rig.trouble.standing_still.store(false, Ordering::SeqCst);
+    assert_eq!(rig.put(&insert(None, "\"id\":1")).await.unwrap().commit, 1);
+    assert_eq!(rig.commits(), 1);
+}
+
+#[tokio::test]
+async fn an_id_that_somebody_else_could_choose_is_not_taken_for_one_of_ours() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.put(&insert(None, "\"id\":1")).await.unwrap().commit, 1);
+    assert_eq!(rig.put(&insert(Some("put-1"), "\"id\":2")).await.unwrap().commit, 2);
+}
+
+#[tokio::test]
+async fn a_body_that_the_trail_has_no_room_for_is_refused_whole() {
+    let rig = Rig::new().await;
+    let columns =
+        |from: usize, to: usize| (from..to).map(|number| format!("\"c{number}\":1")).collect::<Vec<_>>().join(",");
+    let half = limits::TABLE_COLUMNS_MAX / 2;
+    let body = insert(Some("a"), &columns(0, half)) + &insert(Some("b"), &columns(half, 2 * half + 1));
+    assert!(matches!(rig.put(&body).await, Err(PutError::Append(AppendError::TooLong { .. }))));
+    assert_eq!(rig.put(&insert(Some("c"), "\"id\":1")).await.unwrap().commit, 1);
+    let fits = insert(Some("a"), &columns(0, half)) + &insert(Some("b"), &columns(half, 2 * half - 1));
+    assert_eq!(rig.put(&fits).await.unwrap().commit, 3);
+}

@@ -1,0 +1,250 @@
+//! Goal: what a stream's configuration says is what a connection gets, from the first message to the close code.
+//! Method: the real server, a real socket, one member at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use trailcast::clock::SystemClock;
+use trailcast::codec::image::ImageWriter;
+use trailcast::codec::token;
+use trailcast::record::{
+    Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
+};
+use trailcast::trail::local::disk::SystemDisk;
+use trailcast::trail::{Row, Trail, TrailOptions, Writer};
+
+use crate::support::subscriber::{Ended, Next, Record, Refused};
+use crate::support::{Server, Subscriber};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const STREAM: &str = "/services/v2/stream";
+
+fn insert(id: u64) -> Value {
+    let after = json!({"id": id, "total": 12.5, "name": "x".repeat(10)});
+    json!({"xid": format!("x{id}"), "operations": [{"op": "INSERT", "table": "app.t", "key": ["id"], "after": after}]})
+}
+
+/// A server with a trail of three rows.
+fn server() -> Server {
+    let server = Server::start();
+    server.make_trail("a1");
+    server.put("a1", &[insert(1), insert(2), insert(3)]).expect(200);
+    server
+}
+
+fn make(server: &Server, stream: &str, members: Value) {
+    let mut config = json!({"source": {"trail": "a1"}});
+    for (name, value) in members.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    server.post(&format!("{STREAM}/{stream}"), &config).expect(200);
+}
+
+/// Records up to the end, and the end.
+fn all(mut subscriber: Subscriber) -> (Vec<Record>, u16, String) {
+    let mut records = Vec::new();
+    loop {
+        match subscriber.next(PATIENCE) {
+            Next::Record(record) => records.push(record),
+            Next::Ended(Ended::Closed(code, reason)) => return (records, code, reason),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn ids(records: &[Record]) -> Vec<u64> {
+    records.iter().filter_map(|record| record.json["after"]["id"].as_u64()).collect()
+}
+
+fn refused(server: &Server, stream: &str, begin: &str) -> (u16, String) {
+    match server.subscribe(stream, &format!("begin={begin}")) {
+        Err(Refused::Answer(answer)) => {
+            (answer.status, answer.json()["messages"][0]["code"].as_str().unwrap().to_owned())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_reconfigured_stream_closes_with_4012_after_what_was_owed_and_a_deleted_one_with_4020() {
+    let server = server();
+    make(&server, "s1", json!({}));
+    let subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    server.patch(&format!("{STREAM}/s1"), &json!({"bufferSize": 131_072})).expect(200);
+    let (records, code, _) = all(subscriber);
+    assert_eq!((ids(&records), code), (vec![1, 2, 3], 4012));
+    let last = records.last().unwrap().pos().unwrap().to_owned();
+
+    // Only source and rules are in a position: this one still holds.
+    let resumed = server.subscribe("s1", &format!("begin={last}")).unwrap();
+    server.put("a1", &[insert(4)]).expect(200);
+    server.delete(&format!("{STREAM}/s1")).expect(200);
+    let (records, code, _) = all(resumed);
+    assert_eq!((ids(&records), code), (vec![4], 4020));
+    server.get(&format!("{STREAM}/s1")).expect(404);
+
+    // A stream made again identically resumes too.
+    make(&server, "s1", json!({}));
+    let mut again = server.subscribe("s1", &format!("begin={last}")).unwrap();
+    assert_eq!(ids(&[again.expect_data(PATIENCE)]), [4]);
+}
+
+#[test]
+fn a_position_of_other_rules_is_refused_under_every_quality_of_service_and_a_puts_position_is_not() {
+    let server = server();
+    make(&server, "s1", json!({}));
+    let position = server.subscribe("s1", "").unwrap().expect_data(PATIENCE).pos().unwrap().to_owned();
+    let rules = json!([{"action": "include", "filter": {"objectNames": ["app.*"]}}]);
+    for quality in ["exactlyOnce", "atLeastOnce", "atMostOnce"] {
+        server.patch(&format!("{STREAM}/s1"), &json!({"rules": rules, "qualityOfService": quality})).expect(200);
+        assert_eq!(refused(&server, "s1", &position), (409, "OGG-27062".into()), "{quality}");
+    }
+    let put = server.put("a1", &[insert(4)]).expect(200).response()["pos"].as_str().unwrap().to_owned();
+    server.put("a1", &[insert(5)]).expect(200);
+    let mut across = server.subscribe("s1", &format!("begin={put}")).unwrap();
+    assert_eq!(ids(&[across.expect_data(PATIENCE)]), [5]);
+}
+
+/// A trail of 400 transactions in small segments, the first of which is gone, as retention leaves it. The position is
+/// that of its first transaction.
+fn purged_trail(folder: &std::path::Path) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let name = TrailName::new("old").unwrap();
+        let options = TrailOptions { segment_bytes: 4 << 10 };
+        let clock = Arc::new(SystemClock);
+        let trail = Trail::create(folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock).unwrap();
+        let mut appender = trail.appender().unwrap();
+        let kind = JsonKind::Number;
+        let column = Column { name: "id".into(), kind, sql_type: String::new(), nullable: false, key: true };
+        let mut first = None;
+        for id in 1..=400_i64 {
+            let commit_ts = Timestamp::from_micros(id * 1_000_000);
+            let head = TransactionHead { xid: format!("x{id}"), commit_ts, source: SourcePosition::default() };
+            appender.begin(&head).unwrap();
+            let schema = appender.shape(&TableName::parse("app.t").unwrap(), &[column.clone()]).unwrap();
+            let mut image = Vec::new();
+            ImageWriter::new(&mut image).json(id.to_string().as_bytes());
+            let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
+            appender.row(&schema, row).unwrap();
+            let position = appender.commit().unwrap();
+            first.get_or_insert(token::encode_trail(&position).to_string());
+            appender.hand_over().await.unwrap();
+            appender.wait_durable(position.commit).await.unwrap();
+        }
+        appender.close().await.unwrap();
+        first.unwrap()
+    })
+}
+
+#[test]
+fn a_purged_position_is_refused_unless_the_stream_asks_for_at_most_once() {
+    let mut server = Server::start();
+    server.kill();
+    let folder = server.data_dir().join("trails/old");
+    let position = purged_trail(&folder);
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let segments = files.iter().filter(|file| file.extension().is_some_and(|kind| kind == "seg")).count();
+    assert!(segments > 2, "{files:?}");
+    for file in files.iter().filter(|file| file.file_stem().is_some_and(|stem| stem == "0000000000000001")) {
+        std::fs::remove_file(file).unwrap();
+    }
+    server.start_again();
+    let first = server.get("/services/v2/trails/old").expect(200).response()["firstCommit"].as_u64().unwrap();
+    assert!(first > 2);
+    for (stream, quality) in [("s1", "exactlyOnce"), ("s2", "atLeastOnce"), ("s3", "atMostOnce")] {
+        let config = json!({"source": {"trail": "old"}, "qualityOfService": quality});
+        server.post(&format!("{STREAM}/{stream}"), &config).expect(200);
+    }
+    assert_eq!(refused(&server, "s1", &position), (409, "OGG-27065".into()));
+    assert_eq!(refused(&server, "s2", &position), (409, "OGG-27065".into()));
+    let mut skips = server.subscribe("s3", &format!("begin={position}")).unwrap();
+    assert_eq!(ids(&[skips.expect_data(PATIENCE)]), [first]);
+}
+
+#[test]
+fn a_heartbeat_moves_the_position_of_a_stream_whose_rules_match_nothing() {
+    let server = server();
+    let rules = json!([{"action": "include", "filter": {"objectNames": ["no.such"]}}]);
+    make(&server, "s1", json!({"rules": rules, "trailcast": {"heartbeat": 1}}));
+    let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    let mut before = Vec::new();
+    let heartbeat = loop {
+        let record = subscriber.expect_record(PATIENCE);
+        if record.op_type() == Some("HEARTBEAT") {
+            break record;
+        }
+        before.push(record);
+    };
+    let schema = before.iter().find(|record| record.json["id"] == "trailcast:schema:heartbeat").unwrap();
+    assert!(jsonschema::draft4::is_valid(&schema.json, &heartbeat.json), "{}", heartbeat.text);
+    server.put("a1", &[insert(4)]).expect(200);
+    let position = token::decode(heartbeat.pos().unwrap()).unwrap().position;
+    assert_eq!((position.commit, position.record), (3, 0));
+    server.subscribe("s1", &format!("begin={}", heartbeat.pos().unwrap())).unwrap();
+}
+
+#[test]
+fn decimals_are_sent_as_strings_where_asked() {
+    let server = server();
+    make(&server, "s1", json!({"trailcast": {"decimals": "string"}}));
+    let record = server.subscribe("s1", "").unwrap().expect_data(PATIENCE);
+    assert_eq!(record.json["after"], json!({"id": "1", "total": "12.5", "name": "x".repeat(10)}));
+}
+
+#[test]
+fn a_record_beyond_a_limit_closes_with_4013_and_says_after_which_position_to_go_on() {
+    let server = server();
+    let big = json!({"id": 4, "total": 1, "name": "y".repeat(200_000)});
+    let big = json!({"operations": [{"op": "INSERT", "table": "app.t", "key": ["id"], "after": big}]});
+    server.put("a1", &[big, insert(5)]).expect(200);
+    make(&server, "s1", json!({"encoding": {"json": {"maxRecordSize": 131_072}}}));
+    let (records, code, reason) = all(server.subscribe("s1", "begin=earliest").unwrap());
+    assert_eq!((ids(&records), code), (vec![1, 2, 3], 4013));
+    let after = reason.rsplit(' ').next().unwrap();
+    let errors = server.get(&format!("{STREAM}/s1/info/errors")).expect(200).response()["errors"].to_string();
+    assert!(errors.contains(after) && errors.contains("maxRecordSize"), "{errors}");
+    let mut on = server.subscribe("s1", &format!("begin={after}")).unwrap();
+    assert_eq!(ids(&[on.expect_data(PATIENCE)]), [5]);
+
+    make(&server, "s2", json!({"encoding": {"json": {"maxRecordSize": 131_072, "truncateOrChunk": "truncate"}}}));
+    let mut cut = server.subscribe("s2", "begin=earliest").unwrap();
+    let cut: Vec<_> = (0..5).map(|_| cut.expect_data(PATIENCE)).collect();
+    assert_eq!(ids(&cut), [1, 2, 3, 4, 5]);
+    assert_eq!(cut[3].json["truncated"], json!(["name"]));
+    assert!(cut[3].text.len() <= 131_072);
+}
+
+#[test]
+fn the_subprotocol_gives_one_cloud_event_a_message() {
+    let server = server();
+    make(&server, "s1", json!({}));
+    let target = format!("{STREAM}/s1?begin=earliest");
+    let credentials = Some(server.credentials());
+    let mut events = Subscriber::connect_with(server.port(), &target, credentials, Some("cloudevents.json")).unwrap();
+    let mut kinds = Vec::new();
+    while kinds.iter().filter(|kind| *kind == "io.trailcast.dml.insert").count() < 3 {
+        let event = events.expect_record(PATIENCE).json;
+        assert!(events.last_was_one_record);
+        assert_eq!((&event["specversion"], &event["source"]), (&json!("1.0"), &json!("/services/v2/stream/s1")));
+        kinds.push(event["type"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(kinds[..2], ["io.trailcast.schema", "io.trailcast.metadata.stream"]);
+    let unknown = Subscriber::connect_with(server.port(), &target, credentials, Some("soap"));
+    assert!(unknown.is_err(), "a client that gets none of the subprotocols it offers must notice");
+}
+
+#[test]
+fn framing_by_record_gives_one_record_a_message() {
+    let server = server();
+    make(&server, "s1", json!({"trailcast": {"framing": "record"}}));
+    let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    for id in 1..=3 {
+        let record = subscriber.expect_data(PATIENCE);
+        assert!(subscriber.last_was_one_record);
+        assert_eq!(ids(&[record]), [id]);
+    }
+}
