@@ -14,6 +14,9 @@ use crate::service::Service;
 use crate::trail::local::disk::Disk;
 use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 
+/// Ending of a trail's folder that is being deleted; no trail's name holds a dot.
+const DELETED: &str = ".deleted";
+
 /// All trails of a server.
 #[derive(Debug)]
 pub struct Trails {
@@ -98,7 +101,21 @@ impl Trails {
     pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> io::Result<Self> {
         disk.make_folder(folder)?;
         let mut known = BTreeMap::new();
-        for name in disk.list(folder)?.iter().filter_map(|name| TrailName::new(name).ok()) {
+        let names = disk.list(folder)?;
+        for left in names.iter().filter(|name| name.ends_with(DELETED)) {
+            tracing::warn!(folder = left, "finishing the deletion of a trail");
+            disk.remove_folder(&folder.join(left))?;
+        }
+        for name in names.iter().filter_map(|name| TrailName::new(name).ok()) {
+            let files = match disk.list(&folder.join(name.as_str())) {
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                files => files?,
+            };
+            if !files.iter().any(|file| file == "trail.json" || file.ends_with(".seg")) {
+                // A crash between the folder and its description: nothing was ever in it.
+                tracing::warn!(trail = %name, "a folder without a trail is passed over");
+                continue;
+            }
             let trail = Trail::open(&folder.join(name.as_str()), disk.clone(), clock.clone()).map_err(|error| {
                 tracing::error!(trail = %name, error = %error, "trail is not served");
                 error.to_string()
@@ -206,9 +223,15 @@ impl Trails {
         if let Some(appender) = entry.puts.lock().await.take() {
             let _ = appender.close().await;
         }
-        let folder = self.folder.join(name.as_str());
+        let (trails, folder) = (self.folder.clone(), self.folder.join(name.as_str()));
         let disk = self.disk.clone();
-        let remove = move || disk.remove_folder(&folder);
+        let remove = move || {
+            // First out of the way as a whole: a crash in the middle must not leave half a trail under its name.
+            let leaving = folder.with_extension(&DELETED[1..]);
+            disk.rename(&folder, &leaving)?;
+            disk.sync_folder(&trails)?;
+            disk.remove_folder(&leaving)
+        };
         let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).and_then(|done| done);
         removed.map_err(|error| TrailError::Remove { trail: name.clone(), error })?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -261,6 +284,24 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_crashes_left_of_making_and_deleting_trails_does_not_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let trails = home.path().join("trails");
+        for folder in ["half-made", "gone.deleted"] {
+            std::fs::create_dir_all(trails.join(folder)).unwrap();
+            std::fs::write(trails.join(folder).join("trail.json.new"), "{").unwrap();
+        }
+        std::fs::write(trails.join("a-file"), "").unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        assert!(service.trails.list().is_empty());
+        assert!(!trails.join("gone.deleted").exists());
+        let name = TrailName::new("half-made").unwrap();
+        service.trails.make(&name, Writer::Puts).await.unwrap();
+        service.delete_trail(&name).await.unwrap();
+        assert_eq!(std::fs::read_dir(&trails).unwrap().count(), 1);
+    }
 
     #[tokio::test]
     async fn a_trail_is_not_deleted_while_an_extract_is_being_made_for_it() {
