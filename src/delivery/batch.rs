@@ -17,19 +17,21 @@ pub struct Batch {
     records: u32,
     bytes_max: usize,
     single: bool,
+    /// Size of the message before: a session that catches up sends many of one size.
+    expected_bytes: usize,
 }
 
 impl Batch {
     /// Messages of at most `bytes_max` bytes; `single`: one record a message, without an array around it.
     pub fn new(bytes_max: usize, single: bool) -> Self {
-        Self { bytes: Vec::new(), records: 0, bytes_max, single }
+        Self { bytes: Vec::new(), records: 0, bytes_max, single, expected_bytes: FIRST_BYTES }
     }
 
     /// Adds a record, which `write` appends to the buffer it is given. Returns the finished message that had to go
     /// first because the record did not fit, if any. When `write` fails the batch is as before.
     pub fn push<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Option<Bytes>, E> {
         if self.bytes.is_empty() {
-            self.start(FIRST_BYTES);
+            self.start(self.expected_bytes);
         }
         let before = self.bytes.len();
         if self.records > 0 {
@@ -46,7 +48,7 @@ impl Batch {
             let record = self.bytes.split_off(start);
             self.bytes.truncate(before);
             finished = self.finish();
-            self.start(record.len());
+            self.start(record.len().max(self.expected_bytes));
             self.bytes.extend_from_slice(&record);
         }
         self.records += 1;
@@ -62,6 +64,7 @@ impl Batch {
             self.bytes.push(b']');
         }
         self.records = 0;
+        self.expected_bytes = self.bytes.len().min(self.bytes_max + HEADER_ROOM).max(FIRST_BYTES);
         Some(finish_message(std::mem::take(&mut self.bytes)))
     }
 

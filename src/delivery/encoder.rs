@@ -103,6 +103,8 @@ pub struct Encoder {
     contract: Arc<Contract>,
     rules: Rules,
     tables: HashMap<SchemaId, Arc<Table>>,
+    /// The table of the last record: rows of one table mostly come together.
+    recent: Option<Arc<Table>>,
     batch: Batch,
     shapes: Vec<Arc<TableSchema>>,
     has_ddl: bool,
@@ -125,6 +127,7 @@ impl Encoder {
             looks_ahead: contract.options.meta.is_sent(MetaField::TransInd),
             contract,
             tables: HashMap::new(),
+            recent: None,
             shapes: Vec::new(),
             has_ddl: false,
             has_heartbeat: false,
@@ -315,7 +318,11 @@ impl Encoder {
     }
 
     fn table(&mut self, schema: &Arc<TableSchema>) -> Arc<Table> {
+        if let Some(recent) = self.recent.as_ref().filter(|recent| recent.schema.id == schema.id) {
+            return recent.clone();
+        }
         if let Some(known) = self.tables.get(&schema.id) {
+            self.recent = Some(known.clone());
             return known.clone();
         }
         if self.tables.len() >= RULE_TABLES_REMEMBERED {

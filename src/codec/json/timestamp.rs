@@ -14,22 +14,27 @@ pub fn push_op_ts(out: &mut Vec<u8>, moment: Timestamp) {
     }
     let micros = moment.micros().rem_euclid(MICROS_PER_DAY);
     let seconds = micros / 1_000_000;
+    // In 32 bits from here on: divisions by constants are then multiplications.
+    let (year, seconds, fraction) = (year as u32, seconds as u32, (micros % 1_000_000) as u32);
     let mut text = *b"0000-00-00 00:00:00.000000";
-    digits(&mut text[0..4], year);
-    digits(&mut text[5..7], month);
-    digits(&mut text[8..10], day);
-    digits(&mut text[11..13], seconds / 3_600);
-    digits(&mut text[14..16], seconds / 60 % 60);
-    digits(&mut text[17..19], seconds % 60);
-    digits(&mut text[20..26], micros % 1_000_000);
+    pair(&mut text, 0, year / 100);
+    pair(&mut text, 2, year % 100);
+    pair(&mut text, 5, month as u32);
+    pair(&mut text, 8, day as u32);
+    pair(&mut text, 11, seconds / 3_600);
+    pair(&mut text, 14, seconds / 60 % 60);
+    pair(&mut text, 17, seconds % 60);
+    pair(&mut text, 20, fraction / 10_000);
+    pair(&mut text, 22, fraction / 100 % 100);
+    pair(&mut text, 24, fraction % 100);
     out.extend_from_slice(&text);
 }
 
-fn digits(slot: &mut [u8], mut number: i64) {
-    for digit in slot.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Writes a number below 100 in two digits.
+#[inline]
+fn pair(text: &mut [u8; 26], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. Years are counted from March, so
