@@ -23,7 +23,7 @@ use crate::trail::{AppendError, Appender, OpenError, Row, Writer};
 pub struct PutAnswer {
     /// Transactions now in the trail, those put before included.
     pub acked: usize,
-    /// Position of the last transaction's last record: any stream of the trail accepts it as `begin`.
+    /// Position of the last record of the furthest of these transactions: any stream of the trail accepts it as `begin`.
     pub pos: TokenText,
 }
 
@@ -82,10 +82,12 @@ async fn append_all(
     // A put whose caller went away may have left its transaction open.
     appender.abort().await?;
     check_room(appender, transactions)?;
-    let mut last = None;
+    // A repeated transaction stands earlier in the trail than a new one before it in the body: the caller waits for the
+    // furthest of them.
+    let mut furthest: Option<Position> = None;
     for transaction in transactions {
         let known = transaction.xid.as_deref().and_then(|xid| appender.find_xid(xid));
-        last = Some(match known {
+        let position = match known {
             Some(position) => position,
             None => match append(appender, transaction, now).await {
                 Ok(position) => position,
@@ -94,13 +96,14 @@ async fn append_all(
                     return Err(error);
                 }
             },
-        });
+        };
+        furthest = furthest.filter(|furthest| furthest.order() > position.order()).or(Some(position));
         if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
             appender.hand_over().await?;
         }
     }
     appender.hand_over().await?;
-    last.ok_or(AppendError::OutOfTurn("a put without transactions"))
+    furthest.ok_or(AppendError::OutOfTurn("a put without transactions"))
 }
 
 async fn append(

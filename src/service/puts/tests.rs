@@ -151,3 +151,15 @@ async fn a_body_that_the_trail_has_no_room_for_is_refused_whole() {
     let fits = insert(Some("a"), &columns(0, half)) + &insert(Some("b"), &columns(half, 2 * half - 1));
     assert_eq!(rig.put(&fits).await.unwrap().commit, 3);
 }
+
+#[tokio::test]
+async fn a_body_that_ends_with_a_repeated_transaction_waits_for_its_new_ones_too() {
+    let rig = Rig::new().await;
+    rig.put(&insert(Some("a"), "\"id\":1")).await.unwrap();
+    let body = insert(Some("b"), "\"id\":2") + &insert(Some("a"), "\"id\":1");
+    rig.trouble.failing.store(true, Ordering::SeqCst);
+    assert!(rig.put(&body).await.is_err(), "acknowledged without a flush");
+    rig.trouble.failing.store(false, Ordering::SeqCst);
+    assert_eq!(rig.put(&body).await.unwrap().commit, 2);
+    assert_eq!(rig.commits(), 2);
+}
