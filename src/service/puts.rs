@@ -45,7 +45,7 @@ impl Service {
     /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
     pub async fn put(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
         let now = self.clock.now();
-        let transactions = put::parse(body, now)?;
+        let transactions = off_the_worker(body.len(), || put::parse(body, now))?;
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
         let mut end = entry.puts.lock().await;
         let appended = append_all(&entry, &mut end, &transactions, now).await;
@@ -61,6 +61,13 @@ impl Service {
         }
         Ok(PutAnswer { acked: transactions.len(), pos: token::encode_trail(&last) })
     }
+}
+
+/// Runs work that takes long on a large body where it does not hold up sessions on the same worker thread.
+fn off_the_worker<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    let may_block = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    if bytes > limits::PUT_INLINE_BYTES && may_block { tokio::task::block_in_place(work) } else { work() }
 }
 
 async fn append_all(
@@ -174,8 +181,13 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Resul
 
 /// Whether the table has a column of that name, which most often stands where it stands in the image.
 fn has_column(schema: &TableSchema, at: usize, name: &str) -> bool {
-    schema.columns.get(at).is_some_and(|column| column.name == name)
-        || schema.columns.iter().any(|column| column.name == name)
+    column_of(schema, at, name).is_some()
+}
+
+/// The column of that name, which is mostly the one at that place.
+fn column_of<'s>(schema: &'s TableSchema, at: usize, name: &str) -> Option<&'s Column> {
+    let here = schema.columns.get(at).filter(|column| column.name == name);
+    here.or_else(|| schema.columns.iter().find(|column| column.name == name))
 }
 
 fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(), AppendError> {
@@ -197,8 +209,10 @@ fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(
 fn image_of(image: &RawObject<'_>, schema: &TableSchema) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut writer = ImageWriter::new(&mut bytes);
-    for column in &schema.columns {
-        match image.get(&column.name).map(|value| value.get()) {
+    for (at, column) in schema.columns.iter().enumerate() {
+        // Images mostly name their columns in the order of the shape.
+        let here = image.0.get(at).filter(|(name, _)| *name == column.name).map(|(_, value)| *value);
+        match here.or_else(|| image.get(&column.name)).map(|value| value.get()) {
             None => writer.absent(),
             Some("null") => writer.null(),
             Some(json) => writer.json_with(|out| json_text::push_compacted(out, json)),
@@ -237,15 +251,15 @@ fn shape_for(appender: &mut Appender, put: &PutOperation<'_>) -> Result<Arc<Tabl
 }
 
 fn fits(schema: &TableSchema, put: &PutOperation<'_>) -> bool {
-    let fits = |(name, json): (&str, &str)| {
-        schema.columns.iter().find(|column| column.name == name).is_some_and(|column| {
+    let fits = |at: usize, name: &str, json: &str| {
+        column_of(schema, at, name).is_some_and(|column| {
             let key = column.key || !put.key.iter().any(|key| key == name);
             let null = json != "null" || column.nullable;
             key && null && widened(column.kind, json) == column.kind
         })
     };
-    let images = [&put.after, &put.before].into_iter().flatten();
-    images.flat_map(|image| &image.0).all(|(name, value)| fits((name.as_ref(), value.get())))
+    let mut images = [&put.after, &put.before].into_iter().flatten();
+    images.all(|image| image.0.iter().enumerate().all(|(at, (name, value))| fits(at, name, value.get())))
 }
 
 /// Which JSON a value is; none for null, which says nothing of its column.
