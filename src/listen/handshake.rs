@@ -134,7 +134,7 @@ async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connect
         Ok(parts) => {
             let socket = parts.io.into_inner();
             keep_alive(&socket, &timings);
-            return pump::run(socket, &parts.read_buf, feed, shutdown, timings).await;
+            return pump::run(socket, parts.read_buf, feed, shutdown, timings).await;
         }
         Err(upgraded) => upgraded,
     };
@@ -142,9 +142,9 @@ async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connect
         Ok(parts) => {
             let socket = parts.io.into_inner();
             keep_alive(socket.get_ref().0, &timings);
-            pump::run(socket, &parts.read_buf, feed, shutdown, timings).await
+            pump::run(socket, parts.read_buf, feed, shutdown, timings).await
         }
-        Err(upgraded) => pump::run(TokioIo::new(upgraded), &[], feed, shutdown, timings).await,
+        Err(upgraded) => pump::run(TokioIo::new(upgraded), bytes::Bytes::new(), feed, shutdown, timings).await,
     }
 }
 

@@ -109,7 +109,7 @@ pub struct PumpEnd {
 /// sender goes away) when the server stops.
 pub async fn run<S, F>(
     socket: S,
-    early: &[u8],
+    early: Bytes,
     mut feed: F,
     mut shutdown: watch::Receiver<bool>,
     timings: PumpTimings,
@@ -119,7 +119,9 @@ where
     F: Feed,
 {
     let mut pump = Pump::new(socket, timings);
-    pump.received(early);
+    pump.received(&early);
+    // Even empty it keeps the HTTP layer's buffer of 8 KiB, for as long as the session lives.
+    drop(early);
     loop {
         if let Some(reason) = pump.over {
             return PumpEnd { reason, bytes_sent: pump.bytes_sent };

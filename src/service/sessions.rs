@@ -270,8 +270,9 @@ impl OpenSession {
 
     fn contract(&self, trail: &Trail) -> Result<Arc<Contract>, SessionError> {
         let (stream, config) = (&self.stream.name, &self.stream.config);
-        let contract = Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing);
-        contract.map(Arc::new).map_err(|error| SessionError::TrailStopped(error.to_string()))
+        let make = || Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing);
+        let contract = self.stream.contract(trail.epoch(), self.event_framing, make);
+        contract.map_err(|error| SessionError::TrailStopped(error.to_string()))
     }
 
     fn note(&self, end: &DeliveryEnd) {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::catalog::stream::StreamConfig;
+use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::delivery::contract::Contract;
 use crate::delivery::feed::{DeliveryEnd, Progress};
 use crate::limits;
-use crate::record::ResourceName;
+use crate::record::{Epoch, ResourceName};
 use crate::service::{Service, StartError};
 
 /// All streams of a server.
@@ -32,6 +33,8 @@ pub struct Stream {
     pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
+    /// Contracts in use, by whether the connection asked for one CloudEvent a message.
+    contracts: Mutex<Vec<(bool, Arc<Contract>)>>,
     document: RwLock<Option<Arc<Value>>>,
 }
 
@@ -74,6 +77,7 @@ impl Stream {
             ending: watch::Sender::new(None),
             errors: Mutex::default(),
             sessions: Mutex::default(),
+            contracts: Mutex::default(),
         })
     }
 
@@ -102,6 +106,26 @@ impl Stream {
     /// The AsyncAPI document that was set for it, if one was.
     pub fn document(&self) -> Option<Arc<Value>> {
         self.document.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The contract that sessions of this revision share in a trail of that epoch; made by the first of them.
+    pub(super) fn contract(
+        &self,
+        epoch: Epoch,
+        event_framing: bool,
+        make: impl FnOnce() -> Result<Contract, ConfigError>,
+    ) -> Result<Arc<Contract>, ConfigError> {
+        let mut contracts = self.contracts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) =
+            contracts.iter().find(|(framing, known)| *framing == event_framing && known.epoch == epoch)
+        {
+            return Ok(known.clone());
+        }
+        // The trail was made anew: nobody opens a session in its former life any more.
+        contracts.retain(|(_, known)| known.epoch == epoch);
+        let contract = Arc::new(make()?);
+        contracts.push((event_framing, contract.clone()));
+        Ok(contract)
     }
 
     pub(super) fn has_session(&self, number: u64) -> bool {

@@ -60,7 +60,7 @@ async fn start(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
     let (shutdown, stopping) = watch::channel(false);
-    let pump = tokio::spawn(async move { run(socket, &[], feed, stopping, timings).await });
+    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
     Running { client, pump, shutdown }
 }
 
