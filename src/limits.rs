@@ -40,6 +40,8 @@ pub const APPEND_QUEUE_CHUNKS: usize = 16;
 pub const FLUSH_GROUP_BYTES_MAX: usize = 4 << 20;
 /// Bytes a reader takes from a segment at once.
 pub const READ_BLOCK_BYTES: usize = 256 << 10;
+/// Newest bytes of a trail that stay in memory for readers at the tail.
+pub const RECENT_BYTES_MAX: usize = 2 << 20;
 /// Transaction ids of puts that a trail remembers, to refuse a second append of the same one.
 pub const REMEMBERED_XIDS: usize = 200_000;
 /// How far ahead of the server's clock a put's commit time may be, in seconds; a time index with dates of the far future
@@ -117,6 +119,28 @@ pub const ASYNCAPI_TABLES_MAX: usize = 200;
 pub const SESSIONS_MAX: usize = 20_000;
 /// Errors that a stream remembers for `info/errors`.
 pub const STREAM_ERRORS_KEPT: usize = 32;
+
+// --- delivery ------------------------------------------------------------------------------------------------------
+
+/// Memory that encoded messages may take, over all streams, in bytes.
+pub const DELIVERY_BYTES_MAX: usize = 512 << 20;
+/// Bytes of a trail that one encoded block covers at most, behind the tail: large enough that a block's costs are
+/// small beside its records', small enough to stay in a processor's cache until it is written.
+pub const BLOCK_TRAIL_BYTES: u64 = 256 << 10;
+/// Bytes of a trail that are encoded at once where a session asks for them, in bytes; more goes to a thread of its own.
+pub const INLINE_BLOCK_BYTES: u64 = 64 << 10;
+/// Encoded bytes that one contract keeps for sessions that are still to come.
+pub const FANOUT_KEPT_BYTES: usize = 8 << 20;
+/// Readers that one contract keeps at the ends of blocks, ready to go on.
+pub const CURSORS_KEPT: usize = 4;
+/// Messages handed over as one piece, in bytes; pings go between pieces.
+pub const PIECE_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a session hands to its socket at once, when that many are ready.
+pub const HANDOVER_BYTES: usize = 512 << 10;
+/// Pieces that a session hands to its socket at once.
+pub const HANDOVER_PIECES: usize = 64;
+/// Wait for memory for messages before it is asked for again, in milliseconds.
+pub const BUDGET_RETRY_MILLIS: u64 = 50;
 
 // --- sockets and HTTP ----------------------------------------------------------------------------------------------
 

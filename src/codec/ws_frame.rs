@@ -1,6 +1,6 @@
 //! Writes server frames of RFC 6455: unmasked, unfragmented, without extensions.
 //!
-//! A message is built with room for the header in front, and framed where it lies: nothing is copied.
+//! A message is built with room for the header in front, and framed where it lies: large ones are not copied.
 
 use bytes::Bytes;
 
@@ -14,17 +14,20 @@ const FINAL_TEXT: u8 = 0x81;
 const FINAL_CLOSE: u8 = 0x88;
 const FINAL_PING: u8 = 0x89;
 
-/// Frames a text message in place. `message` starts with [`HEADER_ROOM`] bytes that are overwritten, the text (UTF-8,
-/// which the caller answers for) follows. A message shorter than that room is framed as empty.
-pub fn finish_message(mut message: Vec<u8>) -> Bytes {
-    if message.len() < HEADER_ROOM {
-        message.resize(HEADER_ROOM, 0);
+/// Frames the text message at the end of `out`, whose first [`HEADER_ROOM`] bytes at `start` are overwritten; the text
+/// (UTF-8, which the caller answers for) follows them. A header shorter than the room moves the text down.
+pub fn finish_message(out: &mut Vec<u8>, start: usize) {
+    if out.len() < start + HEADER_ROOM {
+        out.resize(start + HEADER_ROOM, 0);
     }
     let mut header = [0; HEADER_ROOM];
-    let header = write_header(&mut header, message.len() - HEADER_ROOM);
-    let start = HEADER_ROOM - header.len();
-    message[start..HEADER_ROOM].copy_from_slice(header);
-    Bytes::from(message).slice(start..)
+    let header = write_header(&mut header, out.len() - start - HEADER_ROOM);
+    out[start..start + header.len()].copy_from_slice(header);
+    let spare = HEADER_ROOM - header.len();
+    if spare > 0 {
+        out.copy_within(start + HEADER_ROOM.., start + header.len());
+        out.truncate(out.len() - spare);
+    }
 }
 
 /// Writes the header of a text message of `length` bytes: 2, 4 or 10 bytes.
@@ -67,10 +70,11 @@ pub fn ping_frame() -> Bytes {
 mod tests {
     use super::*;
 
-    fn framed(text: &str) -> Bytes {
+    fn framed(text: &str) -> Vec<u8> {
         let mut message = vec![0; HEADER_ROOM];
         message.extend_from_slice(text.as_bytes());
-        finish_message(message)
+        finish_message(&mut message, 0);
+        message
     }
 
     #[test]
@@ -81,15 +85,19 @@ mod tests {
         assert_eq!(framed(&"a".repeat(126))[..5], [0x81, 126, 0, 126, b'a']);
         assert_eq!(framed(&"a".repeat(65_535))[..4], [0x81, 126, 0xff, 0xff]);
         assert_eq!(framed(&"a".repeat(65_536))[..10], [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
-        assert_eq!(finish_message(Vec::new())[..], [0x81, 0]);
+        let mut empty = Vec::new();
+        finish_message(&mut empty, 0);
+        assert_eq!(empty, [0x81, 0]);
     }
 
     #[test]
-    fn framing_does_not_copy_the_text() {
-        let mut message = vec![0; HEADER_ROOM];
-        message.extend_from_slice(b"text");
-        let text_at = message[HEADER_ROOM..].as_ptr();
-        assert_eq!(finish_message(message)[2..].as_ptr(), text_at);
+    fn a_message_is_framed_behind_others() {
+        let mut out = framed("first");
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_ROOM]);
+        out.extend_from_slice(b"second");
+        finish_message(&mut out, start);
+        assert_eq!(out, [framed("first"), framed("second")].concat());
     }
 
     #[test]

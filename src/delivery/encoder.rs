@@ -1,42 +1,24 @@
 //! From a trail's entries to finished messages of a contract, once for all sessions that share it.
 //!
-//! A message holds at most one shape a table and knows which, so that each session can say first what its client has
-//! not heard. Knows no socket, no clock and no session.
+//! A message holds at most one shape a table, and which ones is known, so that each session can say first what its
+//! client has not heard. Knows no socket, no clock and no session.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::codec::cloudevents::{self, Event, EventKind};
 use crate::codec::image::Image;
 use crate::codec::json::{
-    DdlRecord, DmlRecord, EncodeError, MetaField, PreparedTable, RecordContext, TransInd, push_ddl, push_heartbeat,
+    DdlRecord, DmlRecord, EncodeError, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
 };
 use crate::codec::token;
 use crate::delivery::batch::Batch;
+use crate::delivery::block::Piece;
 use crate::delivery::contract::Contract;
 use crate::delivery::rules::{HeaderVerdict, RecordBody, RecordHeader, Rules};
-use crate::limits::RULE_TABLES_REMEMBERED;
+use crate::limits::{PIECE_BYTES_MAX, RULE_TABLES_REMEMBERED};
 use crate::record::{Operation, Position, SchemaId, TableName, TableSchema, Timestamp};
-use crate::trail::{Entry, MalformedRecord, Record, Transaction};
-
-/// A finished message and what a client must have heard before it.
-#[derive(Debug)]
-pub struct Message {
-    /// The framed bytes.
-    pub bytes: Bytes,
-    /// Shapes of its row records, in order of first use; one a table.
-    pub shapes: Vec<Arc<TableSchema>>,
-    /// Whether it holds a DDL record.
-    pub has_ddl: bool,
-    /// Whether it holds a heartbeat.
-    pub has_heartbeat: bool,
-    /// Records in it.
-    pub records: u32,
-    /// Position of its last record.
-    pub last: Position,
-}
+use crate::trail::{Entry, Location, MalformedRecord, Record, Transaction};
 
 /// Why a contract's records cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +63,7 @@ struct Outgoing<'a> {
     after: Option<Image<'a>>,
     tokens: Option<&'a str>,
     ddl: Option<(&'a TableName, &'a str)>,
+    place: Location,
 }
 
 /// A record kept until it is known whether it is the last that is sent of its transaction.
@@ -94,6 +77,7 @@ struct Held {
     after: Option<Vec<u8>>,
     tokens: Option<String>,
     ddl: Option<(TableName, String)>,
+    place: Location,
     first: bool,
 }
 
@@ -106,21 +90,23 @@ pub struct Encoder {
     /// The table of the last record: rows of one table mostly come together.
     recent: Option<Arc<Table>>,
     batch: Batch,
+    /// Of the message being gathered.
     shapes: Vec<Arc<TableSchema>>,
     has_ddl: bool,
-    has_heartbeat: bool,
     records: u32,
     last: Option<Position>,
-    ready: VecDeque<Message>,
+    /// The finished messages.
+    pieces: Vec<Piece>,
     looks_ahead: bool,
     held: Option<Held>,
-    /// Commit number of the transaction that an earlier session had begun to send.
+    /// Commit number of a transaction of which records were sent before this encoder's first.
     begun_before: Option<u64>,
 }
 
 impl Encoder {
-    /// An encoder with nothing in it.
-    pub fn new(contract: Arc<Contract>) -> Self {
+    /// An encoder with nothing in it. `begun`: commit number of the transaction that it starts in, when records of it
+    /// were sent before, so that what is left of it says what it would have said in one go (`trans_ind`).
+    pub fn new(contract: Arc<Contract>, begun: Option<u64>) -> Self {
         Self {
             rules: contract.rules.clone(),
             batch: Batch::new(contract.message_bytes_max, contract.single),
@@ -130,19 +116,32 @@ impl Encoder {
             recent: None,
             shapes: Vec::new(),
             has_ddl: false,
-            has_heartbeat: false,
             records: 0,
             last: None,
-            ready: VecDeque::new(),
+            pieces: Vec::new(),
             held: None,
-            begun_before: None,
+            begun_before: begun,
         }
     }
 
-    /// Goes on after `position`, which was given out under this contract's rules: its transaction has been begun, so
-    /// what is left of it says of itself what it would have said in one session (`trans_ind`).
-    pub fn resume_after(&mut self, position: &Position) {
-        self.begun_before = Some(position.commit);
+    /// Makes room for about that many bytes of messages.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.batch.reserve(bytes);
+    }
+
+    /// Where the record lies that is kept until it is known whether another of its transaction follows. What lies
+    /// before it has been encoded.
+    pub fn kept_back(&self) -> Option<Location> {
+        self.held.as_ref().map(|held| held.place)
+    }
+
+    /// Commit number of the transaction around the next record, when an earlier record of it was sent: what an encoder
+    /// that goes on from here must be told.
+    pub fn begun(&self) -> Option<u64> {
+        match &self.held {
+            Some(held) => (!held.first).then_some(held.transaction.commit),
+            None => self.begun_before,
+        }
     }
 
     /// Takes the next entry of the trail. `now` is what `current_ts` says.
@@ -183,6 +182,7 @@ impl Encoder {
             after: row.after,
             tokens,
             ddl: ddl.as_ref().map(|(table, text)| (table, *text)),
+            place: record.place,
         };
         if self.looks_ahead { self.hold(&outgoing, now) } else { self.push(&outgoing, TransInd::Whole, now) }
     }
@@ -201,6 +201,7 @@ impl Encoder {
             after: record.after.map(|image| image.as_bytes().to_vec()),
             tokens: record.tokens.map(str::to_owned),
             ddl: record.ddl.map(|(table, text)| (table.clone(), text.to_owned())),
+            place: record.place,
             first,
         });
         match before {
@@ -225,6 +226,7 @@ impl Encoder {
             after: held.after.as_deref().and_then(image_of),
             tokens: held.tokens.as_deref(),
             ddl: held.ddl.as_ref().map(|(table, text)| (table, text.as_str())),
+            place: held.place,
         };
         self.push(&outgoing, trans_ind, now)
     }
@@ -270,7 +272,7 @@ impl Encoder {
         };
         match self.batch.push(write) {
             Ok(None) => {}
-            Ok(Some(bytes)) => self.complete(bytes),
+            Ok(Some(end)) => self.complete(end),
             Err(EncodeError::Malformed(error)) => return Err(EncodeStop::Malformed(error.to_string())),
             Err(EncodeError::TooLarge { member, bytes, limit }) => {
                 let after = token::encode(&position, contract.hash).as_str().to_owned();
@@ -289,32 +291,6 @@ impl Encoder {
             self.finish();
         }
         Ok(())
-    }
-
-    /// A record that only tells the position.
-    pub fn heartbeat(&mut self, position: Position, now: Timestamp) {
-        let contract = self.contract.clone();
-        let pos = token::encode(&position, contract.hash);
-        let write = |out: &mut Vec<u8>| -> Result<(), EncodeError> {
-            if let Some(events) = &contract.events {
-                let (kind, id) = (EventKind::Heartbeat, pos.as_str());
-                let event =
-                    Event { kind, id, time: Some(now), subject: None, partition_key: None, position: Some(position) };
-                events.open(out, &event);
-            }
-            push_heartbeat(&pos, now, &contract.options, out);
-            if contract.events.is_some() {
-                cloudevents::close(out);
-            }
-            Ok(())
-        };
-        if let Ok(Some(bytes)) = self.batch.push(write) {
-            self.complete(bytes);
-        }
-        self.has_heartbeat = true;
-        self.records += 1;
-        self.last = Some(position);
-        self.finish();
     }
 
     fn table(&mut self, schema: &Arc<TableSchema>) -> Arc<Table> {
@@ -343,31 +319,32 @@ impl Encoder {
 
     /// Ends the message being gathered.
     pub fn finish(&mut self) {
-        if let Some(bytes) = self.batch.finish() {
-            self.complete(bytes);
+        if let Some(end) = self.batch.finish() {
+            self.complete(end);
         }
     }
 
-    fn complete(&mut self, bytes: Bytes) {
+    /// A message has been finished that ends at byte `end`. Messages that need no more than the piece before join it.
+    fn complete(&mut self, end: usize) {
         let Some(last) = self.last else { return };
-        self.ready.push_back(Message {
-            bytes,
-            shapes: std::mem::take(&mut self.shapes),
-            has_ddl: std::mem::take(&mut self.has_ddl),
-            has_heartbeat: std::mem::take(&mut self.has_heartbeat),
-            records: std::mem::take(&mut self.records),
-            last,
-        });
+        let (shapes, has_ddl) = (std::mem::take(&mut self.shapes), std::mem::take(&mut self.has_ddl));
+        let records = std::mem::take(&mut self.records);
+        let start = self.pieces.len().checked_sub(2).map_or(0, |before| self.pieces[before].end);
+        if let Some(piece) = self.pieces.last_mut()
+            && end - start <= PIECE_BYTES_MAX
+            && piece.has_ddl >= has_ddl
+            && shapes.iter().all(|shape| piece.shapes.iter().any(|known| known.id == shape.id))
+        {
+            (piece.end, piece.last) = (end, last);
+            piece.records += records;
+        } else {
+            self.pieces.push(Piece { end, shapes, has_ddl, records, last });
+        }
     }
 
-    /// The next finished message.
-    pub fn pop(&mut self) -> Option<Message> {
-        self.ready.pop_front()
-    }
-
-    /// Whether a finished message waits.
-    pub fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// The finished messages since the last call, and what they are.
+    pub fn take_messages(&mut self) -> (Vec<u8>, Vec<Piece>) {
+        (self.batch.take(), std::mem::take(&mut self.pieces))
     }
 }
 

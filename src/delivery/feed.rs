@@ -1,4 +1,4 @@
-//! One session's way through the trail: reader, encoder and session joined, as fast as the socket takes messages.
+//! One session's way through the trail, from block to block of its contract, as fast as the socket takes messages.
 //!
 //! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
 
@@ -11,16 +11,18 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::SharedClock;
-use crate::delivery::contract::Contract;
-use crate::delivery::encoder::{EncodeStop, Encoder};
+use crate::delivery::block::{Block, Passed, Place};
+use crate::delivery::encoder::EncodeStop;
+use crate::delivery::fanout::{Fanout, Slot, Taken};
 use crate::delivery::session::Session;
+use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
 use crate::record::Position;
-use crate::trail::{Entry, Fill, ReadError, Reader};
+use crate::trail::{DurableMark, Fill, ReadError, Reader};
 
 /// What a session sends next.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Finished messages, in order.
+    /// Finished messages, in order; an element may hold several whole ones.
     Messages(Vec<Bytes>),
     /// Nothing more, and why.
     End(DeliveryEnd),
@@ -103,15 +105,15 @@ impl Progress {
 /// A session that reads its trail.
 #[derive(Debug)]
 pub struct SessionFeed {
-    reader: Reader,
-    encoder: Encoder,
+    stage: Stage,
+    fanout: Arc<Fanout>,
     session: Session,
-    contract: Arc<Contract>,
     clock: SharedClock,
+    mark: watch::Receiver<DurableMark>,
     opened: bool,
     /// Set when the stream ends; the session is owed what was durable then.
     ending: watch::Receiver<Option<DeliveryEnd>>,
-    owed_commit: Option<u64>,
+    /// Why the session ends when everything that it is owed has been given.
     failed: Option<DeliveryEnd>,
     /// The last position passed, sent or not, for heartbeats; only ever between transactions.
     passed: Option<Position>,
@@ -119,24 +121,33 @@ pub struct SessionFeed {
     progress: Arc<Progress>,
 }
 
+#[derive(Debug)]
+enum Stage {
+    /// Looks for the first transaction that is its own; `begun` as in [`Place`].
+    Settling { reader: Box<Reader>, begun: Option<u64> },
+    /// Goes from block to block.
+    At(Place),
+}
+
 impl SessionFeed {
-    /// A session that starts where `reader` stands.
+    /// A session that starts where `reader` stands. `after`: a position behind which it stands, which this contract's
+    /// rules let through.
     pub fn new(
         reader: Reader,
-        contract: Arc<Contract>,
+        after: Option<&Position>,
+        fanout: Arc<Fanout>,
         clock: SharedClock,
         ending: watch::Receiver<Option<DeliveryEnd>>,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
-            reader,
-            encoder: Encoder::new(contract.clone()),
-            session: Session::new(contract.clone()),
-            contract,
+            stage: Stage::Settling { reader: Box::new(reader), begun: after.map(|position| position.commit) },
+            session: Session::new(fanout.contract().clone()),
+            mark: fanout.trail().durable(),
+            fanout,
             clock,
             opened: false,
             ending,
-            owed_commit: None,
             failed: None,
             passed: None,
             quiet_since: Instant::now(),
@@ -144,110 +155,170 @@ impl SessionFeed {
         }
     }
 
-    /// The same, where `reader` stands behind a position that this contract's rules let through: see
-    /// [`Encoder::resume_after`].
-    #[must_use]
-    pub fn resumed(mut self, after: &Position) -> Self {
-        self.encoder.resume_after(after);
-        self
-    }
-
-    /// What to send next; waits for it. May be dropped and called again.
+    /// What to send next; waits for it. May be dropped and called again: nothing is lost at any of its waits, because
+    /// what was taken is handed over before the next one.
     pub async fn next(&mut self) -> Delivery {
-        if !std::mem::replace(&mut self.opened, true) {
-            let messages = self.session.open(self.clock.now());
-            if !messages.is_empty() {
-                return self.sent(messages);
-            }
+        if !std::mem::replace(&mut self.opened, true)
+            && let Some(messages) = self.session.open(self.clock.now())
+        {
+            return self.sent(vec![messages]);
         }
         loop {
-            if let Some(messages) = self.ready() {
-                return self.sent(messages);
-            }
             if let Some(end) = self.failed.clone() {
                 return Delivery::End(end);
             }
-            if let Err(end) = self.advance().await {
-                // What was encoded before the trouble is still owed.
-                self.encoder.finish();
-                self.failed = Some(end);
+            let place = match &mut self.stage {
+                Stage::At(place) => *place,
+                Stage::Settling { .. } => match self.settle().await {
+                    Ok(()) => continue,
+                    Err(end) => return Delivery::End(end),
+                },
+            };
+            if self.ending.borrow().is_some() {
+                // What is durable from now on is not owed any more.
+                self.fanout.end();
+            }
+            let mut handover = Handover::default();
+            let wait = self.gather(place, &mut handover);
+            if !handover.messages.is_empty() {
+                return self.sent(handover.messages);
+            }
+            match wait {
+                None => tokio::task::coop::consume_budget().await,
+                Some(Wait::Block(slot)) => {
+                    let block = slot.made().await;
+                    self.pass(&block, &mut handover);
+                    if !handover.messages.is_empty() {
+                        return self.sent(handover.messages);
+                    }
+                }
+                Some(Wait::Memory) => tokio::time::sleep(Duration::from_millis(BUDGET_RETRY_MILLIS)).await,
+                Some(Wait::Trail) => {
+                    if let Some(delivery) = self.wait().await {
+                        return delivery;
+                    }
+                }
             }
         }
     }
 
-    fn ready(&mut self) -> Option<Vec<Bytes>> {
-        let message = self.encoder.pop()?;
-        let mut messages = self.session.announce(&message, self.clock.now());
-        self.progress.commit.store(message.last.commit, Ordering::Relaxed);
-        self.progress.records.fetch_add(u64::from(message.records), Ordering::Relaxed);
-        messages.push(message.bytes);
-        Some(messages)
+    /// Takes the blocks that are ready, up to what a socket takes at once. Says what to wait for when there are no more.
+    fn gather(&mut self, mut place: Place, handover: &mut Handover) -> Option<Wait> {
+        while handover.has_room() && self.failed.is_none() {
+            match self.fanout.take(place) {
+                Taken::Block(block) => {
+                    place = block.to;
+                    self.pass(&block, handover);
+                    if handover.messages.is_empty() {
+                        // Rules may leave nothing of a whole trail; others want to run meanwhile.
+                        break;
+                    }
+                }
+                Taken::Wait(slot) => return Some(Wait::Block(slot)),
+                Taken::NoMemory => return Some(Wait::Memory),
+                Taken::AtEnd => return Some(Wait::Trail),
+            }
+        }
+        None
+    }
+
+    /// Takes a block over: the session then stands behind it.
+    fn pass(&mut self, block: &Block, handover: &mut Handover) {
+        self.session.hand_over(block, self.clock.now(), &mut handover.messages);
+        handover.bytes += block.bytes.len();
+        match block.passed {
+            Passed::Nothing => {}
+            Passed::Inside => self.passed = None,
+            Passed::Transaction(position) => self.passed = Some(position),
+        }
+        if let Some(last) = block.pieces.last() {
+            self.progress.commit.store(last.last.commit, Ordering::Relaxed);
+            self.progress.records.fetch_add(block.records(), Ordering::Relaxed);
+        }
+        self.stage = Stage::At(block.to);
+        self.failed.clone_from(&block.stop);
     }
 
     fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
         let bytes: usize = messages.iter().map(Bytes::len).sum();
         self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.quiet_since = Instant::now();
+        if let Stage::At(place) = self.stage {
+            // While the socket takes these, the next ones are made.
+            self.fanout.prepare(place);
+        }
         Delivery::Messages(messages)
     }
 
-    /// Encodes the block at hand until a message is ready, or reads on, or waits.
-    async fn advance(&mut self) -> Result<(), DeliveryEnd> {
-        let now = self.clock.now();
-        let owed = self.owed();
-        while let Some(entry) = self.reader.next().map_err(DeliveryEnd::Read)? {
-            if let Entry::Begin(_) = &entry {
-                self.passed = None;
-            }
-            let mut ended = None;
-            if let Entry::Commit(commit) = &entry {
-                ended = owed.as_ref().filter(|(last, _)| commit.commit >= *last).map(|(_, end)| end.clone());
-                self.passed = Some(commit.last_position(self.contract.epoch));
-            }
-            self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
-            if let Some(end) = ended {
+    /// Passes over what lies before the session's first transaction; that may not be there yet.
+    async fn settle(&mut self) -> Result<(), DeliveryEnd> {
+        let Stage::Settling { reader, begun } = &mut self.stage else { return Ok(()) };
+        while !reader.settle().map_err(DeliveryEnd::Read)? {
+            if let Some(end) = self.ending.borrow().clone() {
                 return Err(end);
             }
-            if self.encoder.has_ready() {
-                return Ok(());
+            if reader.fill().await.map_err(DeliveryEnd::Read)? == Fill::Filled {
+                continue;
+            }
+            tokio::select! {
+                () = reader.wait() => {}
+                ended = self.ending.changed() => if ended.is_err() { return Err(DeliveryEnd::Gone) },
             }
         }
-        if self.reader.fill().await.map_err(DeliveryEnd::Read)? == Fill::AtMark {
-            self.encoder.finish();
-            if !self.encoder.has_ready() {
-                return self.wait().await;
-            }
+        let begun = *begun;
+        let nowhere = Stage::At(Place { at: reader.location(), begun });
+        if let Stage::Settling { reader, .. } = std::mem::replace(&mut self.stage, nowhere) {
+            self.stage = Stage::At(self.fanout.start(*reader, begun));
         }
         Ok(())
     }
 
-    /// When the stream has ended: the last transaction that the session still gets, and why it ends then.
-    fn owed(&mut self) -> Option<(u64, DeliveryEnd)> {
-        let end = self.ending.borrow().clone()?;
-        let last = *self.owed_commit.get_or_insert(self.reader.durable().commit);
-        Some((last, end))
-    }
-
-    async fn wait(&mut self) -> Result<(), DeliveryEnd> {
-        if let Some((_, end)) = self.owed() {
-            // What became durable since the reader looked is read first: it may be owed.
-            return if self.reader.at_mark() { Err(end) } else { Ok(()) };
+    /// Waits at the end of what is durable, or of the stream.
+    async fn wait(&mut self) -> Option<Delivery> {
+        let Stage::At(place) = self.stage else { return None };
+        if let Some(end) = self.ending.borrow().clone() {
+            // What was durable when the stream ended is still owed.
+            return (place.at >= self.fanout.end()).then_some(Delivery::End(end));
         }
-        let heartbeat = self.contract.heartbeat_seconds.filter(|_| self.passed.is_some()).map(Duration::from_secs);
+        let heartbeat = self.fanout.contract().heartbeat_seconds.map(Duration::from_secs);
+        let heartbeat = heartbeat.filter(|_| self.passed.is_some());
         let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
-        tokio::select! {
-            () = self.reader.wait() => {}
+        let beat = tokio::select! {
+            moved = self.mark.wait_for(|mark| mark.end > place.at) => {
+                // The sender lives as long as the trail, which the fan-out holds.
+                return moved.is_err().then_some(Delivery::End(DeliveryEnd::Gone));
+            }
             ended = self.ending.changed() => {
-                if ended.is_err() {
-                    return Err(DeliveryEnd::Gone);
-                }
+                return ended.is_err().then_some(Delivery::End(DeliveryEnd::Gone));
             }
-            () = tokio::time::sleep_until(due), if heartbeat.is_some() => {
-                if let Some(position) = self.passed {
-                    self.encoder.heartbeat(position, self.clock.now());
-                }
-            }
-        }
-        Ok(())
+            () = tokio::time::sleep_until(due), if heartbeat.is_some() => self.passed?,
+        };
+        let messages = self.session.heartbeat(beat, self.clock.now())?;
+        self.progress.commit.store(beat.commit, Ordering::Relaxed);
+        self.progress.records.fetch_add(1, Ordering::Relaxed);
+        Some(self.sent(vec![messages]))
     }
+}
+
+/// What a session gives its socket at once.
+#[derive(Debug, Default)]
+struct Handover {
+    messages: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Handover {
+    fn has_room(&self) -> bool {
+        self.bytes < HANDOVER_BYTES && self.messages.len() < HANDOVER_PIECES
+    }
+}
+
+/// What a session waits for.
+enum Wait {
+    /// A block that is being made.
+    Block(Arc<Slot>),
+    /// Memory for a block.
+    Memory,
+    /// The trail to grow, or the stream to end.
+    Trail,
 }

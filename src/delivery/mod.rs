@@ -1,12 +1,17 @@
 //! From the trail to clients: what passes, and how it is sent.
 //!
 //! Owns rules, finished messages and what each connection has heard. A trail's entries become messages once a contract
-//! ([`encoder`]), each session adds what its own client must hear first ([`session`]), and a [`feed`] joins the two to
-//! a reader. Leaves sockets to `listen`, resources to `service`.
+//! ([`encoder`]): a stretch of the trail becomes a [`block`], which all sessions of the contract share ([`fanout`]) within
+//! the server's [`budget`]. Each session adds what its own client must hear first ([`session`]); a [`feed`] leads it from
+//! block to block. Leaves sockets to `listen`, resources to `service`.
 
 pub mod batch;
+pub mod block;
+pub mod budget;
 pub mod contract;
+mod cursor;
 pub mod encoder;
+pub mod fanout;
 pub mod feed;
 pub mod rules;
 pub mod session;

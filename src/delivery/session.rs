@@ -10,15 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::codec::cloudevents::{self, Event, EventKind};
-use crate::codec::json::{object_metadata, push_value, stream_metadata};
+use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
+use crate::codec::json::{object_metadata, push_heartbeat, push_value, stream_metadata};
 use crate::codec::schema_record::{
     ddl_schema, dml_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
 };
+use crate::codec::token;
 use crate::delivery::batch::Batch;
+use crate::delivery::block::{Block, Piece};
 use crate::delivery::contract::Contract;
-use crate::delivery::encoder::Message;
-use crate::record::{SchemaId, TableName, TableSchema, Timestamp};
+use crate::record::{Position, SchemaId, TableName, TableSchema, Timestamp};
 
 /// What one connection has heard.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Session {
     }
 
     /// The messages that open a connection: the stream's metadata, its schema first.
-    pub fn open(&mut self, now: Timestamp) -> Vec<Bytes> {
+    pub fn open(&mut self, now: Timestamp) -> Option<Bytes> {
         let contract = self.contract.clone();
         let mut out = Announcement::new(&contract, now);
         if contract.options.stream_metadata {
@@ -54,14 +55,35 @@ impl Session {
         out.finish()
     }
 
-    /// What must be sent before `message`, if anything.
-    pub fn announce(&mut self, message: &Message, now: Timestamp) -> Vec<Bytes> {
+    /// Adds what the session sends for a block to `out`: the block's own bytes, and ahead of a piece what must be heard
+    /// before it.
+    pub fn hand_over(&mut self, block: &Block, now: Timestamp, out: &mut Vec<Bytes>) {
+        let mut start = 0;
+        for piece in &block.pieces {
+            out.extend(self.announce(piece, now));
+            out.push(block.bytes.slice(start..piece.end));
+            start = piece.end;
+        }
+    }
+
+    /// A message that only tells the position, and before the first one what it looks like.
+    pub fn heartbeat(&mut self, position: Position, now: Timestamp) -> Option<Bytes> {
+        let contract = self.contract.clone();
+        let mut out = Announcement::new(&contract, now);
+        if !std::mem::replace(&mut self.heard_heartbeat_schema, true) {
+            out.schema(heartbeat_schema(&contract.options));
+        }
+        out.heartbeat(position);
+        out.finish()
+    }
+
+    /// What must be sent before `piece`, if anything.
+    fn announce(&mut self, piece: &Piece, now: Timestamp) -> Option<Bytes> {
         let unheard = |shape: &&Arc<TableSchema>| self.tables.get(&shape.table) != Some(&shape.id);
-        let shapes: Vec<_> = message.shapes.iter().filter(unheard).cloned().collect();
-        let ddl = message.has_ddl && !self.heard_ddl_schema;
-        let heartbeat = message.has_heartbeat && !self.heard_heartbeat_schema;
-        if shapes.is_empty() && !ddl && !heartbeat {
-            return Vec::new();
+        let shapes: Vec<_> = piece.shapes.iter().filter(unheard).cloned().collect();
+        let ddl = piece.has_ddl && !self.heard_ddl_schema;
+        if shapes.is_empty() && !ddl {
+            return None;
         }
         let contract = self.contract.clone();
         let options = &contract.options;
@@ -81,10 +103,6 @@ impl Session {
             self.heard_ddl_schema = true;
             out.schema(ddl_schema(options));
         }
-        if heartbeat {
-            self.heard_heartbeat_schema = true;
-            out.schema(heartbeat_schema(options));
-        }
         out.finish()
     }
 }
@@ -93,14 +111,13 @@ impl Session {
 struct Announcement<'c> {
     contract: &'c Contract,
     batch: Batch,
-    messages: Vec<Bytes>,
     now: Timestamp,
 }
 
 impl<'c> Announcement<'c> {
     fn new(contract: &'c Contract, now: Timestamp) -> Self {
         let batch = Batch::new(contract.message_bytes_max, contract.single);
-        Self { contract, batch, messages: Vec::new(), now }
+        Self { contract, batch, now }
     }
 
     fn schema(&mut self, schema: Value) {
@@ -113,24 +130,44 @@ impl<'c> Announcement<'c> {
         let mut json = Vec::new();
         push_value(&mut json, record);
         let id = cloudevents::stable_id(&json);
-        let pushed = self.batch.push(|out| -> Result<(), Infallible> {
-            if let Some(events) = &self.contract.events {
-                let time = Some(self.now);
+        let now = self.now;
+        self.write(|events, out| {
+            if let Some(events) = events {
+                let time = Some(now);
                 events.open(out, &Event { kind, id: &id, time, subject, partition_key: None, position: None });
-                out.extend_from_slice(&json);
+            }
+            out.extend_from_slice(&json);
+        });
+    }
+
+    fn heartbeat(&mut self, position: Position) {
+        let (contract, now) = (self.contract, self.now);
+        let pos = token::encode(&position, contract.hash);
+        self.write(|events, out| {
+            if let Some(events) = events {
+                let (kind, id) = (EventKind::Heartbeat, pos.as_str());
+                let (time, position) = (Some(now), Some(position));
+                events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position });
+            }
+            push_heartbeat(&pos, now, &contract.options, out);
+        });
+    }
+
+    fn write(&mut self, write: impl FnOnce(Option<&EventContext>, &mut Vec<u8>)) {
+        let events = self.contract.events.as_ref();
+        // Writing cannot fail.
+        let _ = self.batch.push(|out| -> Result<(), Infallible> {
+            write(events, out);
+            if events.is_some() {
                 cloudevents::close(out);
-            } else {
-                out.extend_from_slice(&json);
             }
             Ok(())
         });
-        if let Ok(Some(message)) = pushed {
-            self.messages.push(message);
-        }
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
-        self.messages.extend(self.batch.finish());
-        self.messages
+    fn finish(mut self) -> Option<Bytes> {
+        self.batch.finish();
+        let bytes = self.batch.take();
+        (!bytes.is_empty()).then(|| bytes.into())
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::access::{AccessOptions, Accounts, Authenticator};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
 use crate::clock::SharedClock;
+use crate::delivery::budget::Budget;
 use crate::trail::local::disk::SystemDisk;
 
 /// Everything a server serves, over one data folder.
@@ -36,6 +37,7 @@ pub struct Service {
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
     session_places: Arc<Semaphore>,
+    delivery_budget: Arc<Budget>,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -93,6 +95,7 @@ impl Service {
             authenticator,
             accounts,
             session_places,
+            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
             _folder: folder,
         })
     }

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::catalog::stream::QualityOfService;
+use crate::catalog::stream::{ConfigError, QualityOfService};
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::contract::Contract;
+use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
 use crate::record::{Timestamp, TrailName};
 use crate::service::Service;
@@ -90,6 +91,9 @@ pub enum SessionError {
     /// As many sessions as the server takes.
     #[error("the server has {0} sessions already")]
     Full(usize),
+    /// The memory for messages is used up by sessions that are slow to take theirs.
+    #[error("the server's memory for messages is used up")]
+    NoMemory,
 }
 
 /// An open session.
@@ -141,6 +145,9 @@ impl Service {
     ) -> Result<OpenSession, SessionError> {
         let place = self.session_places().clone().try_acquire_owned();
         let place = place.map_err(|_| SessionError::Full(crate::limits::SESSIONS_MAX))?;
+        if !self.delivery_budget.has_room() {
+            return Err(SessionError::NoMemory);
+        }
         let appeared = self.trails.changes();
         let entry = stream.config.source.trail_name().and_then(|name| self.trails.get(&name));
         let progress = Arc::new(Progress::default());
@@ -221,12 +228,13 @@ impl OpenSession {
             Err(SeekError::Purged { .. }) if self.skips_forward() => trail.read(Begin::Earliest).await?,
             found => found?,
         };
-        let contract = self.contract(trail)?;
+        let fanout = self.fanout(trail)?;
+        let after = match &self.begin {
+            BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) => Some(position),
+            _ => None,
+        };
         let clock = self.service.clock.clone();
-        let mut feed = SessionFeed::new(reader, contract, clock, self.ending.clone(), self.progress.clone());
-        if let BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) = &self.begin {
-            feed = feed.resumed(position);
-        }
+        let feed = SessionFeed::new(reader, after, fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
         self.stage = Stage::Reading(Box::new(feed));
         Ok(())
@@ -268,11 +276,15 @@ impl OpenSession {
         self.stream.has_session(self.number)
     }
 
-    fn contract(&self, trail: &Trail) -> Result<Arc<Contract>, SessionError> {
+    fn fanout(&self, trail: &Trail) -> Result<Arc<Fanout>, SessionError> {
         let (stream, config) = (&self.stream.name, &self.stream.config);
-        let make = || Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing);
-        let contract = self.stream.contract(trail.epoch(), self.event_framing, make);
-        contract.map_err(|error| SessionError::TrailStopped(error.to_string()))
+        let make = || {
+            let contract = Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing)?;
+            let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
+            Ok(Fanout::new(Arc::new(contract), trail.clone(), clock, budget))
+        };
+        let fanout = self.stream.fanout(trail.epoch(), self.event_framing, make);
+        fanout.map_err(|error: ConfigError| SessionError::TrailStopped(error.to_string()))
     }
 
     fn note(&self, end: &DeliveryEnd) {

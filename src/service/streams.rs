@@ -1,14 +1,14 @@
 //! Stream resources: made, listed, deleted, remembered; what went wrong with each.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
-use crate::delivery::contract::Contract;
+use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{DeliveryEnd, Progress};
 use crate::limits;
 use crate::record::{Epoch, ResourceName};
@@ -33,8 +33,8 @@ pub struct Stream {
     pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
-    /// Contracts in use, by whether the connection asked for one CloudEvent a message.
-    contracts: Mutex<Vec<(bool, Arc<Contract>)>>,
+    /// What its sessions share, by whether the connection asked for one CloudEvent a message.
+    fanouts: Mutex<Vec<(bool, Weak<Fanout>)>>,
     document: RwLock<Option<Arc<Value>>>,
 }
 
@@ -77,7 +77,7 @@ impl Stream {
             ending: watch::Sender::new(None),
             errors: Mutex::default(),
             sessions: Mutex::default(),
-            contracts: Mutex::default(),
+            fanouts: Mutex::default(),
         })
     }
 
@@ -108,24 +108,23 @@ impl Stream {
         self.document.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The contract that sessions of this revision share in a trail of that epoch; made by the first of them.
-    pub(super) fn contract(
+    /// What the sessions of this revision share in a trail of that epoch; made by the first of them.
+    pub(super) fn fanout(
         &self,
         epoch: Epoch,
         event_framing: bool,
-        make: impl FnOnce() -> Result<Contract, ConfigError>,
-    ) -> Result<Arc<Contract>, ConfigError> {
-        let mut contracts = self.contracts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) =
-            contracts.iter().find(|(framing, known)| *framing == event_framing && known.epoch == epoch)
-        {
-            return Ok(known.clone());
+        make: impl FnOnce() -> Result<Arc<Fanout>, ConfigError>,
+    ) -> Result<Arc<Fanout>, ConfigError> {
+        let mut fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a trail made anew nobody opens a session in its former life any more.
+        fanouts.retain(|(_, known)| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
+        let known = fanouts.iter().find(|(framing, _)| *framing == event_framing);
+        if let Some(known) = known.and_then(|(_, known)| known.upgrade()) {
+            return Ok(known);
         }
-        // The trail was made anew: nobody opens a session in its former life any more.
-        contracts.retain(|(_, known)| known.epoch == epoch);
-        let contract = Arc::new(make()?);
-        contracts.push((event_framing, contract.clone()));
-        Ok(contract)
+        let fanout = make()?;
+        fanouts.push((event_framing, Arc::downgrade(&fanout)));
+        Ok(fanout)
     }
 
     pub(super) fn has_session(&self, number: u64) -> bool {

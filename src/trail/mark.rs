@@ -11,6 +11,11 @@ pub struct Location {
     pub offset: u64,
 }
 
+impl Location {
+    /// Behind every byte of every trail.
+    pub const MAX: Self = Self { segment: u64::MAX, offset: u64::MAX };
+}
+
 /// What is flushed and therefore visible. It always lies between transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DurableMark {

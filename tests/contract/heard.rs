@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use trailcast::catalog::stream::{Framing, StreamConfig};
 use trailcast::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
+use trailcast::delivery::budget::Budget;
 use trailcast::delivery::contract::Contract;
+use trailcast::delivery::fanout::Fanout;
 use trailcast::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
 use trailcast::record::{Position, ResourceName};
 use trailcast::trail::{Begin, Trail};
@@ -53,10 +54,9 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
     let reader = trail.read(begin).await.unwrap();
     let contract = Contract::new(&stream(), trail.epoch(), config, metadata(), event_framing).unwrap();
     let (ending, ended) = watch::channel(None);
-    let mut feed = SessionFeed::new(reader, Arc::new(contract), clock(), ended, Arc::new(Progress::default()));
-    if let Some(position) = &after {
-        feed = feed.resumed(position);
-    }
+    let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30));
+    let progress = Arc::new(Progress::default());
+    let mut feed = SessionFeed::new(reader, after.as_ref(), fanout, clock(), ended, progress);
     let single = event_framing || config.framing == Framing::Record;
     let mut texts = Vec::new();
     let mut heartbeats = 0;
@@ -64,8 +64,8 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
         // Time stands still but for this: an hour passes at once when nothing else can happen.
         match tokio::time::timeout(Duration::from_secs(3_000), feed.next()).await {
             Ok(Delivery::Messages(messages)) => {
-                for message in messages {
-                    let records = unframed(&message, single, config);
+                for message in messages.iter().flat_map(|piece| frames(piece)) {
+                    let records = unframed(message, single, config);
                     heartbeats += records.iter().filter(|text| text.contains("\"HEARTBEAT\"")).count();
                     texts.extend(records);
                 }
@@ -79,8 +79,24 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
     }
 }
 
+/// The whole frames of a piece.
+fn frames(mut piece: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while !piece.is_empty() {
+        let (header, length) = match piece[1] {
+            126 => (4, usize::from(u16::from_be_bytes([piece[2], piece[3]]))),
+            127 => (10, u64::from_be_bytes(piece[2..10].try_into().unwrap()) as usize),
+            short => (2, usize::from(short)),
+        };
+        let (frame, rest) = piece.split_at(header + length);
+        frames.push(frame);
+        piece = rest;
+    }
+    frames
+}
+
 /// A message's records; checks the frame and the size.
-fn unframed(message: &Bytes, single: bool, config: &StreamConfig) -> Vec<String> {
+fn unframed(message: &[u8], single: bool, config: &StreamConfig) -> Vec<String> {
     assert_eq!(message[0], 0x81, "one whole text frame");
     let (length, payload) = match message[1] {
         126 => (usize::from(u16::from_be_bytes([message[2], message[3]])), &message[4..]),

@@ -125,6 +125,6 @@ pub(super) fn session_refused(error: SessionError, starts_at: &str) -> ErrorAnsw
         SessionError::Seek(SeekError::Read(_)) | SessionError::TrailStopped(_) => {
             ErrorAnswer::new(Fact::TrailStopped, error)
         }
-        SessionError::Full(_) => ErrorAnswer::new(Fact::Unavailable, error).retry_after(5),
+        SessionError::Full(_) | SessionError::NoMemory => ErrorAnswer::new(Fact::Unavailable, error).retry_after(5),
     }
 }

@@ -42,7 +42,8 @@ impl Feed for Endless {
 fn message(text: &str) -> Bytes {
     let mut bytes = vec![0; HEADER_ROOM];
     bytes.extend_from_slice(text.as_bytes());
-    finish_message(bytes)
+    finish_message(&mut bytes, 0);
+    bytes.into()
 }
 
 fn idle() -> Scripted {

@@ -94,6 +94,12 @@ impl SegmentIndex {
         after.checked_sub(1).map(|at| self.blocks[at])
     }
 
+    /// The last block that starts at or before that byte.
+    pub(super) fn block_before(&self, offset: u64) -> Option<Block> {
+        let after = self.blocks.partition_point(|block| block.offset <= offset);
+        after.checked_sub(1).map(|at| self.blocks[at])
+    }
+
     /// The first block with a commit time at or after `time`.
     pub(super) fn block_at_time(&self, time: Timestamp) -> Option<Block> {
         self.blocks.iter().find(|block| block.commit_ts_max >= time).copied()

@@ -12,6 +12,7 @@ use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind, read_numbers};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
 use crate::trail::local::disk::Disk;
+use crate::trail::local::recent::Recent;
 use crate::trail::local::scan::scan;
 use crate::trail::local::segment::Segment;
 use crate::trail::local::tail::State;
@@ -49,6 +50,7 @@ impl Trail {
             mark: watch::Sender::new(DurableMark::default()),
             // Taken for ever: nobody appends through this handle.
             end: Mutex::new(End::Taken),
+            recent: Recent::default(),
             work: Work::default(),
         };
         recovery::load_segments(&shared, false)?;

@@ -2,7 +2,7 @@
 //!
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
 //! `disk` (the door to files), `segment`, `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
-//! writes and flushes), `recovery` (what opening does), `seek` and `reader`.
+//! writes and flushes), `recent` (the newest bytes, in memory), `recovery` (what opening does), `seek` and `reader`.
 
 pub(crate) mod appender;
 mod description;
@@ -10,6 +10,7 @@ pub mod disk;
 mod index;
 mod inspect;
 pub(crate) mod reader;
+mod recent;
 mod recovery;
 pub mod retention;
 mod scan;
@@ -32,6 +33,7 @@ use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError
 pub use description::{TrailDescription, Writer};
 use disk::Disk;
 pub use inspect::SegmentReport;
+use recent::Recent;
 use segment::Segment;
 use tail::Tail;
 
@@ -85,6 +87,7 @@ struct Shared {
     clock: SharedClock,
     segments: RwLock<Vec<Arc<Segment>>>,
     mark: watch::Sender<DurableMark>,
+    recent: Recent,
     end: Mutex<End>,
     work: Work,
 }
@@ -150,6 +153,11 @@ impl Trail {
     /// The durable mark, and a way to wait for it to move.
     pub fn durable(&self) -> watch::Receiver<DurableMark> {
         self.shared.mark.subscribe()
+    }
+
+    /// The byte after the last durable transaction.
+    pub fn durable_end(&self) -> Location {
+        self.shared.mark.borrow().end
     }
 
     /// Takes the writing end. There is one; it is free again when the appender is dropped and its writer has finished.

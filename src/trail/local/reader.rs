@@ -157,6 +157,8 @@ pub(super) enum Skip {
     Through(u64, u32),
     /// Up to the first transaction committed at or after this time.
     UntilTime(Timestamp),
+    /// Up to this byte.
+    UntilPlace(Location),
 }
 
 /// Reads a trail.
@@ -217,37 +219,66 @@ impl Reader {
     /// The next entry of the block at hand; `None` when it is used up and [`Self::fill`] is next.
     #[allow(clippy::should_implement_trait)] // an entry borrows from the reader
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
-        while self.given < self.block.len() {
+        self.next_before(Location::MAX)
+    }
+
+    /// The next entry of the block at hand that starts before `limit`; `None` when there is none in the block, or the
+    /// reader stands at the limit.
+    pub fn next_before(&mut self, limit: Location) -> Result<Option<Entry<'_>>, ReadError> {
+        match self.find_entry(limit)? {
+            Some((at, bytes)) => {
+                self.given = at + bytes;
+                self.entry(at).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Passes over what is not to be given, up to the first entry that is; says whether the reader now knows where it
+    /// starts. If not, more must be filled, or become durable.
+    pub fn settle(&mut self) -> Result<bool, ReadError> {
+        Ok(self.skip == Skip::Nothing || self.find_entry(Location::MAX)?.is_some())
+    }
+
+    /// Finds the next entry to give, and stands at it; says where in the block it lies and how long it is.
+    fn find_entry(&mut self, limit: Location) -> Result<Option<(usize, usize)>, ReadError> {
+        let stop = self.byte_in_block(limit);
+        while self.given < stop {
             let at = self.given;
             let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
             let (header, bytes) = (frame.header, frame.bytes());
-            if header.flags & FLAG_REPEATED != 0 {
-                self.given += bytes;
-                continue;
-            }
-            if matches!(header.kind, FrameKind::Shape | FrameKind::Begin) {
+            let repeated = header.flags & FLAG_REPEATED != 0;
+            if !repeated && matches!(header.kind, FrameKind::Shape | FrameKind::Begin) {
                 let block = std::mem::take(&mut self.block);
                 let loaded = frame::read_unchecked(&block[at..]).map(|frame| self.load(&frame));
                 self.block = block;
                 loaded.map_err(|error| self.damage(at, error))??;
             }
+            let entry = matches!(header.kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit);
+            if !repeated && !self.passes_over(at, &header) && entry {
+                return Ok(Some((at, bytes)));
+            }
             self.given += bytes;
-            if self.passes_over(&header) {
-                continue;
-            }
-            match header.kind {
-                FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit => return self.entry(at).map(Some),
-                FrameKind::Shape | FrameKind::Source | FrameKind::Mark | FrameKind::Seal => {}
-            }
         }
         Ok(None)
     }
 
-    fn passes_over(&mut self, header: &frame::FrameHeader) -> bool {
+    fn byte_in_block(&self, place: Location) -> usize {
+        let here = self.segment.number();
+        if place.segment > here {
+            return self.block.len();
+        }
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        let byte = if place.segment < here { 0 } else { place.offset.saturating_sub(start) };
+        usize::try_from(byte).map_or(self.block.len(), |byte| byte.min(self.block.len()))
+    }
+
+    fn passes_over(&mut self, at: usize, header: &frame::FrameHeader) -> bool {
         let starts_here = match self.skip {
             Skip::Nothing => return false,
             Skip::UntilBegin => header.kind == FrameKind::Begin,
             Skip::UntilTime(time) => header.kind == FrameKind::Begin && header.commit_ts >= time,
+            Skip::UntilPlace(place) => self.place(at) >= place,
             Skip::Through(commit, record) => match header.kind {
                 FrameKind::Begin => header.commit > commit,
                 FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
@@ -297,47 +328,97 @@ impl Reader {
     /// Reads the next block, when [`Self::next`] has given all of the last. May be dropped and called again.
     pub async fn fill(&mut self) -> Result<Fill, ReadError> {
         loop {
+            let Some(until) = self.next_stretch()? else { return Ok(self.filled()) };
+            let (shared, segment, from) = (self.shared.clone(), self.segment.clone(), self.next);
+            let buffer = std::mem::take(&mut self.block);
+            self.given = 0;
+            let read = tokio::task::spawn_blocking(move || whole_frames(&shared, &segment, from, until, buffer));
+            let block = read.await.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
+            self.take_block(block);
+        }
+    }
+
+    /// The same, on a thread that may wait for a disk.
+    pub fn fill_now(&mut self) -> Result<Fill, ReadError> {
+        loop {
+            let Some(until) = self.next_stretch()? else { return Ok(self.filled()) };
+            let buffer = std::mem::take(&mut self.block);
+            let block = whole_frames(&self.shared, &self.segment, self.next, until, buffer)?;
+            self.take_block(block);
+        }
+    }
+
+    /// Takes everything from here to `end`, which is durable, into the block, if it is all in memory and in one segment;
+    /// says whether the block now has it.
+    pub fn take_from_memory(&mut self, end: Location) -> bool {
+        if self.location() >= end || self.byte_in_block(end) < self.block.len() {
+            return true;
+        }
+        let next = Location { segment: self.segment.number(), offset: self.next };
+        if end.segment != next.segment || end <= next {
+            return end <= next;
+        }
+        if self.given == self.block.len() {
+            self.block.clear();
+            self.given = 0;
+        }
+        let durable = self.mark.borrow().end;
+        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.bytes() };
+        let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
+        self.next = found.unwrap_or(self.next);
+        found.is_some()
+    }
+
+    fn filled(&self) -> Fill {
+        if self.given < self.block.len() { Fill::Filled } else { Fill::AtMark }
+    }
+
+    /// Up to which byte of the segment to read next, when the block is used up and there is something durable to read.
+    fn next_stretch(&mut self) -> Result<Option<u64>, ReadError> {
+        loop {
             if self.given < self.block.len() {
-                return Ok(Fill::Filled);
+                return Ok(None);
             }
             let end = self.mark.borrow_and_update().end;
             let here = self.segment.number();
             if here > end.segment || (here == end.segment && self.next >= end.offset) {
-                // Thousands of readers wait at the end; none keeps a block meanwhile.
-                self.give_block_back();
-                return Ok(Fill::AtMark);
+                self.give_used_block_back();
+                return Ok(None);
             }
             let until = if here == end.segment { end.offset } else { self.segment.bytes() };
-            if self.next >= until {
-                self.enter_next_segment()?;
-                continue;
+            if self.next < until {
+                return Ok(Some(until));
             }
-            self.read_block(until).await?;
+            self.enter_next_segment()?;
         }
     }
 
-    /// Gives the used-up block back.
-    fn give_block_back(&mut self) {
-        self.block = Vec::new();
-        self.given = 0;
+    /// Gives the block back if it is used up: thousands of readers may wait at the end, and none needs one meanwhile.
+    pub fn give_used_block_back(&mut self) {
+        if self.given >= self.block.len() {
+            self.block = Vec::new();
+            self.given = 0;
+        }
     }
 
     fn enter_next_segment(&mut self) -> Result<(), ReadError> {
         let next = self.segment.number() + 1;
         self.segment = self.shared.segment(next).ok_or(ReadError::Overtaken)?;
         self.next = self.segment.first_own();
+        self.block.clear();
+        self.given = 0;
         Ok(())
     }
 
-    async fn read_block(&mut self, until: u64) -> Result<(), ReadError> {
-        let (shared, segment, from) = (self.shared.clone(), self.segment.clone(), self.next);
-        let buffer = std::mem::take(&mut self.block);
-        let read = tokio::task::spawn_blocking(move || whole_frames(&shared, &segment, from, until, buffer));
-        let block = read.await.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
-        self.next = from + block.len() as u64;
+    fn take_block(&mut self, block: Vec<u8>) {
+        self.next += block.len() as u64;
         self.block = block;
         self.given = 0;
-        Ok(())
+    }
+
+    /// The byte that comes next.
+    pub fn location(&self) -> Location {
+        self.place(self.given)
     }
 
     /// Whether everything that is durable now has been given, or is in the block at hand.

@@ -12,6 +12,7 @@ use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
 use crate::record::Timestamp;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::index::SegmentIndex;
+use crate::trail::local::recent::Recent;
 use crate::trail::local::scan::{find_frames, scan};
 use crate::trail::local::segment::{self, Segment, number_of};
 use crate::trail::local::tail::{State, Tail};
@@ -34,6 +35,7 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
         segments: RwLock::new(Vec::new()),
         mark: watch::Sender::new(DurableMark::default()),
         end: Mutex::new(End::Taken),
+        recent: Recent::default(),
         work: Work::default(),
     };
     load_segments(&shared, true)?;

@@ -40,6 +40,16 @@ impl Trail {
         }
     }
 
+    /// A reader that goes on from a byte where another one stood. Reads the disk.
+    pub fn read_from(&self, at: Location) -> Result<Reader, ReadError> {
+        let segment = self.shared.segment(at.segment).ok_or(ReadError::Overtaken)?;
+        let block =
+            segment.with_index(&*self.shared.disk, self.shared.keeps_xids(), |index| index.block_before(at.offset));
+        let block = block.map_err(|error| self.shared.read_failure(&error))?;
+        let (from, begin) = block.map_or((segment.first_own(), 0), |block| (block.offset, block.begin));
+        prepare(self.shared.clone(), segment, from, begin, Skip::UntilPlace(at))
+    }
+
     async fn reader_at_mark(&self, mark: &DurableMark, skip: Skip) -> Result<Reader, SeekError> {
         let segment = self.shared.segment(mark.end.segment).ok_or(ReadError::Overtaken)?;
         self.reader_at(segment, mark.end.offset, 0, skip).await

@@ -179,9 +179,10 @@ impl TrailWriter {
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
         self.shared.work.written_bytes.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
+        let at = Location { segment: self.tail.segment.number(), offset: self.tail.offset };
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
-        self.pending.clear();
+        self.shared.recent.push(at, std::mem::take(&mut self.pending));
         Ok(())
     }
 
@@ -343,6 +344,7 @@ pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<
         drop_index_file(&*shared.disk, &segment.path)?;
         shared.disk.sync_folder(&shared.folder)?;
     }
+    shared.recent.clear();
     // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.
     segment.file.cut(end.offset)?;
     segment.file.sync()?;

@@ -1,0 +1,85 @@
+//! A block: what one stretch of a trail is for a contract, encoded once and shared by all who read it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::delivery::budget::Charge;
+use crate::delivery::feed::DeliveryEnd;
+use crate::record::{Position, TableSchema};
+use crate::trail::Location;
+
+/// Where a session stands in the trail, as far as that decides what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The byte of the trail that comes next.
+    pub at: Location,
+    /// Commit number of the transaction around that byte, when an earlier record of it was sent.
+    pub begun: Option<u64>,
+}
+
+/// Whole messages, one behind the other, and what a client must have heard before them.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Byte of the block where they end; they start where the piece before ends.
+    pub end: usize,
+    /// Shapes of their row records, in order of first use; one a table.
+    pub shapes: Vec<Arc<TableSchema>>,
+    /// Whether there is a DDL record among them.
+    pub has_ddl: bool,
+    /// Records in them.
+    pub records: u32,
+    /// Position of the last record.
+    pub last: Position,
+}
+
+/// What a stretch says of transactions that end in it, sent or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// No transaction begins or ends in it.
+    Nothing,
+    /// It ends inside a transaction.
+    Inside,
+    /// It ends behind this last record of a transaction.
+    Transaction(Position),
+}
+
+/// An encoded stretch of a trail.
+#[derive(Debug)]
+pub struct Block {
+    /// The framed messages.
+    pub bytes: Bytes,
+    /// What they are.
+    pub pieces: Vec<Piece>,
+    /// Where the stretch ends.
+    pub to: Place,
+    /// What it passed.
+    pub passed: Passed,
+    /// Why nothing can follow, if so.
+    pub stop: Option<DeliveryEnd>,
+}
+
+/// Bytes of a block, which count against the budget for as long as anyone holds a part of them.
+#[derive(Debug)]
+pub(super) struct ChargedBytes {
+    pub(super) bytes: Vec<u8>,
+    pub(super) _charge: Charge,
+}
+
+impl AsRef<[u8]> for ChargedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Block {
+    /// Memory that the block takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + size_of::<Self>() + self.pieces.len() * size_of::<Piece>()
+    }
+
+    /// Records in it.
+    pub fn records(&self) -> u64 {
+        self.pieces.iter().map(|piece| u64::from(piece.records)).sum()
+    }
+}

@@ -1,0 +1,147 @@
+//! The memory that encoded blocks may take, for the whole server.
+//!
+//! Every block is charged before it is made and until its last byte has left. Where the budget is used up, blocks that
+//! are kept only because somebody might want them go first; then sessions wait, and new ones are refused.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use crate::delivery::fanout::Fanout;
+
+/// A server's delivery memory.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    exhausted: AtomicU64,
+    freed: Notify,
+    keepers: Mutex<Vec<Weak<Fanout>>>,
+}
+
+/// Memory taken from a budget; given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// A budget of that many bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        let (used, exhausted) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Self { limit, used, exhausted, freed: Notify::new(), keepers: Mutex::default() })
+    }
+
+    /// Takes `bytes`; none when they are not there. A budget that nobody uses gives any amount, so that one record
+    /// larger than the budget still passes.
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let more = |used: usize| (used == 0 || used + bytes <= self.limit).then_some(used + bytes);
+        if self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Charge { budget: self.clone(), bytes })
+    }
+
+    /// Lets all blocks go that are kept only because somebody might want them.
+    pub(super) fn let_idle_go(&self) {
+        let keepers: Vec<_> = {
+            let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+            keepers.retain(|keeper| keeper.strong_count() > 0);
+            keepers.iter().filter_map(Weak::upgrade).collect()
+        };
+        keepers.iter().for_each(|keeper| keeper.let_idle_go());
+    }
+
+    /// Remembers who may have idle blocks.
+    pub(super) fn register(&self, keeper: &Arc<Fanout>) {
+        let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
+        keepers.retain(|keeper| keeper.strong_count() > 0);
+        keepers.push(Arc::downgrade(keeper));
+    }
+
+    /// Waits until something has been given back since the call.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Bytes charged now.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may be charged.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How often the budget was used up when a block was to be made.
+    pub fn exhausted(&self) -> u64 {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+
+    /// Whether a new session may be taken: a tenth of the budget is left, or can be had.
+    pub fn has_room(&self) -> bool {
+        let enough = || self.used() <= self.limit / 10 * 9;
+        if !enough() {
+            self.let_idle_go();
+        }
+        enough()
+    }
+}
+
+impl Charge {
+    /// Makes the charge fit what was really taken, which may be more.
+    pub fn settle(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.budget.used.fetch_add(bytes - self.bytes, Ordering::AcqRel);
+        } else {
+            self.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    fn give_back(&self, bytes: usize) {
+        if bytes > 0 {
+            self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
+            self.budget.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_is_given_back_when_its_holder_goes() {
+        let budget = Budget::new(100);
+        let mut first = budget.charge(60).unwrap();
+        assert!(budget.charge(41).is_none());
+        assert_eq!(budget.exhausted(), 1);
+        first.settle(50);
+        let second = budget.charge(50).unwrap();
+        assert!(!budget.has_room());
+        drop(first);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+        assert!(budget.has_room());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_passes_alone() {
+        let budget = Budget::new(100);
+        let huge = budget.charge(1_000).unwrap();
+        assert!(budget.charge(1).is_none());
+        drop(huge);
+        assert!(budget.charge(1).is_some());
+    }
+}

@@ -1,0 +1,321 @@
+//! The blocks of one contract: made once, by whoever needs one first, and shared by all sessions of the contract.
+//!
+//! Each block covers a stretch of the trail, and a session goes from block to block: what it gets next depends only on
+//! where it stands. At the tail a block is what has become durable since the last one; behind it, blocks end at fixed
+//! places of the trail, so that sessions from everywhere soon read the same ones, and wherever a known block starts, so
+//! that they join those who are ahead. The newest blocks are kept, within limits. Leaves what one connection must hear
+//! beside them to `session`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clock::SharedClock;
+use crate::delivery::block::{Block, Place};
+use crate::delivery::budget::{Budget, Charge};
+use crate::delivery::contract::Contract;
+use crate::delivery::cursor::{Cursor, GROWTH_PERCENT_FIRST};
+use crate::delivery::feed::DeliveryEnd;
+use crate::limits::{BLOCK_TRAIL_BYTES, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
+use crate::trail::{Location, ReadError, Reader, Trail};
+
+/// The blocks of one contract in one trail.
+#[derive(Debug)]
+pub struct Fanout {
+    contract: Arc<Contract>,
+    trail: Trail,
+    clock: SharedClock,
+    budget: Arc<Budget>,
+    shelf: Mutex<Shelf>,
+    work: Work,
+}
+
+/// What a contract's blocks have taken since it was first read.
+#[derive(Debug, Default)]
+pub struct Work {
+    blocks: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    nanos: AtomicU64,
+}
+
+/// Figures of a contract's blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FanoutStatus {
+    /// Blocks encoded.
+    pub blocks: u64,
+    /// Records encoded, each counted once however many sessions it went to.
+    pub records: u64,
+    /// Bytes encoded.
+    pub bytes: u64,
+    /// Time that reading and encoding took, in nanoseconds.
+    pub nanos: u64,
+    /// Bytes of blocks kept now.
+    pub kept_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    slots: BTreeMap<Location, Arc<Slot>>,
+    /// Where the made blocks start, oldest first.
+    made: VecDeque<Location>,
+    kept_bytes: usize,
+    /// Cursors that nobody uses, each at the end of a block.
+    cursors: VecDeque<Cursor>,
+    /// Where the stream ends: nothing behind is sent.
+    limit: Option<Location>,
+}
+
+/// A block, made or being made.
+#[derive(Debug, Default)]
+pub struct Slot {
+    outcome: OnceLock<Arc<Block>>,
+    done: Notify,
+}
+
+/// What [`Fanout::take`] finds.
+#[derive(Debug)]
+pub enum Taken {
+    /// The block that starts there.
+    Block(Arc<Block>),
+    /// It is being made.
+    Wait(Arc<Slot>),
+    /// There is nothing durable behind that place, or the stream ends there.
+    AtEnd,
+    /// The memory for blocks is used up.
+    NoMemory,
+}
+
+impl Slot {
+    /// Waits until the block is made.
+    pub async fn made(&self) -> Arc<Block> {
+        loop {
+            let done = self.done.notified();
+            tokio::pin!(done);
+            done.as_mut().enable();
+            if let Some(block) = self.outcome.get() {
+                return block.clone();
+            }
+            done.await;
+        }
+    }
+}
+
+/// What [`Fanout::begin`] comes to.
+enum Begun {
+    Known(Taken),
+    Making { making: Making, cursor: Option<Cursor>, end: Location, charge: Charge },
+}
+
+/// A slot that must be filled, by a block or by its maker's end.
+struct Making {
+    fanout: Arc<Fanout>,
+    slot: Arc<Slot>,
+    from: Place,
+}
+
+impl Fanout {
+    /// The blocks of `contract` in `trail`.
+    pub fn new(contract: Arc<Contract>, trail: Trail, clock: SharedClock, budget: Arc<Budget>) -> Arc<Self> {
+        let (shelf, work) = (Mutex::default(), Work::default());
+        let fanout = Arc::new(Self { contract, trail, clock, budget, shelf, work });
+        fanout.budget.register(&fanout);
+        fanout
+    }
+
+    /// The contract.
+    pub fn contract(&self) -> &Arc<Contract> {
+        &self.contract
+    }
+
+    /// The trail.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Figures.
+    pub fn status(&self) -> FanoutStatus {
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        FanoutStatus {
+            blocks: get(&self.work.blocks),
+            records: get(&self.work.records),
+            bytes: get(&self.work.bytes),
+            nanos: get(&self.work.nanos),
+            kept_bytes: self.shelf().kept_bytes as u64,
+        }
+    }
+
+    /// Takes over a reader that a session has brought to where it starts; `begun` as in [`Place`].
+    pub fn start(&self, reader: Reader, begun: Option<u64>) -> Place {
+        let cursor = Cursor::new(reader, self.contract.clone(), begun);
+        let place = cursor.place();
+        let mut shelf = self.shelf();
+        let known = shelf.slots.contains_key(&place.at) || shelf.cursors.iter().any(|known| known.place() == place);
+        if !known {
+            shelf.keep_cursor(cursor);
+        }
+        place
+    }
+
+    /// The stream ends with what is durable now; says where that is. The first call decides.
+    pub fn end(&self) -> Location {
+        let mark = self.trail.durable_end();
+        *self.shelf().limit.get_or_insert(mark)
+    }
+
+    /// The block that starts at `from`; begins to make it if nobody has. Does not wait.
+    pub fn take(self: &Arc<Self>, from: Place) -> Taken {
+        let begun = self.begin(from).or_else(|| {
+            self.budget.let_idle_go();
+            self.begin(from)
+        });
+        match begun {
+            None => Taken::NoMemory,
+            Some(Begun::Known(taken)) => taken,
+            Some(Begun::Making { making, mut cursor, end, charge }) => {
+                let near = end.offset.saturating_sub(from.at.offset) <= INLINE_BLOCK_BYTES;
+                if near && cursor.as_mut().is_some_and(|cursor| cursor.has_in_memory(end)) {
+                    return Taken::Block(making.make(cursor, end, charge));
+                }
+                let slot = making.slot.clone();
+                tokio::task::spawn_blocking(move || making.make(cursor, end, charge));
+                Taken::Wait(slot)
+            }
+        }
+    }
+
+    /// What is there of the block at `from`, or a slot for it; none when there is no memory for one.
+    fn begin(self: &Arc<Self>, from: Place) -> Option<Begun> {
+        let mut shelf = self.shelf();
+        if let Some(slot) = shelf.slots.get(&from.at) {
+            let wait = || Taken::Wait(slot.clone());
+            return Some(Begun::Known(slot.outcome.get().cloned().map_or_else(wait, Taken::Block)));
+        }
+        let Some(end) = self.end_of(&shelf, from) else { return Some(Begun::Known(Taken::AtEnd)) };
+        let cursor = shelf.cursors.iter().position(|cursor| cursor.place() == from);
+        let growth_percent = cursor.map_or(GROWTH_PERCENT_FIRST, |at| shelf.cursors[at].growth_percent());
+        let trail_bytes = end.offset.saturating_sub(from.at.offset);
+        let expected = usize::try_from(trail_bytes).unwrap_or(usize::MAX).saturating_mul(growth_percent) / 100;
+        let charge = self.budget.charge(expected)?;
+        let cursor = cursor.and_then(|at| shelf.cursors.remove(at));
+        let slot = Arc::<Slot>::default();
+        shelf.slots.insert(from.at, slot.clone());
+        Some(Begun::Making { making: Making { fanout: self.clone(), slot, from }, cursor, end, charge })
+    }
+
+    /// Begins to make the block that starts at `from`, where a session will soon be, if it lies well behind the tail.
+    pub fn prepare(self: &Arc<Self>, from: Place) {
+        let mark = self.trail.durable_end();
+        let far = mark.segment > from.at.segment || mark.offset > from.at.offset + INLINE_BLOCK_BYTES;
+        if far && self.budget.used() < self.budget.limit() / 2 {
+            self.take(from);
+        }
+    }
+
+    /// Where a block that starts at `from` ends; none when nothing durable follows.
+    fn end_of(&self, shelf: &Shelf, from: Place) -> Option<Location> {
+        let mark = self.trail.durable_end();
+        let durable = shelf.limit.map_or(mark, |limit| limit.min(mark));
+        if from.at >= durable {
+            return None;
+        }
+        let grid = (from.at.offset / BLOCK_TRAIL_BYTES + 1) * BLOCK_TRAIL_BYTES;
+        let grid = Location { segment: from.at.segment, offset: grid };
+        let mut next = shelf.slots.range((Bound::Excluded(from.at), Bound::Unbounded));
+        let known = next.next().map_or(Location::MAX, |(at, _)| *at);
+        Some(durable.min(grid).min(known))
+    }
+
+    /// Lets all blocks go that nobody has asked for yet.
+    pub(super) fn let_idle_go(&self) {
+        let mut shelf = self.shelf();
+        while shelf.let_oldest_go() {}
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn keep_cursor(&mut self, cursor: Cursor) {
+        if self.cursors.len() >= CURSORS_KEPT {
+            self.cursors.pop_front();
+        }
+        self.cursors.push_back(cursor);
+    }
+
+    fn keep_block(&mut self, from: Place, block: &Block) {
+        self.kept_bytes += block.memory();
+        self.made.push_back(from.at);
+        while self.kept_bytes > FANOUT_KEPT_BYTES && self.let_oldest_go() {}
+    }
+
+    fn let_oldest_go(&mut self) -> bool {
+        let Some(at) = self.made.pop_front() else { return false };
+        let slot = self.slots.remove(&at);
+        let block = slot.as_ref().and_then(|slot| slot.outcome.get());
+        self.kept_bytes = self.kept_bytes.saturating_sub(block.map_or(0, |block| block.memory()));
+        true
+    }
+}
+
+impl Making {
+    fn make(self, cursor: Option<Cursor>, end: Location, charge: Charge) -> Arc<Block> {
+        let fanout = self.fanout.clone();
+        let started = Instant::now();
+        let cursor = cursor.map_or_else(|| self.new_cursor(), Ok);
+        let (block, cursor) = match cursor {
+            Ok(mut cursor) => (cursor.make(end, charge, fanout.clock.now()), Some(cursor)),
+            Err(error) => (self.stopped(DeliveryEnd::Read(error)), None),
+        };
+        let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        fanout.work.nanos.fetch_add(nanos, Ordering::Relaxed);
+        fanout.work.blocks.fetch_add(1, Ordering::Relaxed);
+        fanout.work.records.fetch_add(block.records(), Ordering::Relaxed);
+        fanout.work.bytes.fetch_add(block.bytes.len() as u64, Ordering::Relaxed);
+        let block = Arc::new(block);
+        self.fill(&block, cursor);
+        block
+    }
+
+    fn new_cursor(&self) -> Result<Cursor, ReadError> {
+        let reader = self.fanout.trail.read_from(self.from.at)?;
+        Ok(Cursor::new(reader, self.fanout.contract.clone(), self.from.begun))
+    }
+
+    fn stopped(&self, stop: DeliveryEnd) -> Block {
+        let passed = crate::delivery::block::Passed::Nothing;
+        Block { bytes: bytes::Bytes::new(), pieces: Vec::new(), to: self.from, passed, stop: Some(stop) }
+    }
+
+    /// A block that stops is not kept: what stopped it may pass.
+    fn fill(&self, block: &Arc<Block>, cursor: Option<Cursor>) {
+        let mut shelf = self.fanout.shelf();
+        let _ = self.slot.outcome.set(block.clone());
+        if block.stop.is_some() {
+            shelf.slots.remove(&self.from.at);
+        } else {
+            if let Some(cursor) = cursor {
+                shelf.keep_cursor(cursor);
+            }
+            shelf.keep_block(self.from, block);
+        }
+        drop(shelf);
+        self.slot.done.notify_waiters();
+    }
+}
+
+impl Drop for Making {
+    /// Whoever waits is told, also when making broke off.
+    fn drop(&mut self) {
+        if self.slot.outcome.get().is_none() {
+            let stop = ReadError::Io { trail: self.fanout.trail.name().to_string(), what: "encoding broke off".into() };
+            self.fill(&Arc::new(self.stopped(DeliveryEnd::Read(stop))), None);
+        }
+    }
+}
