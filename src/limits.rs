@@ -138,6 +138,8 @@ pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.
 pub const PINGS_MISSED_MAX: u32 = 2;
+/// Time after which a session whose client takes nothing of what it was given is shown as blocked, in seconds.
+pub const BLOCKED_SECONDS: u64 = 1;
 /// Time in which a socket with output pending must take [`SLOW_CLIENT_BYTES_MIN`], in seconds.
 pub const SLOW_CLIENT_SECONDS: u64 = 300;
 /// See [`SLOW_CLIENT_SECONDS`].
@@ -212,6 +214,8 @@ pub const SOURCE_BACKOFF_MILLIS_MAX: u64 = 10_000;
 pub const SOURCE_STATUS_SECONDS: u64 = 5;
 /// Silence from the source after which the connection counts as dead, in seconds.
 pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
+/// Time between two looks at what a source keeps for us, in seconds: each opens a connection.
+pub const SOURCE_LOOK_SECONDS: u64 = 30;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
 /// Largest message from a source, in bytes.

@@ -67,6 +67,23 @@ pub enum CaptureError {
     TrailStopped,
 }
 
+impl CaptureError {
+    /// Its kind, one of a fixed list.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Configuration(_) => "configuration",
+            Self::Refused(_) => "refused",
+            Self::OtherSource { .. } => "other_source",
+            Self::SlotMissing { .. } => "slot_missing",
+            Self::SlotLost { .. } => "slot_lost",
+            Self::SlotAhead { .. } => "slot_ahead",
+            Self::Malformed(_) => "malformed",
+            Self::Trail(AppendError::DiskFull) => "disk_full",
+            Self::Trail(_) | Self::TrailStopped => "trail",
+        }
+    }
+}
+
 /// How one session with a source ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
@@ -121,14 +138,53 @@ pub struct Status {
     pub lag_seconds: Option<f64>,
     /// The last fault, kept until changes flow again.
     pub last_error: Option<String>,
+    /// Which kind of fault that is: one of a fixed list, for metrics.
+    pub last_error_reason: Option<&'static str>,
     /// Where the last bytes received stand.
     pub received_lsn: Option<String>,
     /// What the source was told that it need not keep.
     pub confirmed_lsn: Option<String>,
     /// Transactions appended since the start.
     pub transactions: u64,
+    /// Records of these transactions.
+    pub records: u64,
+    /// Bytes of changes received since the start.
+    pub received_bytes: u64,
     /// Times the source was tried again since the start.
     pub retries: u64,
+    /// Times that changes began to flow since the start.
+    pub starts: u64,
+    /// What the source keeps for us, as last looked at.
+    pub slot: Option<SlotStatus>,
+    /// When the source was last heard.
+    #[serde(skip)]
+    pub heard: Option<tokio::time::Instant>,
+}
+
+/// What a source keeps for an extract.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotStatus {
+    /// The end of the source's log.
+    #[serde(skip)]
+    pub current: Option<u64>,
+    /// Bytes of its log that the source keeps because of the slot.
+    pub retained_wal_bytes: Option<u64>,
+    /// Bytes that the source may still write before the slot is in danger; none without a limit.
+    pub safe_wal_bytes: Option<u64>,
+    /// `reserved`, `extended`, `unreserved`, `lost`; `missing` when there is no slot, `unknown` for what is none of these.
+    pub wal_status: &'static str,
+    /// Bytes that the source has spilled to its disk while it decoded large transactions.
+    pub spilled_bytes: Option<u64>,
+}
+
+impl Status {
+    /// Notes what went wrong; `reason` is of a fixed list.
+    pub(crate) fn failed(&mut self, state: RunState, error: String, reason: &'static str) {
+        self.status = state;
+        self.last_error = Some(error);
+        self.last_error_reason = Some(reason);
+    }
 }
 
 /// A [`Status`] that the run loop writes and REST reads.

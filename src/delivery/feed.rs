@@ -3,7 +3,6 @@
 //! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use crate::clock::SharedClock;
 use crate::delivery::contract::Contract;
 use crate::delivery::encoder::{EncodeStop, Encoder};
+pub use crate::delivery::progress::Progress;
 use crate::delivery::session::Session;
 use crate::record::Position;
 use crate::trail::{Entry, Fill, ReadError, Reader};
@@ -72,31 +72,6 @@ impl DeliveryEnd {
             }
             other => other.to_string(),
         }
-    }
-}
-
-/// What a session has done so far, for people who look.
-#[derive(Debug, Default)]
-pub struct Progress {
-    commit: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Progress {
-    /// Commit number of the last record sent.
-    pub fn commit(&self) -> u64 {
-        self.commit.load(Ordering::Relaxed)
-    }
-
-    /// Records sent, metadata not counted.
-    pub fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
-    }
-
-    /// Bytes sent, frame headers included.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -178,15 +153,14 @@ impl SessionFeed {
     fn ready(&mut self) -> Option<Vec<Bytes>> {
         let message = self.encoder.pop()?;
         let mut messages = self.session.announce(&message, self.clock.now());
-        self.progress.commit.store(message.last.commit, Ordering::Relaxed);
-        self.progress.records.fetch_add(u64::from(message.records), Ordering::Relaxed);
+        self.progress.sent_records(message.last, message.records);
         messages.push(message.bytes);
         Some(messages)
     }
 
     fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
         let bytes: usize = messages.iter().map(Bytes::len).sum();
-        self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.progress.sent_bytes(bytes as u64);
         self.quiet_since = Instant::now();
         Delivery::Messages(messages)
     }
@@ -196,13 +170,15 @@ impl SessionFeed {
         let now = self.clock.now();
         let owed = self.owed();
         while let Some(entry) = self.reader.next().map_err(DeliveryEnd::Read)? {
-            if let Entry::Begin(_) = &entry {
+            if let Entry::Begin(transaction) = &entry {
                 self.passed = None;
+                self.progress.passes(transaction.commit - 1);
             }
             let mut ended = None;
             if let Entry::Commit(commit) = &entry {
                 ended = owed.as_ref().filter(|(last, _)| commit.commit >= *last).map(|(_, end)| end.clone());
                 self.passed = Some(commit.last_position(self.contract.epoch));
+                self.progress.passes(commit.commit);
             }
             self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
             if let Some(end) = ended {
@@ -212,7 +188,9 @@ impl SessionFeed {
                 return Ok(());
             }
         }
-        if self.reader.fill().await.map_err(DeliveryEnd::Read)? == Fill::AtMark {
+        let at_mark = self.reader.fill().await.map_err(DeliveryEnd::Read)? == Fill::AtMark;
+        self.progress.reached(self.reader.here(), at_mark);
+        if at_mark {
             self.encoder.finish();
             if !self.encoder.has_ready() {
                 return self.wait().await;

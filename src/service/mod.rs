@@ -3,10 +3,12 @@
 //! Owns the life of these resources: what is made, stored, opened, stopped. Speaks in values and errors of its own;
 //! what they look like over a protocol is the faces' business.
 
+pub mod activity;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
 pub mod puts;
+pub mod requests;
 pub mod retention;
 pub mod sessions;
 pub mod streams;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::access::{AccessOptions, Accounts, Authenticator};
+use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
 use crate::clock::SharedClock;
 use crate::trail::local::disk::SystemDisk;
@@ -36,6 +38,10 @@ pub struct Service {
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
     session_places: Arc<Semaphore>,
+    requests: requests::Requests,
+    limit_hits: Arc<LimitHits>,
+    /// As retention saw the disk last: nobody who looks at figures waits for it.
+    disk: retention::DiskFigures,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -93,6 +99,9 @@ impl Service {
             authenticator,
             accounts,
             session_places,
+            requests: requests::Requests::default(),
+            limit_hits: Arc::default(),
+            disk: retention::DiskFigures::default(),
             _folder: folder,
         })
     }
@@ -125,6 +134,16 @@ impl Service {
     /// The extracts.
     pub fn extracts(&self) -> &extracts::Extracts {
         &self.extracts
+    }
+
+    /// How requests were answered.
+    pub fn requests(&self) -> &requests::Requests {
+        &self.requests
+    }
+
+    /// How often each limit was hit.
+    pub fn limit_hits(&self) -> &Arc<LimitHits> {
+        &self.limit_hits
     }
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.

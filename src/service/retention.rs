@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::catalog::Shelf;
 use crate::catalog::trail::TrailSettings;
@@ -10,6 +11,17 @@ use crate::record::TrailName;
 use crate::service::Service;
 use crate::service::trails::TrailError;
 use crate::trail::{Retention, Trail};
+
+/// The file system of the trails, as retention saw it last; 0 before it has looked.
+#[derive(Debug, Default)]
+pub struct DiskFigures {
+    /// Its size, in bytes.
+    pub size_bytes: AtomicU64,
+    /// Room left in it, in bytes.
+    pub free_bytes: AtomicU64,
+    /// What all trails together may take of it, in bytes.
+    pub share_bytes: AtomicU64,
+}
 
 impl Service {
     /// A trail's options as stored.
@@ -42,11 +54,15 @@ impl Service {
                 tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
             }
         }
-        if let Some(capacity) = self.trails.capacity_bytes()
-            && let Err(error) = keep_within(&trails, capacity / 100 * limits::RETENTION_DISK_PERCENT)
-        {
-            tracing::warn!(%error, "retention could not remove a segment");
+        if let Some(capacity) = self.trails.capacity_bytes() {
+            let share = capacity / 100 * limits::RETENTION_DISK_PERCENT;
+            self.disk.size_bytes.store(capacity, Ordering::Relaxed);
+            self.disk.share_bytes.store(share, Ordering::Relaxed);
+            if let Err(error) = keep_within(&trails, share) {
+                tracing::warn!(%error, "retention could not remove a segment");
+            }
         }
+        self.disk.free_bytes.store(self.trails.free_bytes().unwrap_or_default(), Ordering::Relaxed);
     }
 }
 

@@ -145,6 +145,12 @@ impl Fact {
         StatusCode::from_u16(self.row().2).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// Its short name, such as `position-purged`.
+    pub fn slug(self) -> &'static str {
+        let kind = self.row().3;
+        kind.rsplit(':').next().unwrap_or(kind)
+    }
+
     fn title(self, detail: impl Display) -> String {
         let detail = detail.to_string();
         self.row().4.replacen("{}", detail.trim_end_matches('.'), 1)
@@ -226,6 +232,8 @@ impl IntoResponse for ErrorAnswer {
     fn into_response(self) -> Response {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
+        // For whoever counts refusals.
+        response.extensions_mut().insert(self.fact);
         if self.fact == Fact::Unauthorized {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
                 response.headers_mut().append(WWW_AUTHENTICATE, challenge);

@@ -345,6 +345,11 @@ impl Reader {
         self.mark.borrow().end <= Location { segment: self.segment.number(), offset: self.next }
     }
 
+    /// Where it reads on.
+    pub fn here(&self) -> Location {
+        self.place(self.given)
+    }
+
     /// Waits until the durable mark has moved beyond what has been given. May be dropped and called again.
     pub async fn wait(&mut self) {
         let here = Location { segment: self.segment.number(), offset: self.next };
