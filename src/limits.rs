@@ -75,6 +75,9 @@ pub const XID_BYTES_MAX: usize = 256;
 
 // --- streams -------------------------------------------------------------------------------------------------------
 
+/// Room that the disk must have for a change of the catalog, in bytes: a change that fails half-way is undone, but costs
+/// the catalog a new opening.
+pub const CATALOG_ROOM_BYTES: u64 = 1 << 20;
 /// Stream resources in the catalog.
 pub const STREAMS_MAX: usize = 10_000;
 /// Smallest and largest `bufferSize`, in bytes (GoldenGate Data Streams).
@@ -214,6 +217,11 @@ pub const SOURCE_BACKOFF_MILLIS_MAX: u64 = 10_000;
 pub const SOURCE_STATUS_SECONDS: u64 = 5;
 /// Silence from the source after which the connection counts as dead, in seconds.
 pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
+/// Time for which bytes may wait in a trail, while nothing is written, before the server is not ready, in seconds.
+pub const TRAIL_STALL_SECONDS: u64 = 30;
+/// Time for which a trail may stand still while its source's log goes on before the server is not ready, in seconds: a
+/// quiet source gives a sign of life every 35 seconds at least.
+pub const SOURCE_STALL_SECONDS: u64 = 120;
 /// Time between two looks at what a source keeps for us, in seconds: each opens a connection.
 pub const SOURCE_LOOK_SECONDS: u64 = 30;
 /// Time between two progress frames of an idle source, in seconds.

@@ -156,6 +156,9 @@ pub struct Status {
     pub starts: u64,
     /// What the source keeps for us, as last looked at.
     pub slot: Option<SlotStatus>,
+    /// When the trail last took something from the source, or had taken everything.
+    #[serde(skip)]
+    pub moved: Option<tokio::time::Instant>,
     /// When the source was last heard.
     #[serde(skip)]
     pub heard: Option<tokio::time::Instant>,
@@ -179,6 +182,21 @@ pub struct SlotStatus {
 }
 
 impl Status {
+    /// Notes how far the trail holds the source, and what the source has beyond that.
+    pub(crate) fn reached(&mut self, position: String, lag_bytes: u64) {
+        if lag_bytes == 0 || self.position.as_ref() != Some(&position) {
+            self.moved = Some(tokio::time::Instant::now());
+        }
+        self.position = Some(position);
+        self.lag_bytes = Some(lag_bytes);
+    }
+
+    /// For how many seconds the trail has stood still although the source's log has gone on.
+    pub fn stalled_seconds(&self) -> u64 {
+        let behind = self.status == RunState::Running && self.lag_bytes.is_some_and(|bytes| bytes > 0);
+        self.moved.filter(|_| behind).map_or(0, |moved| moved.elapsed().as_secs())
+    }
+
     /// Notes what went wrong; `reason` is of a fixed list.
     pub(crate) fn failed(&mut self, state: RunState, error: String, reason: &'static str) {
         self.status = state;
@@ -200,5 +218,28 @@ impl SharedStatus {
     /// Changes it. `change` must be short.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Duration, advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trail_that_stands_still_while_its_source_goes_on_is_seen() {
+        let mut status = Status { status: RunState::Running, ..Status::default() };
+        let minute = Duration::from_secs(60);
+        status.reached("0/1".into(), 0);
+        advance(minute).await;
+        assert_eq!(status.stalled_seconds(), 0);
+        status.reached("0/1".into(), 10);
+        assert_eq!(status.stalled_seconds(), 60);
+        advance(minute).await;
+        status.reached("0/1".into(), 20);
+        assert_eq!(status.stalled_seconds(), 120);
+        status.reached("0/2".into(), 19);
+        assert_eq!(status.stalled_seconds(), 0);
     }
 }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::record::TrailName;
 use crate::service::Service;
 use crate::service::trails::TrailError;
-use crate::trail::{Retention, Trail};
+use crate::trail::{Retention, Trail, Writer};
 
 /// The file system of the trails, as retention saw it last; 0 before it has looked.
 #[derive(Debug, Default)]
@@ -29,6 +29,18 @@ impl Service {
         let key = name.to_string();
         let stored = self.in_catalog(move |catalog| catalog.get(Shelf::Trails, &key)).await;
         Ok(stored.map_err(TrailError::Catalog)?.unwrap_or_default())
+    }
+
+    /// Makes a trail for puts with these options: both or neither.
+    pub async fn make_trail(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+        self.trails.make(name, Writer::Puts).await?;
+        let stored = self.set_trail_settings(name, settings).await;
+        if stored.is_err()
+            && let Err(error) = self.trails.remove(name).await
+        {
+            tracing::warn!(trail = %name, %error, "a trail whose options could not be stored stays, with the defaults");
+        }
+        stored
     }
 
     /// Stores a trail's options.

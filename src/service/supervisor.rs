@@ -60,6 +60,7 @@ pub(super) fn run_extract(
             () = work => {}
             never = capture::watch(&name, &config, password.clone(), &status) => match never {},
         }
+        status.update(|status| (status.slot, status.heard) = (None, None));
     });
     Running { stop, task }
 }

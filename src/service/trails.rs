@@ -230,7 +230,7 @@ impl Trails {
         }
     }
 
-    async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
+    pub(super) async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
         let _one_at_a_time = self.making.lock().await;
         let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
         entry.gone.send_replace(true);

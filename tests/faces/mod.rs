@@ -6,3 +6,4 @@ mod demo;
 mod examples;
 mod generated_clients;
 mod memory;
+mod metrics;

@@ -99,6 +99,7 @@ pub(super) async fn session(
         status.last_error = None;
         status.last_error_reason = None;
         status.starts += 1;
+        status.moved = Some(tokio::time::Instant::now());
     });
     wait.reset();
     let feedback = Feedback::new(appender.durable(), start);

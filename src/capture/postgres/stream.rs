@@ -332,10 +332,9 @@ impl<'a> Stream<'a> {
             let current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
             status.heard = Some(heard);
             status.received_bytes += bytes;
-            status.position = Some(durable.to_string());
+            status.reached(durable.to_string(), received.0.max(current).saturating_sub(durable.0));
             status.received_lsn = Some(received.to_string());
             status.confirmed_lsn = Some(confirmed.to_string());
-            status.lag_bytes = Some(received.0.max(current).saturating_sub(durable.0));
             status.lag_seconds = Some(lag_micros as f64 / 1e6);
         });
     }

@@ -118,6 +118,8 @@ facts! {
     TrailStopped: "OGG-27103", Error, 503, "trail-stopped", "The trail is stopped: {}.";
     /// No room for what was put. Detail: which.
     DiskFull: "OGG-27106", Error, 507, "disk-full", "Nothing was appended: {}.";
+    /// No room for what was to be made or changed. Detail: which.
+    NoRoom: "OGG-27107", Error, 507, "no-room", "Nothing was changed: {}.";
     /// The stored document was dropped because the configuration changed.
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
     /// Done. Detail: what.

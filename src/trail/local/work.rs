@@ -48,6 +48,8 @@ pub(super) struct Work {
     pending_bytes: AtomicU64,
     /// Microseconds since 1970; 0 when nothing is pending.
     pending_since: AtomicI64,
+    /// Microseconds since 1970; 0 before the first write.
+    last_write: AtomicI64,
     removed: [(AtomicU64, AtomicU64); RetentionRule::ALL.len()],
 }
 
@@ -68,8 +70,19 @@ pub struct TrailWork {
     pub pending_bytes: u64,
     /// Since when some have been waiting; none when nothing does.
     pub pending_since: Option<Timestamp>,
+    /// When bytes were last written, if any were.
+    pub last_write: Option<Timestamp>,
     /// Segments and bytes that each of [`RetentionRule::ALL`] has removed.
     pub removed: [(u64, u64); RetentionRule::ALL.len()],
+}
+
+impl TrailWork {
+    /// For how many seconds bytes have been waiting while nothing was written: a disk that does not answer.
+    pub fn stalled_seconds(&self, now: Timestamp) -> u64 {
+        let Some(since) = self.pending_since else { return 0 };
+        let since = self.last_write.map_or(since, |written| written.max(since));
+        u64::try_from(now.micros().saturating_sub(since.micros()) / 1_000_000).unwrap_or(0)
+    }
 }
 
 impl Work {
@@ -91,7 +104,8 @@ impl Work {
         self.pending_since.store(0, Ordering::Relaxed);
     }
 
-    pub(super) fn wrote(&self, bytes: usize) {
+    pub(super) fn wrote(&self, bytes: usize, now: Timestamp) {
+        self.last_write.store(now.micros(), Ordering::Relaxed);
         self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -116,7 +130,10 @@ impl Work {
 
     pub(super) fn snapshot(&self) -> TrailWork {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let since = self.pending_since.load(Ordering::Relaxed);
+        let time = |counter: &AtomicI64| {
+            let micros = counter.load(Ordering::Relaxed);
+            (micros != 0).then(|| Timestamp::from_micros(micros))
+        };
         TrailWork {
             written_bytes: load(&self.written_bytes),
             transactions: load(&self.transactions),
@@ -124,7 +141,8 @@ impl Work {
             flushes: std::array::from_fn(|bucket| load(&self.flushes[bucket])),
             flush_nanos: load(&self.flush_nanos),
             pending_bytes: load(&self.pending_bytes),
-            pending_since: (since != 0).then(|| Timestamp::from_micros(since)),
+            pending_since: time(&self.pending_since),
+            last_write: time(&self.last_write),
             removed: std::array::from_fn(|rule| (load(&self.removed[rule].0), load(&self.removed[rule].1))),
         }
     }
@@ -155,6 +173,9 @@ mod tests {
         assert_eq!((work.snapshot().pending_bytes, work.snapshot().pending_since), (17, Some(at(5))));
         work.settled(10, at(6));
         assert_eq!((work.snapshot().pending_bytes, work.snapshot().pending_since), (7, Some(at(6))));
+        assert_eq!(work.snapshot().stalled_seconds(at(40_000_006)), 40);
+        work.wrote(1, at(39_000_000));
+        assert_eq!(work.snapshot().stalled_seconds(at(40_000_006)), 1);
         work.settled(7, at(9));
         assert_eq!((work.snapshot().pending_bytes, work.snapshot().pending_since), (0, None));
     }

@@ -184,7 +184,7 @@ impl TrailWriter {
 
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
-        self.shared.work.wrote(self.pending.len());
+        self.shared.work.wrote(self.pending.len(), self.shared.clock.now());
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
         self.pending.clear();
