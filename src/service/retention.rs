@@ -112,3 +112,6 @@ pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,3 +7,4 @@ mod examples;
 mod generated_clients;
 mod memory;
 mod metrics;
+mod retention;
