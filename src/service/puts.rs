@@ -58,7 +58,10 @@ pub enum PutError {
 }
 
 impl PutError {
-    /// Its kind, for figures.
+    /// What [`Self::reason`] may say.
+    pub const REASONS: [&str; 6] = ["body", "no_trail", "other_writer", "disk_full", "trail_stopped", "too_large"];
+
+    /// Its kind, for figures: one of [`Self::REASONS`].
     fn reason(&self) -> &'static str {
         match self {
             Self::Body(_) => "body",

@@ -314,6 +314,15 @@ mod tests {
     }
 
     #[test]
+    fn the_metrics_know_refusals_by_the_names_of_this_table() {
+        use crate::service::metrics::{LIMIT_REASONS, POSITION_REASONS};
+        let slugs: Vec<_> = Fact::ALL.iter().map(|fact| fact.slug()).collect();
+        let positions: Vec<_> = slugs.iter().filter_map(|slug| slug.strip_prefix("position-")).collect();
+        assert_eq!(positions, POSITION_REASONS);
+        assert!(LIMIT_REASONS.iter().all(|(_, reason)| slugs.contains(reason)));
+    }
+
+    #[test]
     fn refusals_carry_the_headers_that_clients_act_on() {
         let unauthorized = ErrorAnswer::from(AccessError::Wrong).into_response();
         assert_eq!(unauthorized.status(), 401);

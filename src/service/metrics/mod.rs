@@ -15,8 +15,17 @@ use crate::capture::{RunState, Status};
 use crate::delivery::progress::SessionState;
 use crate::process::ProcessFigures;
 use crate::service::Service;
-use crate::service::puts::PutFigures;
+use crate::service::puts::{PutError, PutFigures};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
+
+/// Close codes that say that something is wrong with a client.
+const ALERTED_CODES: [u16; 2] = [4004, 4011];
+/// Why positions are refused, as the faces name it behind `position-`.
+pub const POSITION_REASONS: [&str; 6] =
+    ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
+
+/// Limits that are seen by the answers which they refuse, as the faces name these.
+pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
 
 impl Service {
     /// The page of all figures now. May wait for a trail that is being opened again: not for a thread that serves
@@ -44,8 +53,9 @@ impl Service {
                 sample_puts(page, name, &entry.put_figures);
             }
         }
-        for (reason, count) in self.requests.refused_puts() {
-            page.add(Metric::PutRefused, &[reason], count as f64);
+        let refused = self.requests.refused_puts();
+        for reason in PutError::REASONS {
+            page.add(Metric::PutRefused, &[reason], refused.get(reason).copied().unwrap_or_default() as f64);
         }
     }
 
@@ -102,7 +112,12 @@ impl Service {
             page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
             page.add(Metric::StreamRecords, &[name], figures.records as f64);
             page.add(Metric::StreamBytes, &[name], figures.bytes as f64);
-            for (code, count) in figures.ends {
+            let mut ends = figures.ends;
+            // Those that alerts are made of are there from the start: what appears with 1 has not increased.
+            for code in ALERTED_CODES {
+                ends.entry(code).or_default();
+            }
+            for (code, count) in ends {
                 page.add(Metric::SessionsEnded, &[name, &code.to_string()], count as f64);
             }
         }
@@ -116,15 +131,15 @@ impl Service {
         let refusals = self.requests.refusals();
         for (reason, count) in &refusals {
             page.add(Metric::Refusals, &[reason], *count as f64);
-            if let Some(reason) = reason.strip_prefix("position-") {
-                page.add(Metric::PositionsRefused, &[reason], *count as f64);
-            }
+        }
+        for reason in POSITION_REASONS {
+            let count = refusals.get(format!("position-{reason}").as_str());
+            page.add(Metric::PositionsRefused, &[reason], count.copied().unwrap_or_default() as f64);
         }
         for (limit, count) in self.limit_hits.all() {
             page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
         }
-        // These two are seen by their answers.
-        for (limit, reason) in [("failed_log_ins", "throttled"), ("body_bytes", "too-large")] {
+        for (limit, reason) in LIMIT_REASONS {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
     }
