@@ -1,4 +1,4 @@
-//! Figures for monitoring: gathers what the parts of the server count, and waits for none of them.
+//! Figures for monitoring: gathers what the parts of the server count, without holding any of them up.
 //!
 //! The [`table`] says what there is. Adding a metric: a row there, a row in `docs/metrics.md`, a sample here.
 
