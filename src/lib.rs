@@ -22,7 +22,7 @@
 //!
 //! | floor | module | what it owns |
 //! |---|---|---|
-//! | 0 | [`limits`], [`clock`] | every cap with its unit and reason; the only reader of the wall clock |
+//! | 0 | [`limits`], [`clock`], [`process`] | every cap with its unit and reason; the only reader of the wall clock; what the kernel says of the process |
 //! | 1 | [`record`] | plain values: names, times, positions, operations, shapes of tables |
 //! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
@@ -70,6 +70,7 @@ pub mod delivery;
 pub mod face;
 pub mod limits;
 pub mod listen;
+pub mod process;
 pub mod record;
 pub mod service;
 pub mod trail;

@@ -77,6 +77,9 @@ pub const XID_BYTES_MAX: usize = 256;
 
 // --- streams -------------------------------------------------------------------------------------------------------
 
+/// Room that the disk must have for a change of the catalog, in bytes: a change that fails half-way is undone, but costs
+/// the catalog a new opening.
+pub const CATALOG_ROOM_BYTES: u64 = 1 << 20;
 /// Stream resources in the catalog.
 pub const STREAMS_MAX: usize = 10_000;
 /// Smallest and largest `bufferSize`, in bytes (GoldenGate Data Streams).
@@ -162,6 +165,8 @@ pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.
 pub const PINGS_MISSED_MAX: u32 = 2;
+/// Time after which a session whose client takes nothing of what it was given is shown as blocked, in seconds.
+pub const BLOCKED_SECONDS: u64 = 1;
 /// Time in which a socket with output pending must take [`SLOW_CLIENT_BYTES_MIN`], in seconds.
 pub const SLOW_CLIENT_SECONDS: u64 = 300;
 /// See [`SLOW_CLIENT_SECONDS`].
@@ -236,6 +241,13 @@ pub const SOURCE_BACKOFF_MILLIS_MAX: u64 = 10_000;
 pub const SOURCE_STATUS_SECONDS: u64 = 5;
 /// Silence from the source after which the connection counts as dead, in seconds.
 pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
+/// Time for which bytes may wait in a trail, while nothing is written, before the server is not ready, in seconds.
+pub const TRAIL_STALL_SECONDS: u64 = 30;
+/// Time for which a trail may stand still while its source's log goes on before the server is not ready, in seconds: a
+/// quiet source gives a sign of life every 35 seconds at least.
+pub const SOURCE_STALL_SECONDS: u64 = 120;
+/// Time between two looks at what a source keeps for us, in seconds: each opens a connection.
+pub const SOURCE_LOOK_SECONDS: u64 = 30;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
 /// Largest message from a source, in bytes.

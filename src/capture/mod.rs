@@ -7,5 +7,5 @@ pub mod postgres;
 mod run;
 mod source;
 
-pub use run::run;
-pub use source::{CaptureError, RunState, SharedStatus, Status};
+pub use run::{run, watch};
+pub use source::{CaptureError, RunState, SharedStatus, SlotStatus, Status};

@@ -35,13 +35,20 @@ pub async fn run(
         }
         Err(error) => {
             error!(extract = name.as_str(), %error, "capture failed");
-            status.update(|status| {
-                status.status = RunState::Failed;
-                status.last_error = Some(error.to_string());
-            });
+            status.update(|status| status.failed(RunState::Failed, error.to_string(), error.reason()));
         }
     }
     outcome
+}
+
+/// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.
+pub async fn watch(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    status: &SharedStatus,
+) -> std::convert::Infallible {
+    postgres::keep_looking(&postgres::Target::new(name, config, password), status).await
 }
 
 async fn attempts(
@@ -64,8 +71,7 @@ async fn attempts(
         let delay = wait.next();
         warn!(extract = name.as_str(), error = %fault, retry_millis = delay.as_millis() as u64, "capture interrupted");
         status.update(|status| {
-            status.status = RunState::Retrying;
-            status.last_error = Some(fault);
+            status.failed(RunState::Retrying, fault, "connection");
             status.retries += 1;
         });
         tokio::select! {

@@ -67,6 +67,23 @@ pub enum CaptureError {
     TrailStopped,
 }
 
+impl CaptureError {
+    /// Its kind, one of a fixed list.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Configuration(_) => "configuration",
+            Self::Refused(_) => "refused",
+            Self::OtherSource { .. } => "other_source",
+            Self::SlotMissing { .. } => "slot_missing",
+            Self::SlotLost { .. } => "slot_lost",
+            Self::SlotAhead { .. } => "slot_ahead",
+            Self::Malformed(_) => "malformed",
+            Self::Trail(AppendError::DiskFull) => "disk_full",
+            Self::Trail(_) | Self::TrailStopped => "trail",
+        }
+    }
+}
+
 /// How one session with a source ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
@@ -121,14 +138,71 @@ pub struct Status {
     pub lag_seconds: Option<f64>,
     /// The last fault, kept until changes flow again.
     pub last_error: Option<String>,
+    /// Which kind of fault that is: one of a fixed list, for metrics.
+    pub last_error_reason: Option<&'static str>,
     /// Where the last bytes received stand.
     pub received_lsn: Option<String>,
     /// What the source was told that it need not keep.
     pub confirmed_lsn: Option<String>,
     /// Transactions appended since the start.
     pub transactions: u64,
+    /// Records of these transactions.
+    pub records: u64,
+    /// Bytes of changes received since the start.
+    pub received_bytes: u64,
     /// Times the source was tried again since the start.
     pub retries: u64,
+    /// Times that changes began to flow since the start.
+    pub starts: u64,
+    /// What the source keeps for us, as last looked at.
+    pub slot: Option<SlotStatus>,
+    /// When the trail last took something from the source, or had taken everything.
+    #[serde(skip)]
+    pub moved: Option<tokio::time::Instant>,
+    /// When the source was last heard.
+    #[serde(skip)]
+    pub heard: Option<tokio::time::Instant>,
+}
+
+/// What a source keeps for an extract.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotStatus {
+    /// The end of the source's log.
+    #[serde(skip)]
+    pub current: Option<u64>,
+    /// Bytes of its log that the source keeps because of the slot.
+    pub retained_wal_bytes: Option<u64>,
+    /// Bytes that the source may still write before the slot is in danger; none without a limit.
+    pub safe_wal_bytes: Option<u64>,
+    /// `reserved`, `extended`, `unreserved`, `lost`; `missing` when there is no slot, `unknown` for what is none of these.
+    pub wal_status: &'static str,
+    /// Bytes that the source has spilled to its disk while it decoded large transactions.
+    pub spilled_bytes: Option<u64>,
+}
+
+impl Status {
+    /// Notes how far the trail holds the source, and what the source has beyond that.
+    pub(crate) fn reached(&mut self, position: String, lag_bytes: u64) {
+        if lag_bytes == 0 || self.position.as_ref() != Some(&position) {
+            self.moved = Some(tokio::time::Instant::now());
+        }
+        self.position = Some(position);
+        self.lag_bytes = Some(lag_bytes);
+    }
+
+    /// For how many seconds the trail has stood still although the source's log has gone on.
+    pub fn stalled_seconds(&self) -> u64 {
+        let behind = self.status == RunState::Running && self.lag_bytes.is_some_and(|bytes| bytes > 0);
+        self.moved.filter(|_| behind).map_or(0, |moved| moved.elapsed().as_secs())
+    }
+
+    /// Notes what went wrong; `reason` is of a fixed list.
+    pub(crate) fn failed(&mut self, state: RunState, error: String, reason: &'static str) {
+        self.status = state;
+        self.last_error = Some(error);
+        self.last_error_reason = Some(reason);
+    }
 }
 
 /// A [`Status`] that the run loop writes and REST reads.
@@ -144,5 +218,28 @@ impl SharedStatus {
     /// Changes it. `change` must be short.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Duration, advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trail_that_stands_still_while_its_source_goes_on_is_seen() {
+        let mut status = Status { status: RunState::Running, ..Status::default() };
+        let minute = Duration::from_secs(60);
+        status.reached("0/1".into(), 0);
+        advance(minute).await;
+        assert_eq!(status.stalled_seconds(), 0);
+        status.reached("0/1".into(), 10);
+        assert_eq!(status.stalled_seconds(), 60);
+        advance(minute).await;
+        status.reached("0/1".into(), 20);
+        assert_eq!(status.stalled_seconds(), 120);
+        status.reached("0/2".into(), 19);
+        assert_eq!(status.stalled_seconds(), 0);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Synchronous: async callers go through `spawn_blocking`. Knows nothing of what the values mean.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::Serialize;
@@ -98,19 +98,42 @@ pub enum CatalogError {
     /// The database refused.
     #[error("the catalog cannot be read or written")]
     Storage(#[source] Box<redb::Error>),
+    /// There is no room on the disk; nothing was changed.
+    #[error("the disk is full")]
+    DiskFull,
     /// The catalog's folder could not be flushed.
     #[error("the catalog's folder cannot be flushed")]
     Flush(#[source] std::io::Error),
 }
 
 fn storage(error: impl Into<redb::Error>) -> CatalogError {
-    CatalogError::Storage(Box::new(error.into()))
+    match error.into() {
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => CatalogError::DiskFull,
+        error => CatalogError::Storage(Box::new(error)),
+    }
+}
+
+impl CatalogError {
+    /// Whether the database takes nothing more until it is opened anew: it trusts no file that has failed it once.
+    fn has_spoiled_it(&self) -> bool {
+        match self {
+            Self::DiskFull => true,
+            Self::Storage(error) => matches!(**error, redb::Error::Io(_) | redb::Error::PreviousIo),
+            _ => false,
+        }
+    }
 }
 
 /// The catalog; clones share one file.
 #[derive(Clone)]
 pub struct Catalog {
-    database: Arc<Database>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    folder: PathBuf,
+    /// None after a failure of the disk, until it can be opened again.
+    database: RwLock<Option<Database>>,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -122,14 +145,49 @@ impl std::fmt::Debug for Catalog {
 impl Catalog {
     /// Opens the catalog of a data folder, making it on the first start.
     pub fn open(folder: &Path) -> Result<Self, CatalogError> {
-        let database = Database::create(folder.join(CATALOG_FILE)).map_err(storage)?;
+        let database = open(folder)?;
         flush_folder(folder).map_err(CatalogError::Flush)?;
         let change = database.begin_write().map_err(storage)?;
         for shelf in Shelf::ALL {
             change.open_table(shelf.table()).map_err(storage)?;
         }
         change.commit().map_err(storage)?;
-        Ok(Self { database: Arc::new(database) })
+        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), database: RwLock::new(Some(database)) }) })
+    }
+
+    /// Works on the database, opened anew if the disk had failed it.
+    fn with<R>(&self, work: impl FnOnce(&Database) -> Result<R, CatalogError>) -> Result<R, CatalogError> {
+        let mut database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            drop(database);
+            self.reopen()?;
+            database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        let Some(open) = database.as_ref() else {
+            return Err(CatalogError::Flush(std::io::Error::other("the catalog has failed again")));
+        };
+        let done = work(open);
+        drop(database);
+        if done.as_ref().is_err_and(CatalogError::has_spoiled_it) {
+            *self.shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        done
+    }
+
+    fn reopen(&self) -> Result<(), CatalogError> {
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            *database = Some(open(&self.shared.folder)?);
+            tracing::warn!("the catalog was opened again after a failure of the disk");
+        }
+        Ok(())
+    }
+
+    /// Refuses a change that the disk may have no room for, before the database touches it.
+    fn has_room(&self) -> Result<(), CatalogError> {
+        let Ok(system) = rustix::fs::statvfs(&self.shared.folder) else { return Ok(()) };
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        if free < limits::CATALOG_ROOM_BYTES { Err(CatalogError::DiskFull) } else { Ok(()) }
     }
 
     /// Puts a value under a name, over whatever was there.
@@ -144,7 +202,12 @@ impl Catalog {
 
     fn write<T: Serialize>(&self, shelf: Shelf, name: &str, value: &T, new: bool) -> Result<(), CatalogError> {
         let bytes = serde_json::to_vec(value).map_err(CatalogError::Unwritable)?;
-        let change = self.database.begin_write().map_err(storage)?;
+        self.has_room()?;
+        self.with(|database| Self::write_in(database, shelf, name, &bytes, new))
+    }
+
+    fn write_in(database: &Database, shelf: Shelf, name: &str, bytes: &[u8], new: bool) -> Result<(), CatalogError> {
+        let change = database.begin_write().map_err(storage)?;
         {
             let mut table = change.open_table(shelf.table()).map_err(storage)?;
             let known = table.get(name).map_err(storage)?.is_some();
@@ -154,46 +217,59 @@ impl Catalog {
             if !known && table.len().map_err(storage)? >= shelf.capacity() as u64 {
                 return Err(CatalogError::Full { shelf });
             }
-            table.insert(name, bytes.as_slice()).map_err(storage)?;
+            table.insert(name, bytes).map_err(storage)?;
         }
         change.commit().map_err(storage)
     }
 
     /// The value under a name, if there is one.
     pub fn get<T: DeserializeOwned>(&self, shelf: Shelf, name: &str) -> Result<Option<T>, CatalogError> {
-        let view = self.database.begin_read().map_err(storage)?;
-        let table = view.open_table(shelf.table()).map_err(storage)?;
-        let Some(bytes) = table.get(name).map_err(storage)? else { return Ok(None) };
-        read(shelf, name, bytes.value()).map(Some)
+        self.with(|database| {
+            let view = database.begin_read().map_err(storage)?;
+            let table = view.open_table(shelf.table()).map_err(storage)?;
+            let Some(bytes) = table.get(name).map_err(storage)? else { return Ok(None) };
+            read(shelf, name, bytes.value()).map(Some)
+        })
     }
 
     /// Every name and value of a shelf, in the order of the names' bytes.
     pub fn list<T: DeserializeOwned>(&self, shelf: Shelf) -> Result<Vec<(String, T)>, CatalogError> {
-        let view = self.database.begin_read().map_err(storage)?;
-        let table = view.open_table(shelf.table()).map_err(storage)?;
-        let mut values = Vec::new();
-        for entry in table.iter().map_err(storage)? {
-            let (name, bytes) = entry.map_err(storage)?;
-            values.push((name.value().to_owned(), read(shelf, name.value(), bytes.value())?));
-        }
-        Ok(values)
+        self.with(|database| {
+            let view = database.begin_read().map_err(storage)?;
+            let table = view.open_table(shelf.table()).map_err(storage)?;
+            let mut values = Vec::new();
+            for entry in table.iter().map_err(storage)? {
+                let (name, bytes) = entry.map_err(storage)?;
+                values.push((name.value().to_owned(), read(shelf, name.value(), bytes.value())?));
+            }
+            Ok(values)
+        })
     }
 
     /// Every name of a shelf, in the order of their bytes.
     pub fn names(&self, shelf: Shelf) -> Result<Vec<String>, CatalogError> {
-        let view = self.database.begin_read().map_err(storage)?;
-        let table = view.open_table(shelf.table()).map_err(storage)?;
-        let names = table.iter().map_err(storage)?;
-        names.map(|entry| entry.map(|(name, _)| name.value().to_owned()).map_err(storage)).collect()
+        self.with(|database| {
+            let view = database.begin_read().map_err(storage)?;
+            let table = view.open_table(shelf.table()).map_err(storage)?;
+            let names = table.iter().map_err(storage)?;
+            names.map(|entry| entry.map(|(name, _)| name.value().to_owned()).map_err(storage)).collect()
+        })
     }
 
     /// Takes a name away; false if it was not there.
     pub fn delete(&self, shelf: Shelf, name: &str) -> Result<bool, CatalogError> {
-        let change = self.database.begin_write().map_err(storage)?;
-        let known = change.open_table(shelf.table()).map_err(storage)?.remove(name).map_err(storage)?.is_some();
-        change.commit().map_err(storage)?;
-        Ok(known)
+        self.has_room()?;
+        self.with(|database| {
+            let change = database.begin_write().map_err(storage)?;
+            let known = change.open_table(shelf.table()).map_err(storage)?.remove(name).map_err(storage)?.is_some();
+            change.commit().map_err(storage)?;
+            Ok(known)
+        })
     }
+}
+
+fn open(folder: &Path) -> Result<Database, CatalogError> {
+    Database::create(folder.join(CATALOG_FILE)).map_err(storage)
 }
 
 fn read<T: DeserializeOwned>(shelf: Shelf, name: &str, bytes: &[u8]) -> Result<T, CatalogError> {

@@ -38,8 +38,8 @@ pub struct Piece {
 pub enum Passed {
     /// No transaction begins or ends in it.
     Nothing,
-    /// It ends inside a transaction.
-    Inside,
+    /// It ends inside the transaction of that commit number.
+    Inside(u64),
     /// It ends behind this last record of a transaction.
     Transaction(Position),
 }

@@ -101,7 +101,7 @@ impl Cursor {
     fn encode_next(&mut self, limit: Location, passed: &mut Passed, now: Timestamp) -> Result<bool, DeliveryEnd> {
         let Some(entry) = self.reader.next_before(limit).map_err(DeliveryEnd::Read)? else { return Ok(false) };
         match &entry {
-            Entry::Begin(_) => *passed = Passed::Inside,
+            Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
             Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
             Entry::Record(_) => {}
         }

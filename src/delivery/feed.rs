@@ -3,7 +3,6 @@
 //! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::clock::SharedClock;
 use crate::delivery::block::{Block, Passed, Place};
 use crate::delivery::encoder::EncodeStop;
 use crate::delivery::fanout::{Fanout, Slot, Taken};
+pub use crate::delivery::progress::Progress;
 use crate::delivery::session::Session;
 use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
 use crate::record::Position;
@@ -74,31 +74,6 @@ impl DeliveryEnd {
             }
             other => other.to_string(),
         }
-    }
-}
-
-/// What a session has done so far, for people who look.
-#[derive(Debug, Default)]
-pub struct Progress {
-    commit: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Progress {
-    /// Commit number of the last record sent.
-    pub fn commit(&self) -> u64 {
-        self.commit.load(Ordering::Relaxed)
-    }
-
-    /// Records sent, metadata not counted.
-    pub fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
-    }
-
-    /// Bytes sent, frame headers included.
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
     }
 }
 
@@ -228,20 +203,26 @@ impl SessionFeed {
         handover.bytes += block.bytes.len();
         match block.passed {
             Passed::Nothing => {}
-            Passed::Inside => self.passed = None,
-            Passed::Transaction(position) => self.passed = Some(position),
+            Passed::Inside(commit) => {
+                self.passed = None;
+                self.progress.passes(commit - 1);
+            }
+            Passed::Transaction(position) => {
+                self.passed = Some(position);
+                self.progress.passes(position.commit);
+            }
         }
         if let Some(last) = block.pieces.last() {
-            self.progress.commit.store(last.last.commit, Ordering::Relaxed);
-            self.progress.records.fetch_add(block.records(), Ordering::Relaxed);
+            self.progress.sent_records(last.last, block.records());
         }
+        self.progress.reached(block.to.at, block.to.at >= self.fanout.trail().durable_end());
         self.stage = Stage::At(block.to);
         self.failed.clone_from(&block.stop);
     }
 
     fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
         let bytes: usize = messages.iter().map(Bytes::len).sum();
-        self.progress.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.progress.sent_bytes(bytes as u64);
         self.quiet_since = Instant::now();
         if let Stage::At(place) = self.stage {
             // While the socket takes these, the next ones are made.
@@ -268,7 +249,9 @@ impl SessionFeed {
         let begun = *begun;
         let nowhere = Stage::At(Place { at: reader.location(), begun });
         if let Stage::Settling { reader, .. } = std::mem::replace(&mut self.stage, nowhere) {
-            self.stage = Stage::At(self.fanout.start(*reader, begun));
+            let place = self.fanout.start(*reader, begun);
+            self.progress.reached(place.at, place.at >= self.fanout.trail().durable_end());
+            self.stage = Stage::At(place);
         }
         Ok(())
     }
@@ -294,8 +277,7 @@ impl SessionFeed {
             () = tokio::time::sleep_until(due), if heartbeat.is_some() => self.passed?,
         };
         let messages = self.session.heartbeat(beat, self.clock.now())?;
-        self.progress.commit.store(beat.commit, Ordering::Relaxed);
-        self.progress.records.fetch_add(1, Ordering::Relaxed);
+        self.progress.sent_records(beat, 1);
         Some(self.sent(vec![messages]))
     }
 }

@@ -3,7 +3,7 @@
 //! Owns rules, finished messages and what each connection has heard. A trail's entries become messages once a contract
 //! ([`encoder`]): a stretch of the trail becomes a [`block`], which all sessions of the contract share ([`fanout`]) within
 //! the server's [`budget`]. Each session adds what its own client must hear first ([`session`]); a [`feed`] leads it from
-//! block to block. Leaves sockets to `listen`, resources to `service`.
+//! block to block, noting its [`progress`]. Leaves sockets to `listen`, resources to `service`.
 
 pub mod batch;
 pub mod block;
@@ -13,5 +13,6 @@ mod cursor;
 pub mod encoder;
 pub mod fanout;
 pub mod feed;
+pub mod progress;
 pub mod rules;
 pub mod session;

@@ -96,6 +96,20 @@ pub enum EndReason {
     },
 }
 
+impl EndReason {
+    /// The close code that the client got, or would have: 1006 stands for a connection that broke.
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::ClientClosed => 1000,
+            Self::Disconnected => 1006,
+            Self::FeedEnded { code } | Self::Protocol { code } => code,
+            Self::Silent => 4004,
+            Self::Slow => 4011,
+            Self::ShuttingDown => 1001,
+        }
+    }
+}
+
 /// What a pump did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PumpEnd {

@@ -3,10 +3,12 @@
 //! Owns the life of these resources: what is made, stored, opened, stopped. Speaks in values and errors of its own;
 //! what they look like over a protocol is the faces' business.
 
+pub mod activity;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
 pub mod puts;
+pub mod requests;
 pub mod retention;
 pub mod sessions;
 pub mod streams;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::access::{AccessOptions, Accounts, Authenticator};
+use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
@@ -38,6 +40,10 @@ pub struct Service {
     accounts: Accounts,
     session_places: Arc<Semaphore>,
     delivery_budget: Arc<Budget>,
+    requests: requests::Requests,
+    limit_hits: Arc<LimitHits>,
+    /// As retention saw the disk last: nobody who looks at figures waits for it.
+    disk: retention::DiskFigures,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -96,6 +102,9 @@ impl Service {
             accounts,
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
+            requests: requests::Requests::default(),
+            limit_hits: Arc::default(),
+            disk: retention::DiskFigures::default(),
             _folder: folder,
         })
     }
@@ -128,6 +137,16 @@ impl Service {
     /// The extracts.
     pub fn extracts(&self) -> &extracts::Extracts {
         &self.extracts
+    }
+
+    /// How requests were answered.
+    pub fn requests(&self) -> &requests::Requests {
+        &self.requests
+    }
+
+    /// How often each limit was hit.
+    pub fn limit_hits(&self) -> &Arc<LimitHits> {
+        &self.limit_hits
     }
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.

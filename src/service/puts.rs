@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::codec::image::ImageWriter;
 use crate::codec::json_text;
@@ -27,6 +28,21 @@ pub struct PutAnswer {
     pub pos: TokenText,
 }
 
+/// What puts have brought to one trail since the server started.
+#[derive(Debug, Default)]
+pub struct PutFigures {
+    /// Bodies acknowledged.
+    pub requests: AtomicU64,
+    /// Transactions acknowledged, repeated ones included.
+    pub transactions: AtomicU64,
+    /// Transactions that the trail had already, by their id.
+    pub duplicates: AtomicU64,
+    /// Operations of the acknowledged transactions.
+    pub operations: AtomicU64,
+    /// Bytes of the acknowledged bodies.
+    pub bytes: AtomicU64,
+}
+
 /// A put is refused; nothing of it was appended, unless the trail stopped on the way.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
@@ -41,9 +57,36 @@ pub enum PutError {
     Append(#[from] AppendError),
 }
 
+impl PutError {
+    /// What [`Self::reason`] may say.
+    pub const REASONS: [&str; 6] = ["body", "no_trail", "other_writer", "disk_full", "trail_stopped", "too_large"];
+
+    /// Its kind, for figures: one of [`Self::REASONS`].
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Body(_) => "body",
+            Self::Trail(TrailError::Missing(_)) => "no_trail",
+            Self::Trail(TrailError::Busy { .. }) => "other_writer",
+            Self::Append(AppendError::DiskFull) => "disk_full",
+            Self::Trail(_) | Self::Append(AppendError::Stopped(_) | AppendError::OutOfTurn(_)) => "trail_stopped",
+            Self::Append(
+                AppendError::TooLarge { .. } | AppendError::TooLong { .. } | AppendError::TooManyTables(_),
+            ) => "too_large",
+        }
+    }
+}
+
 impl Service {
     /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
     pub async fn put(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+        let answer = self.put_uncounted(trail, body).await;
+        if let Err(error) = &answer {
+            self.requests.put_refused(error.reason());
+        }
+        answer
+    }
+
+    async fn put_uncounted(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
         let now = self.clock.now();
         let transactions = off_the_worker(body.len(), || put::parse(body, now))?;
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
@@ -53,13 +96,26 @@ impl Service {
             // The next put takes the end anew, which cuts back to what is flushed.
             *end = None;
         }
-        let last = appended?;
+        let (last, duplicates) = appended?;
         let durability = end.as_ref().map(Appender::durability);
         drop(end);
         if let Some(durability) = durability {
             durability.wait(last.commit).await?;
         }
+        let operations: usize = transactions.iter().map(|transaction| transaction.operations.len()).sum();
+        entry.put_figures.note(transactions.len(), duplicates, operations, body.len());
         Ok(PutAnswer { acked: transactions.len(), pos: token::encode_trail(&last) })
+    }
+}
+
+impl PutFigures {
+    fn note(&self, transactions: usize, duplicates: usize, operations: usize, bytes: usize) {
+        let add = |counter: &AtomicU64, count: usize| _ = counter.fetch_add(count as u64, Ordering::Relaxed);
+        add(&self.requests, 1);
+        add(&self.transactions, transactions);
+        add(&self.duplicates, duplicates);
+        add(&self.operations, operations);
+        add(&self.bytes, bytes);
     }
 }
 
@@ -75,7 +131,7 @@ async fn append_all(
     end: &mut Option<Appender>,
     transactions: &[PutTransaction<'_>],
     now: Timestamp,
-) -> Result<Position, AppendError> {
+) -> Result<(Position, usize), AppendError> {
     if end.as_ref().is_none_or(Appender::has_stopped) {
         // What an appender remembers of a writer that failed may never have been flushed.
         *end = None;
@@ -92,10 +148,14 @@ async fn append_all(
     // A repeated transaction stands earlier in the trail than a new one before it in the body: the caller waits for the
     // furthest of them.
     let mut furthest: Option<Position> = None;
+    let mut duplicates = 0;
     for transaction in transactions {
         let known = transaction.xid.as_deref().and_then(|xid| appender.find_xid(xid));
         let position = match known {
-            Some(position) => position,
+            Some(position) => {
+                duplicates += 1;
+                position
+            }
             None => match append(appender, transaction, now).await {
                 Ok(position) => position,
                 Err(error) => {
@@ -110,7 +170,8 @@ async fn append_all(
         }
     }
     appender.hand_over().await?;
-    furthest.ok_or(AppendError::OutOfTurn("a put without transactions"))
+    let furthest = furthest.ok_or(AppendError::OutOfTurn("a put without transactions"))?;
+    Ok((furthest, duplicates))
 }
 
 async fn append(
@@ -136,7 +197,7 @@ async fn append(
 /// Why the trail's end could not be taken.
 fn not_taken(error: OpenError) -> AppendError {
     match error {
-        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => AppendError::DiskFull,
+        error if error.is_disk_full() => AppendError::DiskFull,
         error => AppendError::Stopped(error.to_string()),
     }
 }

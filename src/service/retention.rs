@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::catalog::Shelf;
 use crate::catalog::trail::TrailSettings;
@@ -9,7 +10,18 @@ use crate::limits;
 use crate::record::TrailName;
 use crate::service::Service;
 use crate::service::trails::TrailError;
-use crate::trail::{Retention, Trail};
+use crate::trail::{Retention, Trail, Writer};
+
+/// The file system of the trails, as retention saw it last; 0 before it has looked.
+#[derive(Debug, Default)]
+pub struct DiskFigures {
+    /// Its size, in bytes.
+    pub size_bytes: AtomicU64,
+    /// Room left in it, in bytes.
+    pub free_bytes: AtomicU64,
+    /// What all trails together may take of it, in bytes.
+    pub share_bytes: AtomicU64,
+}
 
 impl Service {
     /// A trail's options as stored.
@@ -17,6 +29,18 @@ impl Service {
         let key = name.to_string();
         let stored = self.in_catalog(move |catalog| catalog.get(Shelf::Trails, &key)).await;
         Ok(stored.map_err(TrailError::Catalog)?.unwrap_or_default())
+    }
+
+    /// Makes a trail for puts with these options: both or neither.
+    pub async fn make_trail(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+        self.trails.make(name, Writer::Puts).await?;
+        let stored = self.set_trail_settings(name, settings).await;
+        if stored.is_err()
+            && let Err(error) = self.trails.remove(name).await
+        {
+            tracing::warn!(trail = %name, %error, "a trail whose options could not be stored stays, with the defaults");
+        }
+        stored
     }
 
     /// Stores a trail's options.
@@ -42,11 +66,15 @@ impl Service {
                 tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
             }
         }
-        if let Some(capacity) = self.trails.capacity_bytes()
-            && let Err(error) = keep_within(&trails, capacity / 100 * limits::RETENTION_DISK_PERCENT)
-        {
-            tracing::warn!(%error, "retention could not remove a segment");
+        if let Some(capacity) = self.trails.capacity_bytes() {
+            let share = capacity / 100 * limits::RETENTION_DISK_PERCENT;
+            self.disk.size_bytes.store(capacity, Ordering::Relaxed);
+            self.disk.share_bytes.store(share, Ordering::Relaxed);
+            if let Err(error) = keep_within(&trails, share) {
+                tracing::warn!(%error, "retention could not remove a segment");
+            }
         }
+        self.disk.free_bytes.store(self.trails.free_bytes().unwrap_or_default(), Ordering::Relaxed);
     }
 }
 
@@ -84,3 +112,6 @@ pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

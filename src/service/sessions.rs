@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::access::Limit;
 use crate::catalog::stream::{ConfigError, QualityOfService};
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
@@ -144,8 +145,12 @@ impl Service {
         request: SessionRequest,
     ) -> Result<OpenSession, SessionError> {
         let place = self.session_places().clone().try_acquire_owned();
-        let place = place.map_err(|_| SessionError::Full(crate::limits::SESSIONS_MAX))?;
+        let place = place.map_err(|_| {
+            self.limit_hits().count(Limit::Sessions);
+            SessionError::Full(crate::limits::SESSIONS_MAX)
+        })?;
         if !self.delivery_budget.has_room() {
+            self.limit_hits().count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);
         }
         let appeared = self.trails.changes();
@@ -173,8 +178,9 @@ impl Service {
                 stream.config.source.trail
             )),
         }
-        let live = LiveSession { user: request.user, peer: request.peer, begin: request.begin_text, progress };
-        stream.change_sessions(|sessions| drop(sessions.insert(session.number, live)));
+        let since = self.clock.now();
+        let live = LiveSession { user: request.user, peer: request.peer, since, begin: request.begin_text, progress };
+        stream.session_opened(session.number, live);
         Ok(session)
     }
 
@@ -219,6 +225,11 @@ impl OpenSession {
                 }
             }
         }
+    }
+
+    /// What it has done.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     async fn read(&mut self, entry: &TrailEntry) -> Result<(), SessionError> {
@@ -296,7 +307,7 @@ impl OpenSession {
 
 impl Drop for OpenSession {
     fn drop(&mut self) {
-        self.stream.change_sessions(|sessions| drop(sessions.remove(&self.number)));
+        self.stream.session_ended(self.number);
     }
 }
 

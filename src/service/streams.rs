@@ -11,7 +11,8 @@ use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{DeliveryEnd, Progress};
 use crate::limits;
-use crate::record::{Epoch, ResourceName};
+use crate::record::{Epoch, ResourceName, Timestamp};
+use crate::service::activity::StreamActivity;
 use crate::service::{Service, StartError};
 
 /// All streams of a server.
@@ -33,6 +34,8 @@ pub struct Stream {
     pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
+    /// What its sessions have done, those of earlier revisions too.
+    pub activity: Arc<StreamActivity>,
     /// What its sessions share, by whether the connection asked for one CloudEvent a message.
     fanouts: Mutex<Vec<(bool, Weak<Fanout>)>>,
     document: RwLock<Option<Arc<Value>>>,
@@ -45,6 +48,8 @@ pub struct LiveSession {
     pub user: String,
     /// From where: address and port.
     pub peer: String,
+    /// Since when.
+    pub since: Timestamp,
     /// What it asked to begin with.
     pub begin: String,
     /// What it has done.
@@ -69,7 +74,12 @@ pub enum StreamError {
 }
 
 impl Stream {
-    fn new(name: ResourceName, config: StreamConfig, document: Option<Value>) -> Arc<Self> {
+    fn new(
+        name: ResourceName,
+        config: StreamConfig,
+        document: Option<Value>,
+        activity: Arc<StreamActivity>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             document: RwLock::new(document.map(Arc::new)),
             name,
@@ -77,6 +87,7 @@ impl Stream {
             ending: watch::Sender::new(None),
             errors: Mutex::default(),
             sessions: Mutex::default(),
+            activity,
             fanouts: Mutex::default(),
         })
     }
@@ -131,8 +142,15 @@ impl Stream {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }
 
-    pub(super) fn change_sessions(&self, change: impl FnOnce(&mut BTreeMap<u64, LiveSession>)) {
-        change(&mut self.sessions.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn session_opened(&self, number: u64, session: LiveSession) {
+        self.activity.opened(number, session.progress.clone());
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).insert(number, session);
+    }
+
+    /// Says nothing of one that was never opened.
+    pub(super) fn session_ended(&self, number: u64) {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.activity.ended(number);
     }
 }
 
@@ -144,7 +162,7 @@ impl Streams {
             let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
             let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
             let document = catalog.get(Shelf::Documents, &name)?;
-            known.insert(resource.clone(), Stream::new(resource, config, document));
+            known.insert(resource.clone(), Stream::new(resource, config, document, Arc::default()));
         }
         Ok(Self { known: RwLock::new(known), changing: tokio::sync::Mutex::new(()) })
     }
@@ -175,7 +193,7 @@ impl Service {
             Err(CatalogError::Exists { .. }) => return Err(StreamError::Exists(name.clone())),
             other => other.map_err(StreamError::Catalog)?,
         }
-        let stream = Stream::new(name.clone(), config, None);
+        let stream = Stream::new(name.clone(), config, None, Arc::default());
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         tracing::info!(stream = %name, "stream made");
         Ok(stream)
@@ -217,7 +235,7 @@ impl Service {
         let (key, given) = (name.to_string(), config.as_given().clone());
         let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await;
         stored.map_err(StreamError::Catalog)?;
-        let stream = Stream::new(name.clone(), config, None);
+        let stream = Stream::new(name.clone(), config, None, old.activity.clone());
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");

@@ -49,7 +49,19 @@ pub(super) fn run_extract(
     status: SharedStatus,
 ) -> Running {
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(async move { keep_running(&name, &config, password, &entry, &status, stopped).await });
+    let task = tokio::spawn(async move {
+        let mut asked = stopped.clone();
+        let work = async {
+            keep_running(&name, &config, password.clone(), &entry, &status, stopped).await;
+            // Also of an extract that failed people want to see what the source keeps for it.
+            drop(asked.wait_for(|stop| *stop).await);
+        };
+        tokio::select! {
+            () = work => {}
+            never = capture::watch(&name, &config, password.clone(), &status) => match never {},
+        }
+        status.update(|status| (status.slot, status.heard) = (None, None));
+    });
     Running { stop, task }
 }
 
@@ -75,9 +87,8 @@ async fn keep_running(
                     Ok(()) | Err(_) => return,
                 }
             }
-            Err(error) => status.update(|status| {
-                status.status = RunState::Retrying;
-                status.last_error = Some(error);
+            Err((error, reason)) => status.update(|status| {
+                status.failed(RunState::Retrying, error, reason);
             }),
         }
         let pause = Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX);
@@ -87,7 +98,7 @@ async fn keep_running(
     }
 }
 
-fn take_end(entry: &TrailEntry) -> Result<Appender, String> {
-    let trail = entry.trail.as_ref().map_err(Clone::clone)?;
-    trail.appender().map_err(|error| error.to_string())
+fn take_end(entry: &TrailEntry) -> Result<Appender, (String, &'static str)> {
+    let trail = entry.trail.as_ref().map_err(|reason| (reason.clone(), "trail"))?;
+    trail.appender().map_err(|error| (error.to_string(), if error.is_disk_full() { "disk_full" } else { "trail" }))
 }

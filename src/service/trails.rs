@@ -11,6 +11,7 @@ use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::Service;
+use crate::service::puts::PutFigures;
 use crate::trail::local::disk::Disk;
 use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 
@@ -36,6 +37,8 @@ pub struct TrailEntry {
     pub trail: Result<Trail, String>,
     /// The writing end, while puts hold it.
     pub(super) puts: Mutex<Option<Appender>>,
+    /// What puts have brought.
+    pub put_figures: PutFigures,
     /// True when the trail has been deleted.
     pub(super) gone: watch::Sender<bool>,
 }
@@ -142,15 +145,26 @@ impl Trails {
         self.get(name).map(|entry| entry.info(name))
     }
 
+    /// Every trail with what belongs to it, by name.
+    pub(super) fn entries(&self) -> Vec<(TrailName, Arc<TrailEntry>)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
     /// Every trail that is served.
     pub(super) fn served(&self) -> Vec<Trail> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.values().filter_map(|entry| entry.trail.as_ref().ok().cloned()).collect()
     }
 
-    /// Size of the file system that holds the trails, in bytes.
+    /// Size of the file system that holds the trails, in bytes. Asks the disk.
     pub(super) fn capacity_bytes(&self) -> Option<u64> {
         self.disk.capacity_bytes(&self.folder)
+    }
+
+    /// Room left in it, in bytes. Asks the disk.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.disk.free_bytes(&self.folder)
     }
 
     /// Tells when trails come or go.
@@ -216,7 +230,7 @@ impl Trails {
         }
     }
 
-    async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
+    pub(super) async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
         let _one_at_a_time = self.making.lock().await;
         let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
         entry.gone.send_replace(true);
@@ -251,7 +265,7 @@ pub fn writer_name(writer: &Writer) -> String {
 
 impl TrailEntry {
     fn new(trail: Result<Trail, String>) -> Self {
-        Self { trail, puts: Mutex::new(None), gone: watch::Sender::new(false) }
+        Self { trail, puts: Mutex::new(None), put_figures: PutFigures::default(), gone: watch::Sender::new(false) }
     }
 
     fn info(&self, name: &TrailName) -> TrailInfo {

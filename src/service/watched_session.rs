@@ -19,13 +19,17 @@ impl WatchedSession {
 
     /// What to send next, or the end of the rights, whichever comes first. May be dropped and called again.
     pub async fn next(&mut self) -> Delivery {
-        tokio::select! {
+        // Asked only when the client has taken everything before.
+        self.session.progress().taken();
+        let delivery = tokio::select! {
             biased;
             loss = self.rights.lost() => Delivery::End(match loss {
                 Loss::Expired => DeliveryEnd::Expired,
                 Loss::Withdrawn => DeliveryEnd::Withdrawn,
             }),
             delivery = self.session.next() => delivery,
-        }
+        };
+        self.session.progress().given();
+        delivery
     }
 }

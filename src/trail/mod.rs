@@ -42,5 +42,6 @@ pub use local::appender::{Appender, Row};
 pub use local::reader::{Commit, Entry, Fill, MalformedRecord, Reader, Record, Transaction};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;
+pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
 pub use local::{SegmentReport, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 pub use mark::{DurableMark, Location};

@@ -6,3 +6,5 @@ mod demo;
 mod examples;
 mod generated_clients;
 mod memory;
+mod metrics;
+mod retention;

@@ -7,13 +7,24 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Server, skip};
+use crate::support::extract::capture;
+use crate::support::{Postgres, Server, skip, small_trail};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file system of a few megabytes, there as long as this value.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn over(folder: &Path) -> Option<Self> {
+        let disk = Self::mounted(folder);
+        if disk.is_none() {
+            skip("no file system can be mounted here (needs root)");
+        }
+        disk
+    }
+
+    fn mounted(folder: &Path) -> Option<Self> {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
             .arg(folder)
@@ -42,10 +53,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {
     let server = Server::start();
-    let Some(disk) = SmallDisk::over(&server.data_dir().join("trails")) else {
-        skip("no file system can be mounted here (needs root)");
-        return;
-    };
+    let Some(disk) = SmallDisk::over(&server.data_dir().join("trails")) else { return };
     server.make_trail("a1");
     server.make_stream("s1", "a1");
     let mut acknowledged = Vec::new();
@@ -68,8 +76,12 @@ fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {
     assert_eq!(put(1_000).status, 507);
     // Readers go on.
     let mut reader = server.subscribe("s1", "begin=earliest").unwrap();
-    assert_eq!(reader.expect_data(Duration::from_secs(20)).json["after"]["id"], 0);
-    assert_eq!(server.get("/readyz").status, 503);
+    assert_eq!(reader.expect_data(PATIENCE).json["after"]["id"], 0);
+    let ready = server.get("/readyz").expect(503).json();
+    assert!(ready["troubles"][0].as_str().unwrap().starts_with("trail a1 has stopped: "), "{ready}");
+    let page = server.get("/metrics").expect(200).text();
+    assert!(page.contains("trailcast_trail_disk_full{trail=\"a1\"} 1\n"), "{page}");
+    assert!(page.contains("trailcast_put_refused_total{reason=\"disk_full\"} 2\n"), "{page}");
     disk.free();
     let deadline = Instant::now() + Duration::from_secs(30);
     while put(2_000).status != 200 {
@@ -79,6 +91,174 @@ fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {
     assert_eq!(put(2_001).status, 200);
     let mut again = server.subscribe("s1", "begin=earliest").unwrap();
     for number in acknowledged {
-        assert_eq!(again.expect_data(Duration::from_secs(20)).json["after"]["id"], number);
+        assert_eq!(again.expect_data(PATIENCE).json["after"]["id"], number);
     }
+}
+
+/// Of the one slot, how far the source may forget.
+fn confirmed(postgres: &Postgres) -> u64 {
+    lsn(&postgres.psql("select confirmed_flush_lsn from pg_replication_slots"))
+}
+
+fn lsn(text: &str) -> u64 {
+    let (high, low) = text.split_once('/').unwrap();
+    u64::from_str_radix(high, 16).unwrap() << 32 | u64::from_str_radix(low, 16).unwrap()
+}
+
+/// Inserts a row; where the source's log ends then.
+fn insert(postgres: &Postgres, id: u32) -> u64 {
+    lsn(&postgres.psql(&format!("insert into t values ({id}, repeat('x', 20000)); select pg_current_wal_lsn()")))
+}
+
+#[test]
+fn capture_that_confirms_before_the_trail_holds_it_is_seen_to_lose_on_a_full_disk() {
+    let Some(postgres) = Postgres::newest() else { return };
+    postgres.psql("create table public.t (id int primary key, text text not null)");
+    let server = Server::start_with(&[], &[("TRAILCAST_TEST_CONFIRM_EARLY", "1")]);
+    let Some(disk) = SmallDisk::over(&server.data_dir().join("trails")) else { return };
+    capture(&server, &postgres, "e1", &["public.*"], "a1");
+    server.make_stream("s1", "a1");
+    disk.fill();
+    for id in 1..=30 {
+        insert(&postgres, id);
+    }
+    server.wait_for_log("trail has stopped", PATIENCE).expect("the disk is full");
+    disk.free();
+    insert(&postgres, 31);
+    let mut reader = server.subscribe("s1", "begin=earliest").unwrap();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&31) {
+        seen.push(reader.expect_data(PATIENCE).json["after"]["id"].as_u64().unwrap());
+    }
+    assert!(seen.len() < 31, "the control lost nothing: the test of the pause proves nothing");
+}
+
+#[test]
+fn capture_pauses_on_a_full_disk_without_confirming_and_goes_on_by_itself() {
+    let Some(postgres) = Postgres::newest() else { return };
+    postgres.psql("create table public.t (id int primary key, text text not null)");
+    let server = Server::start();
+    let Some(disk) = SmallDisk::over(&server.data_dir().join("trails")) else { return };
+    capture(&server, &postgres, "e1", &["public.*"], "a1");
+    server.make_stream("s1", "a1");
+    let insert = |id| insert(&postgres, id);
+    for id in 1..=10 {
+        insert(id);
+    }
+    let mut reader = server.subscribe("s1", "begin=earliest").unwrap();
+    for id in 1..=10 {
+        assert_eq!(reader.expect_data(PATIENCE).json["after"]["id"], id);
+    }
+    disk.fill();
+    // Half a block of the disk may still be free: more than that comes.
+    let ends: Vec<u64> = (11..=30).map(insert).collect();
+    server.wait_for_log("trail has stopped", PATIENCE).expect("the disk is full");
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/readyz").status != 503 {
+        assert!(Instant::now() < deadline, "the server says that it is ready");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let page = server.get("/metrics").expect(200).text();
+    assert!(page.contains("trailcast_capture_running{extract=\"e1\"} 0\n"), "{page}");
+    assert!(page.contains("trailcast_capture_error{extract=\"e1\",reason=\"disk_full\"} 1\n"), "{page}");
+    // What the source may forget never passes what the trail holds, however often capture tries.
+    let trail = || server.get("/services/v2/trails/a1").expect(200).response();
+    let held = trail()["lastCommit"].as_u64().unwrap();
+    assert!((10..30).contains(&held), "{held}");
+    let first_missing_ends = ends[held as usize - 10];
+    let watched = Instant::now();
+    while watched.elapsed() < Duration::from_secs(12) {
+        assert!(confirmed(&postgres) < first_missing_ends, "confirmed what the trail does not hold");
+        assert_eq!(trail()["lastCommit"], held);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // Readers go on: this one from the start, to all there is.
+    let mut again = server.subscribe("s1", "begin=earliest").unwrap();
+    (1..=held).for_each(|id| assert_eq!(again.expect_data(PATIENCE).json["after"]["id"], id));
+    disk.free();
+    for id in 11..=30 {
+        assert_eq!(reader.expect_data(PATIENCE).json["after"]["id"], id, "nothing is lost, nothing comes twice");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/readyz").status != 200 {
+        assert!(Instant::now() < deadline, "the server does not get ready again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn changes_that_a_full_disk_has_no_room_for_are_refused_whole() {
+    let mut server = Server::start();
+    server.terminate();
+    // The whole data folder, the catalog with it.
+    let Some(disk) = SmallDisk::over(server.data_dir()) else { return };
+    server.start_again();
+    server.make_trail("a1");
+    server.make_stream("s1", "a1");
+    let stream = |text: &str| json!({"source": {"trail": "a1"}, "description": text});
+    disk.fill();
+    let operation =
+        json!({"op": "INSERT", "table": "t.rows", "key": ["id"], "after": {"id": 1, "text": "x".repeat(9_000)}});
+    let full = [
+        server.post("/services/v2/stream/s2", &stream("new")),
+        server.patch("/services/v2/stream/s1", &json!({"description": "changed"})),
+        server.delete("/services/v2/stream/s1"),
+        server.post("/services/v2/trails/a2", &json!({"retention": {"ageSeconds": 60}})),
+        server.post("/services/v2/users/ann", &json!({"password": "a-long-password-7", "role": "User"})),
+        server.put("a1", &[json!({"operations": [operation.clone()]})]),
+    ];
+    for answer in full {
+        assert_eq!(answer.status, 507, "{answer}");
+        assert!(answer.titles().contains("disk is full") && answer.header("retry-after").is_some(), "{answer}");
+    }
+    // Nothing is there by half, and what was there answers.
+    server.get("/services/v2/stream/s2").expect(404);
+    server.get("/services/v2/trails/a2").expect(404);
+    server.get("/services/v2/users/ann").expect(404);
+    assert!(server.get("/services/v2/stream/s1").expect(200).response()["description"].is_null());
+    // A log-in that nobody remembers reads the catalog.
+    server.kill();
+    server.start_again();
+    server.get("/services/v2/stream/s1").expect(200);
+    disk.free();
+    server.post("/services/v2/stream/s2", &stream("new")).expect(200);
+    server.patch("/services/v2/stream/s1", &json!({"description": "changed"})).expect(200);
+    let made = server.post("/services/v2/trails/a2", &json!({"retention": {"ageSeconds": 60}})).expect(200);
+    assert_eq!(made.response()["retention"]["ageSeconds"], 60);
+    server.post("/services/v2/users/ann", &json!({"password": "a-long-password-7", "role": "User"})).expect(200);
+    server.put("a1", &[json!({"operations": [operation]})]).expect(200);
+    server.kill();
+    server.start_again();
+    assert_eq!(server.get("/services/v2/stream/s1").expect(200).response()["description"], "changed");
+    server.get("/services/v2/stream/s2").expect(200);
+}
+
+#[test]
+fn trails_that_take_more_than_half_of_the_disk_lose_their_oldest_segments() {
+    let mut server = Server::start();
+    server.kill();
+    let trails = server.data_dir().join("trails");
+    let Some(_disk) = SmallDisk::over(&trails) else { return };
+    small_trail::make(&trails.join("a1"), 280, 20_000);
+    server.start_again();
+    let line = server.wait_for_log("more than their share of the disk", PATIENCE).expect("nothing was said");
+    assert!(line.contains("trail=a1"), "{line}");
+    let removed = server.wait_for_log("segment removed by retention", PATIENCE).unwrap();
+    assert!(removed.contains("rule=\"disk\""), "{removed}");
+    let share = "trailcast_disk_retention_share_bytes ";
+    let deadline = Instant::now() + PATIENCE;
+    let share = loop {
+        let page = server.get("/metrics").expect(200).text();
+        if let Some(found) = page.lines().find_map(|line| line.strip_prefix(share)) {
+            break found.parse::<u64>().unwrap();
+        }
+        assert!(Instant::now() < deadline);
+    };
+    assert!((3 << 20..=4 << 20).contains(&share), "{share}");
+    while server.get("/services/v2/trails/a1").expect(200).response()["bytes"].as_u64().unwrap() > share {
+        assert!(Instant::now() < deadline, "the trail stays larger than its share");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let trail = server.get("/services/v2/trails/a1").expect(200).response();
+    assert!(trail["firstCommit"].as_u64().unwrap() > 50 && trail["lastCommit"] == 280, "{trail}");
 }

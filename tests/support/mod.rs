@@ -13,6 +13,7 @@ mod process;
 pub mod program;
 pub mod server;
 mod skip;
+pub mod small_trail;
 pub mod subscriber;
 mod workplace;
 

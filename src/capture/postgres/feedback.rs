@@ -65,6 +65,11 @@ impl Feedback {
         (self.received, self.server_time, self.confirmed)
     }
 
+    /// When the server was last heard.
+    pub(super) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
     /// What the trail holds durably; nothing confirms anything beyond it.
     pub(super) fn durable(&self) -> Lsn {
         lsn_of(&self.durable.borrow())

@@ -10,6 +10,7 @@ mod array;
 mod catalogue;
 mod connection;
 mod feedback;
+mod look;
 mod lsn;
 mod pgoutput;
 mod relation;
@@ -26,6 +27,7 @@ use tracing::info;
 use self::catalogue::Catalogue;
 use self::connection::{Address, Connection, identifier};
 use self::feedback::{Feedback, wait_durable};
+pub(super) use self::look::keep_looking;
 use self::lsn::Lsn;
 use self::setup::{Prepared, TrailState};
 use self::stream::Stream;
@@ -95,6 +97,9 @@ pub(super) async fn session(
     status.update(|status| {
         status.status = RunState::Running;
         status.last_error = None;
+        status.last_error_reason = None;
+        status.starts += 1;
+        status.moved = Some(tokio::time::Instant::now());
     });
     wait.reset();
     let feedback = Feedback::new(appender.durable(), start);

@@ -47,6 +47,8 @@ pub(super) struct Stream<'a> {
     last_progress: Instant,
     /// An answer that the server asked for, due when this is durable.
     answer_at: Option<Lsn>,
+    /// Bytes of changes received and not shown yet.
+    received_bytes: u64,
     buffers: Buffers,
 }
 
@@ -104,6 +106,7 @@ impl<'a> Stream<'a> {
             complete: start,
             last_progress: Instant::now(),
             answer_at: None,
+            received_bytes: 0,
             buffers: Buffers::default(),
         }
     }
@@ -181,6 +184,7 @@ impl<'a> Stream<'a> {
         match Envelope::decode(&frame.body)? {
             Envelope::Data { start, sent, payload } => {
                 self.feedback.received(start, sent);
+                self.received_bytes += payload.len() as u64;
                 self.message(payload).await
             }
             Envelope::Keepalive { end, sent, reply } => {
@@ -235,9 +239,12 @@ impl<'a> Stream<'a> {
             return Err(out_of_order("a transaction's commit"));
         };
         if open.begun {
-            self.appender.commit()?;
+            let last = self.appender.commit()?;
             self.appended = Lsn(commit_lsn.0.saturating_add(1));
-            self.status.update(|status| status.transactions += 1);
+            self.status.update(|status| {
+                status.transactions += 1;
+                status.records += u64::from(last.record) + 1;
+            });
         }
         self.open = None;
         self.complete = self.complete.max(end_lsn);
@@ -312,18 +319,22 @@ impl<'a> Stream<'a> {
         Ok(answered??)
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
         let durable = self.feedback.durable();
         let (received, server_time, confirmed) = self.feedback.heard_so_far();
         let lag_micros = match &self.open {
             Some(open) if !open.skipped => server_time.micros().saturating_sub(open.head.commit_ts.micros()).max(0),
             _ => 0,
         };
+        let (heard, bytes) = (self.feedback.last_heard(), std::mem::take(&mut self.received_bytes));
         self.status.update(|status| {
-            status.position = Some(durable.to_string());
+            // The source's log may go on beyond what it has sent.
+            let current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
+            status.heard = Some(heard);
+            status.received_bytes += bytes;
+            status.reached(durable.to_string(), received.0.max(current).saturating_sub(durable.0));
             status.received_lsn = Some(received.to_string());
             status.confirmed_lsn = Some(confirmed.to_string());
-            status.lag_bytes = Some(received.0.saturating_sub(durable.0));
             status.lag_seconds = Some(lag_micros as f64 / 1e6);
         });
     }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::caller::Caller;
+use super::messages::ErrorAnswer;
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
@@ -19,7 +20,9 @@ pub(super) async fn alive() -> Json<serde_json::Value> {
 
 /// The server does all its work, or says what it does not.
 pub(super) async fn ready(State(face): State<Face>) -> Response {
-    let troubles = face.service.troubles();
+    // Not on a thread that serves sessions: a trail that is being opened again keeps whoever looks at it waiting.
+    let looked = tokio::task::spawn_blocking(move || face.service.troubles()).await;
+    let troubles = looked.unwrap_or_else(|error| vec![error.to_string()]);
     let status = if troubles.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": troubles.is_empty(), "troubles": troubles}))).into_response()
 }
@@ -27,5 +30,7 @@ pub(super) async fn ready(State(face): State<Face>) -> Response {
 /// Figures in the text format of Prometheus.
 pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
     caller.require(Role::User)?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], face.service.metrics()).into_response())
+    let looked = tokio::task::spawn_blocking(move || face.service.metrics()).await;
+    let text = looked.map_err(|error| ErrorAnswer::internal("the figures could not be gathered", &error))?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

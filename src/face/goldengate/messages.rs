@@ -118,6 +118,8 @@ facts! {
     TrailStopped: "OGG-27103", Error, 503, "trail-stopped", "The trail is stopped: {}.";
     /// No room for what was put. Detail: which.
     DiskFull: "OGG-27106", Error, 507, "disk-full", "Nothing was appended: {}.";
+    /// No room for what was to be made or changed. Detail: which.
+    NoRoom: "OGG-27107", Error, 507, "no-room", "Nothing was changed: {}.";
     /// The stored document was dropped because the configuration changed.
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
     /// Done. Detail: what.
@@ -143,6 +145,12 @@ impl Fact {
     /// The status of an answer whose main message this is.
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().2).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Its short name, such as `position-purged`.
+    pub fn slug(self) -> &'static str {
+        let kind = self.row().3;
+        kind.rsplit(':').next().unwrap_or(kind)
     }
 
     fn title(self, detail: impl Display) -> String {
@@ -226,6 +234,8 @@ impl IntoResponse for ErrorAnswer {
     fn into_response(self) -> Response {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
+        // For whoever counts refusals.
+        response.extensions_mut().insert(self.fact);
         if self.fact == Fact::Unauthorized {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
                 response.headers_mut().append(WWW_AUTHENTICATE, challenge);
@@ -301,6 +311,15 @@ mod tests {
             assert_eq!(fact.severity() == Severity::Error, fact.status().as_u16() >= 400, "{fact:?}");
             assert!(fact.title("DETAIL").contains("DETAIL") && !fact.title("DETAIL").contains("{}"), "{fact:?}");
         }
+    }
+
+    #[test]
+    fn the_metrics_know_refusals_by_the_names_of_this_table() {
+        use crate::service::metrics::{LIMIT_REASONS, POSITION_REASONS};
+        let slugs: Vec<_> = Fact::ALL.iter().map(|fact| fact.slug()).collect();
+        let positions: Vec<_> = slugs.iter().filter_map(|slug| slug.strip_prefix("position-")).collect();
+        assert_eq!(positions, POSITION_REASONS);
+        assert!(LIMIT_REASONS.iter().all(|(_, reason)| slugs.contains(reason)));
     }
 
     #[test]

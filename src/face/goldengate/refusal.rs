@@ -17,6 +17,7 @@ impl From<CatalogError> for ErrorAnswer {
         match &error {
             CatalogError::Exists { .. } => Self::new(Fact::Exists, error),
             CatalogError::Full { .. } => Self::new(Fact::Unavailable, error),
+            CatalogError::DiskFull => Self::new(Fact::NoRoom, error).retry_after(10),
             _ => Self::internal("the catalog cannot be read or written", &error),
         }
     }
@@ -47,6 +48,9 @@ impl From<StreamError> for ErrorAnswer {
 
 impl From<TrailError> for ErrorAnswer {
     fn from(error: TrailError) -> Self {
+        if let TrailError::Catalog(error) = error {
+            return error.into();
+        }
         match &error {
             TrailError::Missing(_) => Self::new(Fact::NotFound, error),
             TrailError::Exists(_) => Self::new(Fact::Exists, error),
@@ -55,6 +59,9 @@ impl From<TrailError> for ErrorAnswer {
             TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
             TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
             TrailError::Catalog(_) => Self::internal("the catalog cannot be read or written", &error),
+            TrailError::Open(open) if open.is_disk_full() => {
+                Self::new(Fact::NoRoom, "the disk is full").retry_after(10)
+            }
             TrailError::Open(_) | TrailError::Remove { .. } => {
                 Self::internal("the trail's folder cannot be used", &error)
             }

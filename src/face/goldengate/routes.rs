@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{HOST, ORIGIN};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::access::OriginRules;
 use crate::service::Service;
+use crate::service::requests::RequestKind;
 
 /// What every handler has at hand.
 #[derive(Debug, Clone)]
@@ -91,6 +92,7 @@ pub fn router(face: Face) -> Router {
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)
         .layer(from_fn_with_state(face.clone(), check_origin))
+        .layer(from_fn_with_state(face.clone(), count))
         .with_state(face)
 }
 
@@ -108,6 +110,22 @@ fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Fa
 
 async fn nothing_here() -> ErrorAnswer {
     ErrorAnswer::new(Fact::NotFound, "what this path names")
+}
+
+/// Counts every answer by its route's template, and what it refused.
+async fn count(State(face): State<Face>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
+    let route = route.replacen("/services/distsrvr/", "/services/", 1);
+    let route = route.trim_end_matches('/').to_owned();
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method = known.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
+    let response = next.run(request).await;
+    let requests = face.service.requests();
+    requests.answered(RequestKind { route, method, class: response.status().as_u16() / 100 });
+    if let Some(fact) = response.extensions().get::<Fact>() {
+        requests.refused(fact.slug());
+    }
+    response
 }
 
 async fn check_origin(State(face): State<Face>, request: Request, next: Next) -> Response {

@@ -48,7 +48,9 @@ pub(super) async fn get_or_upgrade(
     tracing::info!(stream = %name, user, %peer, "session opened");
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
     let timings = PumpTimings { tcp_keep_alive: keep_alive, ..PumpTimings::default() };
+    let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
+        activity.closed(end.reason.close_code());
         tracing::info!(stream = %name, user, %peer, reason = ?end.reason, bytes = end.bytes_sent, "session ended");
     });
     Ok(response.into_response())

@@ -15,8 +15,10 @@ use super::routes::Face;
 use super::{body, refusal};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
+use crate::codec::token;
 use crate::record::ResourceName;
-use crate::service::streams::{Stream, StreamError};
+use crate::service::streams::{LiveSession, Stream, StreamError};
+use crate::trail::Trail;
 
 pub(super) type Answer = Result<Response, ErrorAnswer>;
 
@@ -132,7 +134,8 @@ pub(super) async fn info(
     caller.require(Role::User)?;
     let stream = find(&face, &name)?;
     let sessions = stream.sessions();
-    let durable = trail_commit(&face, &stream).unwrap_or_default();
+    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let figures = stream.activity.figures();
     let mut response = json!({
         "$schema": "ogg:collection",
         "name": name.as_str(),
@@ -140,32 +143,40 @@ pub(super) async fn info(
         "links": [Link::json("canonical", at.url(&format!("{}/stream/{name}", at.prefix())))],
         "statistics": {
             "sessions": sessions.len(),
-            "records": sessions.iter().map(|session| session.progress.records()).sum::<u64>(),
-            "bytes": sessions.iter().map(|session| session.progress.bytes()).sum::<u64>(),
+            "sessionsOpened": figures.opened,
+            "records": figures.records,
+            "bytes": figures.bytes,
         },
     });
     if caller.require(Role::Operator).is_ok() {
-        let live = sessions.iter().map(|session| {
-            let commit = session.progress.commit();
-            json!({
-                "user": session.user,
-                "peer": session.peer,
-                "begin": session.begin,
-                "csn": commit,
-                "lagTransactions": durable.saturating_sub(commit),
-                "records": session.progress.records(),
-                "bytes": session.progress.bytes(),
-            })
-        });
-        response["sessions"] = live.collect();
+        let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
+        response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
     Ok(links(Envelope::new(response), &at, &name).into_response())
 }
 
-fn trail_commit(face: &Face, stream: &Stream) -> Option<u64> {
-    let name = stream.config.source.trail_name()?;
-    let info = face.service.trails().info(&name)?;
-    info.state.ok().map(|(_, status)| status.last_commit)
+/// A live session: who, since when, how far.
+fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value {
+    let progress = &session.progress;
+    let last = progress.last();
+    let durable = trail.map_or(0, |trail| trail.durable().borrow().commit);
+    let lag_bytes = trail.zip(progress.place()).map(|(trail, place)| trail.bytes_behind(place));
+    // A session that has read everything lags behind nothing, whatever its rules let through.
+    let read_all = lag_bytes == Some(0);
+    let sent = last.map_or(0, |position| position.commit);
+    json!({
+        "user": session.user,
+        "peer": session.peer,
+        "since": session.since.to_rfc3339(),
+        "begin": session.begin,
+        "state": progress.state().name(),
+        "csn": sent,
+        "pos": last.map(|position| token::encode(&position, stream.config.contract_hash()).as_str().to_owned()),
+        "lagTransactions": if read_all { 0 } else { durable.saturating_sub(progress.passed().max(sent)) },
+        "lagBytes": lag_bytes,
+        "records": progress.records(),
+        "bytes": progress.bytes(),
+    })
 }
 
 /// Where the stream's trail starts, in words, for refusals.

@@ -20,7 +20,6 @@ use crate::limits;
 use crate::record::TrailName;
 use crate::service::retention::retention_of;
 use crate::service::trails::{TrailError, TrailInfo, writer_name};
-use crate::trail::Writer;
 
 async fn described(face: &Face, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
     let mut described = state(info);
@@ -87,8 +86,7 @@ pub(super) async fn make(
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
     let settings = TrailSettings::from_value(&given)?;
-    face.service.trails().make(&name, Writer::Puts).await?;
-    face.service.set_trail_settings(&name, settings).await?;
+    face.service.make_trail(&name, settings).await?;
     let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
     Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
 }

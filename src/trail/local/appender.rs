@@ -289,6 +289,7 @@ impl Appender {
         }
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
+        self.shared.work.handed_over(self.chunk.len(), self.shared.clock.now());
         place.send(Command::Append(std::mem::take(&mut self.chunk)));
         if let Some(open) = &mut self.open {
             open.begins_at = None;

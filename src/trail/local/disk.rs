@@ -25,6 +25,10 @@ pub trait Disk: Send + Sync + Debug {
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
     /// Size of the file system that holds a folder, in bytes; none when it does not say.
     fn capacity_bytes(&self, folder: &Path) -> Option<u64>;
+    /// Room left in it, in bytes; none when it does not say.
+    fn free_bytes(&self, _folder: &Path) -> Option<u64> {
+        None
+    }
     /// Makes renames, new and removed names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
 }
@@ -104,6 +108,11 @@ impl Disk for SystemDisk {
     fn capacity_bytes(&self, folder: &Path) -> Option<u64> {
         let system = rustix::fs::statvfs(folder).ok()?;
         Some(system.f_blocks.saturating_mul(system.f_frsize))
+    }
+
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        let system = rustix::fs::statvfs(folder).ok()?;
+        Some(system.f_bavail.saturating_mul(system.f_frsize))
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

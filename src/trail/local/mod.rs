@@ -18,11 +18,11 @@ pub(crate) mod seek;
 mod segment;
 mod shapes;
 mod tail;
+pub mod work;
 mod writer;
 mod xids;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -36,6 +36,7 @@ pub use inspect::SegmentReport;
 use recent::Recent;
 use segment::Segment;
 use tail::Tail;
+use work::{TrailWork, Work};
 
 /// What a trail may be told beyond its name.
 #[derive(Debug, Clone)]
@@ -63,12 +64,10 @@ pub struct TrailStatus {
     pub last_commit: u64,
     /// Commit time of the last durable transaction.
     pub last_commit_ts: Timestamp,
-    /// Bytes written since the trail was opened.
-    pub written_bytes: u64,
-    /// Flushes since the trail was opened.
-    pub flushes: u64,
-    /// Time that these flushes took together, in nanoseconds.
-    pub flush_nanos: u64,
+    /// What it has done since it was opened.
+    pub work: TrailWork,
+    /// Whether the writer has stopped because the disk was full, which passes by itself.
+    pub disk_full: bool,
     /// Why the writer has stopped, if it has.
     pub stopped: Option<String>,
 }
@@ -90,14 +89,6 @@ struct Shared {
     recent: Recent,
     end: Mutex<End>,
     work: Work,
-}
-
-/// What the writer has done since the trail was opened.
-#[derive(Debug, Default)]
-struct Work {
-    written_bytes: AtomicU64,
-    flushes: AtomicU64,
-    flush_nanos: AtomicU64,
 }
 
 /// Who holds the end of the trail, where appending goes on.
@@ -168,9 +159,9 @@ impl Trail {
     /// Its figures.
     pub fn status(&self) -> TrailStatus {
         let mark = self.shared.mark.borrow().clone();
-        let stopped = match &*self.shared.lock_end() {
-            End::Failed { reason, .. } => Some(reason.clone()),
-            End::Free(_) | End::Taken => None,
+        let (stopped, disk_full) = match &*self.shared.lock_end() {
+            End::Failed { reason, disk_full } => (Some(reason.clone()), *disk_full),
+            End::Free(_) | End::Taken => (None, false),
         };
         TrailStatus {
             segments: self.shared.segments().len(),
@@ -178,11 +169,26 @@ impl Trail {
             first_commit: self.shared.first_commit(),
             last_commit: mark.commit,
             last_commit_ts: mark.commit_ts,
-            written_bytes: self.shared.work.written_bytes.load(Ordering::Relaxed),
-            flushes: self.shared.work.flushes.load(Ordering::Relaxed),
-            flush_nanos: self.shared.work.flush_nanos.load(Ordering::Relaxed),
+            work: self.shared.work.snapshot(),
+            disk_full,
             stopped,
         }
+    }
+
+    /// Bytes from a place to the durable mark: what a reader there has still to read. Segments count whole, with what
+    /// frames them.
+    pub fn bytes_behind(&self, place: Location) -> u64 {
+        let end = self.shared.mark.borrow().end;
+        if place >= end {
+            return 0;
+        }
+        let segments = self.shared.segments();
+        let between = segments.iter().filter(|segment| (place.segment..end.segment).contains(&segment.number()));
+        let whole: u64 = between.map(|segment| segment.bytes()).sum();
+        let first = segments.first().map_or(0, |segment| segment.number());
+        // Of a segment that is gone nothing is left to read.
+        let passed = if place.segment >= first { place.offset } else { 0 };
+        (whole + end.offset).saturating_sub(passed)
     }
 
     /// Removes the trail's folder with all that is in it. Readers that have files open read on; the caller sees to it

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::record::Timestamp;
 use crate::trail::local::Trail;
 use crate::trail::local::segment::{Segment, drop_index_file};
+use crate::trail::local::work::RetentionRule;
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,10 +39,12 @@ impl Trail {
         while let Some(segment) = self.removable() {
             let too_old = oldest_kept.zip(segment.seal()).is_some_and(|(oldest, seal)| seal.closed_ts < oldest);
             let too_large = retention.bytes.is_some_and(|bytes| self.bytes() > bytes);
-            if !too_old && !too_large {
-                break;
-            }
-            trimmed.bytes += self.remove_first(&segment)?;
+            let rule = match (too_old, too_large) {
+                (true, _) => RetentionRule::Age,
+                (false, true) => RetentionRule::Size,
+                (false, false) => break,
+            };
+            trimmed.bytes += self.remove_first(&segment, rule)?;
             trimmed.segments += 1;
         }
         Ok(trimmed)
@@ -52,10 +55,10 @@ impl Trail {
         self.removable().and_then(|segment| segment.seal()).map(|seal| seal.closed_ts)
     }
 
-    /// Removes the oldest segment, if one may go; returns its bytes.
+    /// Removes the oldest segment, if one may go, because the disk's share is used up; returns its bytes.
     pub fn remove_oldest(&self) -> io::Result<u64> {
         match self.removable() {
-            Some(segment) => self.remove_first(&segment),
+            Some(segment) => self.remove_first(&segment, RetentionRule::Disk),
             None => Ok(0),
         }
     }
@@ -73,7 +76,7 @@ impl Trail {
         (first.number() < durable && first.seal().is_some()).then_some(first)
     }
 
-    fn remove_first(&self, segment: &Arc<Segment>) -> io::Result<u64> {
+    fn remove_first(&self, segment: &Arc<Segment>, rule: RetentionRule) -> io::Result<u64> {
         let bytes = segment.bytes();
         drop_index_file(&*self.shared.disk, &segment.path)?;
         match self.shared.disk.remove(&segment.path) {
@@ -85,7 +88,9 @@ impl Trail {
         // between segments.
         self.shared.disk.sync_folder(&self.shared.folder)?;
         self.shared.change_segments(|segments| segments.retain(|other| other.number() != segment.number()));
-        tracing::info!(trail = %self.name(), segment = segment.number(), bytes, "segment removed by retention");
+        self.shared.work.removed(rule, bytes);
+        let rule = rule.name();
+        tracing::info!(trail = %self.name(), segment = segment.number(), bytes, rule, "segment removed by retention");
         Ok(bytes)
     }
 }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
@@ -46,6 +45,7 @@ pub(super) fn spawn(
 
 fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiver<Command>) {
     let outcome = writer.serve(&mut commands);
+    shared.work.nothing_pending();
     // The end changes hands before the queue closes: whoever sees the queue closed finds the reason.
     *shared.lock_end() = match outcome {
         Ok(()) => End::Free(Box::new(writer.tail)),
@@ -70,6 +70,8 @@ pub(super) struct TrailWriter {
     last: (u64, u32),
     /// The mark that the running group will have earned.
     reached: Option<DurableMark>,
+    /// Bytes handed over that are not flushed yet.
+    unsettled_bytes: u64,
     /// Commit number of the last transaction that this writer, and no later one, has flushed: after a failure another
     /// writer gives the same numbers to other transactions.
     flushed: watch::Sender<u64>,
@@ -79,7 +81,7 @@ impl TrailWriter {
     pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         let last = (tail.state.commit, u32::MAX);
         let flushed = watch::Sender::new(tail.state.commit);
-        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None, flushed }
+        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None, unsettled_bytes: 0, flushed }
     }
 
     fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> io::Result<()> {
@@ -115,6 +117,7 @@ impl TrailWriter {
     }
 
     fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
+        self.unsettled_bytes += chunk.len() as u64;
         let mut at = 0;
         while at < chunk.len() {
             let length = frame::claimed_length(&chunk[at..]).map_err(io::Error::other)?;
@@ -155,6 +158,9 @@ impl TrailWriter {
 
     fn note(&mut self, at: Location, frame: &Frame<'_>) -> io::Result<()> {
         self.last = (frame.header.commit, frame.header.record);
+        if frame.header.kind == FrameKind::Commit {
+            self.shared.work.committed(frame.header.record);
+        }
         let keep_xids = self.shared.keeps_xids();
         self.tail.segment.change_index(|index| index.note(at.offset, frame, keep_xids));
         self.tail.state.follow(at, frame).map_err(io::Error::other)
@@ -178,7 +184,7 @@ impl TrailWriter {
 
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
-        self.shared.work.written_bytes.fetch_add(self.pending.len() as u64, Ordering::Relaxed);
+        self.shared.work.wrote(self.pending.len(), self.shared.clock.now());
         let at = Location { segment: self.tail.segment.number(), offset: self.tail.offset };
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
@@ -189,16 +195,20 @@ impl TrailWriter {
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
         if let Some(mark) = self.reached.take() {
-            let started = Instant::now();
+            let (began, started) = (self.shared.clock.now(), Instant::now());
             self.tail.segment.file.sync()?;
-            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.shared.work.flushes.fetch_add(1, Ordering::Relaxed);
-            self.shared.work.flush_nanos.fetch_add(nanos, Ordering::Relaxed);
+            self.shared.work.flushed(started.elapsed());
+            self.settle(began);
             let commit = mark.commit;
             self.shared.mark.send_replace(mark);
             self.flushed.send_replace(commit);
         }
         Ok(())
+    }
+
+    /// Nothing of what came so far waits for a flush any more; what came during the last one does.
+    fn settle(&mut self, since: Timestamp) {
+        self.shared.work.settled(std::mem::take(&mut self.unsettled_bytes), since);
     }
 
     /// Takes back the open transaction, if there is one: its bytes and what it declared.
@@ -210,7 +220,9 @@ impl TrailWriter {
         self.tail.offset = open.at.offset;
         self.last = (self.tail.state.commit, u32::MAX);
         // Whole transactions before it in this group are still to be flushed.
-        self.tail.segment.file.sync()
+        self.tail.segment.file.sync()?;
+        self.settle(self.shared.clock.now());
+        Ok(())
     }
 
     /// Says on disk that everything is flushed, so that damage in the last group can be told from a tear.

@@ -1,0 +1,108 @@
+//! How often each limit that protects the server was hit.
+//!
+//! Whoever enforces a limit counts here; the metrics read it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A limit whose hits are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Connections in all; the connection was refused.
+    Connections,
+    /// Connections of one address; the connection was refused.
+    ConnectionsPerAddress,
+    /// Sessions in all; the session was refused.
+    Sessions,
+    /// Sessions of one user; the session was refused.
+    SessionsPerUser,
+    /// Sessions of one stream; the session was refused.
+    SessionsPerStream,
+    /// Memory for messages; a session was refused.
+    DeliveryMemory,
+    /// Time for a TLS handshake; the connection was closed.
+    HandshakeTime,
+    /// Time for a request's header, or idle time between two requests; the connection was closed.
+    HeaderTime,
+    /// Time for a request's body; the request was given up.
+    BodyTime,
+    /// Time for an answer to be taken; the connection was closed.
+    AnswerTime,
+    /// A stream's client took too little for too long (4011).
+    SlowClient,
+    /// A stream's client answered no ping (4004).
+    SilentClient,
+}
+
+impl Limit {
+    /// Every limit, in the order of its declaration.
+    pub const ALL: [Self; 12] = [
+        Self::Connections,
+        Self::ConnectionsPerAddress,
+        Self::Sessions,
+        Self::SessionsPerUser,
+        Self::SessionsPerStream,
+        Self::DeliveryMemory,
+        Self::HandshakeTime,
+        Self::HeaderTime,
+        Self::BodyTime,
+        Self::AnswerTime,
+        Self::SlowClient,
+        Self::SilentClient,
+    ];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::Sessions => "sessions",
+            Self::SessionsPerUser => "sessions_per_user",
+            Self::SessionsPerStream => "sessions_per_stream",
+            Self::DeliveryMemory => "delivery_memory",
+            Self::HandshakeTime => "handshake_time",
+            Self::HeaderTime => "header_time",
+            Self::BodyTime => "body_time",
+            Self::AnswerTime => "answer_time",
+            Self::SlowClient => "slow_client",
+            Self::SilentClient => "silent_client",
+        }
+    }
+}
+
+/// The counts since the server started.
+#[derive(Debug, Default)]
+pub struct LimitHits([AtomicU64; Limit::ALL.len()]);
+
+impl LimitHits {
+    /// Counts one hit.
+    pub fn count(&self, limit: Limit) {
+        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The hits of one limit.
+    pub fn of(&self, limit: Limit) -> u64 {
+        self.0[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// The hits of every limit.
+    pub fn all(&self) -> impl Iterator<Item = (Limit, u64)> + '_ {
+        Limit::ALL.into_iter().map(|limit| (limit, self.of(limit)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_counted_under_a_name_of_its_own() {
+        let hits = LimitHits::default();
+        for (number, limit) in Limit::ALL.into_iter().enumerate() {
+            (0..=number).for_each(|_| hits.count(limit));
+        }
+        let counts: Vec<_> = hits.all().map(|(_, count)| count).collect();
+        assert_eq!(counts, (1..=Limit::ALL.len() as u64).collect::<Vec<_>>());
+        let names: std::collections::HashSet<_> = Limit::ALL.map(Limit::name).into();
+        assert_eq!(names.len(), Limit::ALL.len());
+    }
+}

@@ -1,0 +1,92 @@
+//! What the source keeps for us: looked at now and then over a connection of its own, also while capture does not run.
+//!
+//! A slot that nobody reads holds back the source's log until its disk is full; whoever watches must see that most of all
+//! when the extract has stopped.
+
+use std::convert::Infallible;
+
+use tokio::time::{Duration, sleep};
+
+use super::Target;
+use super::connection::{Connection, literal};
+use super::lsn::Lsn;
+use crate::capture::source::{Fault, SharedStatus, SlotStatus, Status};
+use crate::limits;
+
+/// What is said of a slot that does not exist.
+const MISSING: &str = "missing";
+/// First server that counts what a slot spills, as `server_version_num`.
+const SERVER_VERSION_SPILLS: u32 = 140_000;
+
+/// Looks for ever; a look that fails leaves the last one standing.
+pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infallible {
+    loop {
+        let mut pause = limits::SOURCE_LOOK_SECONDS;
+        match look(target).await {
+            Ok(seen) => {
+                if seen.wal_status == MISSING {
+                    // Most likely it is just being made.
+                    pause = limits::SOURCE_STATUS_SECONDS;
+                }
+                status.update(|status| note(status, seen));
+            }
+            Err(error) => tracing::debug!(slot = target.slot, %error, "the slot could not be looked at"),
+        }
+        sleep(Duration::from_secs(pause)).await;
+    }
+}
+
+fn note(status: &mut Status, seen: SlotStatus) {
+    let position = status.position.as_deref().and_then(Lsn::parse);
+    if let Some((current, position)) = seen.current.zip(position) {
+        status.lag_bytes = Some(current.saturating_sub(position.0));
+    }
+    status.slot = Some(seen);
+}
+
+async fn look(target: &Target) -> Result<SlotStatus, Fault> {
+    let mut connection = Connection::open(&target.address, false).await?;
+    let seen = look_over(&mut connection, target).await;
+    connection.close().await;
+    seen
+}
+
+async fn look_over(connection: &mut Connection, target: &Target) -> Result<SlotStatus, Fault> {
+    let slot = literal(&target.slot);
+    // A standby has no current position of its own.
+    let sql = format!(
+        "SELECT here.lsn::text, pg_catalog.pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, s.wal_status, \
+         s.safe_wal_size, s.slot_name, pg_catalog.current_setting('server_version_num') \
+         FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+         ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS here \
+         LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {slot}"
+    );
+    let rows = connection.query(&sql).await?;
+    let Some([current, retained, wal_status, safe, name, version]) = rows.first().map(|row| &row[..]) else {
+        return Err(Fault::Passing("an unexpected answer to pg_replication_slots".into()));
+    };
+    let mut seen = SlotStatus {
+        current: current.as_deref().and_then(Lsn::parse).map(|lsn| lsn.0),
+        retained_wal_bytes: number(retained),
+        safe_wal_bytes: number(safe),
+        wal_status: if name.is_none() { MISSING } else { known_status(wal_status.as_deref()) },
+        spilled_bytes: None,
+    };
+    if number(version).is_some_and(|version| version >= u64::from(SERVER_VERSION_SPILLS)) {
+        let sql = format!("SELECT spill_bytes FROM pg_catalog.pg_stat_replication_slots WHERE slot_name = {slot}");
+        let rows = connection.query(&sql).await?;
+        seen.spilled_bytes = rows.first().and_then(|row| row.first()).and_then(number);
+    }
+    Ok(seen)
+}
+
+/// The status as one of a fixed list.
+fn known_status(given: Option<&str>) -> &'static str {
+    let known = ["reserved", "extended", "unreserved", "lost"];
+    known.into_iter().find(|name| Some(*name) == given).unwrap_or("unknown")
+}
+
+/// A negative number is none: a slot may stand ahead of a standby.
+fn number(text: &Option<String>) -> Option<u64> {
+    text.as_deref()?.parse::<i64>().ok()?.try_into().ok()
+}

@@ -1,0 +1,210 @@
+//! Figures for monitoring: gathers what the parts of the server count, without holding any of them up.
+//!
+//! The [`table`] says what there is. Adding a metric: a row there, a row in `docs/metrics.md`, a sample here.
+
+mod page;
+pub mod table;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use page::Page;
+use table::Metric;
+
+use crate::access::Limit;
+use crate::capture::{RunState, Status};
+use crate::delivery::progress::SessionState;
+use crate::process::ProcessFigures;
+use crate::service::Service;
+use crate::service::puts::{PutError, PutFigures};
+use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
+
+/// Close codes that say that something is wrong with a client.
+const ALERTED_CODES: [u16; 2] = [4004, 4011];
+/// Why positions are refused, as the faces name it behind `position-`.
+pub const POSITION_REASONS: [&str; 6] =
+    ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
+
+/// Limits that are seen by the answers which they refuse, as the faces name these.
+pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
+
+impl Service {
+    /// The page of all figures now. May wait for a trail that is being opened again: not for a thread that serves
+    /// sessions.
+    pub fn metrics(&self) -> String {
+        let mut page = Page::new();
+        self.sample_trails(&mut page);
+        self.sample_disk(&mut page);
+        self.sample_extracts(&mut page);
+        self.sample_streams(&mut page);
+        self.sample_requests(&mut page);
+        sample_process(&mut page);
+        page.text()
+    }
+
+    fn sample_trails(&self, page: &mut Page) {
+        for (name, entry) in self.trails.entries() {
+            let name = name.as_str();
+            let status = entry.trail.as_ref().ok().map(Trail::status);
+            let stopped = status.as_ref().is_none_or(|status| status.stopped.is_some());
+            page.add(Metric::TrailStopped, &[name], flag(stopped));
+            let Some(status) = status else { continue };
+            self.sample_trail(page, name, &status);
+            if entry.trail.as_ref().is_ok_and(|trail| trail.description().writer == crate::trail::Writer::Puts) {
+                sample_puts(page, name, &entry.put_figures);
+            }
+        }
+        let refused = self.requests.refused_puts();
+        for reason in PutError::REASONS {
+            page.add(Metric::PutRefused, &[reason], refused.get(reason).copied().unwrap_or_default() as f64);
+        }
+    }
+
+    fn sample_trail(&self, page: &mut Page, name: &str, status: &TrailStatus) {
+        let work = &status.work;
+        let now = self.clock.now().micros();
+        let age = work.pending_since.map_or(0.0, |since| now.saturating_sub(since.micros()).max(0) as f64 / 1e6);
+        let figures = [
+            (Metric::TrailBytes, status.bytes as f64),
+            (Metric::TrailSegments, status.segments as f64),
+            (Metric::TrailFirst, status.first_commit as f64),
+            (Metric::TrailLast, status.last_commit as f64),
+            (Metric::TrailTransactions, work.transactions as f64),
+            (Metric::TrailRecords, work.records as f64),
+            (Metric::TrailWritten, work.written_bytes as f64),
+            (Metric::TrailPending, work.pending_bytes as f64),
+            (Metric::TrailPendingAge, age),
+            (Metric::TrailDiskFull, flag(status.disk_full)),
+        ];
+        figures.into_iter().for_each(|(metric, value)| page.add(metric, &[name], value));
+        if status.last_commit > 0 {
+            page.add(Metric::TrailLastSeconds, &[name], status.last_commit_ts.micros() as f64 / 1e6);
+        }
+        let seconds = work.flush_nanos as f64 / 1e9;
+        page.histogram(Metric::TrailFlush, &[name], &FLUSH_SECONDS_BUCKETS, &work.flushes, seconds);
+        for (rule, (segments, bytes)) in RetentionRule::ALL.into_iter().zip(work.removed) {
+            page.add(Metric::RetentionSegments, &[name, rule.name()], segments as f64);
+            page.add(Metric::RetentionBytes, &[name, rule.name()], bytes as f64);
+        }
+    }
+
+    fn sample_disk(&self, page: &mut Page) {
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+        if self.disk.size_bytes.load(Ordering::Relaxed) > 0 {
+            page.add(Metric::DiskSize, &[], load(&self.disk.size_bytes));
+            page.add(Metric::DiskFree, &[], load(&self.disk.free_bytes));
+            page.add(Metric::DiskShare, &[], load(&self.disk.share_bytes));
+        }
+    }
+
+    fn sample_extracts(&self, page: &mut Page) {
+        for extract in self.extracts.list() {
+            sample_extract(page, extract.name.as_str(), &extract.status);
+        }
+    }
+
+    fn sample_streams(&self, page: &mut Page) {
+        for stream in self.streams.list() {
+            let name = stream.name.as_str();
+            let figures = stream.activity.figures();
+            for (state, live) in SessionState::ALL.into_iter().zip(figures.live) {
+                page.add(Metric::Sessions, &[name, state.name()], live as f64);
+            }
+            page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
+            page.add(Metric::StreamRecords, &[name], figures.records as f64);
+            page.add(Metric::StreamBytes, &[name], figures.bytes as f64);
+            let mut ends = figures.ends;
+            // Those that alerts are made of are there from the start: what appears with 1 has not increased.
+            for code in ALERTED_CODES {
+                ends.entry(code).or_default();
+            }
+            for (code, count) in ends {
+                page.add(Metric::SessionsEnded, &[name, &code.to_string()], count as f64);
+            }
+        }
+    }
+
+    fn sample_requests(&self, page: &mut Page) {
+        for (kind, count) in self.requests.answers() {
+            let class = format!("{}xx", kind.class);
+            page.add(Metric::Requests, &[&kind.route, kind.method, &class], count as f64);
+        }
+        let refusals = self.requests.refusals();
+        for (reason, count) in &refusals {
+            page.add(Metric::Refusals, &[reason], *count as f64);
+        }
+        for reason in POSITION_REASONS {
+            let count = refusals.get(format!("position-{reason}").as_str());
+            page.add(Metric::PositionsRefused, &[reason], count.copied().unwrap_or_default() as f64);
+        }
+        for (limit, count) in self.limit_hits.all() {
+            page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
+        }
+        for (limit, reason) in LIMIT_REASONS {
+            page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
+        }
+    }
+}
+
+fn sample_puts(page: &mut Page, name: &str, puts: &PutFigures) {
+    let figures = [
+        (Metric::PutRequests, &puts.requests),
+        (Metric::PutTransactions, &puts.transactions),
+        (Metric::PutDuplicates, &puts.duplicates),
+        (Metric::PutOperations, &puts.operations),
+        (Metric::PutBytes, &puts.bytes),
+    ];
+    for (metric, figure) in figures {
+        page.add(metric, &[name], figure.load(Ordering::Relaxed) as f64);
+    }
+}
+
+fn sample_extract(page: &mut Page, name: &str, status: &Status) {
+    let slot = status.slot.as_ref();
+    let running = status.status == RunState::Running;
+    let figures = [
+        (Metric::CaptureRunning, Some(flag(running))),
+        (Metric::CaptureLagBytes, status.lag_bytes.map(|bytes| bytes as f64)),
+        (Metric::CaptureLagSeconds, status.lag_seconds.filter(|_| running)),
+        (Metric::CaptureSilent, status.heard.map(|heard| heard.elapsed().as_secs_f64())),
+        (Metric::CaptureRetained, slot.and_then(|slot| slot.retained_wal_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSafe, slot.and_then(|slot| slot.safe_wal_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSpilled, slot.and_then(|slot| slot.spilled_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureTransactions, Some(status.transactions as f64)),
+        (Metric::CaptureRecords, Some(status.records as f64)),
+        (Metric::CaptureBytes, Some(status.received_bytes as f64)),
+        (Metric::CaptureRetries, Some(status.retries as f64)),
+        (Metric::CaptureStarts, Some(status.starts as f64)),
+    ];
+    for (metric, value) in figures {
+        if let Some(value) = value {
+            page.add(metric, &[name], value);
+        }
+    }
+    if let Some(slot) = slot {
+        page.add(Metric::CaptureSlot, &[name, slot.wal_status], 1.0);
+    }
+    if let Some(reason) = status.last_error_reason {
+        page.add(Metric::CaptureError, &[name, reason], 1.0);
+    }
+}
+
+fn sample_process(page: &mut Page) {
+    let process = ProcessFigures::now();
+    let figures = [
+        (Metric::ProcessResident, process.resident_bytes.map(|bytes| bytes as f64)),
+        (Metric::ProcessFiles, process.open_files.map(|files| files as f64)),
+        (Metric::ProcessFilesMax, process.open_files_max.map(|files| files as f64)),
+        (Metric::ProcessCpu, process.cpu_seconds),
+        (Metric::ProcessStart, process.started_seconds),
+    ];
+    for (metric, value) in figures {
+        if let Some(value) = value {
+            page.add(metric, &[], value);
+        }
+    }
+    page.add(Metric::Build, &[env!("CARGO_PKG_VERSION")], 1.0);
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}

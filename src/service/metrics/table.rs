@@ -1,0 +1,157 @@
+//! The one table of metrics: name, kind, labels and help of each. `docs/metrics.md` is held equal to it by a test.
+//!
+//! Names end in their unit, counters in `_total`. A label's values are names of resources that exist now, or come from a
+//! fixed list: what is deleted disappears, and nothing that a stranger sends makes a new series.
+
+/// What a metric's value does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It goes up and down.
+    Gauge,
+    /// It only grows, until the server or the resource starts anew.
+    Counter,
+    /// Counts by upper bound, with sum and count.
+    Histogram,
+}
+
+impl Kind {
+    /// As the exposition format has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Its name, with its unit.
+    pub name: &'static str,
+    /// What its value does.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($metric:ident: $kind:ident, $name:literal, [$($label:literal),*], $help:literal;)*) => {
+        /// Every metric; its row says what it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "the help of its row says it")]
+        pub enum Metric {
+            $($metric,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order in which they are given.
+            pub const ALL: &'static [Self] = &[$(Self::$metric),*];
+
+            /// Its row.
+            pub const fn row(self) -> Row {
+                match self {
+                    $(Self::$metric => Row { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help },)*
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    TrailBytes: Gauge, "trailcast_trail_bytes", ["trail"], "Bytes of a trail's segments on disk.";
+    TrailSegments: Gauge, "trailcast_trail_segments", ["trail"], "Segments of a trail on disk.";
+    TrailFirst: Gauge, "trailcast_trail_first_commit", ["trail"], "Commit number of the first transaction that a trail keeps.";
+    TrailLast: Gauge, "trailcast_trail_last_commit", ["trail"], "Commit number of a trail's last durable transaction.";
+    TrailLastSeconds: Gauge, "trailcast_trail_last_commit_timestamp_seconds", ["trail"], "Commit time of a trail's last durable transaction, in seconds since 1970.";
+    TrailTransactions: Counter, "trailcast_trail_appended_transactions_total", ["trail"], "Transactions appended to a trail.";
+    TrailRecords: Counter, "trailcast_trail_appended_records_total", ["trail"], "Records of these transactions.";
+    TrailWritten: Counter, "trailcast_trail_written_bytes_total", ["trail"], "Bytes written to a trail, frames and segment ends included.";
+    TrailFlush: Histogram, "trailcast_trail_flush_seconds", ["trail"], "Time that each flush of a trail took, in seconds.";
+    TrailPending: Gauge, "trailcast_trail_unflushed_bytes", ["trail"], "Bytes given to a trail that are not durable yet.";
+    TrailPendingAge: Gauge, "trailcast_trail_unflushed_seconds", ["trail"], "Age of the oldest of these bytes, in seconds; 0 when there are none.";
+    TrailStopped: Gauge, "trailcast_trail_stopped", ["trail"], "1 when a trail does not take appends or is not served, else 0.";
+    TrailDiskFull: Gauge, "trailcast_trail_disk_full", ["trail"], "1 when a trail stopped because the disk is full, which passes when there is room, else 0.";
+    RetentionSegments: Counter, "trailcast_trail_retention_removed_segments_total", ["trail", "rule"], "Segments that retention has removed; rule is age, size or disk.";
+    RetentionBytes: Counter, "trailcast_trail_retention_removed_bytes_total", ["trail", "rule"], "Bytes of these segments.";
+    DiskSize: Gauge, "trailcast_disk_size_bytes", [], "Size of the file system that holds the trails.";
+    DiskFree: Gauge, "trailcast_disk_free_bytes", [], "Room left in it.";
+    DiskShare: Gauge, "trailcast_disk_retention_share_bytes", [], "What all trails together may take of it before retention removes their oldest segments.";
+
+    PutRequests: Counter, "trailcast_put_requests_total", ["trail"], "Puts acknowledged.";
+    PutTransactions: Counter, "trailcast_put_transactions_total", ["trail"], "Transactions of these puts, repeated ones included.";
+    PutDuplicates: Counter, "trailcast_put_duplicate_transactions_total", ["trail"], "Transactions that were not appended again, because the trail had their xid.";
+    PutOperations: Counter, "trailcast_put_operations_total", ["trail"], "Operations of the transactions put.";
+    PutBytes: Counter, "trailcast_put_bytes_total", ["trail"], "Bytes of the bodies of these puts.";
+    PutRefused: Counter, "trailcast_put_refused_total", ["reason"], "Puts refused; reason is body, no_trail, other_writer, disk_full, trail_stopped or too_large.";
+
+    CaptureRunning: Gauge, "trailcast_capture_running", ["extract"], "1 when an extract captures, else 0.";
+    CaptureLagBytes: Gauge, "trailcast_capture_lag_bytes", ["extract"], "Bytes of the source's log that a trail does not hold durably yet.";
+    CaptureLagSeconds: Gauge, "trailcast_capture_lag_seconds", ["extract"], "Age of the transaction that is coming in, by the source's clock, in seconds; 0 between transactions, absent while it does not run.";
+    CaptureSilent: Gauge, "trailcast_capture_silent_seconds", ["extract"], "Time since an extract last heard from its source, in seconds.";
+    CaptureRetained: Gauge, "trailcast_capture_retained_wal_bytes", ["extract"], "Bytes of its log that the source keeps for an extract's slot, as last looked at.";
+    CaptureSafe: Gauge, "trailcast_capture_safe_wal_bytes", ["extract"], "Bytes that the source may still write before the slot is in danger; absent when it sets no limit.";
+    CaptureSlot: Gauge, "trailcast_capture_slot_status", ["extract", "status"], "1 for the slot's wal_status: reserved, extended, unreserved, lost, missing or unknown.";
+    CaptureSpilled: Counter, "trailcast_capture_slot_spilled_bytes_total", ["extract"], "Bytes that the source has spilled to its disk to decode large transactions (PostgreSQL 14 and newer).";
+    CaptureTransactions: Counter, "trailcast_capture_transactions_total", ["extract"], "Transactions that an extract has appended.";
+    CaptureRecords: Counter, "trailcast_capture_records_total", ["extract"], "Records of these transactions.";
+    CaptureBytes: Counter, "trailcast_capture_received_bytes_total", ["extract"], "Bytes of changes received from the source.";
+    CaptureRetries: Counter, "trailcast_capture_retries_total", ["extract"], "Connections to the source that an extract has lost or did not get.";
+    CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
+    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, configuration, refused, other_source, slot_missing, slot_lost, slot_ahead, malformed, disk_full or trail.";
+
+    Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
+    SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";
+    SessionsEnded: Counter, "trailcast_stream_sessions_ended_total", ["stream", "code"], "Sessions of a stream that ended, by close code; 1006 when the connection broke.";
+    StreamRecords: Counter, "trailcast_stream_records_total", ["stream"], "Records sent by all sessions of a stream, metadata not counted.";
+    StreamBytes: Counter, "trailcast_stream_bytes_total", ["stream"], "Bytes sent by all sessions of a stream.";
+
+    Requests: Counter, "trailcast_http_requests_total", ["route", "method", "status"], "Requests answered, by template of the route and class of the status (1xx is a socket).";
+    Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
+    PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";
+    LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
+
+    Build: Gauge, "trailcast_build_info", ["version"], "1; the version is a label.";
+    ProcessResident: Gauge, "process_resident_memory_bytes", [], "Resident memory of the process.";
+    ProcessFiles: Gauge, "process_open_fds", [], "Open file descriptors of the process.";
+    ProcessFilesMax: Gauge, "process_max_fds", [], "File descriptors that the process may have open.";
+    ProcessCpu: Counter, "process_cpu_seconds_total", [], "Processor time that the process has used, in seconds.";
+    ProcessStart: Gauge, "process_start_time_seconds", [], "When the process started, in seconds since 1970.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_about_metrics_lists_every_metric_with_its_help() {
+        let page = include_str!("../../../docs/metrics.md");
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected: Vec<_> = Metric::ALL
+            .iter()
+            .map(|metric| {
+                let row = metric.row();
+                let labels: Vec<_> = row.labels.iter().map(|label| format!("`{label}`")).collect();
+                format!("| `{}` | {} | {} | {} |", row.name, row.kind.name(), labels.join(", "), row.help)
+            })
+            .collect();
+        assert_eq!(rows, expected, "\n{}\n", expected.join("\n"));
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let mut names = HashSet::new();
+        for row in Metric::ALL.iter().map(|metric| metric.row()) {
+            assert!(names.insert(row.name), "{} stands twice", row.name);
+            assert!(row.name.starts_with("trailcast_") || row.name.starts_with("process_"), "{}", row.name);
+            assert!(row.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
+            assert!(!row.help.contains(['\n', '\\', '|']) && row.help.ends_with('.'), "{}", row.name);
+        }
+    }
+}

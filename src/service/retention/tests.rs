@@ -1,0 +1,130 @@
+use std::path::Path;
+
+use super::*;
+use crate::clock::HandClock;
+use crate::codec::image::ImageWriter;
+use crate::record::{Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TransactionHead};
+use crate::trail::local::disk::SystemDisk;
+use crate::trail::{RetentionRule, Row, TrailOptions};
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// A server over trails that hold 40 transactions in small segments, all closed at the clock's first moment but the last.
+async fn served(home: &Path, names: &[&str]) -> (Arc<Service>, Arc<HandClock>) {
+    let clock = Arc::new(HandClock::at(Timestamp::parse("2026-07-13T04:00:00Z").unwrap()));
+    for name in names {
+        let (folder, name) = (home.join("trails").join(name), TrailName::new(name).unwrap());
+        let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+        let trail = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock.clone()).unwrap();
+        fill(&trail).await;
+    }
+    (Arc::new(Service::open(home, clock.clone(), Default::default()).unwrap()), clock)
+}
+
+async fn fill(trail: &Trail) {
+    let mut appender = trail.appender().unwrap();
+    let kind = JsonKind::String;
+    let column = Column { name: "v".into(), kind, sql_type: String::new(), nullable: false, key: true };
+    for number in 1..=40 {
+        let commit_ts = Timestamp::from_micros(number * 1_000_000);
+        let head = TransactionHead { xid: format!("x{number}"), commit_ts, source: SourcePosition::default() };
+        appender.begin(&head).unwrap();
+        let schema = appender.shape(&TableName::parse("t.rows").unwrap(), std::slice::from_ref(&column)).unwrap();
+        let mut image = Vec::new();
+        ImageWriter::new(&mut image).json(format!("\"{}\"", "v".repeat(500)).as_bytes());
+        let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
+        appender.row(&schema, row).unwrap();
+        let position = appender.commit().unwrap();
+        appender.hand_over().await.unwrap();
+        appender.wait_durable(position.commit).await.unwrap();
+    }
+    appender.close().await.unwrap();
+}
+
+fn trail(service: &Service, name: &str) -> Trail {
+    let entry = service.trails.get(&TrailName::new(name).unwrap()).unwrap();
+    entry.trail.as_ref().unwrap().clone()
+}
+
+fn removed(trail: &Trail, rule: RetentionRule) -> u64 {
+    trail.status().work.removed[rule as usize].0
+}
+
+#[tokio::test]
+async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1", "t2"]).await;
+    let (usual, shorter) = (trail(&service, "t1"), trail(&service, "t2"));
+    let before = usual.status().segments;
+    assert!(before > 3);
+    let settings = TrailSettings { retention_seconds: Some(3_600), retention_bytes: None };
+    service.set_trail_settings(&TrailName::new("t2").unwrap(), settings).await.unwrap();
+    clock.advance_seconds(3_601);
+    service.retain();
+    assert_eq!((usual.status().segments, shorter.status().segments), (before, 1));
+    clock.advance_seconds(7 * DAY_SECONDS - 3_601);
+    service.retain();
+    assert_eq!(usual.status().segments, before, "not older than a week");
+    clock.advance_seconds(1);
+    service.retain();
+    // The last segment stays, however old it is.
+    assert_eq!((usual.status().segments, shorter.status().segments), (1, 1));
+    assert_eq!(removed(&usual, RetentionRule::Age), before as u64 - 1);
+    assert!(usual.status().work.removed[RetentionRule::Age as usize].1 > 0);
+    assert_eq!((removed(&usual, RetentionRule::Size), removed(&usual, RetentionRule::Disk)), (0, 0));
+    assert!(usual.status().first_commit > 1 && usual.status().last_commit == 40);
+}
+
+#[tokio::test]
+async fn segments_go_while_the_trail_is_larger_than_it_may_be() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, _) = served(home.path(), &["t1"]).await;
+    let trail = trail(&service, "t1");
+    let bytes = trail.bytes();
+    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes) };
+    service.set_trail_settings(trail.name(), settings).await.unwrap();
+    service.retain();
+    assert_eq!(trail.bytes(), bytes, "it fits");
+    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes / 2) };
+    service.set_trail_settings(trail.name(), settings).await.unwrap();
+    service.retain();
+    assert!(trail.bytes() <= bytes / 2 && trail.bytes() > bytes / 2 - 2 * limits::SEGMENT_BYTES_MIN);
+    assert!(removed(&trail, RetentionRule::Size) > 0 && removed(&trail, RetentionRule::Age) == 0);
+    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(1) };
+    service.set_trail_settings(trail.name(), settings).await.unwrap();
+    service.retain();
+    assert_eq!(trail.status().segments, 1, "never the last");
+}
+
+#[tokio::test]
+async fn the_oldest_segments_of_all_trails_go_when_these_take_more_than_their_share_of_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let older = trail(&service, "t1");
+    clock.advance_seconds(60);
+    let name = TrailName::new("t2").unwrap();
+    let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+    let folder = home.path().join("other/t2");
+    let newer = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock).unwrap();
+    fill(&newer).await;
+    let (trails, segments) = ([newer.clone(), older.clone()], newer.status().segments);
+    let both = newer.bytes() + older.bytes();
+    keep_within(&trails, both).unwrap();
+    assert_eq!(older.bytes() + newer.bytes(), both, "they fit");
+    keep_within(&trails, both * 3 / 4).unwrap();
+    assert!(older.bytes() + newer.bytes() <= both * 3 / 4);
+    assert_eq!(newer.status().segments, segments, "the other trail's are older");
+    assert!(removed(&older, RetentionRule::Disk) > 0);
+    keep_within(&trails, 0).unwrap();
+    assert_eq!((older.status().segments, newer.status().segments), (1, 1), "never the last of any trail");
+}
+
+#[tokio::test]
+async fn a_trail_whose_options_cannot_be_stored_is_not_made() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, _) = served(home.path(), &[]).await;
+    let name = TrailName::new("t1").unwrap();
+    service.make_trail(&name, TrailSettings::default()).await.unwrap();
+    assert!(matches!(service.make_trail(&name, TrailSettings::default()).await, Err(TrailError::Exists(_))));
+    assert!(service.trails.get(&name).is_some(), "the one that was there stays");
+}

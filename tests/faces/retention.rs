@@ -1,0 +1,100 @@
+//! Goal: what retention keeps and takes is seen, and whoever stands below the floor hears where the trail starts. Method:
+//! a server over a trail of small segments whose limits are changed while clients read it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::Server;
+use crate::support::small_trail;
+use crate::support::subscriber::{Ended, Next, Refused};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server over the trail `a1` of that many transactions of 20,000 bytes; the position of the first.
+fn server(transactions: u64) -> (Server, String) {
+    let mut server = Server::start();
+    server.kill();
+    let first = small_trail::make(&server.data_dir().join("trails/a1"), transactions, 20_000);
+    server.start_again();
+    (server, first)
+}
+
+fn first_commit(server: &Server) -> u64 {
+    server.get("/services/v2/trails/a1").expect(200).response()["firstCommit"].as_u64().unwrap()
+}
+
+#[test]
+fn limits_and_what_they_took_are_seen_and_positions_below_the_floor_are_refused() {
+    let (server, position) = server(100);
+    server.make_stream("s1", "a1");
+    let described = server.get("/services/v2/trails/a1").expect(200).response();
+    assert_eq!(
+        described["retention"],
+        json!({"ageSeconds": 7 * 86_400, "bytes": null}),
+        "a week unless it says otherwise"
+    );
+    let mut resumed = server.subscribe("s1", &format!("begin={position}")).unwrap();
+    assert_eq!(resumed.expect_data(PATIENCE).json["after"]["id"], 2);
+    let limits = json!({"retention": {"bytes": 1 << 20}});
+    let described = server.patch("/services/v2/trails/a1", &limits).expect(200).response();
+    assert_eq!(described["retention"], json!({"ageSeconds": 7 * 86_400, "bytes": 1 << 20}));
+    let removed = server.wait_for_log("segment removed by retention", PATIENCE).expect("nothing was removed");
+    assert!(removed.contains("rule=\"size\"") && removed.contains("trail=a1"), "{removed}");
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/services/v2/trails/a1").expect(200).response()["bytes"].as_u64().unwrap() > 1 << 20 {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let first = first_commit(&server);
+    assert!(first > 40 && first < 100, "{first}");
+    let page = server.get("/metrics").expect(200).text();
+    let taken = "trailcast_trail_retention_removed_segments_total{trail=\"a1\",rule=\"size\"}";
+    let line = page.lines().find(|line| line.starts_with(taken)).unwrap();
+    assert!(line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 10, "{line}");
+    // The contract's refusal, which says where the trail starts.
+    match server.subscribe("s1", &format!("begin={position}")) {
+        Err(Refused::Answer(answer)) => {
+            assert_eq!(answer.status, 409, "{answer}");
+            assert!(answer.text().contains("OGG-27065"), "{answer}");
+            assert!(answer.titles().contains(&format!("starts at commit number {first}")), "{answer}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut earliest = server.subscribe("s1", "begin=earliest").unwrap();
+    assert_eq!(earliest.expect_data(PATIENCE).json["after"]["id"], first);
+    server.patch("/services/v2/stream/s1", &json!({"qualityOfService": "atMostOnce"})).expect(200);
+    let mut skips = server.subscribe("s1", &format!("begin={position}")).unwrap();
+    assert_eq!(skips.expect_data(PATIENCE).json["after"]["id"], first);
+}
+
+#[test]
+fn a_reader_that_retention_overtakes_gets_whole_records_and_then_4011() {
+    let (server, _) = server(2_000);
+    server.make_stream("s1", "a1");
+    // It takes nothing at first: what lies between it and the server is far less than the trail's 40 MB.
+    let mut slow = server.subscribe("s1", "begin=earliest").unwrap();
+    assert_eq!(slow.expect_data(PATIENCE).json["after"]["id"], 1);
+    server.patch("/services/v2/trails/a1", &json!({"retention": {"bytes": 1 << 20}})).expect(200);
+    let deadline = Instant::now() + PATIENCE;
+    while first_commit(&server) < 1_900 {
+        assert!(Instant::now() < deadline, "retention did not remove the segments");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut next = 2;
+    let (code, reason) = loop {
+        match slow.next(PATIENCE) {
+            Next::Record(record) if record.pos().is_some() => {
+                assert_eq!(record.json["after"]["id"], next, "no gap before the end");
+                next += 1;
+            }
+            Next::Record(_) => {}
+            Next::Ended(Ended::Closed(code, reason)) => break (code, reason),
+            other => panic!("after {next}: {other:?}"),
+        }
+    };
+    assert_eq!((code, reason.as_str()), (4011, "retention has overtaken the reader"));
+    assert!(next < 1_900, "{next}");
+    let errors = server.get("/services/v2/stream/s1/info/errors").expect(200).response();
+    assert!(errors["errors"].to_string().contains("overtaken"), "{errors}");
+}
