@@ -1,7 +1,7 @@
 //! A trail in a folder of this machine.
 //!
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
-//! `disk` (the door to files), `segment`, `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
+//! `disk` (the door to files), `segment`, `segment_file` and `recent` (what is open and in memory), `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
 //! writes and flushes), `recovery` (what opening does), `seek` and `reader`.
 
 pub(crate) mod appender;
@@ -10,11 +10,13 @@ pub mod disk;
 mod index;
 mod inspect;
 pub(crate) mod reader;
+mod recent;
 mod recovery;
 pub mod retention;
 mod scan;
 pub(crate) mod seek;
 mod segment;
+mod segment_file;
 mod shapes;
 mod tail;
 mod writer;
@@ -187,6 +189,11 @@ impl Trail {
 impl Shared {
     fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the segments, the oldest first.
+    fn with_segments<R>(&self, look: impl FnOnce(&[Arc<Segment>]) -> R) -> R {
+        look(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn segment(&self, number: u64) -> Option<Arc<Segment>> {
