@@ -196,8 +196,11 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
         return recover_end(shared);
     }
     let closed = last.seal().is_some() && end.offset == found.good;
-    if !closed {
-        rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+    // A closed segment too: had the flush of its seal failed, nothing else would bring it to the disk.
+    rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+    if closed {
+        last.file.sync().map_err(io_failed(shared, "flushing its end again"))?;
+    } else {
         cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
     }
     let Some(segment) = shared.segments().last().cloned() else {
