@@ -3,7 +3,7 @@
 //! `cargo bench --bench seek -- --small 20MB --large 2GB`
 //!
 //! Builds both trails, seeks in turn to random places in the middle half of each, by position and by time, up to the
-//! first record, and compares the medians. Warm: both trails are in the page cache. Cold: the trail was just opened, so
+//! first record, and compares the medians. Warm: each place was sought once before. Cold: the trail was just opened, so
 //! that no index is in memory, and the page cache is dropped before each seek (root only).
 
 #![allow(
@@ -25,6 +25,9 @@ use trailcast::record::{
 };
 use trailcast::trail::local::disk::SystemDisk;
 use trailcast::trail::{Begin, Entry, Row, Trail, TrailOptions, Writer};
+
+/// Places that the warm seeks go to, one after the other, again and again.
+const PLACES: usize = 200;
 
 /// Compares seeks in a small and a large trail.
 #[derive(Debug, Parser)]
@@ -221,11 +224,12 @@ async fn warm(trails: &[Measured; 2], seeks: u32, chance: &mut Chance) {
     let before = memory_kib();
     for by in [By::Position, By::Time] {
         let mut times = [Vec::new(), Vec::new()];
-        // The first tenth only warms up.
-        for round in 0..seeks + seeks / 10 {
-            for (times, trail) in times.iter_mut().zip(trails) {
-                let took = trail.seek(by, trail.place(chance)).await;
-                if round >= seeks / 10 {
+        let places = trails.each_ref().map(|trail| (0..PLACES).map(|_| trail.place(chance)).collect::<Vec<_>>());
+        // The first round through the places only warms up.
+        for round in 0..PLACES + seeks as usize {
+            for ((times, trail), places) in times.iter_mut().zip(trails).zip(&places) {
+                let took = trail.seek(by, places[round % PLACES]).await;
+                if round >= PLACES {
                     times.push(took);
                 }
             }
