@@ -13,7 +13,7 @@ use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Transaction, appender, clock, create, expected, folder, open, read_all};
 use trailcast::record::{Position, xid_hash};
 use trailcast::trail::local::disk::{Disk, DiskFile};
-use trailcast::trail::{Begin, Entry, Trail};
+use trailcast::trail::{Begin, Entry, ReadError, SeekError, Trail};
 
 const SEGMENT_BYTES: u64 = 256 << 10;
 /// What one read takes from a segment.
@@ -286,4 +286,25 @@ async fn a_look_from_another_process_writes_no_index() {
         first_record(&look, after(&look, number)).await;
     }
     assert!(hints(&disk).is_empty());
+}
+
+#[tokio::test]
+async fn a_seek_by_time_names_the_damage_before_it_and_never_passes_over_it() {
+    let disk = filled(200).await;
+    hints(&disk).iter().for_each(|path| disk.remove(path).unwrap());
+    let segment = disk.disk.paths().into_iter().find(|path| path.to_str().unwrap().ends_with("3.seg")).unwrap();
+    disk.disk.tamper(&segment, |bytes| bytes[100_000] ^= 1);
+    let trail = open(Arc::new(disk.clone()), &folder()).unwrap();
+    let mut named = 0;
+    for number in 1..=200 {
+        match trail.read(Begin::Time(transaction(number).time())).await {
+            Ok(_) => assert_eq!(first_record(&trail, Begin::Time(transaction(number).time())).await, number),
+            Err(SeekError::Read(ReadError::Damaged(damage))) => {
+                assert!(damage.at.segment == 3 && damage.at.offset <= 100_000, "{damage}");
+                named += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((20..60).contains(&named), "{named} of 200 transactions are in the damaged segment");
 }

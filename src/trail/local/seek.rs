@@ -7,7 +7,7 @@ use crate::record::{Position, Timestamp};
 use crate::trail::local::disk::read_full;
 use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::reader::{Fill, Skip};
-use crate::trail::local::segment::{Segment, read_repeated};
+use crate::trail::local::segment::{NoIndex, Segment, read_repeated};
 use crate::trail::local::{Shared, Trail};
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
 
@@ -106,7 +106,10 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
 
 fn look_up<R>(shared: &Shared, segment: &Segment, look: impl FnOnce(&SegmentIndex) -> R) -> Result<R, ReadError> {
     let looked = segment.with_index(&*shared.disk, shared.keeps_xids(), look);
-    looked.map_err(|error| shared.read_failure(&error))
+    looked.map_err(|error| match error {
+        NoIndex::Io(error) => shared.read_failure(&error),
+        NoIndex::Damaged { offset, bad } => shared.damage(Location { segment: segment.number(), offset }, bad).into(),
+    })
 }
 
 /// Sees to it that the transaction of that number is the one the position was made in. The reader then stands in it,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::codec::frame::{self, Frame, FrameKind, SEAL_FRAME_BYTES};
+use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
@@ -50,6 +50,40 @@ struct State {
     bytes: u64,
     /// The index while the segment is not closed. That of a closed one is in its file and, lately used, in [`LOOKED_UP`].
     index: Option<SegmentIndex>,
+}
+
+/// What a scan found, up to the first bad frame.
+struct Rebuilt {
+    index: SegmentIndex,
+    xids: SegmentXids,
+    end: ScanEnd,
+}
+
+impl Rebuilt {
+    /// The index, unless the segment is closed and yet not whole: what lies behind damage must not be passed over in
+    /// silence. The end of an open segment may be in the making.
+    fn whole(self, closed: bool) -> Result<SegmentIndex, NoIndex> {
+        match self.end.bad {
+            Some(bad) if closed => Err(NoIndex::Damaged { offset: self.end.offset, bad }),
+            _ => Ok(self.index),
+        }
+    }
+}
+
+/// Why there is no index of a segment.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoIndex {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// There is no index file, and the segment is damaged.
+    #[error("damaged at byte {offset}: {bad}")]
+    Damaged {
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        bad: BadFrame,
+    },
 }
 
 /// Indexes of closed segments that were used lately, of all trails.
@@ -141,7 +175,7 @@ impl Segment {
         disk: &dyn Disk,
         keep_xids: bool,
         look: impl FnOnce(&SegmentIndex) -> R,
-    ) -> io::Result<R> {
+    ) -> Result<R, NoIndex> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(index) = &state.index {
             return Ok(look(index));
@@ -150,7 +184,7 @@ impl Segment {
         self.index_at_hand(disk, keep_xids).map(|index| look(&index))
     }
 
-    fn index_at_hand(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<Arc<SegmentIndex>> {
+    fn index_at_hand(&self, disk: &dyn Disk, keep_xids: bool) -> Result<Arc<SegmentIndex>, NoIndex> {
         if let Some(index) = looked_up().get(self.handle.id()) {
             return Ok(index);
         }
@@ -160,7 +194,7 @@ impl Segment {
         }
         let index = match self.load_index(disk) {
             Some(index) => index,
-            None => self.rebuild_and_save(disk, keep_xids)?.0,
+            None => self.rebuild_and_save(disk, keep_xids)?.whole(self.seal().is_some())?,
         };
         let index = Arc::new(index);
         if self.seal().is_some() {
@@ -181,7 +215,7 @@ impl Segment {
         let loaded = self.stamp().and_then(|stamp| SegmentXids::decode(&read_file(disk, &self.xids_path())?, &stamp));
         match loaded {
             Some(xids) => Ok(xids),
-            None => Ok(self.rebuild_and_save(disk, true)?.1),
+            None => Ok(self.rebuild_and_save(disk, true)?.xids),
         }
     }
 
@@ -189,13 +223,14 @@ impl Segment {
     pub(super) fn reopen(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<()> {
         self.handle.hold()?;
         if self.read_state(|state| state.index.is_none()) {
-            let mut index = (*self.index_at_hand(disk, keep_xids)?).clone();
+            let mut index = (*self.index_at_hand(disk, keep_xids).map_err(io::Error::other)?).clone();
             if keep_xids {
                 index.set_xids(self.xids(disk)?);
             }
             self.set_index(index);
         }
-        // From here on no seek writes an index beside it.
+        // From here on no seek writes an index beside it, nor keeps one that it has just read.
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_state(|state| state.seal = None);
         looked_up().remove(self.handle.id());
         Ok(())
@@ -218,20 +253,23 @@ impl Segment {
         SegmentIndex::decode(&read_file(disk, &self.index_path())?, &stamp)
     }
 
-    fn rebuild_and_save(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<(SegmentIndex, SegmentXids)> {
+    fn rebuild_and_save(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<Rebuilt> {
         let mut index = SegmentIndex::default();
         let from = SEGMENT_HEAD_BYTES as u64;
-        scan(&*self.file, self.head.file_id, from, self.bytes(), |at, frame| index.note(at, frame, keep_xids))?;
+        let end = scan(&*self.file, self.head.file_id, from, self.bytes(), |at, frame| {
+            index.note(at, frame, keep_xids);
+        })?;
         let xids = index.take_xids();
         // The lock keeps the seal in place while its files are written; whoever opens the segment again removes them.
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if self.saves_hints
+            && end.bad.is_none()
             && let Some(stamp) = stamp_of(&self.head, &state)
             && let Err(error) = self.save(disk, &stamp, &index, keep_xids.then_some(&xids))
         {
             tracing::warn!(segment = %self.path.display(), %error, "rebuilt index not written");
         }
-        Ok((index, xids))
+        Ok(Rebuilt { index, xids, end })
     }
 
     /// Writes the index of a closed segment beside it and takes it out of memory. It is only a hint: an error is no loss.
