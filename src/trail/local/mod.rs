@@ -1,7 +1,7 @@
 //! A trail in a folder of this machine.
 //!
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
-//! `disk` (the door to files), `segment`, `segment_file` and `recent` (what is open and in memory), `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
+//! `disk` (the door to files), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
 //! writes and flushes), `recovery` (what opening does), `seek` and `reader`.
 
 pub(crate) mod appender;
@@ -9,8 +9,8 @@ mod description;
 pub mod disk;
 mod index;
 mod inspect;
+mod lately_used;
 pub(crate) mod reader;
-mod recent;
 mod recovery;
 pub mod retention;
 mod scan;

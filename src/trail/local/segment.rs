@@ -10,7 +10,7 @@ use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::index::{SegmentIndex, Stamp};
-use crate::trail::local::recent::Recent;
+use crate::trail::local::lately_used::LatelyUsed;
 use crate::trail::local::scan::{ScanEnd, scan};
 use crate::trail::local::segment_file::SegmentFile;
 use crate::trail::local::xids::SegmentXids;
@@ -87,10 +87,10 @@ pub(super) enum NoIndex {
 }
 
 /// Indexes of closed segments that were used lately, of all trails.
-static LOOKED_UP: LazyLock<Mutex<Recent<Arc<SegmentIndex>>>> =
-    LazyLock::new(|| Mutex::new(Recent::new(INDEX_MEMORY_BYTES_MAX)));
+static LOOKED_UP: LazyLock<Mutex<LatelyUsed<Arc<SegmentIndex>>>> =
+    LazyLock::new(|| Mutex::new(LatelyUsed::new(INDEX_MEMORY_BYTES_MAX)));
 
-fn looked_up() -> MutexGuard<'static, Recent<Arc<SegmentIndex>>> {
+fn looked_up() -> MutexGuard<'static, LatelyUsed<Arc<SegmentIndex>>> {
     LOOKED_UP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -10,13 +10,13 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
 use crate::trail::local::disk::{Disk, DiskFile};
-use crate::trail::local::recent::Recent;
+use crate::trail::local::lately_used::LatelyUsed;
 
 /// The files open beyond those that are written, of all trails: descriptors are counted by process.
-static OPEN: LazyLock<Mutex<Recent<Arc<dyn DiskFile>>>> =
-    LazyLock::new(|| Mutex::new(Recent::new(SEGMENT_FILES_OPEN_MAX)));
+static OPEN: LazyLock<Mutex<LatelyUsed<Arc<dyn DiskFile>>>> =
+    LazyLock::new(|| Mutex::new(LatelyUsed::new(SEGMENT_FILES_OPEN_MAX)));
 
-fn open_files() -> MutexGuard<'static, Recent<Arc<dyn DiskFile>>> {
+fn open_files() -> MutexGuard<'static, LatelyUsed<Arc<dyn DiskFile>>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

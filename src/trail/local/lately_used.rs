@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Values by number, each with its cost; together they cost no more than the cap, unless there is only one.
 #[derive(Debug)]
-pub(super) struct Recent<T> {
+pub(super) struct LatelyUsed<T> {
     kept: HashMap<u64, Kept<T>>,
     /// Numbers by the moment of their last use.
     by_use: BTreeMap<u64, u64>,
@@ -22,7 +22,7 @@ struct Kept<T> {
     used: u64,
 }
 
-impl<T: Clone> Recent<T> {
+impl<T: Clone> LatelyUsed<T> {
     /// An empty one.
     pub(super) fn new(cost_max: usize) -> Self {
         Self { kept: HashMap::new(), by_use: BTreeMap::new(), uses: 0, cost: 0, cost_max }
@@ -67,16 +67,16 @@ mod tests {
 
     #[test]
     fn the_longest_unused_goes_when_the_cap_is_passed() {
-        let mut recent = Recent::new(10);
-        assert_eq!(recent.put(1, 'a', 4), []);
-        assert_eq!(recent.put(2, 'b', 4), []);
-        assert_eq!(recent.get(1), Some('a'));
-        assert_eq!(recent.put(3, 'c', 4), ['b']);
-        assert_eq!(recent.put(3, 'd', 2), ['c']);
-        assert_eq!((recent.get(1), recent.get(2), recent.get(3)), (Some('a'), None, Some('d')));
-        assert_eq!(recent.remove(1), Some('a'));
-        assert_eq!(recent.put(4, 'e', 100), ['d'], "one value stays, whatever it costs");
-        assert_eq!(recent.get(4), Some('e'));
-        assert_eq!((recent.kept.len(), recent.by_use.len(), recent.cost), (1, 1, 100));
+        let mut lately = LatelyUsed::new(10);
+        assert_eq!(lately.put(1, 'a', 4), []);
+        assert_eq!(lately.put(2, 'b', 4), []);
+        assert_eq!(lately.get(1), Some('a'));
+        assert_eq!(lately.put(3, 'c', 4), ['b']);
+        assert_eq!(lately.put(3, 'd', 2), ['c']);
+        assert_eq!((lately.get(1), lately.get(2), lately.get(3)), (Some('a'), None, Some('d')));
+        assert_eq!(lately.remove(1), Some('a'));
+        assert_eq!(lately.put(4, 'e', 100), ['d'], "one value stays, whatever it costs");
+        assert_eq!(lately.get(4), Some('e'));
+        assert_eq!((lately.kept.len(), lately.by_use.len(), lately.cost), (1, 1, 100));
     }
 }
