@@ -38,6 +38,12 @@ pub const APPEND_CHUNK_BYTES: usize = 256 << 10;
 pub const APPEND_QUEUE_CHUNKS: usize = 16;
 /// Bytes the writer gathers into one flush group.
 pub const FLUSH_GROUP_BYTES_MAX: usize = 4 << 20;
+/// Segment files that a process holds open beyond those that are written and those that a reader stands in: a quarter of
+/// the descriptors that Linux gives a process unless told otherwise.
+pub const SEGMENT_FILES_OPEN_MAX: usize = 256;
+/// Memory for the indexes of closed segments lately used, of all trails, in bytes: with segments of 64 MiB, those of 28
+/// GiB.
+pub const INDEX_MEMORY_BYTES_MAX: usize = 16 << 20;
 /// Bytes a reader takes from a segment at once.
 pub const READ_BLOCK_BYTES: usize = 256 << 10;
 /// Newest bytes of a trail that stay in memory for readers at the tail.

@@ -86,7 +86,7 @@ impl Cursor {
             match self.encode_next(limit, &mut passed, now) {
                 Ok(true) => {}
                 Ok(false) if self.reader.location() >= limit => break None,
-                Ok(false) => match self.reader.fill_now() {
+                Ok(false) => match self.reader.fill_here() {
                     Ok(Fill::Filled) => {}
                     Ok(Fill::AtMark) => break None,
                     Err(error) => break Some(DeliveryEnd::Read(error)),

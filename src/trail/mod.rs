@@ -9,6 +9,7 @@
 //! <trail>/trail.json              name, epoch, writer, partitions, segment size; written once, never changed
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
+//! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
 //! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | …
 //! <trail>/cut-….bin               what recovery cut off a torn end, kept for a person to look at
 //! ```

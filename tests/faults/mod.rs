@@ -2,3 +2,4 @@
 
 mod disk_full;
 mod kill;
+mod power_cut;

@@ -9,7 +9,7 @@ pub mod extract;
 pub mod http;
 mod log;
 pub mod postgres;
-mod process;
+pub mod process;
 pub mod program;
 pub mod server;
 mod skip;

@@ -20,6 +20,7 @@ struct Inner {
     durable_names: BTreeMap<PathBuf, usize>,
     name_changes: Vec<NameChange>,
     fail_after_syncs: Option<u32>,
+    fails_once: bool,
     lies_about_syncs: bool,
     refuses_removals: bool,
     syncs: u32,
@@ -42,6 +43,16 @@ enum Change {
 enum NameChange {
     Set(PathBuf, usize),
     Remove(PathBuf),
+}
+
+impl Inner {
+    fn fails_this_sync(&mut self) -> bool {
+        let fails = self.fail_after_syncs.is_some_and(|limit| self.syncs > limit);
+        if fails && self.fails_once {
+            (self.fail_after_syncs, self.fails_once) = (None, false);
+        }
+        fails
+    }
 }
 
 impl NameChange {
@@ -77,6 +88,17 @@ impl MemoryDisk {
     /// From now on the `n`-th sync fails, and all after it, until [`Self::heal`].
     pub fn fail_sync(&self, n: u32) {
         self.with(|inner| inner.fail_after_syncs = Some(inner.syncs + n - 1));
+    }
+
+    /// From now on the `n`-th sync fails, and none after it.
+    pub fn fail_one_sync(&self, n: u32) {
+        self.fail_sync(n);
+        self.with(|inner| inner.fails_once = true);
+    }
+
+    /// Syncs asked for so far.
+    pub fn syncs(&self) -> u32 {
+        self.with(|inner| inner.syncs)
     }
 
     /// Syncs work again. What a failed sync should have written is gone from the page cache's list of dirty pages, as
@@ -201,7 +223,7 @@ impl Disk for MemoryDisk {
     fn sync_folder(&self, _folder: &Path) -> io::Result<()> {
         self.with(|inner| {
             inner.syncs += 1;
-            if inner.fail_after_syncs.is_some_and(|limit| inner.syncs > limit) {
+            if inner.fails_this_sync() {
                 return Err(io::Error::other("input/output error"));
             }
             inner.name_changes.clear();
@@ -243,8 +265,9 @@ impl DiskFile for MemoryFile {
             if inner.lies_about_syncs {
                 return Ok(());
             }
+            let fails = inner.fails_this_sync();
             let file = &mut inner.files[self.file];
-            if inner.fail_after_syncs.is_some_and(|limit| inner.syncs > limit) {
+            if fails {
                 file.unsynced.clear();
                 return Err(io::Error::other("input/output error"));
             }

@@ -65,6 +65,19 @@ fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
+/// Whether a test asked to flush nothing, so that it can be seen to lose what was acknowledged.
+#[cfg(feature = "fault-injection")]
+fn flushes_nothing() -> bool {
+    static ASKED: std::sync::LazyLock<bool> =
+        std::sync::LazyLock::new(|| std::env::var_os("TRAILCAST_TEST_NO_FLUSH").is_some_and(|value| value == "1"));
+    *ASKED
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn flushes_nothing() -> bool {
+    false
+}
+
 /// The operating system's file system.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemDisk;
@@ -116,6 +129,9 @@ impl Disk for SystemDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        if flushes_nothing() {
+            return Ok(());
+        }
         File::open(folder)?.sync_all()
     }
 }
@@ -134,6 +150,9 @@ impl DiskFile for File {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if flushes_nothing() {
+            return Ok(());
+        }
         self.sync_data()
     }
 

@@ -1,17 +1,55 @@
 //! The sparse index of one segment: a hint that makes seeks independent of the trail's size, rebuilt when in doubt.
 //!
 //! Built frame by frame, by the writer as it appends and by a scan when the index file is missing or does not check.
-//! The file beside a closed segment (`….idx`): `"TRAILIDX"`, the segment's file id, the numbers of blocks, shapes and
-//! transaction ids, then these, then CRC-32C of all of it; little-endian.
+//! The file beside a closed segment (`….idx`): `"TRAILIX2"`, the segment's [`Stamp`], the numbers of blocks and shapes,
+//! then these, then CRC-32C of all of it; little-endian. Transaction ids, which seeks do not need, have a file of their
+//! own: see [`xids`](crate::trail::local::xids).
 
 use crate::codec::frame::{FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
 use crate::limits::INDEX_BLOCK_BYTES;
 use crate::record::Timestamp;
-use crate::trail::local::xids::{Remembered, fingerprint};
+use crate::trail::local::xids::{Remembered, SegmentXids, fingerprint};
 
-const MAGIC: &[u8; 8] = b"TRAILIDX";
+const MAGIC: &[u8; 8] = b"TRAILIX2";
 const BLOCK_BYTES: usize = 36;
-const XID_BYTES: usize = 28;
+/// Bytes of magic, stamp and counts.
+const HEAD_BYTES: usize = 8 + STAMP_BYTES + 16;
+/// Bytes of a [`Stamp`].
+pub(super) const STAMP_BYTES: usize = 24;
+
+/// Which closed segment a file beside it was made for. A segment that was opened again, cut and closed once more has
+/// another stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// Its random file id.
+    pub(super) file_id: u64,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// When it was closed.
+    pub(super) closed_ts: Timestamp,
+}
+
+impl Stamp {
+    pub(super) fn push(&self, out: &mut Vec<u8>) {
+        for number in [self.file_id, self.bytes, self.closed_ts.micros().cast_unsigned()] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+}
+
+/// Appends the checksum that [`checked`] looks at.
+pub(super) fn push_checksum(out: &mut Vec<u8>) {
+    let crc = crc32c::crc32c(out);
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// The bytes before the checksum, when it is right and they start with that magic and stamp.
+pub(super) fn checked<'a>(bytes: &'a [u8], magic: &[u8; 8], stamp: &Stamp) -> Option<&'a [u8]> {
+    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    let mut start = magic.to_vec();
+    stamp.push(&mut start);
+    (body.starts_with(&start) && crc32c::crc32c(body) == u32_at(crc, 0)).then_some(body)
+}
 
 /// A stretch of a segment that a seek may start at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +69,7 @@ pub(super) struct Block {
 pub(super) struct SegmentIndex {
     blocks: Vec<Block>,
     shapes: Vec<u64>,
-    xids: Vec<Remembered>,
+    xids: SegmentXids,
     open: Option<Open>,
 }
 
@@ -84,7 +122,7 @@ impl SegmentIndex {
     pub(super) fn cut(&mut self, offset: u64, commit: u64) {
         self.blocks.retain(|block| block.offset < offset);
         self.shapes.retain(|shape| *shape < offset);
-        self.xids.retain(|xid| xid.commit <= commit);
+        self.xids.cut(commit);
         self.open = None;
     }
 
@@ -115,16 +153,32 @@ impl SegmentIndex {
         self.blocks.iter().map(|block| block.commit_ts_max).max().filter(|time| time.micros() != i64::MIN)
     }
 
-    /// Transaction ids that ended in the segment, oldest first.
-    pub(super) fn xids(&self) -> &[Remembered] {
+    /// Transaction ids that ended in the segment, unless the index came from its file.
+    pub(super) fn xids(&self) -> &SegmentXids {
         &self.xids
     }
 
+    /// Takes the transaction ids out.
+    pub(super) fn take_xids(&mut self) -> SegmentXids {
+        std::mem::take(&mut self.xids)
+    }
+
+    /// Puts in the transaction ids of the segment.
+    pub(super) fn set_xids(&mut self, xids: SegmentXids) {
+        self.xids = xids;
+    }
+
+    /// Memory that it takes without the transaction ids, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + self.shapes.capacity() * 8
+    }
+
     /// The bytes of the index file.
-    pub(super) fn encode(&self, file_id: u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + self.blocks.len() * BLOCK_BYTES + self.xids.len() * XID_BYTES);
+    pub(super) fn encode(&self, stamp: &Stamp) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD_BYTES + self.blocks.len() * BLOCK_BYTES + self.shapes.len() * 8 + 4);
         out.extend_from_slice(MAGIC);
-        let counts = [file_id, self.blocks.len() as u64, self.shapes.len() as u64, self.xids.len() as u64];
+        stamp.push(&mut out);
+        let counts = [self.blocks.len() as u64, self.shapes.len() as u64];
         counts.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
         for block in &self.blocks {
             out.extend_from_slice(&block.offset.to_le_bytes());
@@ -134,49 +188,29 @@ impl SegmentIndex {
             out.extend_from_slice(&block.commit_ts_max.micros().to_le_bytes());
         }
         self.shapes.iter().for_each(|shape| out.extend_from_slice(&shape.to_le_bytes()));
-        for xid in &self.xids {
-            out.extend_from_slice(&xid.fingerprint);
-            out.extend_from_slice(&xid.commit.to_le_bytes());
-            out.extend_from_slice(&xid.last_record.to_le_bytes());
-        }
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
+        push_checksum(&mut out);
         out
     }
 
     /// Reads an index file; `None` when it is not a whole index of that segment.
-    pub(super) fn decode(bytes: &[u8], file_id: u64) -> Option<Self> {
-        let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-        if body.len() < 40
-            || &body[..8] != MAGIC
-            || crc32c::crc32c(body) != u32_at(crc, 0)
-            || u64_at(body, 8) != file_id
-        {
-            return None;
-        }
+    pub(super) fn decode(bytes: &[u8], stamp: &Stamp) -> Option<Self> {
+        let body = checked(bytes, MAGIC, stamp).filter(|body| body.len() >= HEAD_BYTES)?;
         let count = |at: usize| usize::try_from(u64_at(body, at)).ok().filter(|count| *count <= body.len());
-        let (blocks, shapes, xids) = (count(16)?, count(24)?, count(32)?);
-        if body.len() != 40 + blocks * BLOCK_BYTES + shapes * 8 + xids * XID_BYTES {
+        let (blocks, shapes) = (count(HEAD_BYTES - 16)?, count(HEAD_BYTES - 8)?);
+        let shapes_at = HEAD_BYTES + blocks * BLOCK_BYTES;
+        if body.len() != shapes_at + shapes * 8 {
             return None;
         }
-        let shapes_at = 40 + blocks * BLOCK_BYTES;
-        let xids_at = shapes_at + shapes * 8;
         let block = |at: usize| Block {
             offset: u64_at(body, at),
             first: (u64_at(body, at + 8), u32_at(body, at + 16)),
             begin: u64_at(body, at + 20),
             commit_ts_max: Timestamp::from_micros(u64_at(body, at + 28).cast_signed()),
         };
-        let xid = |at: usize| {
-            let mut fingerprint = [0; 16];
-            fingerprint.copy_from_slice(&body[at..at + 16]);
-            Remembered { fingerprint, commit: u64_at(body, at + 16), last_record: u32_at(body, at + 24) }
-        };
         Some(Self {
-            blocks: (0..blocks).map(|number| block(40 + number * BLOCK_BYTES)).collect(),
+            blocks: (0..blocks).map(|number| block(HEAD_BYTES + number * BLOCK_BYTES)).collect(),
             shapes: (0..shapes).map(|number| u64_at(body, shapes_at + number * 8)).collect(),
-            xids: (0..xids).map(|number| xid(xids_at + number * XID_BYTES)).collect(),
-            open: None,
+            ..Self::default()
         })
     }
 }
@@ -190,17 +224,23 @@ mod tests {
         let index = SegmentIndex {
             blocks: vec![Block { offset: 64, first: (1, 0), begin: 0, commit_ts_max: Timestamp::from_micros(5) }],
             shapes: vec![70, 80],
-            xids: vec![Remembered { fingerprint: [7; 16], commit: 1, last_record: 2 }],
-            open: None,
+            ..SegmentIndex::default()
         };
-        let bytes = index.encode(9);
-        assert_eq!(SegmentIndex::decode(&bytes, 9), Some(index));
-        assert_eq!(SegmentIndex::decode(&bytes, 8), None);
+        let stamp = Stamp { file_id: 9, bytes: 4_000, closed_ts: Timestamp::from_micros(6) };
+        let bytes = index.encode(&stamp);
+        assert_eq!(SegmentIndex::decode(&bytes, &stamp), Some(index));
+        for other in [
+            Stamp { file_id: 8, ..stamp },
+            Stamp { bytes: 4_001, ..stamp },
+            Stamp { closed_ts: Timestamp::from_micros(7), ..stamp },
+        ] {
+            assert_eq!(SegmentIndex::decode(&bytes, &other), None);
+        }
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert_eq!(SegmentIndex::decode(&damaged, 9), None);
-            assert_eq!(SegmentIndex::decode(&bytes[..at], 9), None);
+            assert_eq!(SegmentIndex::decode(&damaged, &stamp), None);
+            assert_eq!(SegmentIndex::decode(&bytes[..at], &stamp), None);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! A trail in a folder of this machine.
 //!
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
-//! `disk` (the door to files), `segment`, `index`, `scan`, `appender` (builds frames), `writer` (the one thread that
-//! writes and flushes), `recent` (the newest bytes, in memory), `recovery` (what opening does), `seek` and `reader`.
+//! `disk` (the door to files), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`,
+//! `scan`, `appender` (builds frames), `writer` (the one thread that writes and flushes), `recent` (the newest bytes, in
+//! memory), `recovery` (what opening does), `seek` and `reader`.
 
 pub(crate) mod appender;
 mod description;
 pub mod disk;
 mod index;
 mod inspect;
+mod lately_used;
 pub(crate) mod reader;
 mod recent;
 mod recovery;
@@ -16,6 +18,7 @@ pub mod retention;
 mod scan;
 pub(crate) mod seek;
 mod segment;
+mod segment_file;
 mod shapes;
 mod tail;
 pub mod work;
@@ -201,6 +204,11 @@ impl Trail {
 impl Shared {
     fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the segments, the oldest first.
+    fn with_segments<R>(&self, look: impl FnOnce(&[Arc<Segment>]) -> R) -> R {
+        look(&self.segments.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn segment(&self, number: u64) -> Option<Arc<Segment>> {

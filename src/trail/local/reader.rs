@@ -16,7 +16,7 @@ use crate::record::{
     Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::local::Shared;
-use crate::trail::local::disk::read_full;
+use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::segment::Segment;
 use crate::trail::{DurableMark, Location, ReadError};
 
@@ -167,6 +167,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     mark: watch::Receiver<DurableMark>,
     segment: Arc<Segment>,
+    /// The segment's file, once something was read of it: retention may remove the segment meanwhile.
+    file: Option<Arc<dyn DiskFile>>,
     /// Byte of the segment that follows the block.
     next: u64,
     block: Vec<u8>,
@@ -185,6 +187,7 @@ impl Reader {
             shared,
             next: from,
             segment,
+            file: None,
             block: Vec::new(),
             given: 0,
             schemas: HashMap::new(),
@@ -327,59 +330,31 @@ impl Reader {
 
     /// Reads the next block, when [`Self::next`] has given all of the last. May be dropped and called again.
     pub async fn fill(&mut self) -> Result<Fill, ReadError> {
+        while self.given >= self.block.len() {
+            let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
+            let stretch = self.stretch(until);
+            let read = tokio::task::spawn_blocking(move || stretch.read()).await;
+            let read = read.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
+            self.take(read);
+        }
+        Ok(Fill::Filled)
+    }
+
+    /// The same on a thread that may block.
+    pub fn fill_here(&mut self) -> Result<Fill, ReadError> {
+        while self.given >= self.block.len() {
+            let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
+            let read = self.stretch(until).read()?;
+            self.take(read);
+        }
+        Ok(Fill::Filled)
+    }
+
+    /// The byte up to which the segment can be read, after a step into the next one where this one is at its end; none at
+    /// the durable mark.
+    fn readable_until(&mut self) -> Result<Option<u64>, ReadError> {
+        let end = self.mark.borrow_and_update().end;
         loop {
-            let Some(until) = self.next_stretch()? else { return Ok(self.filled()) };
-            let (shared, segment, from) = (self.shared.clone(), self.segment.clone(), self.next);
-            let buffer = std::mem::take(&mut self.block);
-            self.given = 0;
-            let read = tokio::task::spawn_blocking(move || whole_frames(&shared, &segment, from, until, buffer));
-            let block = read.await.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
-            self.take_block(block);
-        }
-    }
-
-    /// The same, on a thread that may wait for a disk.
-    pub fn fill_now(&mut self) -> Result<Fill, ReadError> {
-        loop {
-            let Some(until) = self.next_stretch()? else { return Ok(self.filled()) };
-            let buffer = std::mem::take(&mut self.block);
-            let block = whole_frames(&self.shared, &self.segment, self.next, until, buffer)?;
-            self.take_block(block);
-        }
-    }
-
-    /// Takes everything from here to `end`, which is durable, into the block, if it is all in memory and in one segment;
-    /// says whether the block now has it.
-    pub fn take_from_memory(&mut self, end: Location) -> bool {
-        if self.location() >= end || self.byte_in_block(end) < self.block.len() {
-            return true;
-        }
-        let next = Location { segment: self.segment.number(), offset: self.next };
-        if end.segment != next.segment || end <= next {
-            return end <= next;
-        }
-        if self.given == self.block.len() {
-            self.block.clear();
-            self.given = 0;
-        }
-        let durable = self.mark.borrow().end;
-        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.bytes() };
-        let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
-        self.next = found.unwrap_or(self.next);
-        found.is_some()
-    }
-
-    fn filled(&self) -> Fill {
-        if self.given < self.block.len() { Fill::Filled } else { Fill::AtMark }
-    }
-
-    /// Up to which byte of the segment to read next, when the block is used up and there is something durable to read.
-    fn next_stretch(&mut self) -> Result<Option<u64>, ReadError> {
-        loop {
-            if self.given < self.block.len() {
-                return Ok(None);
-            }
-            let end = self.mark.borrow_and_update().end;
             let here = self.segment.number();
             if here > end.segment || (here == end.segment && self.next >= end.offset) {
                 self.give_used_block_back();
@@ -404,16 +379,51 @@ impl Reader {
     fn enter_next_segment(&mut self) -> Result<(), ReadError> {
         let next = self.segment.number() + 1;
         self.segment = self.shared.segment(next).ok_or(ReadError::Overtaken)?;
+        self.file = None;
         self.next = self.segment.first_own();
         self.block.clear();
         self.given = 0;
         Ok(())
     }
 
-    fn take_block(&mut self, block: Vec<u8>) {
+    fn stretch(&mut self, until: u64) -> Stretch {
+        self.given = 0;
+        Stretch {
+            shared: self.shared.clone(),
+            segment: self.segment.clone(),
+            file: self.file.clone(),
+            from: self.next,
+            until,
+            buffer: std::mem::take(&mut self.block),
+        }
+    }
+
+    fn take(&mut self, (file, block): (Arc<dyn DiskFile>, Vec<u8>)) {
+        self.file = Some(file);
         self.next += block.len() as u64;
         self.block = block;
         self.given = 0;
+    }
+
+    /// Takes everything from here to `end`, which is durable, into the block, if it is all in memory and in one segment;
+    /// says whether the block now has it.
+    pub fn take_from_memory(&mut self, end: Location) -> bool {
+        if self.location() >= end || self.byte_in_block(end) < self.block.len() {
+            return true;
+        }
+        let next = Location { segment: self.segment.number(), offset: self.next };
+        if end.segment != next.segment || end <= next {
+            return end <= next;
+        }
+        if self.given == self.block.len() {
+            self.block.clear();
+            self.given = 0;
+        }
+        let durable = self.mark.borrow().end;
+        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.bytes() };
+        let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
+        self.next = found.unwrap_or(self.next);
+        found.is_some()
     }
 
     /// The byte that comes next.
@@ -462,35 +472,57 @@ impl Reader {
     }
 }
 
-/// Reads a block of whole frames, at least one, and checks each.
-fn whole_frames(
-    shared: &Shared,
-    segment: &Segment,
+/// A part of a segment to be read from, on a thread that may block.
+struct Stretch {
+    shared: Arc<Shared>,
+    segment: Arc<Segment>,
+    file: Option<Arc<dyn DiskFile>>,
     from: u64,
     until: u64,
-    mut buffer: Vec<u8>,
-) -> Result<Vec<u8>, ReadError> {
-    let available = usize::try_from(until - from).unwrap_or(usize::MAX);
-    let mut want = READ_BLOCK_BYTES.min(available);
-    loop {
-        buffer.resize(want, 0);
-        let filled = read_full(&*segment.file, &mut buffer, from).map_err(|error| shared.read_failure(&error))?;
-        buffer.truncate(filled);
-        let (whole, bad) = check(&buffer, segment.head.file_id);
-        let damage = |what: &dyn ToString| {
-            let at = Location { segment: segment.number(), offset: from + whole as u64 };
-            ReadError::Damaged(shared.damage(at, what.to_string()))
+    buffer: Vec<u8>,
+}
+
+impl Stretch {
+    fn read(mut self) -> Result<(Arc<dyn DiskFile>, Vec<u8>), ReadError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => self.segment.open_file().map_err(|error| self.failure(&error))?,
         };
-        match bad {
-            None => return Ok(buffer),
-            Some(frame::BadFrame::Short { .. }) if whole > 0 && filled == want && want < available => {
-                buffer.truncate(whole);
-                return Ok(buffer);
+        Ok((file.clone(), self.whole_frames(&*file, buffer)?))
+    }
+
+    fn failure(&self, error: &std::io::Error) -> ReadError {
+        let removed = error.kind() == std::io::ErrorKind::NotFound;
+        if removed && self.shared.segment(self.segment.number()).is_none() {
+            return ReadError::Overtaken;
+        }
+        self.shared.read_failure(error)
+    }
+
+    /// Reads a block of whole frames, at least one, and checks each.
+    fn whole_frames(&self, file: &dyn DiskFile, mut buffer: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+        let available = usize::try_from(self.until - self.from).unwrap_or(usize::MAX);
+        let mut want = READ_BLOCK_BYTES.min(available);
+        loop {
+            buffer.resize(want, 0);
+            let filled = read_full(file, &mut buffer, self.from).map_err(|error| self.failure(&error))?;
+            buffer.truncate(filled);
+            let (whole, bad) = check(&buffer, self.segment.head.file_id);
+            match bad {
+                None => return Ok(buffer),
+                Some(frame::BadFrame::Short { .. }) if whole > 0 && filled == want && want < available => {
+                    buffer.truncate(whole);
+                    return Ok(buffer);
+                }
+                Some(frame::BadFrame::Short { needed }) if filled == want && needed > want && needed <= available => {
+                    want = needed.max(HEADER_BYTES);
+                }
+                Some(bad) => {
+                    let at = Location { segment: self.segment.number(), offset: self.from + whole as u64 };
+                    return Err(self.shared.damage(at, bad).into());
+                }
             }
-            Some(frame::BadFrame::Short { needed }) if filled == want && needed > want && needed <= available => {
-                want = needed.max(HEADER_BYTES);
-            }
-            Some(bad) => return Err(damage(&bad)),
         }
     }
 }

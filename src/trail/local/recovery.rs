@@ -63,7 +63,7 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
             return Err(damage("the segment before it is missing").into());
         }
         let path = shared.folder.join(segment::file_name(*number));
-        let opened = segment::open(&*shared.disk, &path).map_err(io_failed(shared, "opening a segment"))?;
+        let opened = segment::open(&shared.disk, &path, tidy).map_err(io_failed(shared, "opening a segment"))?;
         let segment = opened.map_err(damage)?;
         if segment.number() != *number || segment.head.epoch != shared.description.epoch {
             return Err(damage("its head belongs to another segment or trail").into());
@@ -198,8 +198,11 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
         return recover_end(shared);
     }
     let closed = last.seal().is_some() && end.offset == found.good;
-    if !closed {
-        rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+    // A closed segment too: had the flush of its seal failed, nothing else would bring it to the disk.
+    rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+    if closed {
+        last.file.sync().map_err(io_failed(shared, "flushing its end again"))?;
+    } else {
         cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
     }
     let Some(segment) = shared.segments().last().cloned() else {
@@ -268,23 +271,23 @@ fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
     let mut newest_first = Vec::new();
     let mut count = 0;
     for segment in segments.iter().rev() {
-        let here = segment.with_index(&*shared.disk, true, |index| index.xids().to_vec())?;
+        let here = segment.xids(&*shared.disk)?;
         count += here.len();
         newest_first.push(here);
-        if segment.seal().is_some() {
-            segment.release_index();
-        }
         if count >= crate::limits::REMEMBERED_XIDS {
             break;
         }
     }
-    newest_first.into_iter().rev().flatten().for_each(|xid| xids.remember(xid));
+    newest_first.into_iter().rev().for_each(|segment| segment.iter().for_each(|xid| xids.remember(xid)));
     Ok(xids)
 }
 
 fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
     let earlier = tail.segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
     let earlier = earlier.max(tail.segment.head.earlier_commit_ts);
+    if let Err(error) = tail.segment.save_index(&*shared.disk, shared.keeps_xids()) {
+        tracing::warn!(trail = %shared.description.name, %error, "index file not written; it will be rebuilt");
+    }
     let next = Arc::new(new_segment(shared, tail.segment.number() + 1, &tail.state, earlier)?);
     shared.change_segments(|segments| segments.push(next.clone()));
     Ok(Tail { offset: next.bytes(), segment: next, ..tail })

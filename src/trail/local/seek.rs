@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::codec::frame::{self, Frame};
 use crate::record::{Position, Timestamp};
 use crate::trail::local::disk::read_full;
+use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::reader::{Fill, Skip};
-use crate::trail::local::segment::{Segment, read_repeated};
+use crate::trail::local::segment::{NoIndex, Segment, read_repeated};
 use crate::trail::local::{Shared, Trail};
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
 
@@ -26,114 +27,125 @@ pub enum Begin {
 impl Trail {
     /// A reader that starts there.
     pub async fn read(&self, begin: Begin) -> Result<Reader, SeekError> {
-        let mark = self.shared.mark.borrow().clone();
-        match begin {
-            Begin::Earliest => {
-                let first = self.shared.segments().first().cloned().ok_or(ReadError::Overtaken)?;
-                let skip = if first.head.inside { Skip::UntilBegin } else { Skip::Nothing };
-                let from = first.first_own();
-                self.reader_at(first, from, 0, skip).await
-            }
-            Begin::Now => self.reader_at_mark(&mark, Skip::Nothing).await,
-            Begin::Time(time) => self.reader_at_time(&mark, time).await,
-            Begin::After(position) => self.reader_after(&mark, position).await,
-        }
+        let shared = self.shared.clone();
+        let found = tokio::task::spawn_blocking(move || find(&shared, begin)).await;
+        found.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))?
     }
 
     /// A reader that goes on from a byte where another one stood. Reads the disk.
     pub fn read_from(&self, at: Location) -> Result<Reader, ReadError> {
-        let segment = self.shared.segment(at.segment).ok_or(ReadError::Overtaken)?;
-        let block =
-            segment.with_index(&*self.shared.disk, self.shared.keeps_xids(), |index| index.block_before(at.offset));
-        let block = block.map_err(|error| self.shared.read_failure(&error))?;
+        let shared = &self.shared;
+        let segment = shared.segment(at.segment).ok_or(ReadError::Overtaken)?;
+        let block = look_up(shared, &segment, |index| index.block_before(at.offset))?;
         let (from, begin) = block.map_or((segment.first_own(), 0), |block| (block.offset, block.begin));
-        prepare(self.shared.clone(), segment, from, begin, Skip::UntilPlace(at))
-    }
-
-    async fn reader_at_mark(&self, mark: &DurableMark, skip: Skip) -> Result<Reader, SeekError> {
-        let segment = self.shared.segment(mark.end.segment).ok_or(ReadError::Overtaken)?;
-        self.reader_at(segment, mark.end.offset, 0, skip).await
-    }
-
-    async fn reader_at_time(&self, mark: &DurableMark, time: Timestamp) -> Result<Reader, SeekError> {
-        let skip = Skip::UntilTime(time);
-        for segment in self.shared.segments() {
-            if segment.seal().is_some_and(|seal| seal.commit_ts_max < time) {
-                continue;
-            }
-            let Some(block) = self.look_up(&segment, move |index| index.block_at_time(time)).await? else { continue };
-            if (Location { segment: segment.number(), offset: block.offset }) < mark.end {
-                return self.reader_at(segment, block.offset, 0, skip).await;
-            }
-        }
-        self.reader_at_mark(mark, skip).await
-    }
-
-    async fn reader_after(&self, mark: &DurableMark, position: Position) -> Result<Reader, SeekError> {
-        if position.epoch != self.epoch() {
-            return Err(SeekError::OtherEpoch);
-        }
-        if position.commit > mark.commit {
-            return Err(SeekError::Beyond { ends_at: mark.commit });
-        }
-        let purged = || SeekError::Purged { starts_at: self.shared.first_commit() };
-        if position.commit < self.shared.first_commit() {
-            return Err(purged());
-        }
-        let segments = self.shared.segments();
-        let (commit, record) = (position.commit, position.record);
-        // A segment's first own frame may be inside the transaction before the one it is named after, never later.
-        let behind = segments.partition_point(|segment| segment.head.next_commit <= commit);
-        for segment in segments[..behind].iter().rev() {
-            let found = self.look_up(segment, move |index| index.block_at(commit, record)).await?;
-            if let Some(block) = found {
-                let skip = Skip::Through(commit, record);
-                let mut reader = self.reader_at(segment.clone(), block.offset, block.begin, Skip::Nothing).await?;
-                self.check_transaction(&mut reader, position).await?;
-                // Read again from the block's start: the look-ahead above has used entries up.
-                reader = self.reader_at(segment.clone(), block.offset, block.begin, skip).await?;
-                return Ok(reader);
-            }
-        }
-        Err(purged())
-    }
-
-    async fn look_up<R: Send + 'static>(
-        &self,
-        segment: &Arc<Segment>,
-        look: impl FnOnce(&crate::trail::local::index::SegmentIndex) -> R + Send + 'static,
-    ) -> Result<R, ReadError> {
-        let (shared, segment) = (self.shared.clone(), segment.clone());
-        let looked = move || segment.with_index(&*shared.disk, shared.keeps_xids(), look);
-        let looked = tokio::task::spawn_blocking(looked).await.map_err(std::io::Error::other);
-        looked.and_then(|found| found).map_err(|error| self.shared.read_failure(&error))
-    }
-
-    /// Sees to it that the transaction of that number is the one the position was made in.
-    async fn check_transaction(&self, reader: &mut Reader, position: Position) -> Result<(), SeekError> {
-        loop {
-            if let Some(transaction) = &reader.transaction
-                && transaction.commit >= position.commit
-            {
-                let same = transaction.commit == position.commit && transaction.xid_hash == position.xid_hash;
-                return if same { Ok(()) } else { Err(SeekError::OtherTransaction) };
-            }
-            if reader.next()?.is_none() && reader.fill().await? == Fill::AtMark {
-                return Err(SeekError::OtherTransaction);
-            }
-        }
-    }
-
-    /// A reader from byte `from` with what is in force there; `begin` is the begin frame of the transaction that is
-    /// open there, or 0.
-    async fn reader_at(&self, segment: Arc<Segment>, from: u64, begin: u64, skip: Skip) -> Result<Reader, SeekError> {
-        let shared = self.shared.clone();
-        let prepared = tokio::task::spawn_blocking(move || prepare(shared, segment, from, begin, skip)).await;
-        Ok(prepared.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??)
+        reader_at(shared, segment, from, begin, Skip::UntilPlace(at))
     }
 }
 
-fn prepare(shared: Arc<Shared>, segment: Arc<Segment>, from: u64, begin: u64, skip: Skip) -> Result<Reader, ReadError> {
+fn find(shared: &Arc<Shared>, begin: Begin) -> Result<Reader, SeekError> {
+    let mark = shared.mark.borrow().clone();
+    match begin {
+        Begin::Earliest => {
+            let first = shared.with_segments(|segments| segments.first().cloned()).ok_or(ReadError::Overtaken)?;
+            let skip = if first.head.inside { Skip::UntilBegin } else { Skip::Nothing };
+            let from = first.first_own();
+            Ok(reader_at(shared, first, from, 0, skip)?)
+        }
+        Begin::Now => reader_at_mark(shared, &mark, Skip::Nothing),
+        Begin::Time(time) => reader_at_time(shared, &mark, time),
+        Begin::After(position) => reader_after(shared, &mark, position),
+    }
+}
+
+fn reader_at_mark(shared: &Arc<Shared>, mark: &DurableMark, skip: Skip) -> Result<Reader, SeekError> {
+    let segment = shared.segment(mark.end.segment).ok_or(ReadError::Overtaken)?;
+    Ok(reader_at(shared, segment, mark.end.offset, 0, skip)?)
+}
+
+fn reader_at_time(shared: &Arc<Shared>, mark: &DurableMark, time: Timestamp) -> Result<Reader, SeekError> {
+    let skip = Skip::UntilTime(time);
+    // A head says the greatest commit time of all segments before it: these numbers never fall, and the last segment
+    // whose number is below `time` is the first that may hold it.
+    let mut next = shared.with_segments(|segments| {
+        let behind = segments.partition_point(|segment| segment.head.earlier_commit_ts < time);
+        segments.get(behind.saturating_sub(1)).cloned()
+    });
+    while let Some(segment) = next {
+        next = shared.segment(segment.number() + 1);
+        if segment.seal().is_some_and(|seal| seal.commit_ts_max < time) {
+            continue;
+        }
+        let Some(block) = look_up(shared, &segment, |index| index.block_at_time(time))? else { continue };
+        if (Location { segment: segment.number(), offset: block.offset }) < mark.end {
+            return Ok(reader_at(shared, segment, block.offset, 0, skip)?);
+        }
+    }
+    reader_at_mark(shared, mark, skip)
+}
+
+fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) -> Result<Reader, SeekError> {
+    if position.epoch != shared.description.epoch {
+        return Err(SeekError::OtherEpoch);
+    }
+    if position.commit > mark.commit {
+        return Err(SeekError::Beyond { ends_at: mark.commit });
+    }
+    let purged = || SeekError::Purged { starts_at: shared.first_commit() };
+    if position.commit < shared.first_commit() {
+        return Err(purged());
+    }
+    let (commit, record) = (position.commit, position.record);
+    // A segment's first own frame may be inside the transaction before the one it is named after, never later.
+    let mut next = shared.with_segments(|segments| {
+        let behind = segments.partition_point(|segment| segment.head.next_commit <= commit);
+        behind.checked_sub(1).and_then(|at| segments.get(at).cloned())
+    });
+    while let Some(segment) = next {
+        next = segment.number().checked_sub(1).and_then(|number| shared.segment(number));
+        if let Some(block) = look_up(shared, &segment, |index| index.block_at(commit, record))? {
+            let mut reader = reader_at(shared, segment, block.offset, block.begin, Skip::Nothing)?;
+            check_transaction(&mut reader, position)?;
+            // The look-ahead stands behind the transaction's begin, or where the segment goes on inside it.
+            reader.skip = Skip::Through(commit, record);
+            return Ok(reader);
+        }
+    }
+    Err(purged())
+}
+
+fn look_up<R>(shared: &Shared, segment: &Segment, look: impl FnOnce(&SegmentIndex) -> R) -> Result<R, ReadError> {
+    let looked = segment.with_index(&*shared.disk, shared.keeps_xids(), look);
+    looked.map_err(|error| match error {
+        NoIndex::Io(error) => shared.read_failure(&error),
+        NoIndex::Damaged { offset, bad } => shared.damage(Location { segment: segment.number(), offset }, bad).into(),
+    })
+}
+
+/// Sees to it that the transaction of that number is the one the position was made in. The reader then stands in it,
+/// before its first record or where it was placed.
+fn check_transaction(reader: &mut Reader, position: Position) -> Result<(), SeekError> {
+    loop {
+        if let Some(transaction) = &reader.transaction
+            && transaction.commit >= position.commit
+        {
+            let same = transaction.commit == position.commit && transaction.xid_hash == position.xid_hash;
+            return if same { Ok(()) } else { Err(SeekError::OtherTransaction) };
+        }
+        if reader.next()?.is_none() && reader.fill_here()? == Fill::AtMark {
+            return Err(SeekError::OtherTransaction);
+        }
+    }
+}
+
+/// A reader from byte `from` with what is in force there; `begin` is the begin frame of the transaction that is open
+/// there, or 0.
+fn reader_at(
+    shared: &Arc<Shared>,
+    segment: Arc<Segment>,
+    from: u64,
+    begin: u64,
+    skip: Skip,
+) -> Result<Reader, ReadError> {
     let mut reader = Reader::new(shared.clone(), segment.clone(), from, skip);
     let mut loaded = Ok(());
     let mut load = |frame: &Frame<'_>| {
@@ -145,10 +157,9 @@ fn prepare(shared: Arc<Shared>, segment: Arc<Segment>, from: u64, begin: u64, sk
     if let Some(bad) = end.bad {
         return Err(shared.damage(Location { segment: segment.number(), offset: end.offset }, bad).into());
     }
-    let shapes = segment.with_index(&*shared.disk, shared.keeps_xids(), |index| index.shapes_before(from));
-    let shapes = shapes.map_err(|error| shared.read_failure(&error))?;
+    let shapes = look_up(shared, &segment, |index| index.shapes_before(from))?;
     for at in shapes.into_iter().chain((begin != 0).then_some(begin)) {
-        let bytes = read_frame(&shared, &segment, at)?;
+        let bytes = read_frame(shared, &segment, at)?;
         match frame::read(&bytes, segment.head.file_id) {
             Ok(frame) => load(&frame),
             Err(bad) => return Err(shared.damage(Location { segment: segment.number(), offset: at }, bad).into()),

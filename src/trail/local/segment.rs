@@ -2,14 +2,21 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::codec::frame::{self, Frame, FrameKind, SEAL_FRAME_BYTES};
+use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::local::index::SegmentIndex;
+use crate::trail::local::index::{SegmentIndex, Stamp};
+use crate::trail::local::lately_used::LatelyUsed;
 use crate::trail::local::scan::{ScanEnd, scan};
+use crate::trail::local::segment_file::SegmentFile;
+use crate::trail::local::xids::SegmentXids;
+
+const INDEX_EXTENSION: &str = "idx";
+const XIDS_EXTENSION: &str = "xid";
 
 /// What a closed segment's last frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,20 +29,69 @@ pub(super) struct Seal {
     pub(super) closed_ts: Timestamp,
 }
 
-/// An open segment file, shared by the writer and all readers.
+/// A segment, shared by the writer and all readers.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) head: SegmentHead,
+    /// Its file, opened when it is used.
     pub(super) file: Arc<dyn DiskFile>,
+    handle: Arc<SegmentFile>,
     pub(super) path: PathBuf,
     state: RwLock<State>,
+    /// Held while an index is read from its file or rebuilt, so that two thousand seeks do it once.
+    loading: Mutex<()>,
+    /// Whether a rebuilt index is written beside the segment.
+    saves_hints: bool,
 }
 
 #[derive(Debug)]
 struct State {
     seal: Option<Seal>,
     bytes: u64,
+    /// The index while the segment is not closed. That of a closed one is in its file and, lately used, in [`LOOKED_UP`].
     index: Option<SegmentIndex>,
+}
+
+/// What a scan found, up to the first bad frame.
+struct Rebuilt {
+    index: SegmentIndex,
+    xids: SegmentXids,
+    end: ScanEnd,
+}
+
+impl Rebuilt {
+    /// The index, unless the segment is closed and yet not whole: what lies behind damage must not be passed over in
+    /// silence. The end of an open segment may be in the making.
+    fn whole(self, closed: bool) -> Result<SegmentIndex, NoIndex> {
+        match self.end.bad {
+            Some(bad) if closed => Err(NoIndex::Damaged { offset: self.end.offset, bad }),
+            _ => Ok(self.index),
+        }
+    }
+}
+
+/// Why there is no index of a segment.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoIndex {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// There is no index file, and the segment is damaged.
+    #[error("damaged at byte {offset}: {bad}")]
+    Damaged {
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        bad: BadFrame,
+    },
+}
+
+/// Indexes of closed segments that were used lately, of all trails.
+static LOOKED_UP: LazyLock<Mutex<LatelyUsed<Arc<SegmentIndex>>>> =
+    LazyLock::new(|| Mutex::new(LatelyUsed::new(INDEX_MEMORY_BYTES_MAX)));
+
+fn looked_up() -> MutexGuard<'static, LatelyUsed<Arc<SegmentIndex>>> {
+    LOOKED_UP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The name of a segment's file.
@@ -50,14 +106,30 @@ pub(super) fn number_of(file_name: &str) -> Option<u64> {
 }
 
 impl Segment {
+    /// A new, open segment with its index; its file is open already.
     pub(super) fn new(
         head: SegmentHead,
+        disk: Arc<dyn Disk>,
         file: Arc<dyn DiskFile>,
         path: PathBuf,
         bytes: u64,
-        seal: Option<Seal>,
+        index: SegmentIndex,
     ) -> Self {
-        Self { head, file, path, state: RwLock::new(State { seal, bytes, index: None }) }
+        let handle = SegmentFile::held(disk, &path, file);
+        Self::with_state(head, handle, path, State { seal: None, bytes, index: Some(index) }, true)
+    }
+
+    fn with_state(head: SegmentHead, handle: SegmentFile, path: PathBuf, state: State, saves_hints: bool) -> Self {
+        let handle = Arc::new(handle);
+        Self {
+            head,
+            file: handle.clone(),
+            handle,
+            path,
+            state: RwLock::new(state),
+            loading: Mutex::new(()),
+            saves_hints,
+        }
     }
 
     /// Number of the segment.
@@ -84,8 +156,8 @@ impl Segment {
         self.write_state(|state| state.bytes = bytes);
     }
 
-    pub(super) fn set_seal(&self, seal: Option<Seal>) {
-        self.write_state(|state| state.seal = seal);
+    pub(super) fn set_seal(&self, seal: Seal) {
+        self.write_state(|state| state.seal = Some(seal));
     }
 
     pub(super) fn set_index(&self, index: SegmentIndex) {
@@ -103,75 +175,173 @@ impl Segment {
         disk: &dyn Disk,
         keep_xids: bool,
         look: impl FnOnce(&SegmentIndex) -> R,
-    ) -> io::Result<R> {
-        if self.read_state(|state| state.index.is_none()) {
-            let index = match self.load_index(disk) {
-                Some(index) => index,
-                None => self.rebuild_index(keep_xids)?,
-            };
-            self.write_state(|state| {
-                state.index.get_or_insert(index);
-            });
+    ) -> Result<R, NoIndex> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &state.index {
+            return Ok(look(index));
         }
-        Ok(self.write_state(|state| look(state.index.get_or_insert_default())))
+        drop(state);
+        self.index_at_hand(disk, keep_xids).map(|index| look(&index))
     }
 
-    fn index_path(&self) -> PathBuf {
-        index_path(&self.path)
-    }
-
-    fn load_index(&self, disk: &dyn Disk) -> Option<SegmentIndex> {
-        self.seal()?;
-        let file = disk.open(&self.index_path(), false).ok()?;
-        let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
-        let read = read_full(&*file, &mut bytes, 0).ok()?;
-        SegmentIndex::decode(&bytes[..read], self.head.file_id)
-    }
-
-    fn rebuild_index(&self, keep_xids: bool) -> io::Result<SegmentIndex> {
-        let mut index = SegmentIndex::default();
-        let from = SEGMENT_HEAD_BYTES as u64;
-        scan(&*self.file, self.head.file_id, from, self.bytes(), |at, frame| index.note(at, frame, keep_xids))?;
+    fn index_at_hand(&self, disk: &dyn Disk, keep_xids: bool) -> Result<Arc<SegmentIndex>, NoIndex> {
+        if let Some(index) = looked_up().get(self.handle.id()) {
+            return Ok(index);
+        }
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = looked_up().get(self.handle.id()) {
+            return Ok(index);
+        }
+        let index = match self.load_index(disk) {
+            Some(index) => index,
+            None => self.rebuild_and_save(disk, keep_xids)?.whole(self.seal().is_some())?,
+        };
+        let index = Arc::new(index);
+        if self.seal().is_some() {
+            let gone = looked_up().put(self.handle.id(), index.clone(), index.memory_bytes());
+            drop(gone);
+        } else {
+            // Nobody writes it, or it would be there: it is looked at from another process.
+            self.write_state(|state| state.index.get_or_insert_with(|| (*index).clone()).memory_bytes());
+        }
         Ok(index)
     }
 
-    /// Writes the index of a closed segment beside it. It is only a hint: an error is no loss.
-    pub(super) fn save_index(&self, disk: &dyn Disk) -> io::Result<()> {
-        let bytes = self.read_state(|state| state.index.as_ref().map(|index| index.encode(self.head.file_id)));
-        let Some(bytes) = bytes else { return Ok(()) };
-        drop_index_file(disk, &self.path)?;
-        disk.open(&self.index_path(), true)?.write_all_at(&bytes, 0)
+    /// The transaction ids that end in the segment.
+    pub(super) fn xids(&self, disk: &dyn Disk) -> io::Result<SegmentXids> {
+        if let Some(xids) = self.read_state(|state| state.index.as_ref().map(|index| index.xids().clone())) {
+            return Ok(xids);
+        }
+        let loaded = self.stamp().and_then(|stamp| SegmentXids::decode(&read_file(disk, &self.xids_path())?, &stamp));
+        match loaded {
+            Some(xids) => Ok(xids),
+            None => Ok(self.rebuild_and_save(disk, true)?.xids),
+        }
     }
 
-    /// Takes the index of a closed segment out of memory; it is in its file.
-    pub(super) fn release_index(&self) {
-        self.write_state(|state| state.index = None);
+    /// Opens a closed segment again, to be cut: holds its file, takes its index into memory, forgets its seal.
+    pub(super) fn reopen(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<()> {
+        self.handle.hold()?;
+        if self.read_state(|state| state.index.is_none()) {
+            let mut index = (*self.index_at_hand(disk, keep_xids).map_err(io::Error::other)?).clone();
+            if keep_xids {
+                index.set_xids(self.xids(disk)?);
+            }
+            self.set_index(index);
+        }
+        // From here on no seek writes an index beside it, nor keeps one that it has just read.
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_state(|state| state.seal = None);
+        looked_up().remove(self.handle.id());
+        Ok(())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.path.with_extension(INDEX_EXTENSION)
+    }
+
+    fn xids_path(&self) -> PathBuf {
+        self.path.with_extension(XIDS_EXTENSION)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.read_state(|state| stamp_of(&self.head, state))
+    }
+
+    fn load_index(&self, disk: &dyn Disk) -> Option<SegmentIndex> {
+        let stamp = self.stamp()?;
+        SegmentIndex::decode(&read_file(disk, &self.index_path())?, &stamp)
+    }
+
+    fn rebuild_and_save(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<Rebuilt> {
+        let mut index = SegmentIndex::default();
+        let from = SEGMENT_HEAD_BYTES as u64;
+        let end = scan(&*self.file, self.head.file_id, from, self.bytes(), |at, frame| {
+            index.note(at, frame, keep_xids);
+        })?;
+        let xids = index.take_xids();
+        // The lock keeps the seal in place while its files are written; whoever opens the segment again removes them.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if self.saves_hints
+            && end.bad.is_none()
+            && let Some(stamp) = stamp_of(&self.head, &state)
+            && let Err(error) = self.save(disk, &stamp, &index, keep_xids.then_some(&xids))
+        {
+            tracing::warn!(segment = %self.path.display(), %error, "rebuilt index not written");
+        }
+        Ok(Rebuilt { index, xids, end })
+    }
+
+    /// Writes the index of a closed segment beside it and takes it out of memory. It is only a hint: an error is no loss.
+    pub(super) fn save_index(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<()> {
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let saved = self.read_state(|state| match (stamp_of(&self.head, state), &state.index) {
+            (Some(stamp), Some(index)) => self.save(disk, &stamp, index, keep_xids.then(|| index.xids())),
+            _ => Ok(()),
+        });
+        let index = self.write_state(|state| state.index.take());
+        drop(index);
+        self.handle.release();
+        saved
+    }
+
+    /// The open file, to be kept by a reader: it can then read on when the segment is removed.
+    pub(super) fn open_file(&self) -> io::Result<Arc<dyn DiskFile>> {
+        self.handle.get()
+    }
+
+    fn save(&self, disk: &dyn Disk, stamp: &Stamp, index: &SegmentIndex, xids: Option<&SegmentXids>) -> io::Result<()> {
+        drop_index_file(disk, &self.path)?;
+        disk.open(&self.index_path(), true)?.write_all_at(&index.encode(stamp), 0)?;
+        match xids {
+            Some(xids) => disk.open(&self.xids_path(), true)?.write_all_at(&xids.encode(stamp), 0),
+            None => Ok(()),
+        }
     }
 
     fn read_state<R>(&self, read: impl FnOnce(&State) -> R) -> R {
-        read(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        read(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn write_state<R>(&self, write: impl FnOnce(&mut State) -> R) -> R {
-        write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+        write(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-fn index_path(segment: &Path) -> PathBuf {
-    segment.with_extension("idx")
+impl Drop for Segment {
+    fn drop(&mut self) {
+        let index = looked_up().remove(self.handle.id());
+        drop(index);
+    }
 }
 
-/// Removes the index file of the segment in that file; it may not be there.
+fn stamp_of(head: &SegmentHead, state: &State) -> Option<Stamp> {
+    state.seal.map(|seal| Stamp { file_id: head.file_id, bytes: state.bytes, closed_ts: seal.closed_ts })
+}
+
+fn read_file(disk: &dyn Disk, path: &Path) -> Option<Vec<u8>> {
+    let file = disk.open(path, false).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
+    let read = read_full(&*file, &mut bytes, 0).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}
+
+/// Removes the files of hints beside the segment in that file; they may not be there.
 pub(super) fn drop_index_file(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
-    match disk.remove(&index_path(segment)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for extension in [INDEX_EXTENSION, XIDS_EXTENSION] {
+        match disk.remove(&segment.with_extension(extension)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
-/// Opens a segment's file and reads its head and, if it has one, its seal.
-pub(super) fn open(disk: &dyn Disk, path: &Path) -> io::Result<Result<Segment, &'static str>> {
-    let file = disk.open(path, false)?;
+/// Reads a segment's head and, if it has one, its seal. `saves_hints`: an index that has to be rebuilt is written.
+pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, saves_hints: bool) -> io::Result<Result<Segment, &'static str>> {
+    let handle = SegmentFile::closed(disk.clone(), path);
+    let file = handle.get()?;
     let bytes = file.length()?;
     let mut head = [0; SEGMENT_HEAD_BYTES];
     let read = read_full(&*file, &mut head, 0)?;
@@ -179,7 +349,11 @@ pub(super) fn open(disk: &dyn Disk, path: &Path) -> io::Result<Result<Segment, &
         return Ok(Err("segment head does not check"));
     };
     let seal = read_seal(&*file, bytes, head.file_id)?;
-    Ok(Ok(Segment::new(head, file, path.to_owned(), bytes, seal)))
+    if seal.is_none() {
+        handle.hold()?;
+    }
+    let state = State { seal, bytes, index: None };
+    Ok(Ok(Segment::with_state(head, handle, path.to_owned(), state, saves_hints)))
 }
 
 fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {

@@ -238,10 +238,9 @@ impl TrailWriter {
         seal(&segment, &mut self.pending, self.tail.state.open.is_some(), self.last, self.shared.clock.now());
         self.write_pending()?;
         segment.file.sync()?;
-        if let Err(error) = segment.save_index(&*self.shared.disk) {
+        if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
             tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
         }
-        segment.release_index();
         let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
         let next = Arc::new(next);
         self.tail.offset = next.bytes();
@@ -274,7 +273,7 @@ fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64,
     frame::push(&mut bytes, &header, |out| frame::push_numbers(out, &numbers));
     frame::stamp(&mut bytes, segment.head.file_id, now);
     pending.extend_from_slice(&bytes);
-    segment.set_seal(Some(Seal { commit_ts_max, ends_inside, closed_ts: now }));
+    segment.set_seal(Seal { commit_ts_max, ends_inside, closed_ts: now });
 }
 
 /// Makes a segment file with its head and repeated frames, flushed before it gets its name.
@@ -300,15 +299,13 @@ pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: 
     file.sync()?;
     shared.disk.rename(&draft, &path)?;
     shared.disk.sync_folder(&shared.folder)?;
-    let segment = Segment::new(head, file, path, bytes.len() as u64, None);
     let mut index = crate::trail::local::index::SegmentIndex::default();
     let mut at = SEGMENT_HEAD_BYTES;
     while let Ok(frame) = frame::read_unchecked(&bytes[at.min(bytes.len())..]) {
         index.note(at as u64, &frame, shared.keeps_xids());
         at += frame.bytes();
     }
-    segment.set_index(index);
-    Ok(segment)
+    Ok(Segment::new(head, shared.disk.clone(), file, path, bytes.len() as u64, index))
 }
 
 fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
@@ -337,6 +334,9 @@ fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
 /// Cuts the trail to `end`, where transaction `commit` was the last: later segments are removed, its segment is open
 /// again. Returns that segment, with its index in memory.
 pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<Arc<Segment>> {
+    let gone = || io::Error::other("the segment to cut is gone");
+    let segment = shared.segment(end.segment).ok_or_else(gone)?;
+    segment.reopen(&*shared.disk, shared.keeps_xids())?;
     // What the folder holds counts, not what is in memory: a segment may have got its name although making it failed,
     // and a cut that failed may have removed some. None may come back behind a segment that is cut.
     let names = shared.disk.list(&shared.folder)?;
@@ -345,22 +345,14 @@ pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<
         drop_index_file(&*shared.disk, &path)?;
         shared.disk.remove(&path)?;
     }
+    // Its index file must be gone for good before its bytes change, or a later opening could believe it.
+    drop_index_file(&*shared.disk, &segment.path)?;
     shared.disk.sync_folder(&shared.folder)?;
     shared.change_segments(|segments| segments.retain(|segment| segment.number() <= end.segment));
-    let Some(segment) = shared.segment(end.segment) else {
-        return Err(io::Error::other("the segment to cut is gone"));
-    };
-    segment.with_index(&*shared.disk, shared.keeps_xids(), |_| ())?;
-    if segment.seal().is_some() {
-        // Its index file must be gone for good before its bytes change, or a later opening could believe it.
-        drop_index_file(&*shared.disk, &segment.path)?;
-        shared.disk.sync_folder(&shared.folder)?;
-    }
     shared.recent.clear();
     // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.
     segment.file.cut(end.offset)?;
     segment.file.sync()?;
-    segment.set_seal(None);
     segment.set_bytes(end.offset);
     segment.change_index(|index| index.cut(end.offset, commit));
     Ok(segment)

@@ -1,0 +1,170 @@
+//! The file of one segment: open while it is written or lately read, closed otherwise.
+//!
+//! Owns how many such files a process holds open. The segment that is written holds its file; all others share
+//! [`SEGMENT_FILES_OPEN_MAX`] places, and a reader keeps the file of the segment it stands in.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::limits::SEGMENT_FILES_OPEN_MAX;
+use crate::trail::local::disk::{Disk, DiskFile};
+use crate::trail::local::lately_used::LatelyUsed;
+
+/// The files open beyond those that are written, of all trails: descriptors are counted by process.
+static OPEN: LazyLock<Mutex<LatelyUsed<Arc<dyn DiskFile>>>> =
+    LazyLock::new(|| Mutex::new(LatelyUsed::new(SEGMENT_FILES_OPEN_MAX)));
+
+fn open_files() -> MutexGuard<'static, LatelyUsed<Arc<dyn DiskFile>>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that is opened when it is used.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    id: u64,
+    handles: Mutex<Handles>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    /// Open for as long as the segment is written.
+    held: Option<Arc<dyn DiskFile>>,
+    /// Open as long as somebody reads it, or it has a place among the open ones.
+    lent: Option<Weak<dyn DiskFile>>,
+}
+
+impl SegmentFile {
+    /// The file at `path`, opened when it is needed.
+    pub(super) fn closed(disk: Arc<dyn Disk>, path: &Path) -> Self {
+        Self::new(disk, path, None)
+    }
+
+    /// A file that is open and stays so.
+    pub(super) fn held(disk: Arc<dyn Disk>, path: &Path, file: Arc<dyn DiskFile>) -> Self {
+        Self::new(disk, path, Some(file))
+    }
+
+    fn new(disk: Arc<dyn Disk>, path: &Path, held: Option<Arc<dyn DiskFile>>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let handles = Mutex::new(Handles { held, lent: None });
+        Self { disk, path: path.to_owned(), id: NEXT.fetch_add(1, Ordering::Relaxed), handles }
+    }
+
+    /// A number that no other file of this process has.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The open file. Whoever keeps it can read on when the segment is removed.
+    pub(super) fn get(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let mut handles = self.lock();
+        if let Some(file) = &handles.held {
+            return Ok(file.clone());
+        }
+        let file = match handles.lent.as_ref().and_then(Weak::upgrade) {
+            Some(file) => file,
+            None => self.disk.open(&self.path, false)?,
+        };
+        handles.lent = Some(Arc::downgrade(&file));
+        let closed = open_files().put(self.id, file.clone(), 1);
+        drop(handles);
+        drop(closed);
+        Ok(file)
+    }
+
+    /// Keeps the file open from now on.
+    pub(super) fn hold(&self) -> io::Result<()> {
+        let file = self.get()?;
+        self.lock().held = Some(file);
+        open_files().remove(self.id);
+        Ok(())
+    }
+
+    /// Lets the file be closed when it is not used.
+    pub(super) fn release(&self) {
+        let file = self.lock().held.take();
+        if let Some(file) = file {
+            self.lock().lent = Some(Arc::downgrade(&file));
+            let closed = open_files().put(self.id, file, 1);
+            drop(closed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Handles> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SegmentFile {
+    fn drop(&mut self) {
+        let file = open_files().remove(self.id);
+        drop(file);
+    }
+}
+
+impl DiskFile for SegmentFile {
+    fn length(&self) -> io::Result<u64> {
+        self.get()?.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.get()?.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.get()?.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.get()?.sync()
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.get()?.cut(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::local::disk::SystemDisk;
+
+    fn descriptors_in(folder: &Path) -> usize {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        links.filter(|link| std::fs::read_link(link.path()).is_ok_and(|path| path.starts_with(folder))).count()
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_read_one_after_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let files: Vec<SegmentFile> = (0..SEGMENT_FILES_OPEN_MAX + 50)
+            .map(|number| {
+                let path = home.path().join(number.to_string());
+                std::fs::write(&path, number.to_string()).unwrap();
+                SegmentFile::closed(disk.clone(), &path)
+            })
+            .collect();
+        files[0].hold().unwrap();
+        let kept_by_a_reader = files[1].get().unwrap();
+        for _ in 0..2 {
+            for (number, file) in files.iter().enumerate() {
+                let mut text = [0; 8];
+                let read = file.read_at(&mut text, 0).unwrap();
+                assert_eq!(&text[..read], number.to_string().as_bytes());
+            }
+        }
+        assert!(descriptors_in(home.path()) <= SEGMENT_FILES_OPEN_MAX + 2);
+        std::fs::remove_file(home.path().join("1")).unwrap();
+        assert_eq!(kept_by_a_reader.length().unwrap(), 1);
+        assert!(files[0].lock().held.is_some());
+        files[0].release();
+        drop(kept_by_a_reader);
+        drop(files);
+        assert_eq!(descriptors_in(home.path()), 0);
+    }
+}

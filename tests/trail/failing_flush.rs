@@ -1,0 +1,139 @@
+//! Goal: whichever flush fails, no acknowledgement comes after it, and nothing is served after reopening that is not
+//! flushed.
+//!
+//! Method: a workload of transactions, some larger than a segment, some waited for one by one and some together, runs
+//! once for each of its flushes with that one failing, for good or only once. What is served is compared with what a
+//! power cut at that very moment leaves.
+
+use std::sync::Arc;
+
+use crate::trail::memory_disk::MemoryDisk;
+use crate::trail::workload::{Seen, Transaction, appender, create, expected, folder, open, read_all};
+use trailcast::trail::{Begin, OpenError, Trail};
+
+const TRANSACTIONS: u64 = 16;
+
+fn transaction(number: u64) -> Transaction {
+    let width = if number % 5 == 4 { 2_500 } else { 150 };
+    Transaction { number, rows: 1 + (number % 3) as u32, width }
+}
+
+/// What the workload came to.
+struct Run {
+    /// What was acknowledged.
+    acknowledged: Vec<Seen>,
+    /// Whether something was refused.
+    refused: bool,
+}
+
+/// Appends until something is not acknowledged; every third transaction waits for nothing until two more have come.
+async fn run(trail: &Trail) -> Run {
+    let mut writing = appender(trail).await;
+    let mut waiting: Vec<(u64, Seen)> = Vec::new();
+    let mut run = Run { acknowledged: Vec::new(), refused: false };
+    for number in 1..=TRANSACTIONS {
+        let next = transaction(number);
+        next.write(&mut writing, false).await;
+        let commit = writing.commit().unwrap().commit;
+        let handed_over = writing.hand_over().await.is_ok();
+        waiting.push((commit, expected(commit, &next)));
+        if handed_over && number % 3 == 0 && number < TRANSACTIONS {
+            continue;
+        }
+        for (commit, seen) in waiting.drain(..) {
+            match writing.wait_durable(commit).await {
+                Ok(()) if run.refused => panic!("{commit} was acknowledged after a refusal"),
+                Ok(()) => run.acknowledged.push(seen),
+                Err(_) => run.refused = true,
+            }
+        }
+        if run.refused {
+            return run;
+        }
+    }
+    run.refused = writing.close().await.is_err();
+    run
+}
+
+/// What a power cut at this moment leaves, of all that is not flushed nothing.
+async fn after_a_power_cut(disk: &MemoryDisk, what: &str) -> Vec<Seen> {
+    let survived = open(Arc::new(disk.crash(|_| 0)), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    read_all(&survived, Begin::Earliest).await.unwrap()
+}
+
+async fn flushes_of_the_workload() -> u32 {
+    let disk = MemoryDisk::default();
+    let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+    let before = disk.syncs();
+    let run = run(&trail).await;
+    assert_eq!((run.acknowledged.len() as u64, run.refused), (TRANSACTIONS, false));
+    assert!(trail.status().segments > 3, "the workload closes too few segments");
+    disk.syncs() - before
+}
+
+/// One run in which the `n`-th flush fails, for good or once.
+async fn with_failing_flush(n: u32, only_once: bool) {
+    let what = format!("flush {n} failed, once: {only_once}");
+    let disk = MemoryDisk::default();
+    let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+    if only_once {
+        disk.fail_one_sync(n)
+    } else {
+        disk.fail_sync(n)
+    }
+    let run = run(&trail).await;
+    assert!(run.refused, "{what}: and was not noticed");
+    // What was acknowledged is flushed; what is served is flushed too, and all that was acknowledged is served.
+    let flushed = after_a_power_cut(&disk, &what).await;
+    assert!(flushed.starts_with(&run.acknowledged), "{what}: acknowledged and not flushed");
+    let served = read_all(&trail, Begin::Earliest).await.unwrap();
+    assert!(served.starts_with(&run.acknowledged), "{what}: acknowledged and not served");
+    assert!(flushed.starts_with(&served), "{what}: served and not flushed");
+    if !only_once {
+        assert!(trail.appender().is_err(), "{what}: appends are taken while the disk fails");
+    }
+    drop(trail);
+    disk.heal();
+    // Another process finds in the page cache what never reached the disk.
+    let reopened = open(Arc::new(disk.clone()), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let served = read_all(&reopened, Begin::Earliest).await.unwrap();
+    assert!(served.starts_with(&run.acknowledged), "{what}: lost by reopening");
+    assert_eq!(served, after_a_power_cut(&disk, &what).await, "{what}: served after reopening and not flushed");
+    let mut writing = appender(&reopened).await;
+    let next = transaction(100);
+    next.write(&mut writing, false).await;
+    let commit = writing.commit().unwrap().commit;
+    writing.hand_over().await.unwrap();
+    writing.wait_durable(commit).await.unwrap();
+    let mut whole = served;
+    whole.push(expected(commit, &next));
+    assert_eq!(read_all(&reopened, Begin::Earliest).await.unwrap(), whole, "{what}");
+    assert_eq!(after_a_power_cut(&disk, &what).await, whole, "{what}");
+}
+
+#[tokio::test]
+async fn whichever_flush_fails_nothing_after_it_is_acknowledged_and_nothing_unflushed_is_served() {
+    // Group commit makes a few flushes more or fewer of the same workload: those that every run has are tried.
+    let flushes = flushes_of_the_workload().await;
+    assert!(flushes > 20, "{flushes}");
+    for n in 1..=flushes * 3 / 4 {
+        with_failing_flush(n, false).await;
+        with_failing_flush(n, true).await;
+    }
+}
+
+#[tokio::test]
+async fn control_a_flush_that_fails_in_silence_is_seen_to_lose() {
+    let disk = MemoryDisk::default();
+    let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+    disk.lie_about_syncs();
+    let run = run(&trail).await;
+    assert!(!run.refused && !run.acknowledged.is_empty());
+    let kept = match open(Arc::new(disk.crash(|_| 0)), &folder()) {
+        Ok(survived) => read_all(&survived, Begin::Earliest).await.unwrap(),
+        // A closed segment that is not there whole: lost too, and said so.
+        Err(OpenError::Damaged(_)) => Vec::new(),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(!kept.starts_with(&run.acknowledged));
+}
