@@ -4,6 +4,7 @@
 //! what they look like over a protocol is the faces' business.
 
 pub mod activity;
+pub mod audit;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
@@ -38,6 +39,7 @@ pub struct Service {
     clock: SharedClock,
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
+    audit: Arc<audit::Audit>,
     session_places: Arc<Semaphore>,
     delivery_budget: Arc<Budget>,
     requests: requests::Requests,
@@ -85,6 +87,7 @@ impl Service {
         let authenticator = Authenticator::new(catalog.clone())?;
         let authenticator = Arc::new(authenticator.with(clock.clone(), access, vault.key_for("stream tokens")?));
         let accounts = Accounts::new(catalog.clone(), authenticator.clone());
+        let audit = Arc::new(audit::Audit::new(clock.clone()));
         let disk = Arc::new(SystemDisk);
         let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());
         let trails = trails.map_err(StartError::Trails)?;
@@ -100,6 +103,7 @@ impl Service {
             clock,
             authenticator,
             accounts,
+            audit,
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
             requests: requests::Requests::default(),
@@ -117,6 +121,11 @@ impl Service {
     /// Users.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// The lines of who did what.
+    pub fn audit(&self) -> &Arc<audit::Audit> {
+        &self.audit
     }
 
     /// The clock.
@@ -153,6 +162,7 @@ impl Service {
     pub async fn close(&self) {
         self.extracts.stop_all().await;
         self.trails.close().await;
+        self.audit.flush().await;
     }
 
     /// Runs a change of the catalog on a blocking thread.

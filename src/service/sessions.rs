@@ -45,6 +45,16 @@ pub enum InvalidBegin {
 }
 
 impl BeginRequest {
+    /// Which of the four forms it has.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Now => "now",
+            Self::Time(_) => "time",
+            Self::Position(_) => "position",
+        }
+    }
+
     /// Reads a percent-decoded `begin`. A `+` that arrived as a space is tolerated in offsets.
     pub fn parse(text: &str) -> Result<Self, InvalidBegin> {
         match text {
@@ -190,6 +200,16 @@ impl Service {
 }
 
 impl OpenSession {
+    /// Tells it from the other sessions of this life of the server.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What it has done; stays readable after its end.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
     /// What to send next; waits for it. May be dropped and called again.
     pub async fn next(&mut self) -> Delivery {
         loop {

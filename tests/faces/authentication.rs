@@ -440,6 +440,25 @@ fn a_user_removed_or_demoted_loses_his_sessions_with_4001() {
     rows(&mut stays);
 }
 
+#[test]
+fn a_new_password_ends_the_tokens_and_the_sessions_of_its_user_with_4001() {
+    let server = furnished(&[], &[]);
+    let (ann, eve) = (add_user(&server, "ann", "Operator"), add_user(&server, "eve", "Operator"));
+    let token = token(&server, ann.header(), 600);
+    let with_token = format!("{STREAM}?access_token={token}");
+    let mut by_password = open_plain(&server, STREAM, Some(ann.header())).unwrap();
+    let mut by_token = open_plain(&server, &with_token, None).unwrap();
+    let mut others = open_plain(&server, STREAM, Some(eve.header())).unwrap();
+    rows(&mut others);
+    server.patch("/services/v2/users/ann", &json!({"password": "pass-word-2"})).expect(200);
+    assert_eq!((close_code(&mut by_password), close_code(&mut by_token)), (4001, 4001));
+    get(&server, &with_token, None).expect(401);
+    get(&server, STREAM, Some(ann.header())).expect(401);
+    get(&server, STREAM, Some(Basic::new("ann", "pass-word-2").header())).expect(200);
+    server.put("a1", &[json!({"operations": [{"op": "INSERT", "table": "app.t", "after": {"id": 2}}]})]).expect(200);
+    rows(&mut others);
+}
+
 // --- another issuer's tokens --------------------------------------------------------------------------------------------
 
 fn jwt(key: &KeyPair, claims: &Value) -> String {
@@ -517,13 +536,13 @@ fn no_password_token_or_query_is_ever_logged() {
     drop(socket);
     get(&server, &format!("{STREAM}?access_token={token}x&mark=query-mark"), None).expect(401);
     get(&server, STREAM, Some(Basic::new("ann", "guess-word-3").header())).expect(401);
-    server.wait_for_log("session ended", PATIENCE).unwrap();
+    server.wait_for_log("session-end", PATIENCE).unwrap();
     let log = server.log_text();
     let encoded = ann.header().trim_start_matches("Basic ");
     for secret in [token.as_str(), "access_token", "query-mark", "pass-word-1", "guess-word-3", encoded] {
         assert!(!log.contains(secret), "{secret:?} stands in the log:\n{log}");
     }
-    assert!(log.contains("session opened") && log.contains("ann"), "{log}");
+    assert!(log.contains("session-start") && log.contains("ann"), "{log}");
 }
 
 #[test]
