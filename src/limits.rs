@@ -185,6 +185,9 @@ pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 pub const CLOSE_SECONDS_MAX: u64 = 5;
 /// Time from SIGTERM to exit, in seconds.
 pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Share of [`SHUTDOWN_SECONDS_MAX`] in which requests and sockets may end by themselves, in seconds; the rest is for flushing
+/// trails and for extracts to let go of their sources.
+pub const DRAIN_SECONDS_MAX: u64 = 6;
 
 // --- access --------------------------------------------------------------------------------------------------------
 
@@ -313,5 +316,9 @@ pub const TAIL_VALUE_CHARS_MAX: usize = 60;
 pub const TAIL_TABLES_MAX: usize = 20_000;
 /// Largest configuration file, in bytes.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Largest number that the configuration may give for connections and sessions.
+pub const CONFIGURED_COUNT_MAX: u64 = 1_000_000;
+/// Longest deadline that the configuration may give, in seconds: a day.
+pub const CONFIGURED_SECONDS_MAX: u64 = 86_400;
 /// Transactions a second that the demo writes at most.
 pub const DEMO_RATE_MAX: u32 = 10_000;

@@ -3,13 +3,23 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 use super::failure::Failure;
 use crate::config::LogFormat;
 
+/// What the directives let through. Audit lines pass unless they are spoken of (`warn,audit=off`): who turns the level down
+/// wants less noise and not less evidence.
+pub(super) fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
+    if directives.contains("audit") {
+        return EnvFilter::try_new(directives);
+    }
+    EnvFilter::try_new(format!("{directives},audit=info"))
+}
+
 /// Starts logging what `directives` ask for: a level, or `info,trailcast::capture=debug`.
 pub(super) fn start(directives: &str, format: LogFormat) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(directives).map_err(|error| Failure::usage(format!("log: {error}")))?;
+    let filter = filter(directives).map_err(|error| Failure::usage(format!("log: {error}")))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).try_init(),

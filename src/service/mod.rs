@@ -19,6 +19,7 @@ pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -46,6 +47,7 @@ pub struct Service {
     limit_hits: Arc<LimitHits>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
     disk: retention::DiskFigures,
+    sessions_max: AtomicUsize,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -109,6 +111,7 @@ impl Service {
             requests: requests::Requests::default(),
             limit_hits: Arc::default(),
             disk: retention::DiskFigures::default(),
+            sessions_max: AtomicUsize::new(crate::limits::SESSIONS_MAX),
             _folder: folder,
         })
     }
@@ -126,6 +129,16 @@ impl Service {
     /// The lines of who did what.
     pub fn audit(&self) -> &Arc<audit::Audit> {
         &self.audit
+    }
+
+    /// Sets how many sessions may be live at once; before the first one opens.
+    pub fn limit_sessions(&self, sessions_max: usize) {
+        let before = self.sessions_max.swap(sessions_max, Ordering::Relaxed);
+        if sessions_max < before {
+            self.session_places.forget_permits(before - sessions_max);
+        } else {
+            self.session_places.add_permits(sessions_max - before);
+        }
     }
 
     /// The clock.

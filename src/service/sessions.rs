@@ -157,7 +157,7 @@ impl Service {
         let place = self.session_places().clone().try_acquire_owned();
         let place = place.map_err(|_| {
             self.limit_hits().count(Limit::Sessions);
-            SessionError::Full(crate::limits::SESSIONS_MAX)
+            SessionError::Full(self.sessions_max.load(Ordering::Relaxed))
         })?;
         if !self.delivery_budget.has_room() {
             self.limit_hits().count(Limit::DeliveryMemory);

@@ -29,6 +29,8 @@ pub struct Face {
     pub public_url: Option<Arc<str>>,
     /// Whether the listener speaks TLS.
     pub tls: bool,
+    /// Time in which a reader must take something before it counts as slow.
+    pub slow_client: std::time::Duration,
 }
 
 /// All routes of the native face.
