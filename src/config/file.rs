@@ -286,6 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_member_of_an_extract_is_named() {
+        let extract = |source: &str, more: &str| {
+            let text = format!(
+                "[[extract]]\nname = \"e\"\ntables = [\"public.*\"]\ntrail = \"a1\"\n{more}\n[extract.source]\n\
+                 database = \"d\"\nuser = \"u\"\n{source}"
+            );
+            error(&text)
+        };
+        let right = "type = \"postgresql\"\nhost = \"h\"";
+        for (source, more, says) in [
+            ("type = \"oracle\"\nhost = \"h\"", "", "line 9: extract[0].source.type: unknown variant"),
+            ("type = \"postgresql\"\nhost = 7", "", "line 10: extract[0].source.host: invalid type"),
+            ("type = \"postgresql\"", "", "line 6: extract[0].source.host: missing field"),
+            (right, "status = \"asleep\"", "line 5: extract[0].status: unknown variant"),
+            (right, "postgresql.slot = \"Upper\"", "line 5: extract[0].postgresql.slot: 1 to 63"),
+        ] {
+            let said = extract(source, more);
+            assert!(said.starts_with(says), "{said}");
+        }
+    }
+
+    #[test]
     fn users_trails_audit_and_limits_are_read() {
         let file = ConfigFile::parse(
             r#"

@@ -70,7 +70,8 @@ pub(super) fn users(file: &Section<'_>) -> Vec<FileUser> {
         let name = section.need("name")?;
         section.noted("name", check_user_name(name))?;
         unique(&section, &mut names, name.to_owned())?;
-        section.need("role")?;
+        section.need("role");
+        let role = section.parsed("role");
         let password = match (section.text("passwordFile"), section.text("passwordEnv")) {
             (Some(path), None) => PasswordSource::File(path.into()),
             (None, Some(variable)) => PasswordSource::Environment(variable.into()),
@@ -79,7 +80,7 @@ pub(super) fn users(file: &Section<'_>) -> Vec<FileUser> {
                 return None;
             }
         };
-        Some(FileUser { name: name.into(), role: section.parsed("role")?, password })
+        Some(FileUser { name: name.into(), role: role?, password })
     };
     file.list("user").into_iter().filter_map(user).collect()
 }
@@ -125,10 +126,11 @@ fn parse_extract(section: &Section<'_>) -> Option<ExtractConfig> {
         section.problem("source.password", "must be a string");
         return None;
     }
-    let config: ExtractConfig = match serde_json::from_value(value) {
+    let config: ExtractConfig = match serde_json::from_value(value.clone()) {
         Ok(config) => config,
         Err(error) => {
-            section.problem(member_in(&error.to_string()), error);
+            let error = error.to_string();
+            section.problem(&culprit(&value, &error), error);
             return None;
         }
     };
@@ -136,9 +138,30 @@ fn parse_extract(section: &Section<'_>) -> Option<ExtractConfig> {
     Some(config)
 }
 
-/// The member that serde says is missing, to stand before its text.
-fn member_in(text: &str) -> &str {
-    text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()).unwrap_or("name")
+/// The path of the member that serde's error is about, which the error does not tell: the one without which it is another.
+fn culprit(value: &Value, error: &str) -> String {
+    if let Some(missing) = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        let in_source = value.get("source").is_some() && !matches!(missing, "tables" | "trail" | "source");
+        return if in_source { format!("source.{missing}") } else { missing.to_owned() };
+    }
+    let mut paths = Vec::new();
+    members_below("", value, &mut paths);
+    let is_about = |path: &String| {
+        let mut without = value.clone();
+        leave_out(&mut without, path);
+        serde_json::from_value::<ExtractConfig>(without).err().is_none_or(|other| other.to_string() != error)
+    };
+    // The innermost one: without a table around it the error goes too.
+    paths.into_iter().rev().find(is_about).unwrap_or_default()
+}
+
+/// The paths of all members, each table before its own.
+fn members_below(path: &str, value: &Value, found: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        found.push(here.clone());
+        members_below(&here, value, found);
+    }
 }
 
 pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {

@@ -239,6 +239,36 @@ fn users_and_trails_of_the_file_are_made_once_and_later_changes_stay() {
 }
 
 #[test]
+fn the_limits_of_the_file_hold() {
+    let folder = Folder::new("config");
+    let text = "[limits]\nsessions = 1\nconnections = 3\nheaderSeconds = 1\nslowClientSeconds = 1\n[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\n";
+    let server = Server::start_with(&["--config", &write(&folder, text)], &[]);
+    server.make_trail("a1");
+    let first = server.subscribe("s1", "").unwrap();
+    match server.subscribe("s1", "") {
+        Err(crate::support::subscriber::Refused::Answer(answer)) => {
+            assert!(answer.status == 503 && answer.titles().contains("1 sessions already"), "{answer}");
+        }
+        other => panic!("a second session: {other:?}"),
+    }
+    drop(first);
+    // A reader that takes nothing is closed after the second that it has.
+    let big = "v".repeat(1 << 20);
+    for id in 0..24 {
+        let row = json!({"operations": [{"op": "INSERT", "table": "t", "after": {"id": id, "v": big}}]});
+        server.put("a1", &[row]).expect(200);
+    }
+    server.wait_for_log("closeCode=1", super::command::PATIENCE).unwrap();
+    let stuck = server.subscribe("s1", "begin=earliest").unwrap();
+    server.wait_for_log("closeCode=4011", super::command::PATIENCE).unwrap();
+    drop(stuck);
+    // A connection that says nothing is closed after the second that it has.
+    let mut silent = crate::support::http::connect(server.port(), std::time::Duration::from_secs(8)).unwrap();
+    let read = std::io::Read::read(&mut silent, &mut [0; 512]);
+    assert!(read.is_ok(), "{read:?}");
+}
+
+#[test]
 fn with_an_administrator_in_the_file_no_other_is_made() {
     let folder = Folder::new("config");
     let path = write(&folder, "[[user]]\nname = \"root\"\nrole = \"Administrator\"\npasswordEnv = \"ROOT_PASSWORD\"\n");

@@ -129,6 +129,19 @@ fn without_flags_a_free_default_folder_is_taken_and_none_is_made() {
     assert!(run(first, "").status.success());
     assert!(stdout(&run(in_place(&["user", "ls"]), "")).starts_with("root "));
     fails(&run(trailcast(&["user", "ls", "--data-dir", "/nowhere/at/all"]), ""), 1, "there is no data folder");
+    // A server somewhere else uses the default folder.
+    let mut server = in_place(&["serve", "--listen", "127.0.0.1:0"]);
+    server.stdin(Stdio::null());
+    let mut server = crate::support::Program::start(server);
+    server.wait_for_complaint("listening on ", super::command::PATIENCE);
+    let mut lost = in_place(&["user", "ls"]);
+    lost.envs([("TRAILCAST_USER", "root"), ("TRAILCAST_PASSWORD", "p")]);
+    let lost = run(lost, "");
+    // Somebody else's server may listen at the usual address of this machine.
+    if stderr(&lost).contains("no connection") {
+        fails(&lost, 1, "say with --url where it listens");
+    }
+    super::command::interrupt(&mut server);
 }
 
 #[test]

@@ -204,6 +204,8 @@ fn a_full_disk_of_the_audit_file_stops_nothing_and_its_lines_go_to_the_log() {
     server.make_stream("s1", "a1");
     let log = server.log_text();
     assert_eq!(log.matches("audit lines cannot be written").count(), 1, "{log}");
+    let metrics = server.get("/metrics").expect(200).text();
+    assert!(metrics.contains("trailcast_audit_lines_failed_total 2\n"), "{metrics}");
     for path in ["/services/v2/trails/a1", "/services/v2/stream/s1"] {
         assert!(log.lines().any(|line| line.contains("audit:") && line.contains(path)), "{path}: {log}");
     }

@@ -509,6 +509,28 @@ fn another_issuers_token_gives_the_role_that_it_names_until_it_expires() {
 }
 
 #[test]
+fn new_keys_count_without_a_restart_and_a_bad_file_of_keys_does_not() {
+    let folder = crate::support::Folder::new("jwt");
+    let (old, new) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let config = write_jwt_config(folder.path(), &old, "roleClaim = \"role\"");
+    let server = furnished(&["--config", &config], &[]);
+    let claims = json!({"iss": "https://issuer.example", "aud": "trailcast", "sub": "carol", "role": "Operator",
+        "exp": seconds_from_now(600)});
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(200);
+    get(&server, STREAM, Some(&jwt(&new, &claims))).expect(401);
+    let keys = folder.path().join("keys.pem");
+    std::fs::write(&keys, "no key").unwrap();
+    hang_up(server.pid());
+    server.wait_for_log("new keys of tokens refused", PATIENCE).unwrap();
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(200);
+    std::fs::write(&keys, new.public_key_pem()).unwrap();
+    hang_up(server.pid());
+    server.wait_for_log("new keys of tokens in use", PATIENCE).unwrap();
+    get(&server, STREAM, Some(&jwt(&new, &claims))).expect(200);
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(401);
+}
+
+#[test]
 fn without_a_role_claim_the_user_must_be_one_of_ours() {
     let (folder, key) = (Folder::new("jwt"), KeyPair::generate().unwrap());
     let config = write_jwt_config(folder.path(), &key, "");

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
-use super::output::print;
+use super::output::{print, shown};
 use crate::access::Role;
 use crate::client::ServerAddress;
 use crate::config::DATA_DIR_DEFAULT;
@@ -102,6 +102,8 @@ struct PlaceArguments {
 /// Where users are changed.
 enum Place {
     Server(ServerAddress),
+    /// At the usual address, because a server uses the default folder.
+    Usual(ServerAddress),
     Folder(Box<Offline>),
 }
 
@@ -116,6 +118,7 @@ impl PlaceArguments {
         }
         match Offline::open_if_free(Path::new(DATA_DIR_DEFAULT)).await? {
             Some(folder) => Ok(Place::Folder(Box::new(folder))),
+            None if Path::new(DATA_DIR_DEFAULT).is_dir() => Ok(Place::Usual(self.client.address()?)),
             None => Ok(Place::Server(self.client.address()?)),
         }
     }
@@ -127,43 +130,62 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Add { name, role, password, place } => {
             let place = place.find().await?;
             let password = password.read().await?;
-            match &place {
-                Place::Server(address) => online::add(address, &name, role, &password).await?,
-                Place::Folder(folder) => folder.add(&name, role, &password).await?,
-            }
+            let added = match &place {
+                Place::Server(address) | Place::Usual(address) => online::add(address, &name, role, &password).await,
+                Place::Folder(folder) => folder.add(&name, role, &password).await,
+            };
+            place.worded(added)?;
             done(&format!("user {name} added as {role}"))
         }
         Command::Passwd { name, password, place } => {
             let place = place.find().await?;
             let password = password.read().await?;
-            change(&place, &name, None, Some(&password)).await?;
+            place.worded(change(&place, &name, None, Some(&password)).await)?;
             done(&format!("user {name} has a new password"))
         }
         Command::Role { name, role, place } => {
-            change(&place.find().await?, &name, Some(role), None).await?;
+            let place = place.find().await?;
+            place.worded(change(&place, &name, Some(role), None).await)?;
             done(&format!("user {name} has the role {role}"))
         }
         Command::Rm { name, place } => {
-            match &place.find().await? {
-                Place::Server(address) => online::remove(address, &name).await?,
-                Place::Folder(folder) => folder.remove(&name).await?,
-            }
+            let place = place.find().await?;
+            let removed = match &place {
+                Place::Server(address) | Place::Usual(address) => online::remove(address, &name).await,
+                Place::Folder(folder) => folder.remove(&name).await,
+            };
+            place.worded(removed)?;
             done(&format!("user {name} removed"))
         }
-        Command::Ls { json, place } => list(&place.find().await?, json).await,
+        Command::Ls { json, place } => {
+            let place = place.find().await?;
+            place.worded(list(&place, json).await)
+        }
+    }
+}
+
+impl Place {
+    /// A failure at an address that was only guessed says so.
+    fn worded<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
+        result.map_err(|failure| match (self, failure) {
+            (Self::Usual(_), Failure::Failed(what)) if what.starts_with("no connection") => Failure::failed(format!(
+                "{what}; a server uses the data folder {DATA_DIR_DEFAULT}: say with --url where it listens, or stop it"
+            )),
+            (_, failure) => failure,
+        })
     }
 }
 
 async fn change(place: &Place, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
     match place {
-        Place::Server(address) => online::change(address, name, role, password).await,
+        Place::Server(address) | Place::Usual(address) => online::change(address, name, role, password).await,
         Place::Folder(folder) => folder.change(name, role, password).await,
     }
 }
 
 async fn list(place: &Place, as_json: bool) -> Result<(), Failure> {
     let users = match place {
-        Place::Server(address) => online::list(address).await?,
+        Place::Server(address) | Place::Usual(address) => online::list(address).await?,
         Place::Folder(folder) => folder.list().await?,
     };
     let mut text = String::new();
@@ -171,12 +193,12 @@ async fn list(place: &Place, as_json: bool) -> Result<(), Failure> {
         if as_json {
             text += &format!("{}\n", json!({"name": name, "role": role}));
         } else {
-            text += &format!("{:<24} {role}\n", name.escape_debug().to_string());
+            text += &format!("{:<24} {role}\n", shown(&name));
         }
     }
     Ok(print(text.as_bytes())?)
 }
 
 fn done(what: &str) -> Result<(), Failure> {
-    Ok(print(format!("{}\n", what.escape_debug()).as_bytes())?)
+    Ok(print(format!("{}\n", shown(what)).as_bytes())?)
 }

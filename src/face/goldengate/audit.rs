@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -38,7 +38,7 @@ pub(super) async fn audited(State(face): State<Face>, mut request: Request, next
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     let auth = auth_of(&request);
-    let claimed = claimed_name(request.headers());
+    let header = request.headers().get(AUTHORIZATION).cloned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let is_data = route.as_deref().is_some_and(|route| DATA_ROUTES.contains(&route));
@@ -47,7 +47,7 @@ pub(super) async fn audited(State(face): State<Face>, mut request: Request, next
     }
     let code = response.extensions().get::<Fact>().map(|fact| fact.code());
     let mut actor = Actor { user: known.0.get().cloned(), claimed: None, auth, peer };
-    if let (None, Some(name)) = (&actor.user, claimed)
+    if let (None, Some(name)) = (&actor.user, header.as_ref().and_then(claimed_name))
         // A name that nobody has may be a password in the wrong field.
         && face.service.accounts().get(&name).await.is_ok()
     {
@@ -97,7 +97,6 @@ fn access_token(request: &Request) -> Option<String> {
     pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned()).next()
 }
 
-fn claimed_name(headers: &HeaderMap) -> Option<String> {
-    let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    Some(basic::parse(header).ok()?.name)
+fn claimed_name(header: &HeaderValue) -> Option<String> {
+    Some(basic::parse(header.to_str().ok()?).ok()?.name)
 }
