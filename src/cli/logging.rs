@@ -8,13 +8,15 @@ use tracing_subscriber::filter::ParseError;
 use super::failure::Failure;
 use crate::config::LogFormat;
 
-/// What the directives let through. Audit lines pass unless they are spoken of (`warn,audit=off`): who turns the level down
-/// wants less noise and not less evidence.
+/// The directives, and with them audit lines unless they are spoken of (`warn,audit=off`): who turns the level down wants less
+/// noise and not less evidence.
+pub(super) fn with_audit(directives: &str) -> String {
+    if directives.contains("audit") { directives.to_owned() } else { format!("{directives},audit=info") }
+}
+
+/// What directives let through.
 pub(super) fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
-    if directives.contains("audit") {
-        return EnvFilter::try_new(directives);
-    }
-    EnvFilter::try_new(format!("{directives},audit=info"))
+    EnvFilter::try_new(directives)
 }
 
 /// Starts logging what `directives` ask for: a level, or `info,trailcast::capture=debug`.

@@ -114,7 +114,7 @@ fn config_file(named: Option<&Path>) -> Result<ConfigFile, Failure> {
 /// Serves until SIGINT or SIGTERM.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.settings()?;
-    logging::start(&settings.log, settings.log_format)?;
+    logging::start(&logging::with_audit(&settings.log), settings.log_format)?;
     // Before the start, which may take a while: whoever asks then is heard.
     let mut stop = Stop::on_signal()?;
     // Without somebody to hear it, SIGHUP would end the program, and log rotation sends it.
