@@ -206,7 +206,7 @@ impl OpenSession {
     }
 
     /// What it has done; stays readable after its end.
-    pub fn progress(&self) -> Arc<Progress> {
+    pub fn shared_progress(&self) -> Arc<Progress> {
         self.progress.clone()
     }
 

@@ -55,7 +55,7 @@ pub(super) async fn get_or_upgrade(
         stream: name.to_string(),
         begin: begin_kind,
     };
-    let progress = session.progress();
+    let progress = session.shared_progress();
     let session = WatchedSession::new(session, rights);
     let (audit, opened) = (face.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
