@@ -26,10 +26,10 @@
 //! | 1 | [`record`] | plain values: names, times, positions, operations, shapes of tables |
 //! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
-//! | 4 | [`catalog`] | small durable state: streams, extracts, users, sealed secrets, the data folder's lock |
+//! | 4 | [`catalog`] | small durable state: streams, extracts, users, sealed secrets, the data folder's lock, the audit's file |
 //! | 5 | [`access`] | users, roles, passwords, throttling, origins |
 //! | 6 | [`capture`], [`delivery`] | two wings over the trail that do not know each other: sources in; rules, encoding and sessions out |
-//! | 7 | [`service`] | one front door for every face: trails, puts, streams, sessions, extracts, health |
+//! | 7 | [`service`] | one front door for every face: trails, puts, streams, sessions, extracts, health, audit |
 //! | 8 | [`listen`] | sockets: accept, deadlines, caps, drain, the WebSocket pump |
 //! | 9 | [`face`] | protocols: each translates one into calls of the service and holds no state |
 //! | 10 | [`client`], [`config`] | what the command line uses to talk to a server; file, environment, flags |

@@ -191,6 +191,9 @@ pub const ACCEPT_RETRY_MILLIS: u64 = 100;
 pub const CLOSE_SECONDS_MAX: u64 = 5;
 /// Time from SIGTERM to exit, in seconds.
 pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Share of [`SHUTDOWN_SECONDS_MAX`] in which requests and sockets may end by themselves, in seconds; the rest is for flushing
+/// trails and for extracts to let go of their sources.
+pub const DRAIN_SECONDS_MAX: u64 = 6;
 
 // --- access --------------------------------------------------------------------------------------------------------
 
@@ -232,6 +235,23 @@ pub const STREAM_TOKEN_SECONDS_MAX: u64 = 86_400;
 pub const JWT_KEYS_MAX: usize = 64;
 /// How far the clock of an issuer of tokens may be ahead of ours, in seconds.
 pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
+
+/// Audit lines that may wait for their file; beyond it they go to the log. Ten thousand sessions that come back at once fit.
+pub const AUDIT_QUEUE_LINES: usize = 16_384;
+/// Time that a change waits for its audit line to be written, in seconds: a disk that hangs must not hang the server.
+pub const AUDIT_WAIT_SECONDS_MAX: u64 = 2;
+/// Longest path in an audit line, in characters.
+pub const AUDIT_TEXT_CHARS_MAX: usize = 512;
+/// Size at which an audit file is put aside, in bytes, unless the configuration says otherwise.
+pub const AUDIT_FILE_BYTES_DEFAULT: u64 = 64 << 20;
+/// Smallest size that the configuration may give, in bytes.
+pub const AUDIT_FILE_BYTES_MIN: u64 = 64 << 10;
+/// Largest size that the configuration may give, in bytes.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 1 << 40;
+/// Audit files put aside that are kept unless the configuration says otherwise.
+pub const AUDIT_FILES_KEPT_DEFAULT: u64 = 10;
+/// Most audit files that the configuration may keep.
+pub const AUDIT_FILES_KEPT_MAX: u64 = 1_000;
 
 // --- capture -------------------------------------------------------------------------------------------------------
 
@@ -302,5 +322,9 @@ pub const TAIL_VALUE_CHARS_MAX: usize = 60;
 pub const TAIL_TABLES_MAX: usize = 20_000;
 /// Largest configuration file, in bytes.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+/// Largest number that the configuration may give for connections and sessions.
+pub const CONFIGURED_COUNT_MAX: u64 = 1_000_000;
+/// Longest deadline that the configuration may give, in seconds: a day.
+pub const CONFIGURED_SECONDS_MAX: u64 = 86_400;
 /// Transactions a second that the demo writes at most.
 pub const DEMO_RATE_MAX: u32 = 10_000;

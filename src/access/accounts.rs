@@ -60,13 +60,18 @@ impl Accounts {
     /// On a server without users makes `admin`, with the password given or a drawn one. The drawn one is returned, to be
     /// printed once; it is kept nowhere.
     pub async fn first_start(&self, password: Option<&str>) -> Result<Option<String>, AccountError> {
-        if !self.blocking(|catalog| catalog.names(Shelf::Users)).await?.is_empty() {
+        if !self.is_empty().await? {
             return Ok(None);
         }
         let drawn = if password.is_some() { None } else { Some(draw_password()?) };
         let password = password.or(drawn.as_deref()).unwrap_or_default();
         self.add(FIRST_ADMINISTRATOR, Role::Administrator, password).await?;
         Ok(drawn)
+    }
+
+    /// Whether nobody is there yet.
+    pub async fn is_empty(&self) -> Result<bool, AccountError> {
+        Ok(self.blocking(|catalog| catalog.names(Shelf::Users)).await?.is_empty())
     }
 
     /// Makes a user whose name is free.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::basic::{self, BasicError, Credential};
@@ -43,12 +44,32 @@ pub struct Identity {
     pub expires: Option<Timestamp>,
     /// Whether it is a user of the catalog; others come with the tokens of another issuer.
     pub stored: bool,
+    /// Which password the credential stands on, if it stands on one.
+    pub password: Option<PasswordMark>,
+}
+
+/// Tells one password of a user from the next, and nothing about either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordMark(u64);
+
+impl PasswordMark {
+    /// Of the stored hash, which has a salt of its own for each password that is set.
+    pub fn of(password_hash: &str) -> Self {
+        let digest = Sha256::digest(password_hash.as_bytes());
+        Self(digest.iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte)))
+    }
 }
 
 impl Identity {
     /// A user of the catalog, with nothing held back.
     pub fn of_user(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, reach: Reach::Everything, expires: None, stored: true }
+        Self { name: name.into(), role, reach: Reach::Everything, expires: None, stored: true, password: None }
+    }
+
+    /// The same, known by the password of that mark.
+    #[must_use]
+    pub fn by_password(self, mark: PasswordMark) -> Self {
+        Self { password: Some(mark), ..self }
     }
 
     /// Refuses whoever has less than `role`, and credentials that count for streams only.
@@ -172,6 +193,8 @@ pub struct Authenticator {
     throttle: Throttle,
     clock: SharedClock,
     options: AccessOptions,
+    /// Those of the options, until new keys are taken.
+    jwt: RwLock<Option<Arc<JwtRules>>>,
     token_key: [u8; 32],
     nonce_key: [u8; 32],
     /// Counts changes of users.
@@ -189,6 +212,7 @@ impl Authenticator {
             throttle: Throttle::default(),
             clock: Arc::new(SystemClock),
             options: AccessOptions::default(),
+            jwt: RwLock::default(),
             token_key: random_key()?,
             nonce_key: random_key()?,
             changes: watch::Sender::new(0),
@@ -198,6 +222,7 @@ impl Authenticator {
     /// The same, with further ways to log in. `token_key` signs our own tokens; with the same one they outlive a restart.
     #[must_use]
     pub fn with(mut self, clock: SharedClock, options: AccessOptions, token_key: [u8; 32]) -> Self {
+        self.jwt = RwLock::new(options.jwt.clone().map(Arc::new));
         (self.clock, self.options, self.token_key) = (clock, options, token_key);
         self
     }
@@ -205,6 +230,11 @@ impl Authenticator {
     /// Which ways to log in are on.
     pub fn options(&self) -> &AccessOptions {
         &self.options
+    }
+
+    /// Takes the rules for tokens of another issuer anew, say with other keys. Sessions that are open stay.
+    pub fn replace_jwt(&self, rules: JwtRules) {
+        *self.jwt.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rules));
     }
 
     /// The challenges of a 401, each for a header line of its own. A client that reads one line only wants Digest.
@@ -260,7 +290,8 @@ impl Authenticator {
             Some(user) if fits && user.digest.is_some() => {
                 self.throttle.succeeded(peer, &user.name);
                 let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
-                Ok(Identity { reach, ..Identity::of_user(user.name, user.role) })
+                let mark = PasswordMark::of(&user.password_hash);
+                Ok(Identity { reach, ..Identity::of_user(user.name, user.role) }.by_password(mark))
             }
             _ => {
                 self.throttle.failed(peer, &answer.name);
@@ -280,9 +311,11 @@ impl Authenticator {
                 return Err(AccessError::Expired);
             }
             let reach = Reach::Stream(token.stream);
-            return Ok(Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) });
+            let mark = PasswordMark::of(&user.password_hash);
+            let identity = Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) };
+            return Ok(identity.by_password(mark));
         }
-        let rules = self.options.jwt.as_ref().ok_or(AccessError::Token)?;
+        let rules = self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token)?;
         let claims = rules.check(token, now).map_err(|refusal| match refusal {
             JwtRefusal::Expired => AccessError::Expired,
             JwtRefusal::Invalid => AccessError::Token,
@@ -293,7 +326,7 @@ impl Authenticator {
             None => (self.user(&claims.name).await?.ok_or(AccessError::Token)?.role, true),
         };
         let (reach, expires) = (Reach::Everything, Some(claims.expires));
-        Ok(Identity { name: claims.name, role, reach, expires, stored })
+        Ok(Identity { name: claims.name, role, reach, expires, stored, password: None })
     }
 
     async fn certified(&self, name: &str) -> Result<Identity, AccessError> {
@@ -327,8 +360,8 @@ impl Authenticator {
     /// A remembered credential passes before any failure is looked at, so nobody is locked out by a stranger's guesses.
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
-        if let Some(role) = self.verified.role_of(&credential) {
-            return Ok(Identity::of_user(credential.name, role));
+        if let Some((role, mark)) = self.verified.known(&credential) {
+            return Ok(Identity::of_user(credential.name, role).by_password(mark));
         }
         self.throttle.check(peer, &credential.name)?;
         self.verify(credential, peer).await
@@ -338,8 +371,8 @@ impl Authenticator {
         let turn = self.passwords.turn().await?;
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
-        if let Some(role) = self.verified.role_of(&credential) {
-            return Ok(Identity::of_user(credential.name, role));
+        if let Some((role, mark)) = self.verified.known(&credential) {
+            return Ok(Identity::of_user(credential.name, role).by_password(mark));
         }
         self.throttle.check(peer, &credential.name)?;
         let revision = self.verified.revision();
@@ -349,8 +382,9 @@ impl Authenticator {
         match user {
             Some(user) if fits => {
                 self.throttle.succeeded(peer, &user.name);
-                self.verified.remember(&credential, user.role, revision);
-                Ok(Identity::of_user(user.name, user.role))
+                let mark = PasswordMark::of(&user.password_hash);
+                self.verified.remember(&credential, (user.role, mark), revision);
+                Ok(Identity::of_user(user.name, user.role).by_password(mark))
             }
             _ => {
                 self.throttle.failed(peer, &credential.name);
@@ -412,7 +446,7 @@ mod tests {
     async fn the_right_password_gives_name_and_role() {
         let (_folder, authenticator) = authenticator().await;
         let ann = authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
-        assert_eq!(ann, Identity::of_user("ann", Role::Operator));
+        assert_eq!(ann, Identity { password: ann.password, ..Identity::of_user("ann", Role::Operator) });
         assert!(ann.require(Role::User).is_ok() && ann.require(Role::Operator).is_ok());
         assert!(matches!(ann.require(Role::Administrator), Err(AccessError::Forbidden { .. })));
     }

@@ -18,7 +18,7 @@ pub mod verified;
 
 pub use crate::catalog::Role;
 pub use accounts::{AccountError, Accounts};
-pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, Presented, Reach};
+pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, PasswordMark, Presented, Reach};
 pub use jwt::JwtRules;
 pub use limit_hits::{Limit, LimitHits};
 pub use origin::{OriginError, OriginRules};

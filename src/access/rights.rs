@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::authenticator::Identity;
+use super::authenticator::{Identity, PasswordMark};
 use crate::catalog::{Catalog, Role, Shelf, User};
 use crate::record::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::record::Timestamp;
 pub enum Loss {
     /// The credential's time is over.
     Expired,
-    /// The user is gone, or has a lesser role.
+    /// The user is gone, or has a lesser role or another password.
     Withdrawn,
 }
 
@@ -24,6 +24,8 @@ pub struct Rights {
     /// `None`: the identity is not one of the catalog, and so only expires.
     user: Option<String>,
     needed: Role,
+    /// The password that the credential stands on: with another one it would not have been let in.
+    password: Option<PasswordMark>,
     until: Option<Instant>,
     /// Counts changes of users.
     changes: watch::Receiver<u64>,
@@ -48,7 +50,8 @@ impl Rights {
             Instant::now() + Duration::from_micros(left).min(Duration::from_secs(365 * 86_400))
         });
         let user = identity.stored.then(|| identity.name.clone());
-        Self { catalog, user, needed, until, changes, looked_at: None, look: None }
+        let password = identity.password;
+        Self { catalog, user, needed, password, until, changes, looked_at: None, look: None }
     }
 
     /// Waits until the rights are lost. May be dropped and called again.
@@ -82,9 +85,12 @@ impl Rights {
             let changed = self.changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count);
             // The sender goes with the server.
             let Ok(count) = changed else { return std::future::pending().await };
-            let (catalog, needed) = (self.catalog.clone(), self.needed);
+            let (catalog, needed, password) = (self.catalog.clone(), self.needed, self.password);
             let look = move || match catalog.get::<User>(Shelf::Users, &name) {
-                Ok(user) => user.is_some_and(|user| user.role >= needed),
+                Ok(user) => user.is_some_and(|user| {
+                    let same = password.is_none_or(|mark| mark == PasswordMark::of(&user.password_hash));
+                    user.role >= needed && same
+                }),
                 Err(_) => false,
             };
             self.look = Some((count, tokio::task::spawn_blocking(look)));
@@ -138,6 +144,21 @@ mod tests {
         catalog.delete(Shelf::Users, "ann").unwrap();
         let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
         assert_eq!(rights.lost().await, Loss::Withdrawn);
+    }
+
+    #[tokio::test]
+    async fn a_new_password_ends_what_stands_on_the_old_one_only() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let ann = Identity::of_user("ann", Role::Operator);
+        let mut by_password = rights(&catalog, &changes, &ann.clone().by_password(PasswordMark::of("hash")));
+        let mut by_certificate = rights(&catalog, &changes, &ann);
+        assert_eq!(lost_beside_work(&mut by_password, 20_000).await, None);
+        let new = User { name: "ann".into(), role: Role::Operator, password_hash: "other".into(), digest: None };
+        catalog.put(Shelf::Users, "ann", &new).unwrap();
+        changes.send_modify(|count| *count += 1);
+        assert_eq!(lost_beside_work(&mut by_password, 20_000_000).await, Some(Loss::Withdrawn));
+        assert_eq!(lost_beside_work(&mut by_certificate, 20_000).await, None);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
+use super::authenticator::PasswordMark;
 use super::basic::Credential;
 use crate::catalog::Role;
 use crate::limits;
@@ -32,6 +33,7 @@ struct State {
 struct Entry {
     name: String,
     role: Role,
+    mark: PasswordMark,
     until: Instant,
 }
 
@@ -48,11 +50,11 @@ impl Verified {
         Ok(Self { key, state: Mutex::default() })
     }
 
-    /// The role of a credential verified within the last minute.
-    pub fn role_of(&self, credential: &Credential) -> Option<Role> {
+    /// The role of a credential verified within the last minute, and the mark of its password.
+    pub fn known(&self, credential: &Credential) -> Option<(Role, PasswordMark)> {
         let digest = self.digest(credential);
         let state = self.lock();
-        state.entries.get(&digest).filter(|entry| entry.until > Instant::now()).map(|entry| entry.role)
+        state.entries.get(&digest).filter(|entry| entry.until > Instant::now()).map(|entry| (entry.role, entry.mark))
     }
 
     /// The revision to hand to [`Verified::remember`]; read it before the user is looked up.
@@ -61,7 +63,7 @@ impl Verified {
     }
 
     /// Remembers a verified credential, unless a user changed since `revision` was read.
-    pub fn remember(&self, credential: &Credential, role: Role, revision: u64) {
+    pub fn remember(&self, credential: &Credential, (role, mark): (Role, PasswordMark), revision: u64) {
         let digest = self.digest(credential);
         let now = Instant::now();
         let mut state = self.lock();
@@ -76,7 +78,7 @@ impl Verified {
             oldest.map(|digest| state.entries.remove(&digest));
         }
         let until = now + Duration::from_secs(limits::VERIFIED_SECONDS);
-        state.entries.insert(digest, Entry { name: credential.name.clone(), role, until });
+        state.entries.insert(digest, Entry { name: credential.name.clone(), role, mark, until });
     }
 
     /// Forgets a user whose password or role changed, or who is gone.
@@ -105,6 +107,14 @@ impl Verified {
 mod tests {
     use super::*;
 
+    fn known(role: Role) -> (Role, PasswordMark) {
+        (role, PasswordMark::of("hash"))
+    }
+
+    fn role_of(verified: &Verified, credential: &Credential) -> Option<Role> {
+        verified.known(credential).map(|(role, _)| role)
+    }
+
     fn credential(name: &str, password: &str) -> Credential {
         Credential { name: name.into(), password: password.into() }
     }
@@ -113,24 +123,24 @@ mod tests {
     async fn a_credential_is_remembered_for_a_minute() {
         let verified = Verified::new().unwrap();
         let ann = credential("ann", "secret");
-        assert_eq!(verified.role_of(&ann), None);
-        verified.remember(&ann, Role::Operator, verified.revision());
+        assert_eq!(role_of(&verified, &ann), None);
+        verified.remember(&ann, known(Role::Operator), verified.revision());
         tokio::time::advance(Duration::from_secs(limits::VERIFIED_SECONDS - 1)).await;
-        assert_eq!(verified.role_of(&ann), Some(Role::Operator));
-        assert_eq!(verified.role_of(&credential("ann", "Secret")), None);
-        assert_eq!(verified.role_of(&credential("anns", "ecret")), None);
+        assert_eq!(role_of(&verified, &ann), Some(Role::Operator));
+        assert_eq!(role_of(&verified, &credential("ann", "Secret")), None);
+        assert_eq!(role_of(&verified, &credential("anns", "ecret")), None);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(verified.role_of(&ann), None);
+        assert_eq!(role_of(&verified, &ann), None);
     }
 
     #[tokio::test]
     async fn a_changed_user_is_forgotten_and_the_others_are_not() {
         let verified = Verified::new().unwrap();
         let (ann, bob) = (credential("ann", "a"), credential("bob", "b"));
-        verified.remember(&ann, Role::User, verified.revision());
-        verified.remember(&bob, Role::User, verified.revision());
+        verified.remember(&ann, known(Role::User), verified.revision());
+        verified.remember(&bob, known(Role::User), verified.revision());
         verified.forget("ann");
-        assert_eq!((verified.role_of(&ann), verified.role_of(&bob)), (None, Some(Role::User)));
+        assert_eq!((role_of(&verified, &ann), role_of(&verified, &bob)), (None, Some(Role::User)));
     }
 
     #[tokio::test]
@@ -139,21 +149,21 @@ mod tests {
         let ann = credential("ann", "old");
         let revision = verified.revision();
         verified.forget("ann");
-        verified.remember(&ann, Role::Administrator, revision);
-        assert_eq!(verified.role_of(&ann), None);
+        verified.remember(&ann, known(Role::Administrator), revision);
+        assert_eq!(role_of(&verified, &ann), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_memory_is_bounded_and_the_oldest_goes_first() {
         let verified = Verified::new().unwrap();
         for number in 0..=limits::VERIFIED_MAX {
-            verified.remember(&credential(&number.to_string(), "p"), Role::User, verified.revision());
+            verified.remember(&credential(&number.to_string(), "p"), known(Role::User), verified.revision());
             if number == 0 {
                 tokio::time::advance(Duration::from_millis(5)).await;
             }
         }
         assert_eq!(verified.lock().entries.len(), limits::VERIFIED_MAX);
-        assert_eq!(verified.role_of(&credential("0", "p")), None);
-        assert_eq!(verified.role_of(&credential("1", "p")), Some(Role::User));
+        assert_eq!(role_of(&verified, &credential("0", "p")), None);
+        assert_eq!(role_of(&verified, &credential("1", "p")), Some(Role::User));
     }
 }

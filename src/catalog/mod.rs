@@ -3,6 +3,7 @@
 //! Owns `LOCK`, `catalog.redb` and `secret.key` in the data folder. What stands on a shelf is the business of whoever
 //! puts it there; trails keep their own state in their own folders.
 
+pub mod audit_file;
 pub mod extract;
 pub mod folder;
 pub mod store;
@@ -13,6 +14,7 @@ pub mod trail;
 pub mod user;
 pub mod vault;
 
+pub use audit_file::{AuditFile, AuditFileOptions};
 pub use folder::{DataFolder, FolderError};
 pub use store::{Catalog, CatalogError, Shelf};
 pub use tls_files::TlsFiles;

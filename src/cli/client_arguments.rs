@@ -1,4 +1,4 @@
-//! Where the server is and who asks: the flags that `tail` and `put` share.
+//! Where the server is and who asks: the flags that the commands which talk to a server share.
 
 use clap::Args;
 
@@ -7,28 +7,30 @@ use crate::client::ServerAddress;
 
 /// The environment's name of the password. There is no flag: it would show in the list of processes.
 const PASSWORD: &str = "TRAILCAST_PASSWORD";
+/// Where `serve` listens unless told otherwise.
+const URL_DEFAULT: &str = "http://127.0.0.1:9002";
 
 #[derive(Debug, Args)]
 pub(super) struct ClientArguments {
-    /// The server: http[s]://[USER:PASSWORD@]HOST[:PORT]
-    #[arg(
-        long,
-        env = "TRAILCAST_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:9002",
-        hide_env_values = true
-    )]
-    url: String,
+    /// The server: http[s]://[USER:PASSWORD@]HOST[:PORT] [default: http://127.0.0.1:9002]
+    #[arg(long, env = "TRAILCAST_URL", value_name = "URL", hide_env_values = true)]
+    url: Option<String>,
     /// The user, when the URL names none; the password comes from TRAILCAST_PASSWORD
     #[arg(long, env = "TRAILCAST_USER", value_name = "USER")]
     user: Option<String>,
 }
 
 impl ClientArguments {
+    /// Whether a server was named.
+    pub(super) fn names_a_server(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The address, with the password from the environment when the URL has none.
     pub(super) fn address(&self) -> Result<ServerAddress, Failure> {
         let password = std::env::var(PASSWORD).ok();
-        let address = ServerAddress::parse(&self.url, self.user.as_deref(), password.as_deref())
+        let url = self.url.as_deref().unwrap_or(URL_DEFAULT);
+        let address = ServerAddress::parse(url, self.user.as_deref(), password.as_deref())
             .map_err(|error| Failure::usage(format!("--url: {error}")))?;
         if let (Some(user), None) = (&address.user, &address.credentials) {
             return Err(Failure::usage(format!("no password for {}: set {PASSWORD}", user.escape_debug())));

@@ -4,8 +4,10 @@
 //! time; that ends the program quietly.
 
 mod client_arguments;
+mod config;
 pub mod demo;
 mod failure;
+pub mod furnish;
 mod logging;
 mod output;
 mod put;
@@ -14,6 +16,7 @@ pub mod server;
 mod stop;
 mod tail;
 mod trail;
+mod user;
 
 use std::process::ExitCode;
 
@@ -41,6 +44,10 @@ enum Command {
     Put(put::Arguments),
     /// Look inside the trails of a data folder, beside a running server too
     Trail(trail::Arguments),
+    /// Check the configuration, or show what holds
+    Config(config::Arguments),
+    /// Make, change, remove and list users
+    User(user::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -77,6 +84,8 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Tail(arguments) => tail::run(arguments).await,
         Command::Put(arguments) => put::run(arguments).await,
         Command::Trail(arguments) => trail::run(arguments).await,
+        Command::Config(arguments) => config::run(arguments),
+        Command::User(arguments) => user::run(arguments).await,
     }
 }
 
@@ -90,9 +99,20 @@ mod tests {
         CommandLine::command().debug_assert();
     }
 
+    /// Every command, those within others too.
+    fn all_commands() -> Vec<clap::Command> {
+        let mut commands = vec![CommandLine::command()];
+        let mut at = 0;
+        while let Some(command) = commands.get(at).cloned() {
+            commands.extend(command.get_subcommands().cloned());
+            at += 1;
+        }
+        commands
+    }
+
     #[test]
     fn every_flag_is_in_the_environment_too() {
-        for subcommand in CommandLine::command().get_subcommands() {
+        for subcommand in all_commands() {
             for flag in subcommand.get_arguments().filter(|argument| argument.get_long().is_some()) {
                 let variable = flag.get_env().unwrap_or_else(|| panic!("{} has none", flag.get_id()));
                 assert!(variable.to_str().unwrap().starts_with("TRAILCAST_"), "{variable:?}");
@@ -102,10 +122,11 @@ mod tests {
 
     #[test]
     fn no_flag_takes_a_password() {
-        for subcommand in CommandLine::command().get_subcommands() {
+        for subcommand in all_commands() {
             assert!(subcommand.get_arguments().all(|argument| {
                 let on_the_line = argument.get_long().is_some() || argument.is_positional();
-                !on_the_line || !argument.get_id().as_str().contains("password")
+                let name = argument.get_id().as_str();
+                !on_the_line || !name.contains("password") || name.ends_with("_file")
             }));
         }
     }

@@ -12,6 +12,11 @@ pub(super) fn wants_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// A name as it may be shown in a terminal: without anything that could steer it.
+pub(super) fn shown(text: &str) -> String {
+    text.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\"")
+}
+
 /// Writes to standard output and hands it over at once.
 pub(super) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut output = io::stdout().lock();

@@ -2,15 +2,24 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::interval;
 
 use super::failure::Failure;
+use super::furnish::Furniture;
 use super::logging;
 use super::output::say;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
-use crate::config::{CONFIG_FILE_DEFAULT, ConfigFile, ListenAddress, LogFormat, Overrides, Settings};
+use crate::config::{
+    CONFIG_FILE_DEFAULT, ConfigFile, JwtMembers, KeyStamp, ListenAddress, LogFormat, Overrides, Settings,
+};
+use crate::limits;
+use crate::service::Service;
 
 /// The environment's name of the password that the first start gives to `admin`.
 const ADMIN_PASSWORD: &str = "TRAILCAST_ADMIN_PASSWORD";
@@ -55,12 +64,26 @@ pub(super) struct Arguments {
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "TRAILCAST_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
+    /// Write audit lines to this file, as JSON; - for standard output [default: to the log]
+    #[arg(long, env = "TRAILCAST_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<PathBuf>,
 }
 
 impl Arguments {
-    fn settings(self) -> Result<Settings, Failure> {
-        let file = config_file(self.config.as_deref())?;
-        let overrides = Overrides {
+    /// The configuration file that is named, if one is.
+    pub(super) fn config_path(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// What holds after file, environment and flags.
+    pub(super) fn settings(self) -> Result<Settings, Failure> {
+        let file = config_file(self.config_path())?;
+        Settings::new(file, self.overrides()).map_err(Failure::usage)
+    }
+
+    /// What stands over the file.
+    pub(super) fn overrides(self) -> Overrides {
+        Overrides {
             listen: self.listen.map(|ListenAddress(address)| address),
             data_dir: self.data_dir,
             public_url: self.public_url,
@@ -72,8 +95,8 @@ impl Arguments {
             digest: self.digest,
             log: self.log,
             log_format: self.log_format,
-        };
-        Settings::new(file, overrides).map_err(Failure::usage)
+            audit_log: self.audit_log,
+        }
     }
 }
 
@@ -91,9 +114,11 @@ fn config_file(named: Option<&Path>) -> Result<ConfigFile, Failure> {
 /// Serves until SIGINT or SIGTERM.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let settings = arguments.settings()?;
-    logging::start(&settings.log, settings.log_format)?;
+    logging::start(&logging::with_audit(&settings.log), settings.log_format)?;
     // Before the start, which may take a while: whoever asks then is heard.
     let mut stop = Stop::on_signal()?;
+    // Without somebody to hear it, SIGHUP would end the program, and log rotation sends it.
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     let options = ServerOptions {
         listen: settings.listen,
         data_dir: settings.data_dir,
@@ -102,8 +127,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
         tls: settings.tls,
         access: settings.access,
-        extracts: settings.extracts,
-        streams: settings.streams,
+        audit: settings.audit,
+        limits: settings.limits,
+        furniture: Furniture {
+            users: settings.users,
+            extracts: settings.extracts,
+            trails: settings.trails,
+            streams: settings.streams,
+        },
     };
     let server = tokio::select! {
         server = RunningServer::start(options) => server.map_err(Failure::failed)?,
@@ -116,9 +147,42 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         ));
     }
     say(listening(server.address, server.tls));
+    tokio::spawn(look_at_keys(server.service.clone(), settings.jwt, hangup));
     stop.asked().await;
     server.stop().await;
     Ok(())
+}
+
+/// Looks for changed keys of tokens every few seconds and on SIGHUP, as the listener does for its certificate. What cannot
+/// be used is logged, and the old keys stay.
+async fn look_at_keys(service: Arc<Service>, jwt: Option<JwtMembers>, mut hangup: Signal) {
+    let mut looks = interval(Duration::from_secs(limits::TLS_FILES_LOOK_SECONDS));
+    // The keys that the server started with were read a moment ago; a change since then is seen as one.
+    let mut last: Option<KeyStamp> = jwt.as_ref().map(JwtMembers::loaded_stamp);
+    loop {
+        let asked = tokio::select! {
+            _ = looks.tick() => false,
+            _ = hangup.recv() => true,
+        };
+        let Some(jwt) = jwt.clone() else { continue };
+        let before = last.clone();
+        let look = move || {
+            // Taken before the file is read: a change while it is read is seen by the next look.
+            let stamp = jwt.stamp();
+            let changed = before.is_some_and(|before| before != stamp) || asked;
+            (stamp, changed.then(|| jwt.load()))
+        };
+        let Ok((stamp, loaded)) = tokio::task::spawn_blocking(look).await else { continue };
+        last = Some(stamp);
+        match loaded {
+            None => {}
+            Some(Ok(rules)) => {
+                service.authenticator().replace_jwt(rules);
+                tracing::info!("new keys of tokens in use");
+            }
+            Some(Err(error)) => tracing::error!(error, "new keys of tokens refused; the old ones stay in use"),
+        }
+    }
 }
 
 /// The line that scripts wait for.

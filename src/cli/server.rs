@@ -1,6 +1,7 @@
 //! A running server: the service, its listener and its routes, put together and taken apart in order.
 
 use std::error::Error;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,18 +11,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::furnish::{self, Furniture};
 use crate::access::{AccessOptions, OriginRules};
-use crate::catalog::TlsFiles;
-use crate::catalog::extract::ExtractConfig;
-use crate::catalog::stream::StreamConfig;
+use crate::catalog::{AuditFile, TlsFiles};
 use crate::clock::SystemClock;
+use crate::config::{AuditTarget, Caps};
 use crate::face::goldengate::{Face, router};
 use crate::limits;
 use crate::listen::{Server, ServerLimits, Tls};
-use crate::record::ResourceName;
 use crate::service::Service;
-use crate::service::extracts::ExtractError;
-use crate::service::streams::StreamError;
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -40,10 +38,12 @@ pub struct ServerOptions {
     pub access: AccessOptions,
     /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
-    /// Extracts that must exist.
-    pub extracts: Vec<(ResourceName, ExtractConfig)>,
-    /// Streams that must exist.
-    pub streams: Vec<(ResourceName, StreamConfig)>,
+    /// Where audit lines go; to the log without.
+    pub audit: Option<AuditTarget>,
+    /// Caps and deadlines.
+    pub limits: Caps,
+    /// What must exist.
+    pub furniture: Furniture,
 }
 
 /// A server that accepts connections.
@@ -80,18 +80,25 @@ impl RunningServer {
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
         let service = Arc::new(opened?);
-        let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
-        make_missing(&service, options.extracts, options.streams).await?;
+        if let Some(target) = options.audit {
+            service.audit().write_to(audit_writer(target)?);
+        }
+        service.limit_sessions(options.limits.sessions);
+        let mut furniture = options.furniture;
+        let users = std::mem::take(&mut furniture.users);
+        let generated_password = furnish::users(&service, users, options.admin_password.as_deref()).await?;
+        furnish::resources(&service, furniture).await?;
         service.start().await;
         let face = Face {
             service: service.clone(),
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
             tls: tls.is_some(),
+            slow_client: Duration::from_secs(options.limits.slow_client_seconds),
         };
         let (stop, stopping) = watch::channel(false);
         let over_tls = tls.is_some();
-        let server = Server::new(router(face), ServerLimits::default(), stopping);
+        let server = Server::new(router(face), server_limits(&options.limits), stopping);
         let server = match tls {
             Some(tls) => server.over_tls(tls),
             None => server,
@@ -108,47 +115,33 @@ impl RunningServer {
     /// No new connections, sessions closed with 1001, everything flushed.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        // Half a second is left for the process itself to go.
         let all = async {
             let _ = self.serving.await;
             self.service.close().await;
         };
-        if tokio::time::timeout(Duration::from_secs(limits::SHUTDOWN_SECONDS_MAX), all).await.is_err() {
+        if tokio::time::timeout(Duration::from_millis(limits::SHUTDOWN_SECONDS_MAX * 1_000 - 500), all).await.is_err() {
             tracing::warn!("not everything ended within the time for shutting down");
         }
     }
 }
 
-/// Makes the extracts and streams of the configuration file that do not exist. Those that do are left as they are: over
-/// REST they may have been changed on purpose.
-async fn make_missing(
-    service: &Arc<Service>,
-    extracts: Vec<(ResourceName, ExtractConfig)>,
-    streams: Vec<(ResourceName, StreamConfig)>,
-) -> Result<(), ServerError> {
-    for (name, config) in extracts {
-        let given = config.redacted();
-        match service.make_extract(&name, config).await {
-            Ok(()) => {}
-            Err(ExtractError::Exists(_)) => {
-                let stored = service.extracts().get(&name).map(|stored| stored.config.redacted());
-                if stored.is_some_and(|stored| stored != given) {
-                    tracing::warn!(extract = %name, "exists with other members; the file's are not applied, PATCH it");
-                }
-            }
-            Err(error) => return Err(format!("extract {name}: {error}").into()),
+fn audit_writer(target: AuditTarget) -> Result<Box<dyn Write + Send>, ServerError> {
+    Ok(match target {
+        AuditTarget::StandardOutput => Box::new(std::io::stdout()),
+        AuditTarget::File(options) => {
+            let path = options.path.clone();
+            let file = AuditFile::open(options);
+            Box::new(file.map_err(|error| format!("the audit file {} cannot be used: {error}", path.display()))?)
         }
+    })
+}
+
+fn server_limits(caps: &Caps) -> ServerLimits {
+    ServerLimits {
+        connections_max: caps.connections,
+        header: Duration::from_secs(caps.header_seconds),
+        body: Duration::from_secs(caps.body_seconds),
+        ..ServerLimits::default()
     }
-    for (name, config) in streams {
-        let given = config.as_given().clone();
-        match service.make_stream(&name, config).await {
-            Ok(_) => {}
-            Err(StreamError::Exists(_)) => {
-                if service.streams().get(&name).is_some_and(|stored| *stored.config.as_given() != given) {
-                    tracing::warn!(stream = %name, "exists with other members; the file's are not applied, PATCH it");
-                }
-            }
-            Err(error) => return Err(format!("stream {name}: {error}").into()),
-        }
-    }
-    Ok(())
 }

@@ -47,7 +47,8 @@ impl fmt::Display for Refusal {
         write!(f, "refused with {}", self.status)?;
         let mut separator = ": ";
         for title in &self.titles {
-            write!(f, "{separator}{}", title.escape_debug())?;
+            let title = title.escape_debug().to_string();
+            write!(f, "{separator}{}", title.replace("\\'", "'").replace("\\\"", "\""))?;
             separator = "; ";
         }
         if self.status == 401 {

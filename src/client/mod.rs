@@ -11,5 +11,5 @@ pub mod subscription;
 
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
-pub use request::{PutAnswer, put};
+pub use request::{PutAnswer, call, put};
 pub use subscription::{Ended, Subscription};

@@ -9,6 +9,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{ClientError, Refusal, ServerAddress, connection};
@@ -44,6 +45,30 @@ pub async fn put(address: &ServerAddress, trail: &str, lines: Vec<u8>) -> Result
     let envelope: PutEnvelope = serde_json::from_slice(&body)
         .map_err(|error| ClientError::Garbled(format!("the answer to a put is not understood: {error}")))?;
     Ok(envelope.response)
+}
+
+/// One control request: a JSON body, if any, and the envelope of the answer.
+pub async fn call(
+    address: &ServerAddress,
+    method: &str,
+    parts: &[&str],
+    body: Option<&Value>,
+) -> Result<Value, ClientError> {
+    let garbled = |error: &dyn std::fmt::Display| ClientError::Garbled(error.to_string());
+    let method = Method::from_bytes(method.as_bytes()).map_err(|error| garbled(&error))?;
+    let mut request = start(address, method, &address.path(parts));
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let bytes = body.map(Value::to_string).unwrap_or_default();
+    let request = request.body(Full::new(Bytes::from(bytes))).map_err(|error| garbled(&error))?;
+    let answer = send(address, request).await?;
+    let status = answer.status();
+    let bytes = self::body(answer).await?;
+    if status != StatusCode::OK {
+        return Err(ClientError::Refused(Refusal::from_answer(status.as_u16(), &bytes)));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| garbled(&format_args!("the answer is not JSON: {error}")))
 }
 
 /// A request with what each of ours has.

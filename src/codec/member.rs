@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value};
 
+use super::nearest::nearest;
+
 /// A member of a configuration is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member}: {message}")]
@@ -39,7 +41,9 @@ impl<'v> Members<'v> {
         let members = Self { path: path.to_owned(), map };
         match map.keys().find(|name| !known.contains(&name.as_str())) {
             Some(unknown) => {
-                Err(members.error(unknown, format!("unknown member; the members here are {}", known.join(", "))))
+                let meant = nearest(unknown, known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+                let all = known.join(", ");
+                Err(members.error(unknown, format!("unknown member{meant}; the members here are {all}")))
             }
             None => Ok(members),
         }

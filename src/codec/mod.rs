@@ -7,6 +7,7 @@ pub mod image;
 pub mod json;
 pub mod json_text;
 pub mod member;
+pub mod nearest;
 pub mod put;
 pub mod schema_record;
 pub mod segment_head;

@@ -1,34 +1,22 @@
 //! The configuration file, in TOML.
 
-use std::collections::HashSet;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use toml::de::DeTable;
 
-use super::nearest::nearest;
-use super::{ListenAddress, LogFormat, security};
+use super::problem::{Problem, Problems, line_at};
+use super::resources::{self, FileUser};
+use super::section::Section;
+use super::security::{AuditSizes, JwtMembers, TlsMembers};
+use super::{Caps, ListenAddress, LogFormat, members};
 use crate::access::JwtRules;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
+use crate::catalog::trail::TrailSettings;
 use crate::limits;
-use crate::record::ResourceName;
-
-const MEMBERS: [&str; 12] = [
-    "listen",
-    "dataDir",
-    "publicUrl",
-    "allowedOrigins",
-    "allowPlainText",
-    "tls",
-    "digest",
-    "jwt",
-    "log",
-    "logFormat",
-    "extract",
-    "stream",
-];
+use crate::record::{ResourceName, TrailName};
 
 /// What a configuration file says; `None` and empty where it says nothing.
 #[derive(Debug, Clone, Default)]
@@ -44,181 +32,127 @@ pub struct ConfigFile {
     /// `allowPlainText`.
     pub allow_plain_text: Option<bool>,
     /// `[tls]`.
-    pub tls: security::TlsMembers,
+    pub tls: TlsMembers,
     /// `digest`.
     pub digest: Option<bool>,
     /// `[jwt]`.
-    pub jwt: Option<JwtRules>,
+    pub jwt: Option<(JwtMembers, JwtRules)>,
     /// `log`.
     pub log: Option<String>,
     /// `logFormat`.
     pub log_format: Option<LogFormat>,
+    /// `audit.file`.
+    pub audit_file: Option<PathBuf>,
+    /// The other members of `[audit]`.
+    pub audit_sizes: AuditSizes,
+    /// `[limits]`.
+    pub limits: Caps,
+    /// `[[user]]`.
+    pub users: Vec<FileUser>,
+    /// `[[trail]]`.
+    pub trails: Vec<(TrailName, TrailSettings)>,
     /// `[[extract]]`.
     pub extracts: Vec<(ResourceName, ExtractConfig)>,
     /// `[[stream]]`.
     pub streams: Vec<(ResourceName, StreamConfig)>,
 }
 
-/// A configuration file cannot be used. The text never shows values, which may be passwords.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigFileError(String);
+/// A configuration file cannot be used: everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFileError {
+    /// The file; empty for a text of no file.
+    pub path: PathBuf,
+    /// What is wrong, in the order of the file; at least one.
+    pub problems: Vec<Problem>,
+}
 
-impl ConfigFileError {
-    pub(super) fn new(member: &str, what: impl std::fmt::Display) -> Self {
-        Self(format!("{member}: {what}"))
+impl std::error::Error for ConfigFileError {}
+
+impl std::fmt::Display for ConfigFileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.as_os_str().is_empty() {
+            write!(f, "{}: ", self.path.display())?;
+        }
+        for (at, problem) in self.problems.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "\n  " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
     }
 }
 
 impl ConfigFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigFileError> {
-        let about = |what: &dyn std::fmt::Display| ConfigFileError(format!("{}: {what}", path.display()));
-        let file = std::fs::File::open(path).map_err(|error| about(&error))?;
+        let about = |problems| ConfigFileError { path: path.into(), problems };
+        let unread = |what: &dyn std::fmt::Display| {
+            about(vec![Problem { line: None, member: String::new(), message: what.to_string() }])
+        };
+        let file = std::fs::File::open(path).map_err(|error| unread(&error))?;
         let mut text = String::new();
         let limit = limits::CONFIG_FILE_BYTES_MAX;
-        let read = file.take(limit + 1).read_to_string(&mut text).map_err(|error| about(&error))?;
+        let read = file.take(limit + 1).read_to_string(&mut text).map_err(|error| unread(&error))?;
         if read as u64 > limit {
-            return Err(about(&format_args!("a configuration file has at most {limit} bytes")));
+            return Err(unread(&format_args!("a configuration file has at most {limit} bytes")));
         }
-        Self::parse(&text).map_err(|error| about(&error))
+        Self::parse(&text).map_err(|error| about(error.problems))
     }
 
     /// Reads a file's text.
     pub fn parse(text: &str) -> Result<Self, ConfigFileError> {
-        let table: toml::Table = text.parse().map_err(|error| not_toml(text, &error))?;
-        if let Some(unknown) = table.keys().find(|key| !MEMBERS.contains(&key.as_str())) {
-            return Err(ConfigFileError(unknown_member(unknown)));
+        let refused = |problems| ConfigFileError { path: PathBuf::new(), problems };
+        let table: toml::Table = text.parse().map_err(|error| refused(not_toml(text, &error)))?;
+        let problems = Problems::default();
+        members::check("", &table, members::FILE, &problems);
+        let read = Self::of_section(&Section::of_file(&table, &problems));
+        let problems = problems.located(text);
+        if problems.is_empty() { Ok(read) } else { Err(refused(problems)) }
+    }
+
+    fn of_section(file: &Section<'_>) -> Self {
+        let audit = file.inner("audit");
+        Self {
+            listen: file.parsed("listen").map(|ListenAddress(address)| address),
+            data_dir: file.text("dataDir").map(PathBuf::from),
+            public_url: file.text("publicUrl").map(str::to_owned),
+            allowed_origins: file.texts("allowedOrigins"),
+            allow_plain_text: file.truth("allowPlainText"),
+            tls: TlsMembers::read(file),
+            digest: file.truth("digest"),
+            jwt: JwtMembers::read(file),
+            log: file.text("log").map(str::to_owned),
+            log_format: file.parsed("logFormat"),
+            audit_file: audit.as_ref().and_then(|audit| audit.text("file")).map(PathBuf::from),
+            audit_sizes: audit.as_ref().map(AuditSizes::read).unwrap_or_default(),
+            limits: Caps::read(file),
+            users: resources::users(file),
+            trails: resources::trails(file),
+            extracts: resources::extracts(file),
+            streams: resources::streams(file),
         }
-        Ok(Self {
-            listen: text_of(&table, "listen")?
-                .map(|listen| {
-                    let listen: Result<ListenAddress, _> = listen.parse();
-                    listen.map(|listen| listen.0).map_err(|error| ConfigFileError::new("listen", error))
-                })
-                .transpose()?,
-            data_dir: text_of(&table, "dataDir")?.map(PathBuf::from),
-            public_url: text_of(&table, "publicUrl")?.map(str::to_owned),
-            allowed_origins: texts_of(&table, "allowedOrigins")?,
-            allow_plain_text: truth_of(&table, "allowPlainText")?,
-            tls: security::TlsMembers::read(&table)?,
-            digest: truth_of(&table, "digest")?,
-            jwt: security::jwt(&table)?,
-            log: text_of(&table, "log")?.map(str::to_owned),
-            log_format: text_of(&table, "logFormat")?
-                .map(|format| format.parse().map_err(|error| ConfigFileError::new("logFormat", error)))
-                .transpose()?,
-            extracts: resources(&table, "extract", extract)?,
-            streams: resources(&table, "stream", |value| StreamConfig::from_value(value).map_err(|e| e.to_string()))?,
-        })
     }
 }
 
-/// The parser's own text would show the line, which may hold a password.
-fn not_toml(text: &str, error: &toml::de::Error) -> ConfigFileError {
-    let start = error.span().map_or(0, |span| span.start);
-    let line = 1 + text.bytes().take(start).filter(|byte| *byte == b'\n').count();
-    let first_line = error.message().lines().next().unwrap_or("not TOML");
-    ConfigFileError(format!("line {line}: {first_line}"))
-}
-
-fn unknown_member(unknown: &str) -> String {
-    let unknown_shown: String = unknown.chars().take(64).collect();
-    match nearest(unknown, &MEMBERS) {
-        Some(name) => format!("unknown member {unknown_shown:?}; did you mean {name:?}?"),
-        None => format!("unknown member {unknown_shown:?}; the members are {}", MEMBERS.join(", ")),
-    }
-}
-
-fn truth_of(table: &toml::Table, member: &str) -> Result<Option<bool>, ConfigFileError> {
-    match table.get(member) {
-        None => Ok(None),
-        Some(toml::Value::Boolean(truth)) => Ok(Some(*truth)),
-        Some(_) => Err(ConfigFileError::new(member, "must be true or false")),
-    }
-}
-
-pub(super) fn text_of<'t>(table: &'t toml::Table, member: &str) -> Result<Option<&'t str>, ConfigFileError> {
-    match table.get(member) {
-        None => Ok(None),
-        Some(toml::Value::String(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(_) => Err(ConfigFileError::new(member, "must be a string that is not empty")),
-    }
-}
-
-pub(super) fn texts_of(table: &toml::Table, member: &str) -> Result<Vec<String>, ConfigFileError> {
-    let wrong = || ConfigFileError::new(member, "must be a list of strings");
-    match table.get(member) {
-        None => Ok(Vec::new()),
-        Some(toml::Value::Array(texts)) => {
-            texts.iter().map(|text| text.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
-        }
-        Some(_) => Err(wrong()),
-    }
-}
-
-/// The tables `[[kind]]`: each has a `name` and the members of its kind.
-fn resources<T>(
-    table: &toml::Table,
-    kind: &str,
-    parse: impl Fn(Value) -> Result<T, String>,
-) -> Result<Vec<(ResourceName, T)>, ConfigFileError> {
-    let tables = match table.get(kind) {
-        None => return Ok(Vec::new()),
-        Some(toml::Value::Array(tables)) => tables,
-        Some(_) => return Err(ConfigFileError::new(kind, format!("is written as [[{kind}]]"))),
+/// Every error of the syntax. The parser's own text would show the line, which may hold a password.
+fn not_toml(text: &str, first: &toml::de::Error) -> Vec<Problem> {
+    let problem = |error: &toml::de::Error| Problem {
+        line: Some(line_at(text, error.span().map_or(0, |span| span.start))),
+        member: String::new(),
+        message: error.message().lines().next().unwrap_or("not TOML").to_owned(),
     };
-    let mut names = HashSet::new();
-    let mut found = Vec::new();
-    for (at, table) in tables.iter().enumerate() {
-        let place = format!("{kind}[{at}]");
-        let Value::Object(mut members) = json(table) else {
-            return Err(ConfigFileError::new(&place, format!("is written as [[{kind}]]")));
-        };
-        let Some(Value::String(name)) = members.remove("name") else {
-            return Err(ConfigFileError::new(&format!("{place}.name"), "must be a string"));
-        };
-        let name = ResourceName::new(&name).map_err(|error| ConfigFileError::new(&format!("{place}.name"), error))?;
-        if !names.insert(name.clone()) {
-            return Err(ConfigFileError::new(&format!("{place}.name"), format!("{name} is named twice")));
-        }
-        let config = parse(Value::Object(members));
-        found.push((name.clone(), config.map_err(|error| ConfigFileError::new(&format!("{kind} {name}"), error))?));
-    }
-    Ok(found)
-}
-
-fn extract(value: Value) -> Result<ExtractConfig, String> {
-    // serde's text about a wrong type shows the value, so what may hold a password is looked at first.
-    if value.get("source").is_some_and(|source| !source.is_object()) {
-        return Err("source: is written as a table [extract.source]".into());
-    }
-    if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
-        return Err("source.password: must be a string".into());
-    }
-    let config: ExtractConfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
-    config.validate().map_err(|error| error.to_string())?;
-    Ok(config)
-}
-
-/// The same value in JSON; dates become their text, numbers without a JSON form null.
-fn json(value: &toml::Value) -> Value {
-    match value {
-        toml::Value::String(text) => text.as_str().into(),
-        toml::Value::Integer(number) => (*number).into(),
-        toml::Value::Float(number) => (*number).into(),
-        toml::Value::Boolean(truth) => (*truth).into(),
-        toml::Value::Datetime(moment) => moment.to_string().into(),
-        toml::Value::Array(values) => values.iter().map(json).collect(),
-        toml::Value::Table(members) => {
-            Value::Object(members.iter().map(|(name, value)| (name.clone(), json(value))).collect())
-        }
-    }
+    let (_, all) = DeTable::parse_recoverable(text);
+    let mut problems: Vec<Problem> =
+        if all.is_empty() { vec![problem(first)] } else { all.iter().map(problem).collect() };
+    problems.sort_by_key(|problem| problem.line);
+    // One slip makes the parser stumble more than once.
+    problems.dedup_by_key(|problem| problem.line);
+    problems
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PasswordSource;
 
     fn error(text: &str) -> String {
         ConfigFile::parse(text).unwrap_err().to_string()
@@ -270,24 +204,32 @@ mod tests {
     fn an_unknown_member_is_refused_and_the_nearest_named() {
         assert_eq!(
             error("dataDirectory = \"x\""),
-            "unknown member \"dataDirectory\"; the members are listen, dataDir, \
-            publicUrl, allowedOrigins, allowPlainText, tls, digest, jwt, log, logFormat, extract, stream"
+            "line 1: dataDirectory: unknown member; the members here are listen, dataDir, publicUrl, allowedOrigins, \
+             allowPlainText, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
         );
-        assert_eq!(error("data_dir = \"x\""), "unknown member \"data_dir\"; did you mean \"dataDir\"?");
+        assert_eq!(error("data_dir = \"x\""), "line 1: data_dir: unknown member; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));
         let nested = error("[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\nbufersize = 1");
-        assert!(nested.starts_with("stream s1: bufersize: unknown member"), "{nested}");
+        assert!(
+            nested.starts_with("line 4: stream[0].bufersize: unknown member; did you mean \"bufferSize\"?"),
+            "{nested}"
+        );
+        let deep = error("[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\n[stream.encoding.json]\nflaten = true");
+        assert!(
+            deep.starts_with("line 5: stream[0].encoding.json.flaten: unknown member; did you mean \"flatten\"?"),
+            "{deep}"
+        );
     }
 
     #[test]
     fn an_error_names_the_member_or_the_line() {
-        assert!(error("listen = 9002").starts_with("listen: must be"));
-        assert!(error("listen = \"9002\"").starts_with("listen: must be an address and a port"));
-        assert!(error("logFormat = \"xml\"").starts_with("logFormat: must be"));
-        assert!(error("allowPlainText = \"yes\"").starts_with("allowPlainText: must be true or false"));
-        assert!(error("[[stream]]\nsource.trail = \"a1\"").starts_with("stream[0].name"));
+        assert!(error("listen = 9002").starts_with("line 1: listen: must be"));
+        assert!(error("listen = \"9002\"").starts_with("line 1: listen: must be an address and a port"));
+        assert!(error("logFormat = \"xml\"").starts_with("line 1: logFormat: must be"));
+        assert!(error("allowPlainText = \"yes\"").starts_with("line 1: allowPlainText: must be true or false"));
+        assert!(error("[[stream]]\nsource.trail = \"a1\"").starts_with("line 1: stream[0].name: is missing"));
         let twice = "[[stream]]\nname = \"s\"\nsource.trail = \"a1\"\n";
-        assert!(error(&format!("{twice}{twice}")).contains("stream[1].name: s is named twice"));
+        assert!(error(&format!("{twice}{twice}")).contains("line 5: stream[1].name: s is named twice"));
         assert!(error("\n\nlog = = 1").starts_with("line 3: "));
     }
 
@@ -307,6 +249,103 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let path = Path::new("/nowhere/trailcast.toml");
         assert!(ConfigFile::read(path).unwrap_err().to_string().starts_with("/nowhere/trailcast.toml: "));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once_and_in_the_order_of_the_file() {
+        let text = r#"
+            listen = 7
+            lgo = "info"
+            [audit]
+            maxBytes = 1
+            [[user]]
+            name = "a:b"
+            [[extract]]
+            name = "e1"
+            source.hots = "db"
+            [[stream]]
+            name = "s1"
+            source.trail = "a1"
+            bufferSize = 1
+            qualityOfService = "never"
+        "#;
+        let problems = ConfigFile::parse(text).unwrap_err().problems;
+        let found: Vec<_> = problems.iter().map(|problem| (problem.line.unwrap(), problem.member.as_str())).collect();
+        let expected = [
+            (2, "listen"),
+            (3, "lgo"),
+            (5, "audit.maxBytes"),
+            (7, "user[0].name"),
+            (10, "extract[0].source.hots"),
+            (14, "stream[0].bufferSize"),
+            (15, "stream[0].qualityOfService"),
+        ];
+        assert_eq!(found, expected);
+        let syntax = ConfigFile::parse("a = \nb = 1\nc = = 2").unwrap_err().problems;
+        assert_eq!(syntax.iter().map(|problem| problem.line).collect::<Vec<_>>(), [Some(1), Some(3)]);
+    }
+
+    #[test]
+    fn a_wrong_member_of_an_extract_is_named() {
+        let extract = |source: &str, more: &str| {
+            let text = format!(
+                "[[extract]]\nname = \"e\"\ntables = [\"public.*\"]\ntrail = \"a1\"\n{more}\n[extract.source]\n\
+                 database = \"d\"\nuser = \"u\"\n{source}"
+            );
+            error(&text)
+        };
+        let right = "type = \"postgresql\"\nhost = \"h\"";
+        for (source, more, says) in [
+            ("type = \"oracle\"\nhost = \"h\"", "", "line 9: extract[0].source.type: unknown variant"),
+            ("type = \"postgresql\"\nhost = 7", "", "line 10: extract[0].source.host: invalid type"),
+            ("type = \"postgresql\"", "", "line 6: extract[0].source.host: missing field"),
+            (right, "status = \"asleep\"", "line 5: extract[0].status: unknown variant"),
+            (right, "postgresql.slot = \"Upper\"", "line 5: extract[0].postgresql.slot: 1 to 63"),
+        ] {
+            let said = extract(source, more);
+            assert!(said.starts_with(says), "{said}");
+        }
+    }
+
+    #[test]
+    fn users_trails_audit_and_limits_are_read() {
+        let file = ConfigFile::parse(
+            r#"
+            [audit]
+            file = "audit.log"
+            keep = 3
+            [limits]
+            connections = 100
+            slowClientSeconds = 60
+            [[user]]
+            name = "ann"
+            role = "Operator"
+            passwordFile = "/run/secrets/ann"
+            [[user]]
+            name = "bob"
+            role = "Administrator"
+            passwordEnv = "BOB_PASSWORD"
+            [[trail]]
+            name = "a1"
+            retention.ageSeconds = 60
+            "#,
+        )
+        .unwrap();
+        assert_eq!(file.users[0].password, PasswordSource::File("/run/secrets/ann".into()));
+        assert_eq!(file.users[1].password, PasswordSource::Environment("BOB_PASSWORD".into()));
+        assert_eq!(file.trails[0].1.retention_seconds, Some(60));
+        assert_eq!((file.limits.connections, file.limits.slow_client_seconds), (100, 60));
+        assert_eq!((file.audit_file, file.audit_sizes.kept), (Some("audit.log".into()), 3));
+    }
+
+    #[test]
+    fn a_users_password_does_not_stand_in_the_file() {
+        let both = "[[user]]\nname = \"a\"\nrole = \"User\"\n";
+        assert!(
+            error(&format!("{both}password = \"hunter2\"")).contains("unknown member; did you mean \"passwordEnv\"?")
+        );
+        assert!(error(both).contains("either passwordFile or passwordEnv"));
+        assert!(error(&format!("{both}passwordFile = \"f\"\npasswordEnv = \"E\"")).contains("either passwordFile"));
     }
 
     proptest::proptest! {

@@ -4,7 +4,10 @@
 //! What an extract or a stream is made of is checked by `catalog`.
 
 mod file;
-mod nearest;
+mod members;
+mod problem;
+mod resources;
+mod section;
 mod security;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,12 +15,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
+pub use problem::Problem;
+pub use resources::{FileUser, PasswordSource};
+pub use security::{AuditSizes, JwtMembers, KeyStamp};
 
 use crate::access::AccessOptions;
-use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
-use crate::record::ResourceName;
+use crate::catalog::trail::TrailSettings;
+use crate::catalog::{AuditFileOptions, TlsFiles};
+use crate::limits;
+use crate::record::{ResourceName, TrailName};
+use section::Section;
 
 /// Where a server listens unless told otherwise.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
@@ -62,6 +71,16 @@ pub enum LogFormat {
 #[error("must be \"text\" or \"json\"")]
 pub struct InvalidLogFormat;
 
+impl LogFormat {
+    /// What it is called in the file and in flags.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = InvalidLogFormat;
 
@@ -99,6 +118,63 @@ pub struct Overrides {
     pub log: Option<String>,
     /// How it is logged.
     pub log_format: Option<LogFormat>,
+    /// The file of audit lines.
+    pub audit_log: Option<PathBuf>,
+}
+
+/// Where audit lines go, when not to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// Standard output (`-`).
+    StandardOutput,
+    /// A file.
+    File(AuditFileOptions),
+}
+
+/// `[limits]`: the caps that a user may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// `connections`: at once.
+    pub connections: usize,
+    /// `sessions`: live at once.
+    pub sessions: usize,
+    /// `headerSeconds`: for a request's header to arrive.
+    pub header_seconds: u64,
+    /// `bodySeconds`: for a request's body to arrive.
+    pub body_seconds: u64,
+    /// `slowClientSeconds`: before a client that takes too little is closed.
+    pub slow_client_seconds: u64,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            connections: limits::CONNECTIONS_MAX,
+            sessions: limits::SESSIONS_MAX,
+            header_seconds: limits::HEADER_SECONDS_MAX,
+            body_seconds: limits::BODY_SECONDS_MAX,
+            slow_client_seconds: limits::SLOW_CLIENT_SECONDS,
+        }
+    }
+}
+
+impl Caps {
+    fn read(file: &Section<'_>) -> Self {
+        let usual = Self::default();
+        let Some(given) = file.inner("limits") else { return usual };
+        let count = |member: &str| {
+            let number = given.number(member, 1, limits::CONFIGURED_COUNT_MAX)?;
+            usize::try_from(number).ok()
+        };
+        let seconds = |member: &str| given.number(member, 1, limits::CONFIGURED_SECONDS_MAX);
+        Self {
+            connections: count("connections").unwrap_or(usual.connections),
+            sessions: count("sessions").unwrap_or(usual.sessions),
+            header_seconds: seconds("headerSeconds").unwrap_or(usual.header_seconds),
+            body_seconds: seconds("bodySeconds").unwrap_or(usual.body_seconds),
+            slow_client_seconds: seconds("slowClientSeconds").unwrap_or(usual.slow_client_seconds),
+        }
+    }
 }
 
 /// How a server is set up, everything decided.
@@ -112,6 +188,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// Origins beside the server's own.
     pub allowed_origins: Vec<String>,
+    /// Whether plain text may be spoken on an address other than loopback.
+    pub allow_plain_text: bool,
     /// The files of the TLS listener; plain text without.
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
@@ -120,6 +198,16 @@ pub struct Settings {
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Where audit lines go; to the log without.
+    pub audit: Option<AuditTarget>,
+    /// Caps and deadlines.
+    pub limits: Caps,
+    /// Where the rules of tokens are read again from.
+    pub jwt: Option<JwtMembers>,
+    /// Users of the file.
+    pub users: Vec<FileUser>,
+    /// Trails of the file.
+    pub trails: Vec<(TrailName, TrailSettings)>,
     /// Extracts of the file.
     pub extracts: Vec<(ResourceName, ExtractConfig)>,
     /// Streams of the file.
@@ -153,10 +241,11 @@ impl Settings {
             _ => return Err(SettingsError::HalfTls),
         };
         let users_of_certificates = tls.as_ref().and_then(|files| files.client_ca.as_ref()).map(|_| file.tls.users);
+        let (jwt, jwt_rules) = file.jwt.unzip();
         let access = AccessOptions {
             digest: overrides.digest.or(file.digest).unwrap_or(false),
             certificates: users_of_certificates,
-            jwt: file.jwt,
+            jwt: jwt_rules,
         };
         if tls.is_none() && !listen.ip().is_loopback() && !allow_plain_text {
             return Err(SettingsError::PlainText(listen));
@@ -170,10 +259,16 @@ impl Settings {
             data_dir: overrides.data_dir.or(file.data_dir).unwrap_or_else(|| DATA_DIR_DEFAULT.into()),
             public_url: overrides.public_url.or(file.public_url),
             allowed_origins,
+            allow_plain_text,
             tls,
             access,
             log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+            audit: overrides.audit_log.or(file.audit_file).map(|path| file.audit_sizes.target(path)),
+            limits: file.limits,
+            jwt,
+            users: file.users,
+            trails: file.trails,
             extracts: file.extracts,
             streams: file.streams,
         })

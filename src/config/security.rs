@@ -1,11 +1,15 @@
-//! The tables of the configuration file that say how clients are known: `[tls]` and `[jwt]`.
+//! The tables of the configuration file that say how clients are known and what is kept about them: `[tls]`, `[jwt]`,
+//! `[audit]`.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::file::{ConfigFileError, text_of, texts_of};
+use super::AuditTarget;
+use super::section::Section;
 use crate::access::jwt::{JwtKeys, JwtRules};
+use crate::catalog::AuditFileOptions;
 use crate::limits;
 
 /// `[tls]`: the files of the listener.
@@ -21,69 +25,111 @@ pub struct TlsMembers {
     pub users: BTreeMap<String, String>,
 }
 
-/// The table of that name; an empty one when there is none. Its members must be among `members`.
-fn table_of(table: &toml::Table, name: &str, members: &[&str]) -> Result<Option<toml::Table>, ConfigFileError> {
-    match table.get(name) {
-        None => Ok(None),
-        Some(toml::Value::Table(inner)) => match inner.keys().find(|key| !members.contains(&key.as_str())) {
-            None => Ok(Some(inner.clone())),
-            Some(unknown) => {
-                let shown: String = unknown.chars().take(64).collect();
-                let known = members.join(", ");
-                Err(ConfigFileError::new(name, format!("unknown member {shown:?}; the members are {known}")))
-            }
-        },
-        Some(_) => Err(ConfigFileError::new(name, format!("is written as a table [{name}]"))),
-    }
-}
-
 impl TlsMembers {
-    pub(super) fn read(table: &toml::Table) -> Result<Self, ConfigFileError> {
-        let tls = table_of(table, "tls", &["certificate", "key", "clientCa", "users"])?.unwrap_or_default();
-        let path = |member: &str| Ok(text_of(&tls, member)?.map(PathBuf::from));
-        let users = match tls.get("users") {
-            None => BTreeMap::new(),
-            Some(toml::Value::Table(users)) => users
-                .iter()
-                .map(|(name, user)| user.as_str().map(|user| (name.clone(), user.to_owned())))
-                .collect::<Option<_>>()
-                .ok_or_else(|| ConfigFileError::new("tls.users", "each is a user's name"))?,
-            Some(_) => return Err(ConfigFileError::new("tls.users", "is written as a table [tls.users]")),
+    pub(super) fn read(file: &Section<'_>) -> Self {
+        let Some(tls) = file.inner("tls") else { return Self::default() };
+        let path = |member: &str| tls.text(member).map(PathBuf::from);
+        let mut users = BTreeMap::new();
+        match tls.table().get("users") {
+            None => {}
+            Some(toml::Value::Table(names)) => {
+                for (name, user) in names {
+                    match user.as_str() {
+                        Some(user) => drop(users.insert(name.clone(), user.to_owned())),
+                        None => tls.problem("users", "each is a user's name"),
+                    }
+                }
+            }
+            Some(_) => tls.problem("users", "is written as a table [tls.users]"),
+        }
+        Self { users, certificate: path("certificate"), key: path("key"), client_ca: path("clientCa") }
+    }
+}
+
+/// `[jwt]`: whose tokens are believed, and the file of their keys.
+#[derive(Debug, Clone)]
+pub struct JwtMembers {
+    issuer: String,
+    audience: String,
+    algorithms: Vec<String>,
+    keys: KeyFile,
+    role_claim: Option<String>,
+    loaded: KeyStamp,
+}
+
+#[derive(Debug, Clone)]
+enum KeyFile {
+    Pem(PathBuf),
+    Jwks(PathBuf),
+}
+
+/// Tells one state of the key file from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStamp(Option<(SystemTime, u64)>);
+
+impl JwtMembers {
+    pub(super) fn read(file: &Section<'_>) -> Option<(Self, JwtRules)> {
+        let jwt = file.inner("jwt")?;
+        let (issuer, audience) = (jwt.need("issuer"), jwt.need("audience"));
+        let algorithms = jwt.texts("algorithms");
+        if algorithms.is_empty() {
+            jwt.problem("algorithms", "names at least one, such as \"RS256\"");
+        }
+        let keys = match (jwt.text("keys"), jwt.text("jwks")) {
+            (Some(path), None) => KeyFile::Pem(path.into()),
+            (None, Some(path)) => KeyFile::Jwks(path.into()),
+            _ => {
+                file.problem("jwt", "has either keys (a PEM file) or jwks (a JSON file)");
+                return None;
+            }
         };
-        Ok(Self { users, certificate: path("certificate")?, key: path("key")?, client_ca: path("clientCa")? })
+        let role_claim = jwt.text("roleClaim").map(str::to_owned);
+        let members = Self {
+            issuer: issuer?.into(),
+            audience: audience?.into(),
+            algorithms,
+            keys,
+            role_claim,
+            loaded: KeyStamp(None),
+        };
+        let members = Self { loaded: members.stamp(), ..members };
+        if jwt.has_problems() {
+            return None;
+        }
+        let rules = file.noted("jwt", members.load())?;
+        Some((members, rules))
+    }
+
+    /// Reads the keys. Blocks.
+    pub fn load(&self) -> Result<JwtRules, String> {
+        let text = key_file(self.key_file())?;
+        let keys = match self.keys {
+            KeyFile::Pem(_) => JwtKeys::Pem(&text),
+            KeyFile::Jwks(_) => JwtKeys::Jwks(&text),
+        };
+        let rules = JwtRules::new(&self.issuer, &self.audience, &self.algorithms, keys, self.role_claim.as_deref());
+        rules.map_err(|error| error.to_string())
+    }
+
+    /// The state of the key file when the configuration was read.
+    pub fn loaded_stamp(&self) -> KeyStamp {
+        self.loaded.clone()
+    }
+
+    /// The state of the key file now; one that is not there is a state too. Blocks.
+    pub fn stamp(&self) -> KeyStamp {
+        let metadata = std::fs::metadata(self.key_file()).ok();
+        KeyStamp(metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len()))))
+    }
+
+    fn key_file(&self) -> &Path {
+        let (KeyFile::Pem(path) | KeyFile::Jwks(path)) = &self.keys;
+        path
     }
 }
 
-/// `[jwt]`, with the keys that its file holds.
-pub(super) fn jwt(table: &toml::Table) -> Result<Option<JwtRules>, ConfigFileError> {
-    let members = ["issuer", "audience", "algorithms", "keys", "jwks", "roleClaim"];
-    let Some(jwt) = table_of(table, "jwt", &members)? else { return Ok(None) };
-    let need = |member: &str| {
-        text_of(&jwt, member)?.ok_or_else(|| ConfigFileError::new(&format!("jwt.{member}"), "is missing"))
-    };
-    let (issuer, audience) = (need("issuer")?, need("audience")?);
-    let algorithms = texts_of(&jwt, "algorithms")?;
-    if algorithms.is_empty() {
-        return Err(ConfigFileError::new("jwt.algorithms", "names at least one, such as \"RS256\""));
-    }
-    let text;
-    let keys = match (text_of(&jwt, "keys")?, text_of(&jwt, "jwks")?) {
-        (Some(path), None) => {
-            text = key_file(path)?;
-            JwtKeys::Pem(&text)
-        }
-        (None, Some(path)) => {
-            text = key_file(path)?;
-            JwtKeys::Jwks(&text)
-        }
-        _ => return Err(ConfigFileError::new("jwt", "has either keys (a PEM file) or jwks (a JSON file)")),
-    };
-    let rules = JwtRules::new(issuer, audience, &algorithms, keys, text_of(&jwt, "roleClaim")?);
-    rules.map(Some).map_err(|error| ConfigFileError::new("jwt", error))
-}
-
-fn key_file(path: &str) -> Result<String, ConfigFileError> {
-    let about = |what: &dyn std::fmt::Display| ConfigFileError::new("jwt", format!("{path}: {what}"));
+fn key_file(path: &Path) -> Result<String, String> {
+    let about = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let file = std::fs::File::open(path).map_err(|error| about(&error))?;
     let mut text = String::new();
     let limit = limits::PEM_FILE_BYTES_MAX;
@@ -91,6 +137,37 @@ fn key_file(path: &str) -> Result<String, ConfigFileError> {
         Ok(length) if length as u64 <= limit => Ok(text),
         Ok(_) => Err(about(&format_args!("has more than {limit} bytes"))),
         Err(error) => Err(about(&error)),
+    }
+}
+
+/// `[audit]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditSizes {
+    /// `maxBytes`.
+    pub bytes_max: u64,
+    /// `keep`.
+    pub kept: u64,
+}
+
+impl Default for AuditSizes {
+    fn default() -> Self {
+        Self { bytes_max: limits::AUDIT_FILE_BYTES_DEFAULT, kept: limits::AUDIT_FILES_KEPT_DEFAULT }
+    }
+}
+
+impl AuditSizes {
+    pub(super) fn read(audit: &Section<'_>) -> Self {
+        let usual = Self::default();
+        let bytes_max = audit.number("maxBytes", limits::AUDIT_FILE_BYTES_MIN, limits::AUDIT_FILE_BYTES_MAX);
+        let kept = audit.number("keep", 1, limits::AUDIT_FILES_KEPT_MAX);
+        Self { bytes_max: bytes_max.unwrap_or(usual.bytes_max), kept: kept.unwrap_or(usual.kept) }
+    }
+
+    pub(super) fn target(self, file: PathBuf) -> AuditTarget {
+        if file.as_os_str() == "-" {
+            return AuditTarget::StandardOutput;
+        }
+        AuditTarget::File(AuditFileOptions { path: file, bytes_max: self.bytes_max, kept: self.kept })
     }
 }
 
@@ -112,7 +189,7 @@ mod tests {
         assert_eq!(settings(whole).unwrap().tls.unwrap().certificate.to_str(), Some("c.pem"));
         assert!(settings("[tls]\ncertificate = \"c.pem\"").unwrap_err().contains("tls.key"));
         assert!(settings("[tls]\nclientCa = \"c.pem\"").unwrap_err().contains("tls.key"));
-        assert!(error("[tls]\ncert = \"c.pem\"").contains("clientCa"));
+        assert!(error("[tls]\nca = \"c.pem\"").contains("clientCa"));
         let mapped = format!("{whole}clientCa = \"a.pem\"\n[tls.users]\n\"CN of Ann\" = \"ann\"");
         assert_eq!(settings(&mapped).unwrap().access.certificates.unwrap()["CN of Ann"], "ann");
         assert!(settings(whole).unwrap().access.certificates.is_none());

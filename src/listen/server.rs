@@ -63,7 +63,7 @@ impl Default for ServerLimits {
             connections_max: limits::CONNECTIONS_MAX,
             header: Duration::from_secs(limits::HEADER_SECONDS_MAX),
             body: Duration::from_secs(limits::BODY_SECONDS_MAX),
-            drain: Duration::from_secs(limits::SHUTDOWN_SECONDS_MAX),
+            drain: Duration::from_secs(limits::DRAIN_SECONDS_MAX),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capture::{SharedStatus, Status};
-use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret};
+use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig};
 use crate::catalog::stream::merge_patch;
 use crate::catalog::{Catalog, CatalogError, Shelf, VaultError};
 use crate::record::{ResourceName, TrailName};
@@ -149,6 +149,26 @@ impl Extract {
     }
 }
 
+/// A stored password goes to the database that it was given for and nowhere else: with another address it, or the reference
+/// to it, must stand in the patch again.
+fn ask_again_elsewhere(old: &StoredExtract, new: &SourceConfig, patch: &Value) -> Result<(), InvalidExtract> {
+    let before = &old.config.source;
+    let moved = [
+        ("source.type", before.kind != new.kind),
+        ("source.host", before.host != new.host),
+        ("source.port", before.port() != new.port()),
+    ];
+    let Some((member, _)) = moved.into_iter().find(|(_, moved)| *moved) else { return Ok(()) };
+    let given = |secret: &str| patch.pointer(secret).is_some_and(|value| !value.is_null());
+    let kept = new.password.is_none() && (old.password.is_some() || new.credentials.is_some());
+    if !kept || given("/source/credentials") || (given("/source/password") && new.password.is_some()) {
+        return Ok(());
+    }
+    let secret = if new.credentials.is_some() { "source.credentials" } else { "source.password" };
+    let message = format!("must be given again when {member} changes: what is stored was given for another server");
+    Err(InvalidExtract { member: secret.into(), message })
+}
+
 impl Service {
     /// Makes an extract and, unless its `status` is `stopped`, starts it.
     pub async fn make_extract(
@@ -189,6 +209,7 @@ impl Service {
         if config.trail != old.config.trail {
             return Err(ExtractError::Fixed("trail: an extract writes one trail for its whole life"));
         }
+        ask_again_elsewhere(&old, &config.source, patch)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let mut stored = self.sealed(config)?;
         if stored.password.is_none() && stored.config.source.credentials.is_none() {
@@ -296,5 +317,49 @@ impl Service {
     pub async fn delete_credential(&self, domain: &ResourceName, alias: &ResourceName) -> Result<bool, ExtractError> {
         let key = format!("{domain}/{alias}");
         self.in_catalog(move |catalog| catalog.delete(Shelf::Credentials, &key)).await.map_err(ExtractError::Catalog)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use serde_json::json;
+
+    fn config(name: &str, secret: Value) -> ExtractConfig {
+        let mut config = json!({
+            "source": {"type": "postgresql", "host": "db", "database": "shop", "user": "cdc"},
+            "tables": ["public.*"], "trail": format!("t-{name}"), "status": "stopped",
+        });
+        merge_patch(&mut config, &json!({ "source": secret }));
+        serde_json::from_value(config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stored_password_is_asked_for_again_before_it_goes_to_another_server() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Arc::new(Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap());
+        let (own, kept) = (ResourceName::new("own").unwrap(), ResourceName::new("kept").unwrap());
+        let reference = json!({"credentials": {"domain": "d", "alias": "a"}});
+        service.put_credential(&ResourceName::new("d").unwrap(), &ResourceName::new("a").unwrap(), "p").await.unwrap();
+        service.make_extract(&own, config("own", json!({"password": "hush"}))).await.unwrap();
+        service.make_extract(&kept, config("kept", reference.clone())).await.unwrap();
+        let patched = async |name: &ResourceName, source: Value| {
+            service.patch_extract(name, &json!({ "source": source })).await.map_err(|error| error.to_string())
+        };
+        for change in [json!({"host": "evil"}), json!({"port": 5433}), json!({"host": "evil", "password": null})] {
+            let refused = patched(&own, change.clone()).await.unwrap_err();
+            assert!(refused.starts_with("source.password: must be given again when source."), "{refused}");
+            let refused = patched(&kept, change).await.unwrap_err();
+            assert!(refused.starts_with("source.credentials: must be given again"), "{refused}");
+        }
+        assert_eq!(service.extracts().get(&own).unwrap().config.source.host, "db");
+        // The port that is meant anyway is no other server.
+        patched(&own, json!({"port": 5432, "database": "shop2"})).await.unwrap();
+        patched(&own, json!({"host": "db2", "password": "hush"})).await.unwrap();
+        let mut moved = reference.clone();
+        moved["host"] = "db2".into();
+        patched(&kept, moved).await.unwrap();
+        assert_eq!(service.extracts().get(&kept).unwrap().config.source.host, "db2");
     }
 }

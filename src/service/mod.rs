@@ -4,6 +4,7 @@
 //! what they look like over a protocol is the faces' business.
 
 pub mod activity;
+pub mod audit;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
@@ -18,6 +19,7 @@ pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -38,12 +40,14 @@ pub struct Service {
     clock: SharedClock,
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
+    audit: Arc<audit::Audit>,
     session_places: Arc<Semaphore>,
     delivery_budget: Arc<Budget>,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
     disk: retention::DiskFigures,
+    sessions_max: AtomicUsize,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -85,6 +89,7 @@ impl Service {
         let authenticator = Authenticator::new(catalog.clone())?;
         let authenticator = Arc::new(authenticator.with(clock.clone(), access, vault.key_for("stream tokens")?));
         let accounts = Accounts::new(catalog.clone(), authenticator.clone());
+        let audit = Arc::new(audit::Audit::new(clock.clone()));
         let disk = Arc::new(SystemDisk);
         let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());
         let trails = trails.map_err(StartError::Trails)?;
@@ -100,11 +105,13 @@ impl Service {
             clock,
             authenticator,
             accounts,
+            audit,
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
             requests: requests::Requests::default(),
             limit_hits: Arc::default(),
             disk: retention::DiskFigures::default(),
+            sessions_max: AtomicUsize::new(crate::limits::SESSIONS_MAX),
             _folder: folder,
         })
     }
@@ -117,6 +124,21 @@ impl Service {
     /// Users.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
+    }
+
+    /// The lines of who did what.
+    pub fn audit(&self) -> &Arc<audit::Audit> {
+        &self.audit
+    }
+
+    /// Sets how many sessions may be live at once; before the first one opens.
+    pub fn limit_sessions(&self, sessions_max: usize) {
+        let before = self.sessions_max.swap(sessions_max, Ordering::Relaxed);
+        if sessions_max < before {
+            self.session_places.forget_permits(before - sessions_max);
+        } else {
+            self.session_places.add_permits(sessions_max - before);
+        }
     }
 
     /// The clock.
@@ -153,6 +175,7 @@ impl Service {
     pub async fn close(&self) {
         self.extracts.stop_all().await;
         self.trails.close().await;
+        self.audit.flush().await;
     }
 
     /// Runs a change of the catalog on a blocking thread.

@@ -26,9 +26,14 @@ pub struct DiskFigures {
 impl Service {
     /// A trail's options as stored.
     pub async fn trail_settings(&self, name: &TrailName) -> Result<TrailSettings, TrailError> {
+        Ok(self.stored_trail_settings(name).await?.unwrap_or_default())
+    }
+
+    /// A trail's options, if it was ever given any.
+    pub async fn stored_trail_settings(&self, name: &TrailName) -> Result<Option<TrailSettings>, TrailError> {
         let key = name.to_string();
         let stored = self.in_catalog(move |catalog| catalog.get(Shelf::Trails, &key)).await;
-        Ok(stored.map_err(TrailError::Catalog)?.unwrap_or_default())
+        stored.map_err(TrailError::Catalog)
     }
 
     /// Makes a trail for puts with these options: both or neither.

@@ -45,6 +45,16 @@ pub enum InvalidBegin {
 }
 
 impl BeginRequest {
+    /// Which of the four forms it has.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Now => "now",
+            Self::Time(_) => "time",
+            Self::Position(_) => "position",
+        }
+    }
+
     /// Reads a percent-decoded `begin`. A `+` that arrived as a space is tolerated in offsets.
     pub fn parse(text: &str) -> Result<Self, InvalidBegin> {
         match text {
@@ -147,7 +157,7 @@ impl Service {
         let place = self.session_places().clone().try_acquire_owned();
         let place = place.map_err(|_| {
             self.limit_hits().count(Limit::Sessions);
-            SessionError::Full(crate::limits::SESSIONS_MAX)
+            SessionError::Full(self.sessions_max.load(Ordering::Relaxed))
         })?;
         if !self.delivery_budget.has_room() {
             self.limit_hits().count(Limit::DeliveryMemory);
@@ -190,6 +200,16 @@ impl Service {
 }
 
 impl OpenSession {
+    /// Tells it from the other sessions of this life of the server.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What it has done; stays readable after its end.
+    pub fn shared_progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
     /// What to send next; waits for it. May be dropped and called again.
     pub async fn next(&mut self) -> Delivery {
         loop {

@@ -1,15 +1,16 @@
 //! Runs extracts: one task each, started again after a trail that had stopped takes appends again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::capture::{self, CaptureError, RunState, SharedStatus};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::audit::{Audit, Line, write_lines};
 use crate::service::trails::TrailEntry;
 use crate::trail::Appender;
 
@@ -38,6 +39,11 @@ impl Running {
 /// Starts the task that looks after retention; it ends with the service.
 pub(super) fn run_retention(service: &Arc<crate::service::Service>) {
     tokio::spawn(crate::service::retention::keep_retaining(Arc::downgrade(service)));
+}
+
+/// Starts the thread that writes audit lines; it ends with the audit.
+pub(super) fn run_audit(audit: Weak<Audit>, lines: mpsc::Receiver<Line>, writer: Box<dyn std::io::Write + Send>) {
+    tokio::task::spawn_blocking(move || write_lines(&audit, lines, writer));
 }
 
 /// Starts an extract's task.

@@ -1,7 +1,10 @@
 //! The command line as its users see it: what it prints, how it ends, where it goes on.
 
 mod command;
+mod config;
 mod demo;
 mod put;
 mod serve;
+mod stopping;
 mod tail;
+mod user;

@@ -440,6 +440,25 @@ fn a_user_removed_or_demoted_loses_his_sessions_with_4001() {
     rows(&mut stays);
 }
 
+#[test]
+fn a_new_password_ends_the_tokens_and_the_sessions_of_its_user_with_4001() {
+    let server = furnished(&[], &[]);
+    let (ann, eve) = (add_user(&server, "ann", "Operator"), add_user(&server, "eve", "Operator"));
+    let token = token(&server, ann.header(), 600);
+    let with_token = format!("{STREAM}?access_token={token}");
+    let mut by_password = open_plain(&server, STREAM, Some(ann.header())).unwrap();
+    let mut by_token = open_plain(&server, &with_token, None).unwrap();
+    let mut others = open_plain(&server, STREAM, Some(eve.header())).unwrap();
+    rows(&mut others);
+    server.patch("/services/v2/users/ann", &json!({"password": "pass-word-2"})).expect(200);
+    assert_eq!((close_code(&mut by_password), close_code(&mut by_token)), (4001, 4001));
+    get(&server, &with_token, None).expect(401);
+    get(&server, STREAM, Some(ann.header())).expect(401);
+    get(&server, STREAM, Some(Basic::new("ann", "pass-word-2").header())).expect(200);
+    server.put("a1", &[json!({"operations": [{"op": "INSERT", "table": "app.t", "after": {"id": 2}}]})]).expect(200);
+    rows(&mut others);
+}
+
 // --- another issuer's tokens --------------------------------------------------------------------------------------------
 
 fn jwt(key: &KeyPair, claims: &Value) -> String {
@@ -490,6 +509,28 @@ fn another_issuers_token_gives_the_role_that_it_names_until_it_expires() {
 }
 
 #[test]
+fn new_keys_count_without_a_restart_and_a_bad_file_of_keys_does_not() {
+    let folder = crate::support::Folder::new("jwt");
+    let (old, new) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let config = write_jwt_config(folder.path(), &old, "roleClaim = \"role\"");
+    let server = furnished(&["--config", &config], &[]);
+    let claims = json!({"iss": "https://issuer.example", "aud": "trailcast", "sub": "carol", "role": "Operator",
+        "exp": seconds_from_now(600)});
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(200);
+    get(&server, STREAM, Some(&jwt(&new, &claims))).expect(401);
+    let keys = folder.path().join("keys.pem");
+    std::fs::write(&keys, "no key").unwrap();
+    hang_up(server.pid());
+    server.wait_for_log("new keys of tokens refused", PATIENCE).unwrap();
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(200);
+    std::fs::write(&keys, new.public_key_pem()).unwrap();
+    hang_up(server.pid());
+    server.wait_for_log("new keys of tokens in use", PATIENCE).unwrap();
+    get(&server, STREAM, Some(&jwt(&new, &claims))).expect(200);
+    get(&server, STREAM, Some(&jwt(&old, &claims))).expect(401);
+}
+
+#[test]
 fn without_a_role_claim_the_user_must_be_one_of_ours() {
     let (folder, key) = (Folder::new("jwt"), KeyPair::generate().unwrap());
     let config = write_jwt_config(folder.path(), &key, "");
@@ -517,13 +558,13 @@ fn no_password_token_or_query_is_ever_logged() {
     drop(socket);
     get(&server, &format!("{STREAM}?access_token={token}x&mark=query-mark"), None).expect(401);
     get(&server, STREAM, Some(Basic::new("ann", "guess-word-3").header())).expect(401);
-    server.wait_for_log("session ended", PATIENCE).unwrap();
+    server.wait_for_log("session-end", PATIENCE).unwrap();
     let log = server.log_text();
     let encoded = ann.header().trim_start_matches("Basic ");
     for secret in [token.as_str(), "access_token", "query-mark", "pass-word-1", "guess-word-3", encoded] {
         assert!(!log.contains(secret), "{secret:?} stands in the log:\n{log}");
     }
-    assert!(log.contains("session opened") && log.contains("ann"), "{log}");
+    assert!(log.contains("session-start") && log.contains("ann"), "{log}");
 }
 
 #[test]

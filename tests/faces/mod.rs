@@ -1,5 +1,6 @@
 //! The program as its users meet it: over HTTP, over WebSocket, from its examples.
 
+mod audit;
 mod authentication;
 mod bad_input;
 mod demo;

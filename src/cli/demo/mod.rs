@@ -14,6 +14,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::Failure;
+use super::furnish::Furniture;
 use super::logging;
 use super::output::{print, say};
 use super::serve::listening;
@@ -24,7 +25,7 @@ use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress};
-use crate::config::{ListenAddress, LogFormat};
+use crate::config::{Caps, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::streams::StreamError;
@@ -72,8 +73,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         tls: None,
         access: AccessOptions::default(),
         admin_password: None,
-        extracts: Vec::new(),
-        streams: Vec::new(),
+        audit: None,
+        limits: Caps::default(),
+        furniture: Furniture::default(),
     };
     let server = RunningServer::start(options).await.map_err(Failure::failed)?;
     let shown = show(&server, &data_dir, arguments.rate, stop).await;

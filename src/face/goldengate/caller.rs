@@ -5,6 +5,7 @@ use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use super::audit::Known;
 use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use crate::access::{AccessError, Identity, Presented, Role};
@@ -49,7 +50,12 @@ impl FromRequestParts<Face> for Caller {
         };
         let authenticator = face.service.authenticator();
         match authenticator.identify(presented, peer.0.ip()).await {
-            Ok(identity) => Ok(Self { identity, peer }),
+            Ok(identity) => {
+                if let Some(known) = parts.extensions.get::<Known>() {
+                    known.note(&identity.name);
+                }
+                Ok(Self { identity, peer })
+            }
             Err(error) => {
                 let stale = matches!(error, AccessError::Stale);
                 Err(ErrorAnswer::from(error).challenges(authenticator.challenges(stale)))

@@ -234,7 +234,7 @@ impl IntoResponse for ErrorAnswer {
     fn into_response(self) -> Response {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
-        // For whoever counts refusals.
+        // For whoever counts and writes down refusals.
         response.extensions_mut().insert(self.fact);
         if self.fact == Fact::Unauthorized {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {

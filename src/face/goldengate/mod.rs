@@ -3,6 +3,7 @@
 //! Owns paths, envelopes, message codes and the translation of the service's errors. Holds no state of its own.
 
 mod address;
+mod audit;
 mod body;
 mod caller;
 mod credentials;

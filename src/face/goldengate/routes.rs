@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
+use super::audit::audited;
 use super::messages::{ErrorAnswer, Fact};
 use super::{
     credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
@@ -28,6 +29,8 @@ pub struct Face {
     pub public_url: Option<Arc<str>>,
     /// Whether the listener speaks TLS.
     pub tls: bool,
+    /// Time in which a reader must take something before it counts as slow.
+    pub slow_client: std::time::Duration,
 }
 
 /// All routes of the native face.
@@ -93,6 +96,7 @@ pub fn router(face: Face) -> Router {
         .fallback(nothing_here)
         .layer(from_fn_with_state(face.clone(), check_origin))
         .layer(from_fn_with_state(face.clone(), count))
+        .layer(from_fn_with_state(face.clone(), audited))
         .with_state(face)
 }
 

@@ -1,9 +1,12 @@
 //! The stream's own URL: its configuration, or, when the request asks for an upgrade, the socket.
 
+use std::time::Instant;
+
 use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 
 use super::address::Address;
+use super::audit::auth_of;
 use super::caller::{Caller, Named};
 use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
@@ -12,6 +15,7 @@ use crate::access::Role;
 use crate::delivery::feed::Delivery;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
+use crate::service::audit::{self, Actor, SessionEnd};
 use crate::service::sessions::{BeginRequest, SessionRequest};
 use crate::service::watched_session::WatchedSession;
 
@@ -30,8 +34,10 @@ pub(super) async fn get_or_upgrade(
         return streams::describe(&face, &name, &at);
     }
     let stream = streams::find(&face, &name)?;
+    let auth = auth_of(&request);
     let begin_text = begin_of(request.uri().query())?;
     let begin = BeginRequest::parse(&begin_text)?;
+    let begin_kind = begin.kind();
     let (response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
     let session = SessionRequest {
         user: caller.identity.name.clone(),
@@ -43,15 +49,23 @@ pub(super) async fn get_or_upgrade(
     let opened = face.service.open_session(&stream, session).await;
     let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
     let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
+    let audited = audit::Session {
+        actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
+        number: session.number(),
+        stream: name.to_string(),
+        begin: begin_kind,
+    };
+    let progress = session.shared_progress();
     let session = WatchedSession::new(session, rights);
-    let (user, peer) = (caller.identity.name, caller.peer.0);
-    tracing::info!(stream = %name, user, %peer, "session opened");
+    let (audit, opened) = (face.service.audit().clone(), Instant::now());
+    audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
-    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..PumpTimings::default() };
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, slow: face.slow_client, ..PumpTimings::default() };
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
         activity.closed(end.reason.close_code());
-        tracing::info!(stream = %name, user, %peer, reason = ?end.reason, bytes = end.bytes_sent, "session ended");
+        let (records, bytes, open) = (progress.records(), end.bytes_sent, opened.elapsed());
+        audit.session_ended(&audited, SessionEnd { code: end.reason.close_code(), records, bytes, open });
     });
     Ok(response.into_response())
 }

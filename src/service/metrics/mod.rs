@@ -37,6 +37,7 @@ impl Service {
         self.sample_extracts(&mut page);
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
+        page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
         sample_process(&mut page);
         page.text()
     }

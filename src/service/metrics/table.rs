@@ -113,6 +113,7 @@ metrics! {
     Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
     PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";
     LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
+    AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
 
     Build: Gauge, "trailcast_build_info", ["version"], "1; the version is a label.";
     ProcessResident: Gauge, "process_resident_memory_bytes", [], "Resident memory of the process.";

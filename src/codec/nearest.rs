@@ -1,7 +1,7 @@
-//! Which known name an unknown one was meant to be.
+//! Which known name an unknown one was meant to be; owns nothing but that guess.
 
 /// The known name with the fewest changed, added or dropped letters, if those are few enough for a slip.
-pub(super) fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(unknown: &str, known: &[&'k str]) -> Option<&'k str> {
     let distances = known.iter().map(|name| (distance(&unknown.to_lowercase(), &name.to_lowercase()), *name));
     let (distance, name) = distances.min()?;
     (distance <= 1 + name.chars().count() / 3).then_some(name)

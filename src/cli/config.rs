@@ -1,0 +1,170 @@
+//! `trailcast config`: what `serve` would make of its configuration, without starting.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use rustix::fs::{Access, access};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::logging;
+use super::output::print;
+use super::serve;
+use crate::access::OriginRules;
+use crate::config::{AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Problem, Settings};
+use crate::listen::Tls;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration file, with the environment and the flags that `serve` would get, without starting
+    ///
+    /// Syntax, unknown members, ranges, the configurations of extracts and streams, the files of TLS, of JWT keys and of
+    /// passwords, folders. Prints every problem, with its line; ends with 0 when there is none, else with 1.
+    Check {
+        /// Print JSON, one object a problem
+        #[arg(long, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+        json: bool,
+        #[command(flatten)]
+        serve: serve::Arguments,
+    },
+    /// Print what holds after file, environment and flags (the last wins)
+    Show {
+        /// Print JSON
+        #[arg(long, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+        json: bool,
+        #[command(flatten)]
+        serve: serve::Arguments,
+    },
+}
+
+/// Runs a subcommand.
+pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Check { json, serve } => check(serve, json),
+        Command::Show { json, serve } => show(serve.settings()?, json),
+    }
+}
+
+fn check(arguments: serve::Arguments, as_json: bool) -> Result<(), Failure> {
+    let named = arguments.config_path().map(Path::to_owned);
+    let path = named.clone().or_else(|| Path::new(CONFIG_FILE_DEFAULT).is_file().then(|| CONFIG_FILE_DEFAULT.into()));
+    let (file, mut problems) = match path.as_deref().map(ConfigFile::read) {
+        None => (ConfigFile::default(), Vec::new()),
+        Some(Ok(file)) => (file, Vec::new()),
+        Some(Err(error)) => (ConfigFile::default(), error.problems),
+    };
+    // With a file that cannot be read, what flags and environment say is still looked at.
+    match Settings::new(file, arguments.overrides()) {
+        Ok(settings) => problems.extend(of_settings(&settings)),
+        Err(error) if problems.is_empty() => problems.push(problem("", error)),
+        Err(_) => {}
+    }
+    let place = path.map_or_else(|| "environment and flags".to_owned(), |path| path.display().to_string());
+    if problems.is_empty() {
+        return if as_json { Ok(()) } else { Ok(print(format!("{place}: no problem\n").as_bytes())?) };
+    }
+    let line = |problem: &Problem| match (as_json, problem.line) {
+        (true, line) => json!({"line": line, "member": problem.member, "message": problem.message}).to_string(),
+        (false, _) => format!("{place}: {problem}"),
+    };
+    let text: String = problems.iter().map(|problem| line(problem) + "\n").collect();
+    print(text.as_bytes())?;
+    let count = problems.len();
+    Err(Failure::failed(if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") }))
+}
+
+fn problem(member: &str, message: impl std::fmt::Display) -> Problem {
+    Problem { line: None, member: member.into(), message: message.to_string() }
+}
+
+/// What no single member tells.
+fn of_settings(settings: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut note = |member: &str, failed: Option<String>| problems.extend(failed.map(|what| problem(member, what)));
+    if let Some(files) = settings.tls.clone() {
+        note("tls", Tls::load(files).err().map(|error| error.to_string()));
+    }
+    let origins = OriginRules::new(settings.listen, settings.public_url.as_deref(), &settings.allowed_origins);
+    note("publicUrl, allowedOrigins", origins.err().map(|error| error.to_string()));
+    note("log", logging::filter(&settings.log).err().map(|error| error.to_string()));
+    note("dataDir", folder_fault(&settings.data_dir));
+    if let Some(AuditTarget::File(options)) = &settings.audit {
+        note("audit.file", file_fault(&options.path));
+    }
+    for (at, user) in settings.users.iter().enumerate() {
+        note(&format!("user[{at}]"), user.password.read().err());
+    }
+    problems
+}
+
+/// Why a folder could be neither used nor made.
+fn folder_fault(path: &Path) -> Option<String> {
+    if path.exists() {
+        return if path.is_dir() { writable(path) } else { Some(format!("{} is no folder", path.display())) };
+    }
+    let parent = path.ancestors().skip(1).find(|parent| parent.exists() || parent.as_os_str().is_empty());
+    let parent = parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    folder_fault(parent)
+}
+
+/// Why a file could be neither appended to nor made.
+fn file_fault(path: &Path) -> Option<String> {
+    if path.is_dir() {
+        return Some(format!("{} is a folder", path.display()));
+    }
+    if path.exists() {
+        return writable(path);
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if parent.is_dir() { writable(parent) } else { Some(format!("there is no folder {}", parent.display())) }
+}
+
+fn writable(path: &Path) -> Option<String> {
+    access(path, Access::WRITE_OK).err().map(|error| format!("{} cannot be written: {error}", path.display()))
+}
+
+fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
+    let path = |path: &PathBuf| path.display().to_string();
+    let tls = settings.tls.as_ref();
+    let audit = settings.audit.as_ref().map(|audit| match audit {
+        AuditTarget::StandardOutput => "-".to_owned(),
+        AuditTarget::File(options) => path(&options.path),
+    });
+    let caps = settings.limits;
+    let mut shown = json!({
+        "listen": settings.listen.to_string(),
+        "dataDir": path(&settings.data_dir),
+        "publicUrl": settings.public_url,
+        "allowedOrigins": settings.allowed_origins,
+        "allowPlainText": settings.allow_plain_text,
+        "tls.certificate": tls.map(|files| path(&files.certificate)),
+        "tls.key": tls.map(|files| path(&files.key)),
+        "tls.clientCa": tls.and_then(|files| files.client_ca.as_ref()).map(path),
+        "digest": settings.access.digest,
+        "log": settings.log,
+        "logFormat": settings.log_format.name(),
+        "audit.file": audit,
+        "limits.connections": caps.connections,
+        "limits.sessions": caps.sessions,
+        "limits.headerSeconds": caps.header_seconds,
+        "limits.bodySeconds": caps.body_seconds,
+        "limits.slowClientSeconds": caps.slow_client_seconds,
+    });
+    let names = |names: Vec<String>| json!(names);
+    shown["user"] = names(settings.users.iter().map(|user| user.name.clone()).collect());
+    shown["extract"] = names(settings.extracts.iter().map(|(name, _)| name.to_string()).collect());
+    shown["trail"] = names(settings.trails.iter().map(|(name, _)| name.to_string()).collect());
+    shown["stream"] = names(settings.streams.iter().map(|(name, _)| name.to_string()).collect());
+    if as_json {
+        return Ok(print(format!("{shown}\n").as_bytes())?);
+    }
+    let members = shown.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let text: String = members.map(|(name, value)| format!("{name} = {value}\n")).collect();
+    Ok(print(text.as_bytes())?)
+}

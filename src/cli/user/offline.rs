@@ -1,0 +1,85 @@
+//! Users of a data folder that no server uses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::access::{AccessOptions, Accounts, Authenticator, Role};
+use crate::catalog::{Catalog, DataFolder, FolderError, Shelf, User, Vault};
+use crate::cli::failure::Failure;
+use crate::clock::SystemClock;
+
+/// A data folder that is ours for the time of the command.
+pub(super) struct Offline {
+    accounts: Accounts,
+    // Dropped last: the lock.
+    _folder: DataFolder,
+}
+
+impl Offline {
+    /// Opens a data folder that must be there and free.
+    pub(super) async fn open(path: &Path) -> Result<Self, Failure> {
+        if !path.is_dir() {
+            return Err(Failure::failed(format!("there is no data folder {}", path.display())));
+        }
+        match DataFolder::open(path) {
+            Ok(folder) => Self::over(folder).await,
+            Err(FolderError::InUse(path)) => Err(Failure::failed(format!(
+                "a server uses the data folder {}: ask it with --url (and --user and TRAILCAST_PASSWORD), or stop it",
+                path.display()
+            ))),
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+
+    /// Opens a data folder if it is there and free.
+    pub(super) async fn open_if_free(path: &Path) -> Result<Option<Self>, Failure> {
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        match DataFolder::open(path) {
+            Ok(folder) => Self::over(folder).await.map(Some),
+            Err(FolderError::InUse(_)) => Ok(None),
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+
+    async fn over(folder: DataFolder) -> Result<Self, Failure> {
+        let path = folder.path().to_owned();
+        let accounts = tokio::task::spawn_blocking(move || accounts(&path)).await.map_err(Failure::failed)??;
+        Ok(Self { accounts, _folder: folder })
+    }
+
+    pub(super) async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), Failure> {
+        if role < Role::Administrator && self.accounts.is_empty().await.map_err(Failure::failed)? {
+            let what = "the first user must be an Administrator, or nobody could make another one over REST";
+            return Err(Failure::failed(what));
+        }
+        self.accounts.add(name, role, password).await.map_err(Failure::failed)
+    }
+
+    pub(super) async fn change(&self, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
+        self.accounts.change(name, role, password).await.map_err(Failure::failed)
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
+        self.accounts.remove(name).await.map_err(Failure::failed)
+    }
+
+    pub(super) async fn list(&self) -> Result<Vec<(String, Role)>, Failure> {
+        let users = self.accounts.list().await.map_err(Failure::failed)?;
+        Ok(users.into_iter().map(|user| (user.name, user.role)).collect())
+    }
+}
+
+fn accounts(folder: &Path) -> Result<Accounts, Failure> {
+    let catalog = Catalog::open(folder).map_err(Failure::failed)?;
+    // The flag of `serve` is not known here; its traces are: with Digest on, users have hashes for it.
+    let users: Vec<(String, User)> = catalog.list(Shelf::Users).map_err(Failure::failed)?;
+    let digest = users.iter().any(|(_, user)| user.digest.is_some());
+    let options = AccessOptions { digest, ..AccessOptions::default() };
+    let token_key = Vault::open_folder(folder).and_then(|vault| vault.key_for("stream tokens"));
+    let token_key = token_key.map_err(Failure::failed)?;
+    let authenticator = Authenticator::new(catalog.clone()).map_err(Failure::failed)?;
+    let authenticator = authenticator.with(Arc::new(SystemClock), options, token_key);
+    Ok(Accounts::new(catalog, Arc::new(authenticator)))
+}

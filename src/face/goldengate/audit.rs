@@ -1,0 +1,102 @@
+//! One audit line for each change, done or refused, and for each refused log-in.
+//!
+//! Stands around every route, so that a new one is audited without a thought. What a line says is `service::audit`'s
+//! business.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::messages::Fact;
+use super::routes::Face;
+use crate::access::{basic, stream_token};
+use crate::listen::{PeerAddr, PeerCertificate};
+use crate::service::audit::{Actor, Change};
+
+/// Where the check of the credential leaves the user's name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known(Arc<OnceLock<String>>);
+
+impl Known {
+    /// Notes who asks.
+    pub(super) fn note(&self, user: &str) {
+        let _ = self.0.set(user.to_owned());
+    }
+}
+
+/// Puts of rows are no changes of what the server is; they are audited when they are refused.
+const DATA_ROUTES: [&str; 1] = ["/services/v2/trails/{name}/transactions"];
+
+pub(super) async fn audited(State(face): State<Face>, mut request: Request, next: Next) -> Response {
+    let known = Known::default();
+    request.extensions_mut().insert(known.clone());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+    let auth = auth_of(&request);
+    let header = request.headers().get(AUTHORIZATION).cloned();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    let is_data = route.as_deref().is_some_and(|route| DATA_ROUTES.contains(&route));
+    if !is_noteworthy(&method, auth, status, is_data) || status == 405 {
+        return response;
+    }
+    let code = response.extensions().get::<Fact>().map(|fact| fact.code());
+    let mut actor = Actor { user: known.0.get().cloned(), claimed: None, auth, peer };
+    if let (None, Some(name)) = (&actor.user, header.as_ref().and_then(claimed_name))
+        // A name that nobody has may be a password in the wrong field.
+        && face.service.accounts().get(&name).await.is_ok()
+    {
+        actor.claimed = Some(name);
+    }
+    let path = route.is_some().then_some(path.as_str());
+    let change = Change { method: method.as_str(), path, status, code };
+    face.service.audit().change(&actor, &change).await;
+    response
+}
+
+/// A reader without any credential is only asked for one, which clients of Digest go through each time.
+fn is_noteworthy(method: &Method, auth: &str, status: u16, is_data: bool) -> bool {
+    match status {
+        403 => true,
+        401 => !method.is_safe() || auth != "none",
+        _ => !method.is_safe() && !is_data,
+    }
+}
+
+/// The kind of the credential that a request presents.
+pub(super) fn auth_of(request: &Request) -> &'static str {
+    let header = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default().trim());
+    match header.map(|header| header.split_once(' ').unwrap_or((header, ""))) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
+            if stream_token::is_ours(token.trim()) {
+                "token"
+            } else {
+                "jwt"
+            }
+        }
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("Digest") => "digest",
+        Some(_) => "basic",
+        None => match access_token(request) {
+            Some(token) if stream_token::is_ours(&token) => "token",
+            Some(_) => "jwt",
+            None => match request.extensions().get::<PeerCertificate>() {
+                Some(PeerCertificate(Some(_))) => "certificate",
+                _ => "none",
+            },
+        },
+    }
+}
+
+fn access_token(request: &Request) -> Option<String> {
+    let pairs = form_urlencoded::parse(request.uri().query()?.as_bytes());
+    pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned()).next()
+}
+
+fn claimed_name(header: &HeaderValue) -> Option<String> {
+    Some(basic::parse(header.to_str().ok()?).ok()?.name)
+}

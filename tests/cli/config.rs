@@ -1,0 +1,285 @@
+//! Goal: a configuration is checked before it is used, wholly, and the order of strength holds for every setting. Method: run
+//! `config check` and `config show` over files, variables and flags.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use super::command::{run, stderr, stdout, trailcast};
+use crate::support::{Folder, Server};
+
+fn write(folder: &Folder, text: &str) -> String {
+    let path = folder.path().join("trailcast.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn check(folder: &Folder, text: &str) -> Output {
+    let path = write(folder, text);
+    run(trailcast(&["config", "check", "--config", &path]), "")
+}
+
+/// The fenced blocks of TOML in a document.
+fn toml_blocks(document: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_pass() {
+    let blocks = [toml_blocks("README.md"), toml_blocks("docs/configuration-file.md")].concat();
+    assert!(blocks.len() >= 2, "the documentation has no examples");
+    for text in blocks {
+        let folder = Folder::new("config");
+        let path = write(&folder, &text);
+        let mut command = trailcast(&["config", "check", "--config", &path]);
+        command.env("OPS_PASSWORD", "choose-one").current_dir(folder.path());
+        let output = run(command, "");
+        assert!(output.status.success(), "{}{}\n{text}", stdout(&output), stderr(&output));
+        assert_eq!(stdout(&output), format!("{path}: no problem\n"));
+    }
+}
+
+#[test]
+fn every_problem_is_printed_with_its_line_and_the_end_is_1() {
+    let folder = Folder::new("config");
+    let text = "lisen = \"127.0.0.1:1\"\nlogFormat = \"xml\"\n\n[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\nbuferSize = 1\n";
+    let path = write(&folder, text);
+    let output = run(trailcast(&["config", "check", "--config", &path]), "");
+    assert_eq!(output.status.code(), Some(1));
+    let expected = format!(
+        "{path}: line 1: lisen: unknown member; did you mean \"listen\"?\n\
+         {path}: line 2: logFormat: must be \"text\" or \"json\"\n\
+         {path}: line 7: stream[0].buferSize: unknown member; did you mean \"bufferSize\"?\n"
+    );
+    assert_eq!(stdout(&output), expected);
+    assert_eq!(stderr(&output), "error: 3 problems\n");
+    let output = run(trailcast(&["config", "check", "--config", &path, "--json"]), "");
+    let first: Value = serde_json::from_str(stdout(&output).lines().next().unwrap()).unwrap();
+    let expected = json!({"line": 1, "member": "lisen", "message": "unknown member; did you mean \"listen\"?"});
+    assert_eq!((first, output.status.code()), (expected, Some(1)));
+    // `serve` says the same, and does not start.
+    let served = run(trailcast(&["serve", "--config", &path]), "");
+    assert!(served.status.code() == Some(1) && stderr(&served).contains("line 7: stream[0].buferSize"), "{served:?}");
+}
+
+#[test]
+fn what_only_a_start_would_find_is_found_without_one() {
+    let folder = Folder::new("config");
+    let other = Folder::new("other");
+    for folder in [&folder, &other] {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        std::fs::write(folder.path().join("c.pem"), made.cert.pem()).unwrap();
+        std::fs::write(folder.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+    }
+    let pem = |folder: &Folder, name: &str| folder.path().join(name).display().to_string();
+    let tls = |key: String| format!("[tls]\ncertificate = \"{}\"\nkey = \"{key}\"\n", pem(&folder, "c.pem"));
+    let extract = |name: &str, more: &str| {
+        format!(
+            "[[extract]]\nname = \"{name}\"\ntables = [\"public.*\"]\ntrail = \"a1\"\n{more}\n[extract.source]\n\
+             type = \"postgresql\"\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\n"
+        )
+    };
+    let file = folder.path().join("c.pem").display().to_string();
+    let cases = [
+        (tls(pem(&other, "k.pem")), "tls: the TLS certificate and key cannot be used"),
+        (tls("/nowhere/k.pem".into()), "/nowhere/k.pem"),
+        ("[tls]\nkey = \"k.pem\"".into(), "TLS needs both a certificate and its key"),
+        ("listen = \"0.0.0.0:9002\"".into(), "plain text"),
+        ("log = \"trailcast=loud\"".into(), "log: "),
+        ("allowedOrigins = [\"example.com\"]".into(), "publicUrl, allowedOrigins: an origin is"),
+        (format!("dataDir = \"{file}\""), "is no folder"),
+        (format!("dataDir = \"{file}/data\""), "is no folder"),
+        ("[audit]\nfile = \"/nowhere/audit.log\"".into(), "audit.file: there is no folder /nowhere"),
+        ("[[user]]\nname = \"a\"\nrole = \"User\"\npasswordFile = \"/nowhere/p\"".into(), "user[0]: /nowhere/p"),
+        ("[[user]]\nname = \"a\"\nrole = \"User\"\npasswordEnv = \"NOT_SET_7\"".into(), "NOT_SET_7 is not set"),
+        ("[[user]]\nname = \"a\"\nrole = \"King\"\npasswordEnv = \"X\"".into(), "line 3: user[0].role: a role is"),
+        (extract("e1", "begin = \"then\""), "extract[0].begin: only \"now\""),
+        (extract("e1", "") + &extract("e2", ""), "extract[1].trail: another extract of this file writes it"),
+        ("[[trail]]\nname = \"a1\"\nretention.bytes = 1".into(), "line 3: trail[0].retention.bytes: must be"),
+        ("[limits]\nconnections = 0".into(), "line 2: limits.connections: must be a whole number from 1 to 1000000"),
+        ("[[stream]]\nname = \"s\"\nsource.trail = \"a1\"\nrules = []".into(), "line 4: stream[0].rules"),
+        ("a = \nb = = 1\n".into(), "line 2: "),
+    ];
+    for (text, says) in cases {
+        let output = check(&folder, &text);
+        assert_eq!(output.status.code(), Some(1), "{text}: {}", stdout(&output));
+        assert!(stdout(&output).contains(says), "{text}: {}", stdout(&output));
+    }
+    let output = check(&folder, &tls(pem(&folder, "k.pem")));
+    assert!(output.status.success(), "{}", stdout(&output));
+}
+
+#[test]
+fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_setting() {
+    let folder = Folder::new("config");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    // Member, line of the file, variable, flag, and the value that each gives.
+    let cases = [
+        (
+            "listen",
+            "listen = \"127.0.0.1:1\"",
+            "TRAILCAST_LISTEN",
+            "--listen",
+            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"],
+        ),
+        ("dataDir", "dataDir = \"d1\"", "TRAILCAST_DATA_DIR", "--data-dir", ["d1", "d2", "d3"]),
+        (
+            "publicUrl",
+            "publicUrl = \"https://a\"",
+            "TRAILCAST_PUBLIC_URL",
+            "--public-url",
+            ["https://a", "https://b", "https://c"],
+        ),
+        (
+            "allowedOrigins",
+            "allowedOrigins = [\"https://a\"]",
+            "TRAILCAST_ALLOWED_ORIGINS",
+            "--allowed-origin",
+            ["https://a", "https://b", "https://c"],
+        ),
+        (
+            "tls.certificate",
+            "[tls]\ncertificate = \"c1\"\nkey = \"k\"",
+            "TRAILCAST_TLS_CERTIFICATE",
+            "--tls-certificate",
+            ["c1", "c2", "c3"],
+        ),
+        ("tls.key", "[tls]\ncertificate = \"c\"\nkey = \"k1\"", "TRAILCAST_TLS_KEY", "--tls-key", ["k1", "k2", "k3"]),
+        (
+            "tls.clientCa",
+            "[tls]\ncertificate = \"c\"\nkey = \"k\"\nclientCa = \"a1\"",
+            "TRAILCAST_TLS_CLIENT_CA",
+            "--tls-client-ca",
+            ["a1", "a2", "a3"],
+        ),
+        ("log", "log = \"warn\"", "TRAILCAST_LOG", "--log", ["warn", "debug", "error"]),
+        ("audit.file", "[audit]\nfile = \"f1\"", "TRAILCAST_AUDIT_LOG", "--audit-log", ["f1", "f2", "f3"]),
+    ];
+    let holds = |text: &str, variable: Option<(&str, &str)>, flag: &[String]| -> Value {
+        let path = at("trailcast.toml");
+        std::fs::write(&path, text).unwrap();
+        let mut command = trailcast(&["config", "show", "--json", "--config", &path]);
+        command.args(flag).envs(variable);
+        let output = run(command, "");
+        serde_json::from_str(&stdout(&output)).unwrap_or_else(|error| panic!("{error}: {}", stderr(&output)))
+    };
+    let value = |shown: &Value, member: &str| match &shown[member] {
+        Value::Array(values) => values[0].clone(),
+        value => value.clone(),
+    };
+    let mut tested: Vec<&str> = cases.iter().map(|(member, ..)| *member).collect();
+    for (member, line, variable, flag, [of_file, of_environment, of_flag]) in cases {
+        let environment = Some((variable, of_environment));
+        let flag = [format!("{flag}={of_flag}")];
+        assert_eq!(value(&holds(line, None, &[]), member), of_file);
+        assert_eq!(value(&holds(line, environment, &[]), member), of_environment);
+        assert_eq!(value(&holds(line, environment, &flag), member), of_flag);
+        assert_eq!(value(&holds(line, None, &flag), member), of_flag);
+    }
+    for (member, variable, flag, [one, other]) in [
+        ("allowPlainText", "TRAILCAST_ALLOW_PLAIN_TEXT", "--allow-plain-text", [json!(true), json!(false)]),
+        ("digest", "TRAILCAST_DIGEST", "--digest", [json!(true), json!(false)]),
+        ("logFormat", "TRAILCAST_LOG_FORMAT", "--log-format", [json!("json"), json!("text")]),
+    ] {
+        let bare = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        for (weak, strong) in [(&one, &other), (&other, &one)] {
+            let line = format!("{member} = {weak}");
+            let (weak_flag, strong_flag) = (bare(weak), [format!("{flag}={}", bare(strong))]);
+            assert_eq!(holds(&line, None, &[])[member], *weak);
+            assert_eq!(holds(&line, Some((variable, &bare(strong))), &[])[member], *strong);
+            assert_eq!(holds(&line, Some((variable, &weak_flag)), &strong_flag)[member], *strong);
+        }
+        tested.push(member);
+    }
+    // Every flag of `serve` but the one that names the file is among them.
+    let help = stdout(&run(trailcast(&["serve", "--help"]), ""));
+    let flags = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
+    assert_eq!(tested.len() + 1, flags, "{tested:?}\n{help}");
+}
+
+#[test]
+fn users_and_trails_of_the_file_are_made_once_and_later_changes_stay() {
+    let folder = Folder::new("config");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "of-the-file\n").unwrap();
+    let text = |role: &str, seconds: u32| {
+        format!(
+            "[[user]]\nname = \"ann\"\nrole = \"{role}\"\npasswordFile = \"{}\"\n\
+             [[trail]]\nname = \"a1\"\nretention.ageSeconds = {seconds}\n",
+            password.display()
+        )
+    };
+    let path = write(&folder, &text("Operator", 100));
+    let mut server = Server::start_with(&["--config", &path], &[]);
+    let logs_in = |server: &Server, password: &str| {
+        let basic = crate::support::http::Basic::new("ann", password);
+        let headers = [("Authorization", basic.header())];
+        crate::support::http::request(server.port(), "GET", "/services/v2/stream", &headers, b"").unwrap().status == 200
+    };
+    assert!(logs_in(&server, "of-the-file"));
+    let retention = |server: &Server| {
+        server.get("/services/v2/trails/a1").expect(200).response()["retention"]["ageSeconds"].clone()
+    };
+    assert_eq!(retention(&server), 100);
+    let log = server.log_text();
+    assert!(log.lines().any(|line| line.contains("START") && line.contains("/services/v2/users/ann")), "{log}");
+    server.patch("/services/v2/users/ann", &json!({"password": "changed"})).expect(200);
+    assert!(server.terminate().success());
+    std::fs::write(&password, "of-the-file-again\n").unwrap();
+    write(&folder, &text("User", 200));
+    server.start_again();
+    assert!(logs_in(&server, "changed") && !logs_in(&server, "of-the-file-again"));
+    assert_eq!(server.get("/services/v2/users/ann").expect(200).response()["role"], "Operator");
+    assert_eq!(retention(&server), 100);
+    let log = server.log_text();
+    assert_eq!(log.matches("not applied, PATCH it").count(), 2, "{log}");
+}
+
+#[test]
+fn the_limits_of_the_file_hold() {
+    let folder = Folder::new("config");
+    let text = "[limits]\nsessions = 1\nconnections = 3\nheaderSeconds = 1\nslowClientSeconds = 1\n[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\n";
+    let server = Server::start_with(&["--config", &write(&folder, text)], &[]);
+    server.make_trail("a1");
+    let first = server.subscribe("s1", "").unwrap();
+    match server.subscribe("s1", "") {
+        Err(crate::support::subscriber::Refused::Answer(answer)) => {
+            assert!(answer.status == 503 && answer.titles().contains("1 sessions already"), "{answer}");
+        }
+        other => panic!("a second session: {other:?}"),
+    }
+    drop(first);
+    // A reader that takes nothing is closed after the second that it has.
+    let big = "v".repeat(1 << 20);
+    for id in 0..24 {
+        let row = json!({"operations": [{"op": "INSERT", "table": "t", "after": {"id": id, "v": big}}]});
+        server.put("a1", &[row]).expect(200);
+    }
+    server.wait_for_log("closeCode=1", super::command::PATIENCE).unwrap();
+    let stuck = server.subscribe("s1", "begin=earliest").unwrap();
+    server.wait_for_log("closeCode=4011", super::command::PATIENCE).unwrap();
+    drop(stuck);
+    // A connection that says nothing is closed after the second that it has.
+    let mut silent = crate::support::http::connect(server.port(), std::time::Duration::from_secs(8)).unwrap();
+    let read = std::io::Read::read(&mut silent, &mut [0; 512]);
+    assert!(read.is_ok(), "{read:?}");
+}
+
+#[test]
+fn with_an_administrator_in_the_file_no_other_is_made() {
+    let folder = Folder::new("config");
+    let path = write(&folder, "[[user]]\nname = \"root\"\nrole = \"Administrator\"\npasswordEnv = \"ROOT_PASSWORD\"\n");
+    let mut server =
+        Server::start_with(&["--config", &path], &[("TRAILCAST_ADMIN_PASSWORD", ""), ("ROOT_PASSWORD", "r")]);
+    assert!(!server.log_text().contains("admin password"), "{}", server.log_text());
+    assert!(server.terminate().success());
+    let data = server.data_dir().to_str().unwrap();
+    assert!(
+        stdout(&run(trailcast(&["user", "ls", "--data-dir", data]), ""))
+            .lines()
+            .eq(["root                     Administrator"])
+    );
+}

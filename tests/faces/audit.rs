@@ -1,0 +1,222 @@
+//! Goal: the audit tells who changed what and who read which stream, all of it, once, and no secret. Method: ask every route
+//! of `/openapi.json` as nobody, as a user and as the administrator, and read the file after each answer.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::http::{self, Basic};
+use crate::support::{Folder, Server};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const PUTS: &str = "/services/v2/trails/{name}/transactions";
+
+/// A server whose audit goes to a file.
+struct House {
+    server: Server,
+    file: PathBuf,
+    _folder: Folder,
+}
+
+impl House {
+    fn new(log: &str) -> Self {
+        let folder = Folder::new("audit");
+        let file = folder.path().join("audit.log");
+        let server = Server::start_with(&["--audit-log", file.to_str().unwrap(), "--log", log], &[]);
+        Self { server, file, _folder: folder }
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.file).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    /// The lines that `act` leaves.
+    fn lines_of<T>(&self, act: impl FnOnce(&Server) -> T) -> Vec<Value> {
+        let before = self.lines().len();
+        act(&self.server);
+        self.lines().split_off(before)
+    }
+
+    fn wait_for(&self, event: &str) -> Value {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.lines().into_iter().find(|line| line["event"] == event) {
+                return line;
+            }
+            assert!(std::time::Instant::now() < deadline, "no {event}: {:?}", self.lines());
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Every method and path of the document that changes something, with and without the prefix of a GoldenGate proxy.
+fn changes(server: &Server) -> Vec<(String, String)> {
+    let document = server.get("/openapi.json").expect(200).json();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in ["post", "put", "patch", "delete"].into_iter().filter(|method| methods.get(method).is_some()) {
+            found.push((method.to_uppercase(), path.clone()));
+            if path.contains("/stream") {
+                found.push((method.to_uppercase(), path.replace("/services/v2", "/services/distsrvr/v2")));
+            }
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
+#[test]
+fn every_change_leaves_one_line_whoever_asks_and_whatever_comes_of_it() {
+    let house = House::new("info");
+    house.server.post("/services/v2/users/reader", &json!({"role": "User", "password": "pass-word-1"})).expect(200);
+    let reader = Basic::new("reader", "pass-word-1");
+    let admin = house.server.credentials().clone();
+    for (method, route) in changes(&house.server) {
+        let path = route.replace("{name}", "x1").replace("{domain}", "d1").replace("{alias}", "a1");
+        let callers =
+            [(None, 401, Value::Null), (Some(&reader), 403, json!("reader")), (Some(&admin), 0, json!("admin"))];
+        for (caller, status, user) in callers {
+            let mut headers = vec![("Content-Type", "application/json")];
+            headers.extend(caller.map(|caller| ("Authorization", caller.header())));
+            let mut answered = 0;
+            let lines = house.lines_of(|server| {
+                let target = format!("{path}?secret=in-the-query");
+                answered = http::request(server.port(), &method, &target, &headers, b"{}").unwrap().status;
+            });
+            assert!(status == 0 || answered == status, "{method} {path}: {answered}");
+            // Rows are data. Putting them is audited where it is refused only.
+            let expected = usize::from(!(route == PUTS && status == 0));
+            assert_eq!(lines.len(), expected, "{method} {path}: {lines:?}");
+            for line in lines {
+                let said = [&line["event"], &line["method"], &line["path"], &line["status"], &line["user"]];
+                assert_eq!(said, [&json!("change"), &json!(method), &json!(path), &json!(answered), &user]);
+                assert_eq!(line["auth"], if caller.is_some() { "basic" } else { "none" });
+                assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+                let result = match answered {
+                    ..=399 => "done",
+                    401 | 403 => "refused",
+                    _ => "failed",
+                };
+                assert_eq!(line["result"], result, "{line}");
+                assert_eq!(line["code"].is_null(), answered < 400, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn reading_leaves_a_line_only_where_a_credential_is_refused() {
+    let house = House::new("info");
+    let get = |server: &Server, target: &str, header: Option<&str>| {
+        let headers: Vec<_> = header.map(|header| ("Authorization", header)).into_iter().collect();
+        http::request(server.port(), "GET", target, &headers, b"").unwrap().status
+    };
+    assert!(house.lines_of(|server| server.get("/services/v2/stream").expect(200)).is_empty());
+    assert!(house.lines_of(|server| assert_eq!(get(server, "/services/v2/stream", None), 401)).is_empty());
+    let wrong = Basic::new("admin", "guess");
+    let lines = house.lines_of(|server| assert_eq!(get(server, "/services/v2/stream", Some(wrong.header())), 401));
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["user"], &lines[0]["claimed"]), (&Value::Null, &json!("admin")));
+    assert_eq!((&lines[0]["action"], &lines[0]["result"]), (&json!("read"), &json!("refused")));
+    let nobody = Basic::new("my-password-in-the-wrong-field", "x");
+    let lines = house.lines_of(|server| assert_eq!(get(server, "/services/v2/stream", Some(nobody.header())), 401));
+    assert!(lines.len() == 1 && lines[0].get("claimed").is_none(), "{lines:?}");
+}
+
+#[test]
+fn a_session_leaves_a_line_at_its_start_and_one_at_its_end() {
+    let house = House::new("info");
+    house.server.make_trail("a1");
+    house.server.make_stream("s1", "a1");
+    house.server.put("a1", &[json!({"operations": [{"op": "INSERT", "table": "t", "after": {"id": 1}}]})]).expect(200);
+    let before = house.lines().len();
+    let mut subscriber = house.server.subscribe("s1", "begin=earliest").unwrap();
+    subscriber.expect_data(PATIENCE);
+    let start = house.wait_for("session-start");
+    house.server.delete("/services/v2/stream/s1").expect(200);
+    while !matches!(subscriber.next(PATIENCE), crate::support::subscriber::Next::Ended(_)) {}
+    let end = house.wait_for("session-end");
+    for line in [&start, &end] {
+        assert_eq!((&line["user"], &line["auth"]), (&json!("admin"), &json!("basic")));
+        assert_eq!((&line["stream"], &line["begin"]), (&json!("s1"), &json!("earliest")));
+        assert_eq!(line["session"], start["session"]);
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
+    }
+    assert_eq!((&end["closeCode"], &end["records"]), (&json!(4020), &json!(1)));
+    assert!(end["bytes"].as_u64().unwrap() > 0 && end["seconds"].as_f64().unwrap() >= 0.0, "{end}");
+    // Start, the deletion, end.
+    assert_eq!(house.lines().len() - before, 3);
+}
+
+#[test]
+fn no_secret_reaches_the_log_or_the_audit_wherever_it_stands() {
+    let house = House::new("debug,trailcast=trace");
+    let server = &house.server;
+    let secret = |place: &str| format!("s3cret-{place}");
+    server.post("/services/v2/users/ann", &json!({"role": "Operator", "password": secret("user")})).expect(200);
+    server.patch("/services/v2/users/ann", &json!({"password": secret("user-again")})).expect(200);
+    server.post("/services/v2/users/bob", &json!({"role": "King", "password": secret("bad-role")})).expect(400);
+    server.post("/services/v2/credentials/d1/a1", &json!({"password": secret("credentials")})).expect(200);
+    let source = json!({"type": "postgresql", "host": "127.0.0.1", "port": 1, "database": "d", "user": "u",
+        "password": secret("extract")});
+    let extract = json!({"source": source, "tables": ["public.*"], "trail": "e1"});
+    server.post("/services/v2/extracts/e1", &extract).expect(200);
+    server.post("/services/v2/extracts/e2", &json!({"source": {"password": [secret("wrong-type")]}})).expect(400);
+    server.post_text("/services/v2/users/carol", "{\"password\": \"s3cret-cut").expect(400);
+    server.make_trail("a1");
+    server.make_stream("s1", "a1");
+    let row = json!({"xid": "x", "operations": [{"op": "INSERT", "table": "t", "after": {"v": secret("row")}}]});
+    server.put("a1", &[row]).expect(200);
+    let bad = json!({"operations": [{"op": "FLY", "table": "t", "after": {"v": secret("bad-row")}}]});
+    server.put("a1", &[bad]).expect(400);
+    let token = server.post("/services/v2/tokens", &json!({"stream": "s1"})).expect(200).response()["token"].clone();
+    let token = token.as_str().unwrap().to_owned();
+    let asked =
+        |target: &str, headers: &[(&str, &str)]| http::request(server.port(), "GET", target, headers, b"").unwrap();
+    asked(&format!("/services/v2/stream/s1?access_token={token}&x={}", secret("query")), &[]).expect(200);
+    asked(&format!("/services/v2/stream/s1?access_token={token}x"), &[]).expect(401);
+    asked(&format!("/nothing/{}?y={}", secret("path"), secret("query-too")), &[]).expect(404);
+    let wrong = Basic::new(&secret("as-name"), &secret("guess"));
+    asked("/services/v2/stream", &[("Authorization", wrong.header())]).expect(401);
+    asked("/services/v2/stream", &[("Authorization", &format!("Bearer {}", secret("bearer")))]).expect(401);
+    asked("/services/v2/stream", &[("Cookie", &secret("cookie")), ("Origin", "https://evil.example")]).expect(403);
+    let mut subscriber = server.subscribe("s1", &format!("begin=earliest&z={}", secret("socket-query"))).unwrap();
+    subscriber.expect_data(PATIENCE);
+    subscriber.close();
+    house.wait_for("session-end");
+    let audit = std::fs::read_to_string(&house.file).unwrap();
+    for (what, text) in [("log", server.log_text()), ("audit", audit)] {
+        let ours = server.credentials().header().trim_start_matches("Basic ").to_owned();
+        for hidden in ["s3cret-", &token, &ours, wrong.header().trim_start_matches("Basic "), "correct-horse-9"] {
+            let line = text.lines().find(|line| line.contains(hidden));
+            assert!(line.is_none(), "{hidden:?} stands in the {what}: {line:?}");
+        }
+    }
+    assert!(house.lines().len() > 12, "{:?}", house.lines());
+}
+
+#[test]
+fn a_full_disk_of_the_audit_file_stops_nothing_and_its_lines_go_to_the_log() {
+    let server = Server::start_with(&["--audit-log", "/dev/full"], &[]);
+    server.make_trail("a1");
+    server.make_stream("s1", "a1");
+    let log = server.log_text();
+    assert_eq!(log.matches("audit lines cannot be written").count(), 1, "{log}");
+    let metrics = server.get("/metrics").expect(200).text();
+    assert!(metrics.contains("trailcast_audit_lines_failed_total 2\n"), "{metrics}");
+    for path in ["/services/v2/trails/a1", "/services/v2/stream/s1"] {
+        assert!(log.lines().any(|line| line.contains("audit:") && line.contains(path)), "{path}: {log}");
+    }
+}
+
+#[test]
+fn without_a_file_lines_go_to_the_log_even_when_it_tells_little_else() {
+    let server = Server::start_with(&["--log", "error", "--log-format", "json"], &[]);
+    server.make_trail("a1");
+    let line = server.wait_for_log("\"event\":\"change\"", PATIENCE).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["target"], "audit");
+    assert_eq!((&line["fields"]["user"], &line["fields"]["path"]), (&json!("admin"), &json!("/services/v2/trails/a1")));
+}
