@@ -3,6 +3,7 @@
 //! Owns flags, what is printed, and the exit code: 0 done, 1 failed, 2 usage. Whoever reads our output may go away at any
 //! time; that ends the program quietly.
 
+mod bench;
 mod client_arguments;
 pub mod demo;
 mod failure;
@@ -41,6 +42,8 @@ enum Command {
     Put(put::Arguments),
     /// Look inside the trails of a data folder, beside a running server too
     Trail(trail::Arguments),
+    /// Make load and measure: put, subscribe, latency, capture
+    Bench(bench::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -77,6 +80,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Tail(arguments) => tail::run(arguments).await,
         Command::Put(arguments) => put::run(arguments).await,
         Command::Trail(arguments) => trail::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
     }
 }
 
