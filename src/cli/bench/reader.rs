@@ -216,7 +216,7 @@ async fn read(
                 Wish::Closed(code, reason) => return Err(format!("the server closed with {code}: {reason}")),
             }
         }
-        if until.records.is_some_and(|wanted| tally.records() >= wanted) {
+        if until.records.is_some_and(|wanted| tally.has(wanted)) {
             done.fetch_add(1, Ordering::Release);
             return Ok(());
         }

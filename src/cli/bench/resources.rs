@@ -8,7 +8,7 @@ use crate::client::{ClientError, ServerAddress, ask};
 
 const V2: [&str; 2] = ["services", "v2"];
 
-fn path<'p>(parts: [&'p str; 2]) -> [&'p str; 4] {
+fn path(parts: [&str; 2]) -> [&str; 4] {
     [V2[0], V2[1], parts[0], parts[1]]
 }
 

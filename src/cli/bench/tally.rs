@@ -99,6 +99,12 @@ impl Tally {
         (self.counted as f64 * (self.bytes as f64 / self.counted_bytes as f64)).round() as u64
     }
 
+    /// Whether that many have come; an estimate is taken for complete a hundredth before.
+    pub(super) fn has(&self, wanted: u64) -> bool {
+        let estimates = matches!(self.method, Method::Markers(_, every) if every > 1);
+        self.records() >= if estimates { wanted - wanted / 100 } else { wanted }
+    }
+
     /// What was wrong with a record.
     pub(super) fn complaint(&mut self) -> Option<String> {
         match &mut self.method {
@@ -118,7 +124,7 @@ impl Sink for Tally {
         self.bytes += bytes.len() as u64;
         match &mut self.method {
             // The first messages are all counted: metadata stands in them, and a short run may have no more.
-            Method::Markers(_, every) if self.messages >= *every && self.messages % *every != 0 => return,
+            Method::Markers(_, every) if self.messages >= *every && !self.messages.is_multiple_of(*every) => return,
             Method::Markers(markers, _) => self.counted += markers.count(bytes),
             Method::Verify(verify) => verify.take(bytes),
             Method::Arrivals(arrivals) => arrivals.take(bytes),
