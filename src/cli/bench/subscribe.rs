@@ -46,10 +46,10 @@ pub(super) struct Arguments {
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=limits::BENCH_SECONDS_MAX))]
     seconds: u64,
     /// How long to read before measuring, in seconds
-    #[arg(long, env = "TRAILCAST_BENCH_WARM_UP", default_value_t = 0, value_name = "SECONDS",
+    #[arg(long, env = "TRAILCAST_BENCH_WARM_UP", default_value_t = 0, value_name = "SECONDS", conflicts_with = "records",
           value_parser = RangedU64ValueParser::<u64>::new().range(0..=limits::BENCH_SECONDS_MAX))]
     warm_up: u64,
-    /// End when each subscriber has as many records
+    /// Measure from the first connection until each subscriber has as many records
     #[arg(long, env = "TRAILCAST_BENCH_RECORDS", value_name = "NUMBER")]
     records: Option<u64>,
     /// How records are counted
@@ -121,15 +121,20 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let progress: Vec<_> = subscribers.iter().map(|subscriber| subscriber.progress.clone()).collect();
     let mut line = ProgressLine::new(arguments.output.quiet);
     let threads = arguments.threads.unwrap_or_else(threads_default);
+    let look =
+        || Ok::<_, Failure>((Process::own().usage()?, server.map(Process::usage).transpose()?, Sums::of(&progress)));
+    let start = look()?;
     let readers = Readers::start(&address, subscribers, threads, Until { records: arguments.records })?;
-    readers.connected().await;
-    if !readers.failed() {
+    if arguments.records.is_some() {
+        // Everything counts: what the server sends while others connect too.
         readers.read();
+    }
+    readers.connected().await;
+    readers.read();
+    if !readers.failed() {
         tokio::time::sleep(Duration::from_secs(arguments.warm_up)).await;
     }
-    let own_before = Process::own().usage()?;
-    let server_before = server.map(Process::usage).transpose()?;
-    let first = Sums::of(&progress);
+    let (own_before, server_before, first) = if arguments.records.is_some() { start } else { look()? };
     let deadline = first.at + Duration::from_secs(arguments.seconds);
     while Instant::now() < deadline && !readers.done() {
         tokio::time::sleep(LOOK_EVERY).await;
