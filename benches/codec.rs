@@ -111,7 +111,11 @@ fn records(criterion: &mut Criterion) {
 fn messages(criterion: &mut Criterion) {
     let message = vec![b'x'; ws_frame::HEADER_ROOM + (64 << 10)];
     criterion.bench_function("ws_frame/finish 64 KiB", |bencher| {
-        bencher.iter_batched(|| message.clone(), ws_frame::finish_message, criterion::BatchSize::LargeInput);
+        bencher.iter_batched_ref(
+            || message.clone(),
+            |message| ws_frame::finish_message(message, 0),
+            criterion::BatchSize::LargeInput,
+        );
     });
 }
 

@@ -11,6 +11,8 @@ use trailcast::delivery::encoder::Encoder;
 use trailcast::trail::Begin;
 
 const TRANSACTIONS: u64 = 500;
+/// How much is encoded before it is taken, as delivery does with its blocks.
+const RECORDS_A_BLOCK: u64 = 5_000;
 
 fn encode(criterion: &mut Criterion) {
     let runtime = rows::runtime();
@@ -33,16 +35,18 @@ fn encode(criterion: &mut Criterion) {
         let contract = rows::contract(members);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut encoder = Encoder::new(contract.clone());
-                let mut bytes = 0;
+                let mut encoder = Encoder::new(contract.clone(), None);
+                let (mut bytes, mut since) = (0, 0);
                 runtime.block_on(rows::read(&trail, Begin::Earliest, |entry| {
                     encoder.take(entry, rows::moment()).unwrap();
-                    while let Some(message) = encoder.pop() {
-                        bytes += message.bytes.len();
+                    since += 1;
+                    if since % RECORDS_A_BLOCK == 0 {
+                        encoder.finish();
+                        bytes += encoder.take_messages().0.len();
                     }
                 }));
                 encoder.finish();
-                bytes
+                bytes + encoder.take_messages().0.len()
             });
         });
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use trailcast::catalog::stream::StreamConfig;
 use trailcast::clock::SystemClock;
 use trailcast::codec::image::ImageWriter;
-use trailcast::codec::json::StreamMetadata;
+use trailcast::codec::json::{SourceInfo, StreamMetadata};
 use trailcast::delivery::contract::Contract;
 use trailcast::record::{
     Column, Epoch, JsonKind, Operation, Position, ResourceName, SchemaId, SourcePosition, TableName, TableSchema,
@@ -27,7 +27,7 @@ pub fn moment() -> Timestamp {
 
 /// `app.orders` with a key, a number and two texts.
 pub fn columns() -> Vec<Column> {
-    let column = |name: &str, kind, sql_type: &str, key| Column {
+    let column = |name: &str, kind, sql_type: &str, key: bool| Column {
         name: name.into(),
         kind,
         sql_type: sql_type.into(),
@@ -122,7 +122,18 @@ pub fn contract(members: serde_json::Value) -> Arc<Contract> {
     given.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let config = StreamConfig::from_value(given).unwrap();
     let name = ResourceName::new("s1").unwrap();
-    Arc::new(Contract::new(&name, Epoch(7), &config, StreamMetadata::default(), false).unwrap())
+    Arc::new(Contract::new(&name, Epoch(7), &config, metadata(), false).unwrap())
+}
+
+fn metadata() -> StreamMetadata {
+    let source = SourceInfo {
+        file: "a1".into(),
+        uri: "http://localhost".into(),
+        uri_history: Vec::new(),
+        creation_time: "2026-07-13T04:00:00Z".into(),
+        compatibility: "1".into(),
+    };
+    StreamMetadata { database: Default::default(), machine: Default::default(), source }
 }
 
 /// Every way of writing records that is measured: its name and the stream's members.
