@@ -95,6 +95,16 @@ pub(crate) enum Fault {
     Stop(#[from] CaptureError),
 }
 
+impl CaptureError {
+    /// What a caller that does not try again is told.
+    pub(crate) fn from_fault(fault: Fault) -> Self {
+        match fault {
+            Fault::Passing(what) => Self::Refused(what),
+            Fault::Stop(error) => error,
+        }
+    }
+}
+
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         Self::Passing(format!("connection to the source: {error}"))

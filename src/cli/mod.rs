@@ -3,6 +3,7 @@
 //! Owns flags, what is printed, and the exit code: 0 done, 1 failed, 2 usage. Whoever reads our output may go away at any
 //! time; that ends the program quietly.
 
+mod bench;
 mod client_arguments;
 mod config;
 pub mod demo;
@@ -48,6 +49,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, change, remove and list users
     User(user::Arguments),
+    /// Make load and measure: put, subscribe, latency, capture
+    Bench(bench::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -86,6 +89,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Trail(arguments) => trail::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
         Command::User(arguments) => user::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
     }
 }
 

@@ -26,7 +26,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     /// The value of `Authorization`.
-    pub(super) fn basic(&self) -> String {
+    pub(crate) fn basic(&self) -> String {
         format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
     }
 }

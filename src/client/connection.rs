@@ -16,8 +16,8 @@ use tokio_rustls::TlsConnector;
 use super::{ClientError, ServerAddress};
 use crate::limits;
 
-/// What HTTP runs on.
-trait Channel: AsyncRead + AsyncWrite + Unpin + Send {}
+/// What HTTP runs on: a socket, or TLS over one.
+pub trait Channel: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin + Send> Channel for C {}
 
@@ -44,7 +44,8 @@ where
     Ok(sender)
 }
 
-async fn open(address: &ServerAddress) -> Result<Box<dyn Channel>, ClientError> {
+/// Opens the socket, and TLS over it for `https`; nothing has been said on it yet.
+pub async fn open(address: &ServerAddress) -> Result<Box<dyn Channel>, ClientError> {
     let stream = TcpStream::connect((address.host.as_str(), address.port))
         .await
         .map_err(|error| unreachable(address, &error))?;

@@ -29,7 +29,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// From an answer's status and body: the titles of the envelope's messages, else nothing.
-    pub(super) fn from_answer(status: u16, body: &[u8]) -> Self {
+    pub(crate) fn from_answer(status: u16, body: &[u8]) -> Self {
         let envelope: Value = serde_json::from_slice(body).unwrap_or_default();
         let messages = envelope["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let titles = messages.iter().filter_map(|message| message["title"].as_str()).map(str::to_owned).collect();

@@ -4,12 +4,12 @@
 //! the native face only as far as the command line needs them.
 
 pub mod address;
-mod connection;
+pub mod connection;
 pub mod error;
 pub mod request;
 pub mod subscription;
 
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
-pub use request::{PutAnswer, call, put};
+pub use request::{PutAnswer, Putter, ask, call, put};
 pub use subscription::{Ended, Subscription};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
@@ -32,11 +33,18 @@ struct PutEnvelope {
 /// Appends transactions, one JSON object a line, to a trail.
 pub async fn put(address: &ServerAddress, trail: &str, lines: Vec<u8>) -> Result<PutAnswer, ClientError> {
     let path = address.path(&["services", "v2", "trails", trail, "transactions"]);
-    let request = start(address, Method::POST, &path)
+    let request = put_request(address, &path, Bytes::from(lines))?;
+    read_put_answer(send(address, request).await?).await
+}
+
+fn put_request(address: &ServerAddress, path: &str, lines: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
+    start(address, Method::POST, path)
         .header(CONTENT_TYPE, "application/x-ndjson")
-        .body(Full::new(Bytes::from(lines)))
-        .map_err(|error| ClientError::Garbled(error.to_string()))?;
-    let answer = send(address, request).await?;
+        .body(Full::new(lines))
+        .map_err(|error| ClientError::Garbled(error.to_string()))
+}
+
+async fn read_put_answer(answer: Response<Incoming>) -> Result<PutAnswer, ClientError> {
     let status = answer.status();
     let body = body(answer).await?;
     if status != StatusCode::OK {
@@ -65,10 +73,42 @@ pub async fn call(
     let answer = send(address, request).await?;
     let status = answer.status();
     let bytes = self::body(answer).await?;
-    if status != StatusCode::OK {
+    if !status.is_success() {
         return Err(ClientError::Refused(Refusal::from_answer(status.as_u16(), &bytes)));
     }
     serde_json::from_slice(&bytes).map_err(|error| garbled(&format_args!("the answer is not JSON: {error}")))
+}
+
+/// The same, and gives the `response` of the envelope.
+pub async fn ask(
+    address: &ServerAddress,
+    method: Method,
+    path: &[&str],
+    body: Option<&Value>,
+) -> Result<Value, ClientError> {
+    Ok(call(address, method.as_str(), path, body).await?["response"].take())
+}
+
+/// Puts on one connection, one after the other.
+#[derive(Debug)]
+pub struct Putter {
+    address: ServerAddress,
+    path: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Putter {
+    /// Connects.
+    pub async fn connect(address: &ServerAddress, trail: &str) -> Result<Self, ClientError> {
+        let path = address.path(&["services", "v2", "trails", trail, "transactions"]);
+        Ok(Self { sender: connection::connect(address).await?, address: address.clone(), path })
+    }
+
+    /// Appends transactions, one JSON object a line, and waits for the answer.
+    pub async fn put(&mut self, lines: Bytes) -> Result<PutAnswer, ClientError> {
+        let request = put_request(&self.address, &self.path, lines)?;
+        read_put_answer(send_on(&mut self.sender, &self.address, request).await?).await
+    }
 }
 
 /// A request with what each of ours has.
@@ -89,7 +129,14 @@ pub(super) async fn send(
     address: &ServerAddress,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, ClientError> {
-    let mut sender = connection::connect(address).await?;
+    send_on(&mut connection::connect(address).await?, address, request).await
+}
+
+async fn send_on(
+    sender: &mut SendRequest<Full<Bytes>>,
+    address: &ServerAddress,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, ClientError> {
     let patience = Duration::from_secs(limits::CLIENT_ANSWER_SECONDS_MAX);
     match timeout(patience, sender.send_request(request)).await {
         Ok(Ok(answer)) => Ok(answer),

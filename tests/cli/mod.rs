@@ -1,5 +1,6 @@
 //! The command line as its users see it: what it prints, how it ends, where it goes on.
 
+mod bench;
 mod command;
 mod config;
 mod demo;

@@ -15,6 +15,7 @@ mod lsn;
 mod pgoutput;
 mod relation;
 mod server_error;
+pub mod session;
 mod setup;
 mod stream;
 mod tls;
