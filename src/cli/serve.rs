@@ -102,6 +102,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
         tls: settings.tls,
         access: settings.access,
+        limits: settings.limits,
         extracts: settings.extracts,
         streams: settings.streams,
     };

@@ -15,9 +15,10 @@ use crate::catalog::TlsFiles;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::clock::SystemClock;
+use crate::config::LimitMembers;
 use crate::face::goldengate::{Face, router};
 use crate::limits;
-use crate::listen::{Server, ServerLimits, Tls};
+use crate::listen::{Server, ServerLimits, Tls, file_limit};
 use crate::record::ResourceName;
 use crate::service::Service;
 use crate::service::extracts::ExtractError;
@@ -38,6 +39,8 @@ pub struct ServerOptions {
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
     pub access: AccessOptions,
+    /// Caps and deadlines of connections and sessions.
+    pub limits: LimitMembers,
     /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
     /// Extracts that must exist.
@@ -79,7 +82,7 @@ impl RunningServer {
         let access = options.access;
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
-        let service = Arc::new(opened?);
+        let service = Arc::new(opened?.with_session_caps(options.limits.sessions));
         let generated_password = service.accounts().first_start(options.admin_password.as_deref()).await?;
         make_missing(&service, options.extracts, options.streams).await?;
         service.start().await;
@@ -88,10 +91,13 @@ impl RunningServer {
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
             tls: tls.is_some(),
+            sockets: options.limits.sockets,
         };
         let (stop, stopping) = watch::channel(false);
         let over_tls = tls.is_some();
-        let server = Server::new(router(face), ServerLimits::default(), stopping);
+        let connections_max = file_limit::make_room(options.limits.server.connections_max);
+        let limits = ServerLimits { connections_max, ..options.limits.server };
+        let server = Server::new(router(face), limits, stopping).counting(service.limit_hits().clone());
         let server = match tls {
             Some(tls) => server.over_tls(tls),
             None => server,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::limit_members::LimitMembers;
 use super::nearest::nearest;
 use super::{ListenAddress, LogFormat, security};
 use crate::access::JwtRules;
@@ -15,7 +16,7 @@ use crate::catalog::stream::StreamConfig;
 use crate::limits;
 use crate::record::ResourceName;
 
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 13] = [
     "listen",
     "dataDir",
     "publicUrl",
@@ -24,6 +25,7 @@ const MEMBERS: [&str; 12] = [
     "tls",
     "digest",
     "jwt",
+    "limits",
     "log",
     "logFormat",
     "extract",
@@ -49,6 +51,8 @@ pub struct ConfigFile {
     pub digest: Option<bool>,
     /// `[jwt]`.
     pub jwt: Option<JwtRules>,
+    /// `[limits]`.
+    pub limits: LimitMembers,
     /// `log`.
     pub log: Option<String>,
     /// `logFormat`.
@@ -104,6 +108,7 @@ impl ConfigFile {
             tls: security::TlsMembers::read(&table)?,
             digest: truth_of(&table, "digest")?,
             jwt: security::jwt(&table)?,
+            limits: LimitMembers::read(&table)?,
             log: text_of(&table, "log")?.map(str::to_owned),
             log_format: text_of(&table, "logFormat")?
                 .map(|format| format.parse().map_err(|error| ConfigFileError::new("logFormat", error)))
@@ -236,6 +241,9 @@ mod tests {
             log = "info,trailcast::capture=debug"
             logFormat = "json"
 
+            [limits]
+            connections = 7
+
             [[extract]]
             name = "orders"
             tables = ["public.*"]
@@ -261,6 +269,7 @@ mod tests {
         assert_eq!(file.public_url.as_deref(), Some("https://streams.example.com"));
         assert_eq!(file.allowed_origins, ["https://app.example.com"]);
         assert_eq!((file.allow_plain_text, file.log_format), (Some(false), Some(LogFormat::Json)));
+        assert_eq!(file.limits.server.connections_max, 7);
         assert_eq!(file.extracts[0].0.as_str(), "orders");
         assert_eq!(file.extracts[0].1.source.host, "db");
         assert_eq!(file.streams[0].1.as_given()["encoding"]["json"]["model"], "row");
@@ -271,7 +280,7 @@ mod tests {
         assert_eq!(
             error("dataDirectory = \"x\""),
             "unknown member \"dataDirectory\"; the members are listen, dataDir, \
-            publicUrl, allowedOrigins, allowPlainText, tls, digest, jwt, log, logFormat, extract, stream"
+            publicUrl, allowedOrigins, allowPlainText, tls, digest, jwt, limits, log, logFormat, extract, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "unknown member \"data_dir\"; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));

@@ -4,6 +4,7 @@
 //! What an extract or a stream is made of is checked by `catalog`.
 
 mod file;
+mod limit_members;
 mod nearest;
 mod security;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
+pub use limit_members::LimitMembers;
 
 use crate::access::AccessOptions;
 use crate::catalog::TlsFiles;
@@ -116,6 +118,8 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
     pub access: AccessOptions,
+    /// Caps and deadlines of connections and sessions.
+    pub limits: LimitMembers,
     /// What is logged: a level, or directives such as `info,trailcast::capture=debug`.
     pub log: String,
     /// How it is logged.
@@ -172,6 +176,7 @@ impl Settings {
             allowed_origins,
             tls,
             access,
+            limits: file.limits,
             log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             extracts: file.extracts,

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod puts;
 pub mod requests;
 pub mod retention;
+pub mod session_places;
 pub mod sessions;
 pub mod streams;
 mod supervisor;
@@ -18,8 +19,6 @@ pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 
 use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
@@ -38,7 +37,7 @@ pub struct Service {
     clock: SharedClock,
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
-    session_places: Arc<Semaphore>,
+    session_places: session_places::SessionPlaces,
     delivery_budget: Arc<Budget>,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
@@ -90,7 +89,8 @@ impl Service {
         let trails = trails.map_err(StartError::Trails)?;
         let streams = streams::Streams::open(&catalog)?;
         let extracts = extracts::Extracts::open(&catalog)?;
-        let session_places = Arc::new(Semaphore::new(crate::limits::SESSIONS_MAX));
+        let limit_hits = Arc::new(LimitHits::default());
+        let session_places = session_places::SessionPlaces::new(Default::default(), limit_hits.clone());
         Ok(Self {
             trails,
             streams,
@@ -103,10 +103,22 @@ impl Service {
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
             requests: requests::Requests::default(),
-            limit_hits: Arc::default(),
+            limit_hits,
             disk: retention::DiskFigures::default(),
             _folder: folder,
         })
+    }
+
+    /// The same service with other caps on sessions; before the first of them.
+    #[must_use]
+    pub fn with_session_caps(mut self, caps: session_places::SessionCaps) -> Self {
+        self.session_places = session_places::SessionPlaces::new(caps, self.limit_hits.clone());
+        self
+    }
+
+    /// How often each limit that protects the server was hit; listeners count here too.
+    pub fn limit_hits(&self) -> &Arc<LimitHits> {
+        &self.limit_hits
     }
 
     /// Who is asking.
@@ -142,11 +154,6 @@ impl Service {
     /// How requests were answered.
     pub fn requests(&self) -> &requests::Requests {
         &self.requests
-    }
-
-    /// How often each limit was hit.
-    pub fn limit_hits(&self) -> &Arc<LimitHits> {
-        &self.limit_hits
     }
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.

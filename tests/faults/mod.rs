@@ -1,4 +1,8 @@
 //! The program under faults.
 
+mod autobahn;
+mod connections;
 mod disk_full;
+mod idle;
 mod kill;
+mod slow_reader;

@@ -24,7 +24,7 @@ use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress};
-use crate::config::{ListenAddress, LogFormat};
+use crate::config::{LimitMembers, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::streams::StreamError;
@@ -71,6 +71,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         allowed_origins: Vec::new(),
         tls: None,
         access: AccessOptions::default(),
+        limits: LimitMembers::default(),
         admin_password: None,
         extracts: Vec::new(),
         streams: Vec::new(),

@@ -14,6 +14,7 @@ use super::{
     credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
 };
 use crate::access::OriginRules;
+use crate::listen::PumpTimings;
 use crate::service::Service;
 use crate::service::requests::RequestKind;
 
@@ -28,6 +29,8 @@ pub struct Face {
     pub public_url: Option<Arc<str>>,
     /// Whether the listener speaks TLS.
     pub tls: bool,
+    /// Pings of streams' sockets, and the time for slow clients.
+    pub sockets: PumpTimings,
 }
 
 /// All routes of the native face.

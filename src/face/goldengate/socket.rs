@@ -47,7 +47,7 @@ pub(super) async fn get_or_upgrade(
     let (user, peer) = (caller.identity.name, caller.peer.0);
     tracing::info!(stream = %name, user, %peer, "session opened");
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
-    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..PumpTimings::default() };
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..face.sockets };
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
         activity.closed(end.reason.close_code());
