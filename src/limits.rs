@@ -155,6 +155,15 @@ pub const BUDGET_RETRY_MILLIS: u64 = 50;
 
 /// Connections that one server accepts at once, over all listeners.
 pub const CONNECTIONS_MAX: usize = 25_000;
+/// Connections at once of one address (of one /64 network of IPv6): half of all, so that no single address takes every
+/// place. Behind a reverse proxy, where all clients have one address, it is set to the whole.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
+/// Most connections that a configuration may ask for.
+pub const CONNECTIONS_CONFIGURED_MAX: usize = 1_000_000;
+/// Longest deadline or interval of a connection that a configuration may ask for, in seconds.
+pub const DEADLINE_SECONDS_CONFIGURED_MAX: u64 = 3_600;
+/// File descriptors beside those of connections: segments, listeners, the catalog, sources.
+pub const OTHER_FILES: u64 = 4_096;
 /// Time for a client's TLS handshake, in seconds.
 pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
 /// Time between two looks at the files of the TLS certificate, in seconds.
@@ -165,6 +174,11 @@ pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
 pub const HEADER_SECONDS_MAX: u64 = 10;
 /// Time for a request's body to arrive, in seconds.
 pub const BODY_SECONDS_MAX: u64 = 60;
+/// Time in which a client must take [`SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it, in seconds.
+pub const ANSWER_SECONDS_MAX: u64 = 60;
+/// Bytes that one connection buffers of requests, and so the longest header of a request; pipelined requests beyond it
+/// wait in the client's own buffers.
+pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Largest JSON body of a control request, in bytes.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
 /// Time between two pings of a stream's socket, in seconds.
@@ -183,6 +197,11 @@ pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 pub const CONTROL_OUTBOX_BYTES_MAX: usize = 16 << 10;
 /// Bytes taken from a stream's socket at once; clients send little but pongs.
 pub const CLIENT_READ_BYTES: usize = 4_096;
+/// Bytes that an idle stream's socket keeps ready for what the client sends: a pong with some payload.
+pub const CLIENT_FRAME_BYTES: usize = 128;
+/// Bytes in the kernel's hands that count as nothing to a client that does not answer: some pings and pongs of ours, with
+/// what TLS adds to them.
+pub const KERNEL_REST_BYTES: u32 = 512;
 /// Pieces of output handed to the kernel in one write.
 pub const WRITE_PIECES_MAX: usize = 16;
 /// Wait after the operating system refused to accept a connection (out of file descriptors), in milliseconds.

@@ -1,4 +1,5 @@
-//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins.
+//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins,
+//! places under a cap.
 //!
 //! Owns the checks; users are stored in the catalog, and the faces turn refusals into answers.
 
@@ -11,6 +12,7 @@ pub mod jwt;
 pub mod limit_hits;
 pub mod origin;
 pub mod password;
+pub mod places;
 pub mod rights;
 pub mod stream_token;
 pub mod throttle;
@@ -22,4 +24,5 @@ pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, Pas
 pub use jwt::JwtRules;
 pub use limit_hits::{Limit, LimitHits};
 pub use origin::{OriginError, OriginRules};
+pub use places::{Place, Places};
 pub use rights::Rights;

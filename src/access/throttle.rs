@@ -92,8 +92,8 @@ fn make_room(failures: &mut HashMap<Suspect, Failures>, now: Instant) {
     }
 }
 
-/// One household counts as one: an IPv6 address by its first 64 bits, an IPv4 address in IPv6 clothes as itself.
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one client. One household counts as one: an IPv6 address by its first 64 bits, an IPv4 address in IPv6 clothes as itself.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         address => address,

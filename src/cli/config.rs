@@ -136,7 +136,6 @@ fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
         AuditTarget::StandardOutput => "-".to_owned(),
         AuditTarget::File(options) => path(&options.path),
     });
-    let caps = settings.limits;
     let mut shown = json!({
         "listen": settings.listen.to_string(),
         "dataDir": path(&settings.data_dir),
@@ -150,12 +149,10 @@ fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
         "log": settings.log,
         "logFormat": settings.log_format.name(),
         "audit.file": audit,
-        "limits.connections": caps.connections,
-        "limits.sessions": caps.sessions,
-        "limits.headerSeconds": caps.header_seconds,
-        "limits.bodySeconds": caps.body_seconds,
-        "limits.slowClientSeconds": caps.slow_client_seconds,
     });
+    for (member, value) in settings.limits.all() {
+        shown[format!("limits.{member}")] = json!(value);
+    }
     let names = |names: Vec<String>| json!(names);
     shown["user"] = names(settings.users.iter().map(|user| user.name.clone()).collect());
     shown["extract"] = names(settings.extracts.iter().map(|(name, _)| name.to_string()).collect());

@@ -15,10 +15,10 @@ use super::furnish::{self, Furniture};
 use crate::access::{AccessOptions, OriginRules};
 use crate::catalog::{AuditFile, TlsFiles};
 use crate::clock::SystemClock;
-use crate::config::{AuditTarget, Caps};
+use crate::config::{AuditTarget, LimitMembers};
 use crate::face::goldengate::{Face, router};
 use crate::limits;
-use crate::listen::{Server, ServerLimits, Tls};
+use crate::listen::{Server, ServerLimits, Tls, file_limit};
 use crate::service::Service;
 
 /// What a server is started with.
@@ -36,12 +36,12 @@ pub struct ServerOptions {
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
     pub access: AccessOptions,
+    /// Caps and deadlines of connections and sessions.
+    pub limits: LimitMembers,
     /// Password of the first user, on a server without users.
     pub admin_password: Option<String>,
     /// Where audit lines go; to the log without.
     pub audit: Option<AuditTarget>,
-    /// Caps and deadlines.
-    pub limits: Caps,
     /// What must exist.
     pub furniture: Furniture,
 }
@@ -79,11 +79,10 @@ impl RunningServer {
         let access = options.access;
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
-        let service = Arc::new(opened?);
+        let service = Arc::new(opened?.with_session_caps(options.limits.sessions));
         if let Some(target) = options.audit {
             service.audit().write_to(audit_writer(target)?);
         }
-        service.limit_sessions(options.limits.sessions);
         let mut furniture = options.furniture;
         let users = std::mem::take(&mut furniture.users);
         let generated_password = furnish::users(&service, users, options.admin_password.as_deref()).await?;
@@ -94,11 +93,13 @@ impl RunningServer {
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
             tls: tls.is_some(),
-            slow_client: Duration::from_secs(options.limits.slow_client_seconds),
+            sockets: options.limits.sockets,
         };
         let (stop, stopping) = watch::channel(false);
         let over_tls = tls.is_some();
-        let server = Server::new(router(face), server_limits(&options.limits), stopping);
+        let connections_max = file_limit::make_room(options.limits.server.connections_max);
+        let limits = ServerLimits { connections_max, ..options.limits.server };
+        let server = Server::new(router(face), limits, stopping).counting(service.limit_hits().clone());
         let server = match tls {
             Some(tls) => server.over_tls(tls),
             None => server,
@@ -135,13 +136,4 @@ fn audit_writer(target: AuditTarget) -> Result<Box<dyn Write + Send>, ServerErro
             Box::new(file.map_err(|error| format!("the audit file {} cannot be used: {error}", path.display()))?)
         }
     })
-}
-
-fn server_limits(caps: &Caps) -> ServerLimits {
-    ServerLimits {
-        connections_max: caps.connections,
-        header: Duration::from_secs(caps.header_seconds),
-        body: Duration::from_secs(caps.body_seconds),
-        ..ServerLimits::default()
-    }
 }

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::limit_members::LimitMembers;
 use super::problem::{Problem, Problems, line_at};
 use super::resources::{self, FileUser};
 use super::section::Section;
 use super::security::{AuditSizes, JwtMembers, TlsMembers};
-use super::{Caps, ListenAddress, LogFormat, members};
+use super::{ListenAddress, LogFormat, members};
 use crate::access::JwtRules;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
@@ -46,7 +47,7 @@ pub struct ConfigFile {
     /// The other members of `[audit]`.
     pub audit_sizes: AuditSizes,
     /// `[limits]`.
-    pub limits: Caps,
+    pub limits: LimitMembers,
     /// `[[user]]`.
     pub users: Vec<FileUser>,
     /// `[[trail]]`.
@@ -124,7 +125,7 @@ impl ConfigFile {
             log_format: file.parsed("logFormat"),
             audit_file: audit.as_ref().and_then(|audit| audit.text("file")).map(PathBuf::from),
             audit_sizes: audit.as_ref().map(AuditSizes::read).unwrap_or_default(),
-            limits: Caps::read(file),
+            limits: LimitMembers::read(file),
             users: resources::users(file),
             trails: resources::trails(file),
             extracts: resources::extracts(file),
@@ -170,6 +171,9 @@ mod tests {
             log = "info,trailcast::capture=debug"
             logFormat = "json"
 
+            [limits]
+            connections = 7
+
             [[extract]]
             name = "orders"
             tables = ["public.*"]
@@ -195,6 +199,7 @@ mod tests {
         assert_eq!(file.public_url.as_deref(), Some("https://streams.example.com"));
         assert_eq!(file.allowed_origins, ["https://app.example.com"]);
         assert_eq!((file.allow_plain_text, file.log_format), (Some(false), Some(LogFormat::Json)));
+        assert_eq!(file.limits.server.connections_max, 7);
         assert_eq!(file.extracts[0].0.as_str(), "orders");
         assert_eq!(file.extracts[0].1.source.host, "db");
         assert_eq!(file.streams[0].1.as_given()["encoding"]["json"]["model"], "row");
@@ -334,7 +339,7 @@ mod tests {
         assert_eq!(file.users[0].password, PasswordSource::File("/run/secrets/ann".into()));
         assert_eq!(file.users[1].password, PasswordSource::Environment("BOB_PASSWORD".into()));
         assert_eq!(file.trails[0].1.retention_seconds, Some(60));
-        assert_eq!((file.limits.connections, file.limits.slow_client_seconds), (100, 60));
+        assert_eq!((file.limits.server.connections_max, file.limits.sockets.slow.as_secs()), (100, 60));
         assert_eq!((file.audit_file, file.audit_sizes.kept), (Some("audit.log".into()), 3));
     }
 

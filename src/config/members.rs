@@ -58,11 +58,17 @@ const JWT: &[Member] = &[
 
 const AUDIT: &[Member] = &[Member("file", Value), Member("maxBytes", Value), Member("keep", Value)];
 
-const LIMITS: &[Member] = &[
+pub(super) const LIMITS: &[Member] = &[
     Member("connections", Value),
+    Member("connectionsPerAddress", Value),
     Member("sessions", Value),
+    Member("sessionsPerUser", Value),
+    Member("sessionsPerStream", Value),
+    Member("handshakeSeconds", Value),
     Member("headerSeconds", Value),
     Member("bodySeconds", Value),
+    Member("answerSeconds", Value),
+    Member("pingSeconds", Value),
     Member("slowClientSeconds", Value),
 ];
 

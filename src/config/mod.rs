@@ -4,6 +4,7 @@
 //! What an extract or a stream is made of is checked by `catalog`.
 
 mod file;
+mod limit_members;
 mod members;
 mod problem;
 mod resources;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
+pub use limit_members::LimitMembers;
 pub use problem::Problem;
 pub use resources::{FileUser, PasswordSource};
 pub use security::{AuditSizes, JwtMembers, KeyStamp};
@@ -24,9 +26,7 @@ use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::{AuditFileOptions, TlsFiles};
-use crate::limits;
 use crate::record::{ResourceName, TrailName};
-use section::Section;
 
 /// Where a server listens unless told otherwise.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
@@ -131,52 +131,6 @@ pub enum AuditTarget {
     File(AuditFileOptions),
 }
 
-/// `[limits]`: the caps that a user may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caps {
-    /// `connections`: at once.
-    pub connections: usize,
-    /// `sessions`: live at once.
-    pub sessions: usize,
-    /// `headerSeconds`: for a request's header to arrive.
-    pub header_seconds: u64,
-    /// `bodySeconds`: for a request's body to arrive.
-    pub body_seconds: u64,
-    /// `slowClientSeconds`: before a client that takes too little is closed.
-    pub slow_client_seconds: u64,
-}
-
-impl Default for Caps {
-    fn default() -> Self {
-        Self {
-            connections: limits::CONNECTIONS_MAX,
-            sessions: limits::SESSIONS_MAX,
-            header_seconds: limits::HEADER_SECONDS_MAX,
-            body_seconds: limits::BODY_SECONDS_MAX,
-            slow_client_seconds: limits::SLOW_CLIENT_SECONDS,
-        }
-    }
-}
-
-impl Caps {
-    fn read(file: &Section<'_>) -> Self {
-        let usual = Self::default();
-        let Some(given) = file.inner("limits") else { return usual };
-        let count = |member: &str| {
-            let number = given.number(member, 1, limits::CONFIGURED_COUNT_MAX)?;
-            usize::try_from(number).ok()
-        };
-        let seconds = |member: &str| given.number(member, 1, limits::CONFIGURED_SECONDS_MAX);
-        Self {
-            connections: count("connections").unwrap_or(usual.connections),
-            sessions: count("sessions").unwrap_or(usual.sessions),
-            header_seconds: seconds("headerSeconds").unwrap_or(usual.header_seconds),
-            body_seconds: seconds("bodySeconds").unwrap_or(usual.body_seconds),
-            slow_client_seconds: seconds("slowClientSeconds").unwrap_or(usual.slow_client_seconds),
-        }
-    }
-}
-
 /// How a server is set up, everything decided.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -194,14 +148,14 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
     pub access: AccessOptions,
+    /// Caps and deadlines of connections and sessions.
+    pub limits: LimitMembers,
     /// What is logged: a level, or directives such as `info,trailcast::capture=debug`.
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
     /// Where audit lines go; to the log without.
     pub audit: Option<AuditTarget>,
-    /// Caps and deadlines.
-    pub limits: Caps,
     /// Where the rules of tokens are read again from.
     pub jwt: Option<JwtMembers>,
     /// Users of the file.
@@ -262,10 +216,10 @@ impl Settings {
             allow_plain_text,
             tls,
             access,
+            limits: file.limits,
             log: overrides.log.or(file.log).unwrap_or_else(|| "info".into()),
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             audit: overrides.audit_log.or(file.audit_file).map(|path| file.audit_sizes.target(path)),
-            limits: file.limits,
             jwt,
             users: file.users,
             trails: file.trails,

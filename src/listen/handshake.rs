@@ -16,6 +16,8 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::pump::{self, EndReason, Feed, PumpEnd, PumpTimings};
 use super::server::Connection;
+use super::timed_socket::TimedSocket;
+use crate::access::Limit;
 
 /// The request is no WebSocket handshake that we can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -117,41 +119,73 @@ impl PendingUpgrade {
     where
         F: Feed + 'static,
     {
+        let Self { on_upgrade, connection, .. } = self;
         tokio::spawn(async move {
-            let end = match self.on_upgrade.await {
-                Ok(upgraded) => run_upgraded(upgraded, feed, &self.connection, timings).await,
-                Err(_) => PumpEnd { reason: EndReason::Disconnected, bytes_sent: 0 },
-            };
-            on_end(end);
+            match on_upgrade.await {
+                Ok(upgraded) => run_upgraded(upgraded, feed, connection, timings, on_end),
+                Err(_) => on_end(PumpEnd { reason: EndReason::Disconnected, bytes_sent: 0 }),
+            }
         });
     }
 }
 
-async fn run_upgraded<F: Feed>(upgraded: Upgraded, feed: F, connection: &Connection, timings: PumpTimings) -> PumpEnd {
+fn run_upgraded<F: Feed + 'static>(
+    upgraded: Upgraded,
+    feed: F,
+    connection: Connection,
+    timings: PumpTimings,
+    on_end: impl FnOnce(PumpEnd) + Send + 'static,
+) {
     let shutdown = connection.shutdown();
     // The raw socket: large writes go straight to the kernel, or to its TLS.
-    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+    let upgraded = match upgraded.downcast::<TokioIo<TimedSocket<TcpStream>>>() {
         Ok(parts) => {
-            let socket = parts.io.into_inner();
+            let socket = parts.io.into_inner().into_inner();
             keep_alive(&socket, &timings);
-            return pump::run(socket, parts.read_buf, feed, shutdown, timings).await;
+            return spawn_pump(pump::run(socket, parts.read_buf, feed, shutdown, timings), connection, on_end);
         }
         Err(upgraded) => upgraded,
     };
-    match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+    match upgraded.downcast::<TokioIo<TimedSocket<TlsStream<TcpStream>>>>() {
         Ok(parts) => {
-            let socket = parts.io.into_inner();
+            let socket = parts.io.into_inner().into_inner();
             keep_alive(socket.get_ref().0, &timings);
-            pump::run(socket, parts.read_buf, feed, shutdown, timings).await
+            spawn_pump(pump::run(socket, parts.read_buf, feed, shutdown, timings), connection, on_end);
         }
-        Err(upgraded) => pump::run(TokioIo::new(upgraded), bytes::Bytes::new(), feed, shutdown, timings).await,
+        Err(upgraded) => {
+            let pump = pump::run(TokioIo::new(upgraded), bytes::Bytes::new(), feed, shutdown, timings);
+            spawn_pump(pump, connection, on_end);
+        }
     }
 }
 
-/// Lets the kernel look after a peer that went away without a word, too; our own pings do in any case.
+/// A task of its own for each kind of socket: one for all would have the size of the largest, TLS.
+fn spawn_pump(
+    pump: impl Future<Output = PumpEnd> + Send + 'static,
+    connection: Connection,
+    on_end: impl FnOnce(PumpEnd) + Send + 'static,
+) {
+    // Boxed: awaited in place it would be stored twice, as what the task was given and as what it waits for.
+    let pump = Box::pin(pump);
+    tokio::spawn(async move {
+        let end = pump.await;
+        match end.reason {
+            EndReason::Slow => connection.hits().count(Limit::SlowClient),
+            EndReason::Silent => connection.hits().count(Limit::SilentClient),
+            _ => {}
+        }
+        on_end(end);
+        drop(connection);
+    });
+}
+
+/// Lets the kernel look after a peer that went away without a word, too; our own pings do in any case. What a slow
+/// client has not taken when we are done with it does not stay in the kernel for much longer.
 fn keep_alive(socket: &TcpStream, timings: &PumpTimings) {
+    let socket = SockRef::from(socket);
     let idle = TcpKeepalive::new().with_time(timings.tcp_keep_alive);
-    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&idle) {
+    let untaken = timings.slow + timings.close + timings.ping;
+    if let Err(error) = socket.set_tcp_keepalive(&idle).and(socket.set_tcp_user_timeout(Some(untaken))) {
         tracing::debug!(%error, "TCP keep-alive not set");
     }
 }

@@ -1,12 +1,14 @@
 //! Reads what the client sends: frames checked by the WebSocket library, replies collected for the outbox.
 //!
-//! Sans-IO: bytes in, verdict and reply bytes out. Data that the client sends is checked and thrown away.
+//! Sans-IO: bytes in, verdict and reply bytes out. Data that the client sends is checked, and thrown
+//! away unless somebody wants to hear it.
 
 use std::io::{self, Read, Write};
 
 use tungstenite::error::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use super::pump::{ClientMessage, Ear};
 use crate::limits;
 
 /// What the bytes amounted to.
@@ -24,21 +26,22 @@ pub(super) enum Verdict {
 }
 
 /// Reads one client's frames.
-#[derive(Debug)]
 pub(super) struct Inbound {
     context: WebSocketContext,
     over: bool,
+    hear: Option<Box<dyn FnMut(ClientMessage) + Send>>,
 }
 
 impl Inbound {
-    pub(super) fn new() -> Self {
-        let most = Some(limits::CLIENT_MESSAGE_BYTES_MAX);
+    pub(super) fn new(ear: Option<Ear>) -> Self {
+        let most = ear.as_ref().map_or(limits::CLIENT_MESSAGE_BYTES_MAX, |ear| ear.message_bytes_max);
+        let (most, hear) = (Some(most), ear.map(|ear| ear.hear));
         let config = WebSocketConfig::default()
-            .read_buffer_size(limits::CLIENT_READ_BYTES)
+            .read_buffer_size(limits::CLIENT_FRAME_BYTES)
             .write_buffer_size(0)
             .max_message_size(most)
             .max_frame_size(most);
-        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false }
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false, hear }
     }
 
     /// Takes bytes from the socket; replies (pongs, the answer to a close) are appended to `replies`.
@@ -50,7 +53,9 @@ impl Inbound {
         loop {
             match self.context.read(&mut pipe) {
                 // The reply to a close is written by the next read, which then ends with ConnectionClosed.
-                Ok(Message::Close(_)) | Ok(_) => {}
+                Ok(Message::Text(text)) => self.heard(|| ClientMessage::Text(text.into())),
+                Ok(Message::Binary(bytes)) => self.heard(|| ClientMessage::Binary(bytes)),
+                Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Open,
                 Err(error) => {
                     self.over = true;
@@ -62,6 +67,12 @@ impl Inbound {
                     };
                 }
             }
+        }
+    }
+
+    fn heard(&mut self, message: impl FnOnce() -> ClientMessage) {
+        if let Some(hear) = &mut self.hear {
+            hear(message());
         }
     }
 
@@ -124,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_ping_is_answered_even_when_it_comes_byte_by_byte() {
-        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
         for byte in masked(0x89, b"abc") {
             assert_eq!(inbound.take(&[byte], &mut replies), Verdict::Open);
         }
@@ -133,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_close_is_answered_with_its_own_code() {
-        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
         assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), Verdict::Closed);
         assert_eq!(replies, [0x88, 2, 0x03, 0xe8]);
         assert_eq!(inbound.take(b"anything", &mut replies), Verdict::Closed);
@@ -141,7 +152,7 @@ mod tests {
 
     #[test]
     fn after_our_close_the_clients_answer_gets_no_answer() {
-        let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
         inbound.we_close();
         assert_eq!(inbound.take(&masked(0x81, b"late"), &mut replies), Verdict::Open);
         assert_eq!(inbound.take(&masked(0x89, b"late"), &mut replies), Verdict::Open);
@@ -162,7 +173,7 @@ mod tests {
             ("too big", too_big, 1009),
         ];
         for (what, bytes, code) in cases {
-            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
             assert_eq!(inbound.take(&bytes, &mut replies), Verdict::Broken { code }, "{what}");
         }
     }
@@ -170,7 +181,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(pieces in proptest::collection::vec(proptest::collection::vec(0u8.., 0..40), 0..8)) {
-            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
             for piece in pieces {
                 inbound.take(&piece, &mut replies);
             }
@@ -180,7 +191,7 @@ mod tests {
         fn no_valid_frames_make_it_panic(
             frames in proptest::collection::vec((0u8.., proptest::collection::vec(0u8.., 0..130)), 0..8)
         ) {
-            let (mut inbound, mut replies) = (Inbound::new(), Vec::new());
+            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
             for (first, payload) in frames {
                 inbound.take(&masked(first, &payload), &mut replies);
             }

@@ -3,15 +3,20 @@
 //! Owns sockets and the tasks that serve them. Routes come from the faces, messages from whoever implements
 //! [`pump::Feed`].
 
+pub mod file_limit;
 pub mod handshake;
 mod inbound;
 mod outbox;
 pub mod pump;
 mod request_body;
+mod send_queue;
 pub mod server;
+mod slowness;
+mod timed_socket;
 pub mod tls;
 
 pub use handshake::{HandshakeError, PendingUpgrade, is_upgrade, upgrade};
-pub use pump::{EndReason, Fed, Feed, PumpEnd, PumpTimings};
+pub use pump::{ClientMessage, Ear, EndReason, Fed, Feed, PumpEnd, PumpTimings};
+pub use send_queue::SendQueue;
 pub use server::{PeerAddr, Server, ServerLimits};
 pub use tls::{PeerCertificate, Tls, TlsError};

@@ -14,7 +14,9 @@ use tokio::time::{Duration, Instant};
 
 use super::inbound::{Inbound, Verdict};
 use super::outbox::Outbox;
+use super::send_queue::SendQueue;
 use super::server::stopped;
+use super::slowness::Slowness;
 use crate::codec::ws_frame::{close_frame, ping_frame};
 use crate::limits;
 
@@ -24,6 +26,28 @@ pub trait Feed: Send {
     ///
     /// Cancel-safe: the future may be dropped at any await and `next` called again, and nothing is lost or repeated.
     fn next(&mut self) -> impl Future<Output = Fed> + Send;
+
+    /// Who hears what the client says; nobody unless the feed says so. Asked once, before the first message.
+    fn ear(&mut self) -> Option<Ear> {
+        None
+    }
+}
+
+/// Hears a client's messages.
+pub struct Ear {
+    /// Largest message that the client may send, in bytes.
+    pub message_bytes_max: usize,
+    /// Called with each message, in order.
+    pub hear: Box<dyn FnMut(ClientMessage) + Send>,
+}
+
+/// A whole message of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// A text message, checked to be UTF-8.
+    Text(Bytes),
+    /// A binary message.
+    Binary(Bytes),
 }
 
 /// What a [`Feed`] gives.
@@ -121,33 +145,36 @@ pub struct PumpEnd {
 
 /// Runs a socket to its end. `early` holds bytes that arrived behind the upgrade request; `shutdown` turns true (or its
 /// sender goes away) when the server stops.
-pub async fn run<S, F>(
+pub fn run<S, F>(
     socket: S,
     early: Bytes,
     mut feed: F,
     mut shutdown: watch::Receiver<bool>,
     timings: PumpTimings,
-) -> PumpEnd
+) -> impl Future<Output = PumpEnd> + Send
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: AsyncRead + AsyncWrite + SendQueue + Unpin + Send,
     F: Feed,
 {
-    let mut pump = Pump::new(socket, timings);
+    let mut pump = Pump::new(socket, Inbound::new(feed.ear()), timings);
     pump.received(&early);
     // Even empty it keeps the HTTP layer's buffer of 8 KiB, for as long as the session lives.
     drop(early);
-    loop {
-        if let Some(reason) = pump.over {
-            return PumpEnd { reason, bytes_sent: pump.bytes_sent };
-        }
-        let deadline = pump.deadline();
-        let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
-        tokio::select! {
-            event = pump.socket_event() => pump.happened(event),
-            fed = feed.next(), if wants_more => pump.fed(fed),
-            () = tokio::time::sleep_until(deadline) => pump.time_passed(),
-            () = stopped(&mut shutdown), if open => {
-                pump.close(EndReason::ShuttingDown, 1001, "server going away");
+    // Not an `async fn`, which would keep its arguments beside what it makes of them: an idle socket is little else.
+    async move {
+        loop {
+            if let Some(reason) = pump.over {
+                return PumpEnd { reason, bytes_sent: pump.bytes_sent };
+            }
+            let deadline = pump.deadline();
+            let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
+            tokio::select! {
+                event = pump.socket_event() => pump.happened(event),
+                fed = feed.next(), if wants_more => pump.fed(fed),
+                () = tokio::time::sleep_until(deadline) => pump.time_passed(),
+                () = stopped(&mut shutdown), if open => {
+                    pump.close(EndReason::ShuttingDown, 1001, "server going away");
+                }
             }
         }
     }
@@ -188,21 +215,12 @@ struct Pump<S> {
     slowness: Slowness,
 }
 
-/// Measures how long output was pending while too little was taken. Idle time does not count, so that many small
-/// messages taken at once never add up, and one taken each minute does.
-#[derive(Debug, Default)]
-struct Slowness {
-    pending_before: Duration,
-    pending_since: Option<Instant>,
-    taken: u64,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
-    fn new(socket: S, timings: PumpTimings) -> Self {
+impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
+    fn new(socket: S, inbound: Inbound, timings: PumpTimings) -> Self {
         let now = Instant::now();
         Self {
             socket,
-            inbound: Inbound::new(),
+            inbound,
             outbox: Outbox::default(),
             timings,
             closing: None,
@@ -360,21 +378,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     fn lives(&mut self) {
         self.last_life = Instant::now();
         self.pings_unanswered = 0;
+        if !self.outbox.has_data() {
+            self.slowness.took(0, false, self.timings.slow_bytes_min);
+        }
     }
 
     fn deadline(&self) -> Instant {
+        let ping = self.last_life.max(self.last_ping) + self.timings.ping;
         match (&self.closing, self.slowness.deadline(self.timings.slow)) {
             (Some(closing), _) => closing.until,
-            (None, Some(slow)) => slow,
-            (None, None) => self.last_life.max(self.last_ping) + self.timings.ping,
+            (None, Some(slow)) if self.outbox.has_data() => slow,
+            // What waits is in the kernel's hands: only looking again tells when it is taken.
+            (None, Some(slow)) => slow.min(ping),
+            (None, None) => ping,
         }
     }
 
     fn time_passed(&mut self) {
         if self.closing.is_some() {
-            self.end();
-        } else if self.outbox.has_data() {
+            return self.end();
+        }
+        let pending = self.outbox.has_data() || self.kernel_holds_output();
+        let slow = self.slowness.deadline(self.timings.slow).is_some_and(|deadline| deadline <= Instant::now());
+        if pending && slow {
+            tracing::info!("a client takes too little: closing with 4011");
             self.close(EndReason::Slow, 4011, "too slow: resume from the last position");
+        } else if pending {
+            self.last_ping = Instant::now();
         } else if self.pings_unanswered >= self.timings.pings_missed_max {
             self.close(EndReason::Silent, 4004, "no answer to pings");
         } else {
@@ -384,27 +414,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             let _ = self.outbox.push_control(ping_frame());
         }
     }
-}
 
-impl Slowness {
-    fn pending(&mut self) {
-        self.pending_since.get_or_insert_with(Instant::now);
-    }
-
-    fn took(&mut self, bytes: u64, still_pending: bool, bytes_min: u64) {
-        let now = Instant::now();
-        self.taken += bytes;
-        if let Some(since) = self.pending_since.take() {
-            self.pending_before += now - since;
+    /// Whether messages that the kernel has taken from us still wait for the client, once it has missed a ping. They
+    /// are pending output, so the rule for slow clients holds, and not the one for silent ones.
+    fn kernel_holds_output(&mut self) -> bool {
+        if self.pings_unanswered == 0 {
+            return false;
         }
-        if self.taken >= bytes_min {
-            *self = Self::default();
+        let holds = self.bytes_sent > 0 && self.socket.holds_unsent();
+        if holds {
+            self.slowness.pending();
+        } else {
+            self.slowness.took(0, false, self.timings.slow_bytes_min);
         }
-        self.pending_since = still_pending.then_some(now);
-    }
-
-    fn deadline(&self, limit: Duration) -> Option<Instant> {
-        self.pending_since.map(|since| since + limit.saturating_sub(self.pending_before))
+        holds
     }
 }
 

@@ -1,11 +1,14 @@
 //! A request's body with a deadline for the whole of it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Duration, Instant, Sleep};
+
+use crate::access::{Limit, LimitHits};
 
 /// The body did not arrive in time, or broke off.
 #[derive(Debug, thiserror::Error)]
@@ -23,11 +26,12 @@ pub(super) struct RequestBody {
     allowed: Duration,
     until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    hits: Arc<LimitHits>,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, allowed: Duration) -> Self {
-        Self { incoming, allowed, until: Instant::now() + allowed, timer: None }
+    pub(super) fn new(incoming: Incoming, allowed: Duration, hits: Arc<LimitHits>) -> Self {
+        Self { incoming, allowed, until: Instant::now() + allowed, timer: None, hits }
     }
 }
 
@@ -44,7 +48,11 @@ impl Body for RequestBody {
         }
         let (until, allowed) = (self.until, self.allowed);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        timer.as_mut().poll(context).map(|()| Some(Err(BodyError::TooLate(allowed))))
+        if timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        self.hits.count(Limit::BodyTime);
+        Poll::Ready(Some(Err(BodyError::TooLate(allowed))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Accepts connections and serves HTTP/1.1 on them, over TLS if it is set up: caps, header and body deadlines, drain.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -18,12 +19,18 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
 use super::request_body::RequestBody;
+use super::timed_socket::TimedSocket;
 use super::tls::{PeerCertificate, Tls, peer_certificate};
+use crate::access::throttle::network;
+use crate::access::{Limit, LimitHits, Place, Places};
 use crate::limits;
 
 /// What a connection beyond the cap hears; cheap on purpose.
 const FULL_ANSWER: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
+/// What a connection beyond its address' cap hears.
+const ADDRESS_FULL_ANSWER: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n";
 
 /// The address of the peer, as a request extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +40,27 @@ pub struct PeerAddr(pub SocketAddr);
 /// the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
-    _place: Arc<OwnedSemaphorePermit>,
+    _place: Arc<Held>,
+    hits: Arc<LimitHits>,
     shutdown: watch::Receiver<bool>,
+}
+
+/// What a connection takes of the caps.
+#[derive(Debug)]
+struct Held {
+    _place: OwnedSemaphorePermit,
+    _of_address: Place<IpAddr>,
 }
 
 impl Connection {
     /// Turns true when the server stops.
     pub(super) fn shutdown(&self) -> watch::Receiver<bool> {
         self.shutdown.clone()
+    }
+
+    /// Where hits of limits are counted.
+    pub(super) fn hits(&self) -> &Arc<LimitHits> {
+        &self.hits
     }
 }
 
@@ -49,10 +69,16 @@ impl Connection {
 pub struct ServerLimits {
     /// Connections at once, over all listeners, upgraded ones included.
     pub connections_max: usize,
+    /// Connections at once of one address, or of one /64 network of IPv6.
+    pub connections_per_address_max: usize,
+    /// Time for a TLS handshake.
+    pub handshake: Duration,
     /// Time for a request's header to arrive; also how long an idle connection is kept.
     pub header: Duration,
     /// Time for a request's body to arrive.
     pub body: Duration,
+    /// Time in which a client must take [`limits::SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it.
+    pub answer: Duration,
     /// Time for requests and sockets to end after shutdown has begun.
     pub drain: Duration,
 }
@@ -61,8 +87,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address_max: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            handshake: Duration::from_secs(limits::HANDSHAKE_SECONDS_MAX),
             header: Duration::from_secs(limits::HEADER_SECONDS_MAX),
             body: Duration::from_secs(limits::BODY_SECONDS_MAX),
+            answer: Duration::from_secs(limits::ANSWER_SECONDS_MAX),
             drain: Duration::from_secs(limits::DRAIN_SECONDS_MAX),
         }
     }
@@ -81,13 +110,30 @@ pub struct Server {
     limits: ServerLimits,
     shutdown: watch::Receiver<bool>,
     places: Arc<Semaphore>,
+    of_addresses: Arc<Places<IpAddr>>,
+    hits: Arc<LimitHits>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Server {
     /// A server that stops when `shutdown` turns true or its sender goes away.
     pub fn new(router: Router, limits: ServerLimits, shutdown: watch::Receiver<bool>) -> Self {
-        Self { router, limits, shutdown, places: Arc::new(Semaphore::new(limits.connections_max)), tls: None }
+        Self {
+            router,
+            limits,
+            shutdown,
+            places: Arc::new(Semaphore::new(limits.connections_max)),
+            of_addresses: Arc::new(Places::new(limits.connections_per_address_max)),
+            hits: Arc::default(),
+            tls: None,
+        }
+    }
+
+    /// The same server, counting hits of its limits here.
+    #[must_use]
+    pub fn counting(mut self, hits: Arc<LimitHits>) -> Self {
+        self.hits = hits;
+        self
     }
 
     /// The same server, over TLS.
@@ -139,14 +185,17 @@ impl Server {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            // Best effort: whoever is refused under load is worth neither a wait nor a handshake.
-            if self.tls.is_none() {
-                let _ = socket.try_write(FULL_ANSWER);
-            }
-            return;
+            return self.refuse(&socket, Limit::Connections, FULL_ANSWER);
+        };
+        let Some(of_address) = self.of_addresses.take(network(peer.ip())) else {
+            return self.refuse(&socket, Limit::ConnectionsPerAddress, ADDRESS_FULL_ANSWER);
         };
         let _ = socket.set_nodelay(true);
-        let connection = Connection { _place: Arc::new(place), shutdown: self.shutdown.clone() };
+        // What a client has not taken of an answer when we are done with it does not stay in the kernel.
+        let untaken = self.limits.answer + self.limits.header;
+        let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(untaken));
+        let held = Arc::new(Held { _place: place, _of_address: of_address });
+        let connection = Connection { _place: held, hits: self.hits.clone(), shutdown: self.shutdown.clone() };
         let (router, limits, peer) = (self.router.clone(), self.limits, PeerAddr(peer));
         match self.tls.clone() {
             None => {
@@ -154,6 +203,14 @@ impl Server {
             }
             Some(tls) => connections.spawn(serve_tls(tls, router, limits, socket, peer, connection)),
         };
+    }
+
+    /// Best effort: whoever is refused under load is worth neither a wait nor a handshake.
+    fn refuse(&self, socket: &TcpStream, limit: Limit, answer: &[u8]) {
+        self.hits.count(limit);
+        if self.tls.is_none() {
+            let _ = socket.try_write(answer);
+        }
     }
 }
 
@@ -167,8 +224,12 @@ async fn serve_tls(
 ) {
     let mut shutdown = connection.shutdown();
     let accepted = tokio::select! {
-        accepted = tls.accept(socket) => accepted,
+        accepted = timeout(limits.handshake, tls.accept(socket)) => accepted,
         () = stopped(&mut shutdown) => return,
+    };
+    let Ok(accepted) = accepted else {
+        connection.hits.count(Limit::HandshakeTime);
+        return tracing::debug!(peer = %peer.0, "no TLS handshake in time");
     };
     match accepted {
         Ok(stream) => {
@@ -187,9 +248,12 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Connection,
 ) {
     let mut shutdown = connection.shutdown();
+    let hits = connection.hits.clone();
+    let socket = TimedSocket::new(socket, limits.answer, hits.clone());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body)));
+        let hits = connection.hits.clone();
+        let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body, hits)));
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(certificate.clone());
         request.extensions_mut().insert(connection.clone());
@@ -212,6 +276,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .keep_alive(true)
+        .max_buf_size(limits::HTTP_BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut serving = pin!(serving);
@@ -223,6 +288,9 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
     };
     if let Err(error) = result {
+        if error.is_timeout() {
+            hits.count(Limit::HeaderTime);
+        }
         tracing::debug!(error = %error, peer = %peer.0, "connection ended early");
     }
 }

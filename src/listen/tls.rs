@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Duration, interval, timeout};
+use tokio::time::{Duration, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -62,11 +62,10 @@ impl Tls {
         Ok(Self { files, loaded: RwLock::new((stamp, config)) })
     }
 
-    /// The handshake with a client, within its deadline.
+    /// The handshake with a client; its deadline is the caller's.
     pub(super) async fn accept(&self, socket: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let config = self.loaded.read().unwrap_or_else(PoisonError::into_inner).1.clone();
-        let deadline = Duration::from_secs(limits::HANDSHAKE_SECONDS_MAX);
-        timeout(deadline, TlsAcceptor::from(config).accept(socket)).await?
+        TlsAcceptor::from(config).accept(socket).await
     }
 
     /// Looks for changed files every few seconds and on SIGHUP, until the server stops. What cannot be used is logged,

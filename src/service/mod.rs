@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod puts;
 pub mod requests;
 pub mod retention;
+pub mod session_places;
 pub mod sessions;
 pub mod streams;
 mod supervisor;
@@ -19,9 +20,6 @@ pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tokio::sync::Semaphore;
 
 use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
@@ -41,13 +39,12 @@ pub struct Service {
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
     audit: Arc<audit::Audit>,
-    session_places: Arc<Semaphore>,
+    session_places: session_places::SessionPlaces,
     delivery_budget: Arc<Budget>,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
     disk: retention::DiskFigures,
-    sessions_max: AtomicUsize,
     // Dropped last: the lock on the data folder outlives what works in it.
     _folder: DataFolder,
 }
@@ -95,7 +92,8 @@ impl Service {
         let trails = trails.map_err(StartError::Trails)?;
         let streams = streams::Streams::open(&catalog)?;
         let extracts = extracts::Extracts::open(&catalog)?;
-        let session_places = Arc::new(Semaphore::new(crate::limits::SESSIONS_MAX));
+        let limit_hits = Arc::new(LimitHits::default());
+        let session_places = session_places::SessionPlaces::new(Default::default(), limit_hits.clone());
         Ok(Self {
             trails,
             streams,
@@ -109,11 +107,22 @@ impl Service {
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
             requests: requests::Requests::default(),
-            limit_hits: Arc::default(),
+            limit_hits,
             disk: retention::DiskFigures::default(),
-            sessions_max: AtomicUsize::new(crate::limits::SESSIONS_MAX),
             _folder: folder,
         })
+    }
+
+    /// The same service with other caps on sessions; before the first of them.
+    #[must_use]
+    pub fn with_session_caps(mut self, caps: session_places::SessionCaps) -> Self {
+        self.session_places = session_places::SessionPlaces::new(caps, self.limit_hits.clone());
+        self
+    }
+
+    /// How often each limit that protects the server was hit; listeners count here too.
+    pub fn limit_hits(&self) -> &Arc<LimitHits> {
+        &self.limit_hits
     }
 
     /// Who is asking.
@@ -129,16 +138,6 @@ impl Service {
     /// The lines of who did what.
     pub fn audit(&self) -> &Arc<audit::Audit> {
         &self.audit
-    }
-
-    /// Sets how many sessions may be live at once; before the first one opens.
-    pub fn limit_sessions(&self, sessions_max: usize) {
-        let before = self.sessions_max.swap(sessions_max, Ordering::Relaxed);
-        if sessions_max < before {
-            self.session_places.forget_permits(before - sessions_max);
-        } else {
-            self.session_places.add_permits(sessions_max - before);
-        }
     }
 
     /// The clock.
@@ -164,11 +163,6 @@ impl Service {
     /// How requests were answered.
     pub fn requests(&self) -> &requests::Requests {
         &self.requests
-    }
-
-    /// How often each limit was hit.
-    pub fn limit_hits(&self) -> &Arc<LimitHits> {
-        &self.limit_hits
     }
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.

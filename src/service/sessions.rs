@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::access::Limit;
 use crate::catalog::stream::{ConfigError, QualityOfService};
@@ -14,6 +14,7 @@ use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
 use crate::record::{Timestamp, TrailName};
 use crate::service::Service;
+use crate::service::session_places::{NoPlace, SessionPlace};
 use crate::service::streams::{LiveSession, Stream};
 use crate::service::trails::TrailEntry;
 use crate::trail::{Begin, SeekError, Trail};
@@ -99,9 +100,9 @@ pub enum SessionError {
     /// The trail is not served.
     #[error("{0}")]
     TrailStopped(String),
-    /// As many sessions as the server takes.
-    #[error("the server has {0} sessions already")]
-    Full(usize),
+    /// No place is left for it.
+    #[error(transparent)]
+    Full(#[from] NoPlace),
     /// The memory for messages is used up by sessions that are slow to take theirs.
     #[error("the server's memory for messages is used up")]
     NoMemory,
@@ -119,7 +120,7 @@ pub struct OpenSession {
     ending: watch::Receiver<Option<DeliveryEnd>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: SessionPlace,
 }
 
 #[derive(Debug)]
@@ -154,11 +155,7 @@ impl Service {
         stream: &Arc<Stream>,
         request: SessionRequest,
     ) -> Result<OpenSession, SessionError> {
-        let place = self.session_places().clone().try_acquire_owned();
-        let place = place.map_err(|_| {
-            self.limit_hits().count(Limit::Sessions);
-            SessionError::Full(self.sessions_max.load(Ordering::Relaxed))
-        })?;
+        let place = self.session_places.take(&request.user, stream.name.as_str())?;
         if !self.delivery_budget.has_room() {
             self.limit_hits().count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);
@@ -176,7 +173,7 @@ impl Service {
             ending: stream.ending.subscribe(),
             gone: None,
             number: SESSIONS.fetch_add(1, Ordering::Relaxed),
-            _place: Some(place),
+            _place: place,
         };
         match entry {
             Some(entry) => session.read(&entry).await?,
@@ -192,10 +189,6 @@ impl Service {
         let live = LiveSession { user: request.user, peer: request.peer, since, begin: request.begin_text, progress };
         stream.session_opened(session.number, live);
         Ok(session)
-    }
-
-    fn session_places(&self) -> &Arc<Semaphore> {
-        &self.session_places
     }
 }
 

@@ -1,5 +1,9 @@
 //! The program under faults.
 
+mod autobahn;
+mod connections;
 mod disk_full;
+mod idle;
 mod kill;
 mod power_cut;
+mod slow_reader;

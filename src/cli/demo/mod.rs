@@ -25,7 +25,7 @@ use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress};
-use crate::config::{Caps, ListenAddress, LogFormat};
+use crate::config::{LimitMembers, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::streams::StreamError;
@@ -72,9 +72,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         allowed_origins: Vec::new(),
         tls: None,
         access: AccessOptions::default(),
+        limits: LimitMembers::default(),
         admin_password: None,
         audit: None,
-        limits: Caps::default(),
         furniture: Furniture::default(),
     };
     let server = RunningServer::start(options).await.map_err(Failure::failed)?;

@@ -7,6 +7,7 @@ use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
 use crate::service::extracts::ExtractError;
 use crate::service::puts::PutError;
+use crate::service::session_places::NoPlace;
 use crate::service::sessions::{InvalidBegin, SessionError};
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
@@ -132,6 +133,7 @@ pub(super) fn session_refused(error: SessionError, starts_at: &str) -> ErrorAnsw
         SessionError::Seek(SeekError::Read(_)) | SessionError::TrailStopped(_) => {
             ErrorAnswer::new(Fact::TrailStopped, error)
         }
+        SessionError::Full(NoPlace::User(_)) => ErrorAnswer::new(Fact::Throttled, error).retry_after(5),
         SessionError::Full(_) | SessionError::NoMemory => ErrorAnswer::new(Fact::Unavailable, error).retry_after(5),
     }
 }

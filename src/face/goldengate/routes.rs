@@ -15,6 +15,7 @@ use super::{
     credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
 };
 use crate::access::OriginRules;
+use crate::listen::PumpTimings;
 use crate::service::Service;
 use crate::service::requests::RequestKind;
 
@@ -29,8 +30,8 @@ pub struct Face {
     pub public_url: Option<Arc<str>>,
     /// Whether the listener speaks TLS.
     pub tls: bool,
-    /// Time in which a reader must take something before it counts as slow.
-    pub slow_client: std::time::Duration,
+    /// Pings of streams' sockets, and the time for slow clients.
+    pub sockets: PumpTimings,
 }
 
 /// All routes of the native face.

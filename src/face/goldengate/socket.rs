@@ -60,7 +60,7 @@ pub(super) async fn get_or_upgrade(
     let (audit, opened) = (face.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
-    let timings = PumpTimings { tcp_keep_alive: keep_alive, slow: face.slow_client, ..PumpTimings::default() };
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..face.sockets };
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
         activity.closed(end.reason.close_code());

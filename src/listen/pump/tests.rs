@@ -181,26 +181,6 @@ async fn a_client_that_takes_nothing_is_dropped_as_slow() {
     drop(running.client);
 }
 
-#[tokio::test(start_paused = true)]
-async fn small_messages_taken_slowly_add_up_to_slow_but_idle_time_does_not() {
-    let mut slowness = Slowness::default();
-    let limit = Duration::from_secs(300);
-    for _ in 0..100 {
-        slowness.pending();
-        slowness.took(10, false, 65_536);
-        tokio::time::advance(Duration::from_secs(60)).await;
-    }
-    assert_eq!(slowness.deadline(limit), None);
-    slowness.pending();
-    assert_eq!(slowness.deadline(limit), Some(Instant::now() + limit));
-    tokio::time::advance(Duration::from_secs(200)).await;
-    slowness.took(10, false, 65_536);
-    slowness.pending();
-    assert_eq!(slowness.deadline(limit), Some(Instant::now() + Duration::from_secs(100)));
-    slowness.took(70_000, true, 65_536);
-    assert_eq!(slowness.deadline(limit), Some(Instant::now() + limit));
-}
-
 #[tokio::test]
 async fn a_breach_of_the_protocol_gets_its_code_and_an_end() {
     let cases: [(&[u8], u16); 4] = [
@@ -247,4 +227,67 @@ async fn a_client_that_never_answers_our_close_is_left_after_the_deadline() {
     running.shutdown.send(true).unwrap();
     assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
     drop(running.client);
+}
+
+/// A client whose kernel takes next to nothing for it.
+async fn start_narrow(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let narrow = tokio::net::TcpSocket::new_v4().unwrap();
+    narrow.set_recv_buffer_size(4_096).unwrap();
+    let client = narrow.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (socket, _) = listener.accept().await.unwrap();
+    let (shutdown, stopping) = watch::channel(false);
+    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
+    Running { client, pump, shutdown }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_slow_and_not_silent_although_the_kernel_holds_all_that_is_for_it() {
+    let timings = PumpTimings {
+        ping: Duration::from_millis(30),
+        slow: Duration::from_millis(600),
+        close: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let batches = || VecDeque::from([vec![message(&"x".repeat(60_000))]]);
+    let begun = Instant::now();
+    let running = start_narrow(Scripted { batches: batches(), end: None }, timings).await;
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::Slow);
+    assert_eq!(end.bytes_sent, 60_004, "the kernel took it all");
+    assert!(begun.elapsed() >= timings.slow);
+
+    // Control: where its own kernel took everything, nothing is pending, and the client is only silent.
+    let running = start(Scripted { batches: VecDeque::from([vec![message("short")]]), end: None }, timings).await;
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::Silent);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_late_what_the_kernel_holds_stays() {
+    let timings = PumpTimings { ping: Duration::from_millis(30), slow: Duration::from_secs(60), ..Default::default() };
+    let batches = VecDeque::from([vec![message(&"x".repeat(60_000))]]);
+    let running = start_narrow(Scripted { batches, end: None }, timings).await;
+    // Ten times what a silent client gets.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert!(!running.pump.is_finished());
+    let mut socket = websocket(running.client).await;
+    let Message::Text(text) = next(&mut socket).await.unwrap().unwrap() else { panic!("no text") };
+    assert_eq!(text.len(), 60_000);
+    // From now on it answers pings by reading on.
+    for _ in 0..3 {
+        assert!(matches!(next(&mut socket).await.unwrap().unwrap(), Message::Ping(_)));
+    }
+    assert!(!running.pump.is_finished());
+}
+
+#[tokio::test]
+async fn an_idle_pump_is_small() {
+    let (_shutdown, stopping) = watch::channel(false);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let pump = run(client, Bytes::new(), idle(), stopping, PumpTimings::default());
+    let size = std::mem::size_of_val(&pump);
+    println!("{size} bytes");
+    assert!(size <= 2_048, "{size} bytes");
 }

@@ -75,8 +75,11 @@ async fn start(limits: ServerLimits) -> Running {
 fn short() -> ServerLimits {
     ServerLimits {
         connections_max: 4,
+        connections_per_address_max: 4,
+        handshake: Duration::from_millis(150),
         header: Duration::from_millis(150),
         body: Duration::from_millis(150),
+        answer: Duration::from_millis(150),
         drain: Duration::from_secs(5),
     }
 }

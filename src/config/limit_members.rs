@@ -1,0 +1,122 @@
+//! The table `[limits]` of the configuration file: caps and deadlines of connections and sessions.
+
+use tokio::time::Duration;
+
+use super::section::Section;
+use crate::limits;
+use crate::listen::{PumpTimings, ServerLimits};
+use crate::service::session_places::SessionCaps;
+
+/// What `[limits]` says, the defaults where it says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LimitMembers {
+    /// Caps and deadlines of connections.
+    pub server: ServerLimits,
+    /// Pings, and the time for slow clients.
+    pub sockets: PumpTimings,
+    /// Caps of sessions.
+    pub sessions: SessionCaps,
+}
+
+impl LimitMembers {
+    pub(super) fn read(file: &Section<'_>) -> Self {
+        let mut read = Self::default();
+        let Some(given) = file.inner("limits") else { return read };
+        let count = |member: &str, cap: &mut usize| {
+            let number = given.number(member, 1, limits::CONNECTIONS_CONFIGURED_MAX as u64);
+            *cap = number.map_or(*cap, |number| number as usize);
+        };
+        let seconds = |member: &str, time: &mut Duration| {
+            let number = given.number(member, 1, limits::DEADLINE_SECONDS_CONFIGURED_MAX);
+            *time = number.map_or(*time, Duration::from_secs);
+        };
+        let Self { server, sockets, sessions } = &mut read;
+        count("connections", &mut server.connections_max);
+        // Caps that follow another one unless they are given.
+        server.connections_per_address_max = (server.connections_max / 2).max(1);
+        count("connectionsPerAddress", &mut server.connections_per_address_max);
+        count("sessions", &mut sessions.all);
+        (sessions.per_user, sessions.per_stream) = (sessions.all, sessions.all);
+        count("sessionsPerUser", &mut sessions.per_user);
+        count("sessionsPerStream", &mut sessions.per_stream);
+        seconds("handshakeSeconds", &mut server.handshake);
+        seconds("headerSeconds", &mut server.header);
+        seconds("bodySeconds", &mut server.body);
+        seconds("answerSeconds", &mut server.answer);
+        seconds("pingSeconds", &mut sockets.ping);
+        seconds("slowClientSeconds", &mut sockets.slow);
+        read
+    }
+
+    /// Every member of the file's table and what holds, in the order of the documentation.
+    pub fn all(&self) -> [(&'static str, u64); 11] {
+        let Self { server, sockets, sessions } = self;
+        [
+            ("connections", server.connections_max as u64),
+            ("connectionsPerAddress", server.connections_per_address_max as u64),
+            ("sessions", sessions.all as u64),
+            ("sessionsPerUser", sessions.per_user as u64),
+            ("sessionsPerStream", sessions.per_stream as u64),
+            ("handshakeSeconds", server.handshake.as_secs()),
+            ("headerSeconds", server.header.as_secs()),
+            ("bodySeconds", server.body.as_secs()),
+            ("answerSeconds", server.answer.as_secs()),
+            ("pingSeconds", sockets.ping.as_secs()),
+            ("slowClientSeconds", sockets.slow.as_secs()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::members::{LIMITS, Member};
+    use super::*;
+    use crate::config::ConfigFile;
+
+    fn read(text: &str) -> Result<LimitMembers, String> {
+        ConfigFile::parse(text).map(|file| file.limits).map_err(|error| error.to_string())
+    }
+
+    fn names() -> Vec<&'static str> {
+        LIMITS.iter().map(|Member(name, _)| *name).collect()
+    }
+
+    #[test]
+    fn every_limit_is_read_and_what_is_not_said_is_the_default() {
+        let lines: Vec<_> = names().iter().enumerate().map(|(at, member)| format!("{member} = {}", at + 1)).collect();
+        let all = read(&format!("[limits]\n{}", lines.join("\n"))).unwrap();
+        let counts = [all.server.connections_max, all.server.connections_per_address_max];
+        let sessions = [all.sessions.all, all.sessions.per_user, all.sessions.per_stream];
+        let seconds = [all.server.handshake, all.server.header, all.server.body, all.server.answer];
+        let sockets = [all.sockets.ping, all.sockets.slow];
+        assert_eq!((counts, sessions), ([1, 2], [3, 4, 5]));
+        assert_eq!((seconds.map(|time| time.as_secs()), sockets.map(|time| time.as_secs())), ([6, 7, 8, 9], [10, 11]));
+        let none = read("").unwrap();
+        assert_eq!(none.server.connections_per_address_max, limits::CONNECTIONS_PER_ADDRESS_MAX);
+        assert_eq!(none.sessions, SessionCaps::default());
+    }
+
+    #[test]
+    fn the_page_about_limits_names_every_member_once() {
+        let page = include_str!("../../docs/limits.md");
+        let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(rows, names());
+    }
+
+    #[test]
+    fn a_cap_that_is_not_given_follows_the_whole() {
+        let read = read("[limits]\nconnections = 10\nsessions = 6").unwrap();
+        assert_eq!(read.server.connections_per_address_max, 5);
+        assert_eq!((read.sessions.per_user, read.sessions.per_stream), (6, 6));
+    }
+
+    #[test]
+    fn a_limit_out_of_range_is_refused_by_name_and_range() {
+        for wrong in ["0", "-1", "1.5", "\"10\"", "3601"] {
+            let error = read(&format!("[limits]\nheaderSeconds = {wrong}")).unwrap_err();
+            assert!(error.contains("limits.headerSeconds: must be a whole number from 1 to 3600"), "{error}");
+        }
+        assert!(read("[limits]\nheaderSecond = 1").unwrap_err().contains("did you mean \"headerSeconds\""));
+        assert!(read("limits = 1").unwrap_err().contains("limits"));
+    }
+}
