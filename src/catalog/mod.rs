@@ -3,6 +3,7 @@
 //! Owns `LOCK`, `catalog.redb` and `secret.key` in the data folder. What stands on a shelf is the business of whoever
 //! puts it there; trails keep their own state in their own folders.
 
+pub mod backup;
 pub mod extract;
 pub mod folder;
 pub mod store;

@@ -3,6 +3,7 @@
 //! Owns flags, what is printed, and the exit code: 0 done, 1 failed, 2 usage. Whoever reads our output may go away at any
 //! time; that ends the program quietly.
 
+mod backup;
 mod client_arguments;
 pub mod demo;
 mod failure;
@@ -39,8 +40,10 @@ enum Command {
     Tail(tail::Arguments),
     /// Append transactions to a trail, one JSON object a line
     Put(put::Arguments),
-    /// Look inside the trails of a data folder, beside a running server too
+    /// Look inside the trails of a data folder, and repair them
     Trail(trail::Arguments),
+    /// Copy a data folder, while a server runs on it or not
+    Backup(backup::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -77,6 +80,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Tail(arguments) => tail::run(arguments).await,
         Command::Put(arguments) => put::run(arguments).await,
         Command::Trail(arguments) => trail::run(arguments).await,
+        Command::Backup(arguments) => backup::run(&arguments),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::codec::frame::{self, Frame};
 use crate::record::{Position, Timestamp};
 use crate::trail::local::disk::read_full;
-use crate::trail::local::reader::{Fill, Skip};
+use crate::trail::local::reader::{Entry, Fill, GAP_RECORD, Skip};
 use crate::trail::local::segment::{Segment, read_repeated};
 use crate::trail::local::{Shared, Trail};
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
@@ -26,6 +26,7 @@ pub enum Begin {
 impl Trail {
     /// A reader that starts there.
     pub async fn read(&self, begin: Begin) -> Result<Reader, SeekError> {
+        self.shared.undamaged().map_err(ReadError::Damaged)?;
         let mark = self.shared.mark.borrow().clone();
         match begin {
             Begin::Earliest => {
@@ -111,6 +112,9 @@ impl Trail {
 
     /// Sees to it that the transaction of that number is the one the position was made in.
     async fn check_transaction(&self, reader: &mut Reader, position: Position) -> Result<(), SeekError> {
+        if position.record == GAP_RECORD {
+            return self.check_gap(reader, position).await;
+        }
         loop {
             if let Some(transaction) = &reader.transaction
                 && transaction.commit >= position.commit
@@ -119,6 +123,24 @@ impl Trail {
                 return if same { Ok(()) } else { Err(SeekError::OtherTransaction) };
             }
             if reader.next()?.is_none() && reader.fill().await? == Fill::AtMark {
+                return Err(SeekError::OtherTransaction);
+            }
+        }
+    }
+
+    /// Sees to it that there is a gap where the position says.
+    async fn check_gap(&self, reader: &mut Reader, position: Position) -> Result<(), SeekError> {
+        loop {
+            while let Some(entry) = reader.next()? {
+                match entry {
+                    Entry::Gap(gap) if gap.position(position.epoch) == position => return Ok(()),
+                    Entry::Begin(transaction) if transaction.commit > position.commit => {
+                        return Err(SeekError::OtherTransaction);
+                    }
+                    _ => {}
+                }
+            }
+            if reader.fill().await? == Fill::AtMark {
                 return Err(SeekError::OtherTransaction);
             }
         }

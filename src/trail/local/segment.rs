@@ -182,7 +182,7 @@ pub(super) fn open(disk: &dyn Disk, path: &Path) -> io::Result<Result<Segment, &
     Ok(Ok(Segment::new(head, file, path.to_owned(), bytes, seal)))
 }
 
-fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {
+pub(super) fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {
     let Some(at) = bytes.checked_sub(SEAL_FRAME_BYTES as u64) else { return Ok(None) };
     let mut buffer = [0; SEAL_FRAME_BYTES];
     let read = read_full(file, &mut buffer, at)?;
