@@ -12,7 +12,7 @@ import WebSocket from "ws";
 
 // Refusals and endings that trying again does not cure; everything else is worth another try.
 const FINAL_STATUSES = new Set([400, 401, 403, 404, 409]);
-const FINAL_CLOSE_CODES = new Set([4001, 4013, 4020]);
+const FINAL_CLOSE_CODES = new Set([4001, 4013, 4014, 4020]);
 
 /** The position saved last, or `earliest` on the first start. */
 function load(path) {

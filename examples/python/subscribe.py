@@ -20,7 +20,7 @@ from websockets.sync.client import connect
 
 # Refusals and endings that trying again does not cure; everything else is worth another try.
 FINAL_STATUSES = {400, 401, 403, 404, 409}
-FINAL_CLOSE_CODES = {4001, 4013, 4020}
+FINAL_CLOSE_CODES = {4001, 4013, 4014, 4020}
 
 
 def load(path):

@@ -4,6 +4,7 @@
 //! puts it there; trails keep their own state in their own folders.
 
 pub mod audit_file;
+pub mod backup;
 pub mod extract;
 pub mod folder;
 pub mod store;

@@ -13,7 +13,7 @@ use super::folder::flush_folder;
 use crate::limits;
 
 /// Name of the catalog's file in the data folder.
-const CATALOG_FILE: &str = "catalog.redb";
+pub(super) const CATALOG_FILE: &str = "catalog.redb";
 
 /// One kind of thing that the catalog keeps by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 //! Owns flags, what is printed, and the exit code: 0 done, 1 failed, 2 usage. Whoever reads our output may go away at any
 //! time; that ends the program quietly.
 
+mod backup;
 mod bench;
 mod client_arguments;
 mod config;
@@ -43,7 +44,7 @@ enum Command {
     Tail(tail::Arguments),
     /// Append transactions to a trail, one JSON object a line
     Put(put::Arguments),
-    /// Look inside the trails of a data folder, beside a running server too
+    /// Look inside the trails of a data folder, and repair them
     Trail(trail::Arguments),
     /// Check the configuration, or show what holds
     Config(config::Arguments),
@@ -51,6 +52,8 @@ enum Command {
     User(user::Arguments),
     /// Make load and measure: put, subscribe, latency, capture
     Bench(bench::Arguments),
+    /// Copy a data folder, while a server runs on it or not
+    Backup(backup::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -90,6 +93,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Config(arguments) => config::run(arguments),
         Command::User(arguments) => user::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Backup(arguments) => backup::run(&arguments),
     }
 }
 

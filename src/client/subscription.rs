@@ -44,7 +44,7 @@ pub enum Ended {
 impl Ended {
     /// Whether connecting again with the same position cannot help: rights withdrawn, record too large, stream gone.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Closed { code: 4001 | 4013 | 4020, .. })
+        matches!(self, Self::Closed { code: 4001 | 4013 | 4014 | 4020, .. })
     }
 }
 

@@ -28,6 +28,9 @@
 //! | 19 source | `u16` length of the source's identity, the identity, its coordinate |
 //! | 20 mark | `u64` segment, `u64` offset, `u64` commit number: what is known to be durable |
 //! | 21 seal | `u64` greatest commit time of the segment, `u64` flags (1: ends inside a transaction) |
+//! | 22 gap | `u64` first commit number missing, `u64` the next one there; the same twice when it is not known how many |
+//!
+//! A gap's commit number is the last before the next one there, and its commit time is no earlier than any that is missing.
 
 use crate::record::{Operation, SchemaId, Timestamp};
 
@@ -57,6 +60,8 @@ pub enum FrameKind {
     Mark,
     /// End of a closed segment.
     Seal,
+    /// Transactions are missing here: damage was repaired.
+    Gap,
 }
 
 impl FrameKind {
@@ -69,6 +74,7 @@ impl FrameKind {
             Self::Source => 19,
             Self::Mark => 20,
             Self::Seal => 21,
+            Self::Gap => 22,
         }
     }
 
@@ -80,6 +86,7 @@ impl FrameKind {
             19 => Self::Source,
             20 => Self::Mark,
             21 => Self::Seal,
+            22 => Self::Gap,
             _ => Self::Record(Operation::from_code(code)?),
         })
     }
@@ -222,6 +229,14 @@ pub fn read_unchecked(bytes: &[u8]) -> Result<Frame<'_>, BadFrame> {
     parse(bytes.get(..length).ok_or(BadFrame::Short { needed: length })?)
 }
 
+/// What the header at the start of `bytes` says, and the length that it claims; nothing is checked but their ranges. For who
+/// looks for frames behind damage.
+pub fn peek(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
+    let length = claimed_length(bytes).ok()?;
+    let header = parse(bytes.get(..HEADER_BYTES)?).ok()?.header;
+    Some((header, length))
+}
+
 fn parse(frame: &[u8]) -> Result<Frame<'_>, BadFrame> {
     let header = FrameHeader {
         kind: FrameKind::from_code(frame[8]).ok_or(BadFrame::Content)?,
@@ -291,7 +306,7 @@ mod tests {
     fn any_header() -> impl Strategy<Value = FrameHeader> {
         let kind = prop_oneof![
             (1_u8..=6).prop_map(|code| FrameKind::from_code(code).unwrap()),
-            (16_u8..=21).prop_map(|code| FrameKind::from_code(code).unwrap()),
+            (16_u8..=22).prop_map(|code| FrameKind::from_code(code).unwrap()),
         ];
         (kind, any::<u8>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>())
             .prop_map(|(kind, flags, partition, record, commit, commit_ts, append_ts, schema)| FrameHeader {
@@ -335,6 +350,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes, 0);
             let _ = read_unchecked(&bytes);
+            let _ = peek(&bytes);
             let _ = read_text_pair(&bytes);
         }
     }

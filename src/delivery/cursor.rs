@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::catalog::stream::QualityOfService;
+use crate::codec::token;
 use crate::delivery::block::{Block, ChargedBytes, Passed, Piece, Place};
 use crate::delivery::budget::Charge;
 use crate::delivery::contract::Contract;
@@ -103,7 +105,11 @@ impl Cursor {
         match &entry {
             Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
             Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
-            Entry::Record(_) => {}
+            Entry::Gap(gap) if self.contract.quality_of_service != QualityOfService::AtMostOnce => {
+                let after = token::encode(&gap.position(self.contract.epoch), self.contract.hash);
+                return Err(DeliveryEnd::Gap { gap: *gap, after: after.as_str().to_owned() });
+            }
+            Entry::Record(_) | Entry::Gap(_) => {}
         }
         self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
         Ok(true)

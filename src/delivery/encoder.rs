@@ -147,7 +147,7 @@ impl Encoder {
     /// Takes the next entry of the trail. `now` is what `current_ts` says.
     pub fn take(&mut self, entry: &Entry<'_>, now: Timestamp) -> Result<(), EncodeStop> {
         match entry {
-            Entry::Begin(_) => Ok(()),
+            Entry::Begin(_) | Entry::Gap(_) => Ok(()),
             Entry::Record(record) => self.record(record, now),
             Entry::Commit(_) => match self.held.take() {
                 Some(held) => self.release(&held, true, now),

@@ -17,7 +17,7 @@ pub use crate::delivery::progress::Progress;
 use crate::delivery::session::Session;
 use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
 use crate::record::Position;
-use crate::trail::{DurableMark, Fill, ReadError, Reader};
+use crate::trail::{DurableMark, Fill, Gap, ReadError, Reader};
 
 /// What a session sends next.
 #[derive(Debug)]
@@ -46,6 +46,14 @@ pub enum DeliveryEnd {
     /// A record does not fit the stream's limits.
     #[error("{0}")]
     Encode(EncodeStop),
+    /// The trail was repaired, and transactions are missing here.
+    #[error("{gap}; go on after {after}")]
+    Gap {
+        /// What is missing.
+        gap: Gap,
+        /// The gap's position: resuming there goes on behind it.
+        after: String,
+    },
     /// The trail cannot be read on, or retention overtook the session.
     #[error("{0}")]
     Read(ReadError),
@@ -60,6 +68,7 @@ impl DeliveryEnd {
             Self::Reconfigured => 4012,
             Self::Gone => 4020,
             Self::Encode(EncodeStop::TooLarge { .. }) => 4013,
+            Self::Gap { .. } => 4014,
             Self::Read(ReadError::Overtaken) => 4011,
             Self::Encode(EncodeStop::Malformed(_)) | Self::Read(_) => 1011,
         }

@@ -114,8 +114,10 @@ impl Trails {
                 Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
                 files => files?,
             };
-            if !files.iter().any(|file| file == "trail.json" || file.ends_with(".seg")) {
-                // A crash between the folder and its description: nothing was ever in it.
+            let has = |name: &str| files.iter().any(|file| file == name);
+            let was_being_made = has("trail.json.new") || !files.iter().any(|file| file.ends_with(".seg"));
+            if !has("trail.json") && was_being_made {
+                // A crash before the folder got its description, which comes last: nothing was ever in it.
                 tracing::warn!(trail = %name, "a folder without a trail is passed over");
                 continue;
             }

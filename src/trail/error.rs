@@ -43,6 +43,23 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
+    /// It is a copy, and what was served after it was taken has the same positions.
+    #[error(
+        "trail {trail} comes from a backup taken {taken}; give it a new epoch with \"trailcast trail new-epoch {trail}\" \
+         while no server runs"
+    )]
+    Backup {
+        /// The trail's name.
+        trail: String,
+        /// When the backup was taken, RFC 3339.
+        taken: String,
+    },
+    /// A repair was cut short between two of its steps.
+    #[error("a repair of trail {trail} was interrupted; run \"trailcast trail repair {trail}\" again")]
+    RepairInterrupted {
+        /// The trail's name.
+        trail: String,
+    },
     /// Another writer has the trail.
     #[error("trail {trail} has a writer already")]
     WriterTaken {

@@ -6,11 +6,15 @@
 //! # On disk
 //!
 //! ```text
-//! <trail>/trail.json              name, epoch, writer, partitions, segment size; written once, never changed
+//! <trail>/trail.json              name, epoch, writer, partitions, segment size, earlier epochs; replaced as a whole, and
+//!                                 only by a new epoch
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
 //! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | …
+//! <trail>/mark.bin                how far it is durable, for who looks from another process; never flushed
+//! <trail>/repair.json             a repair is decided and not carried out to its end
+//! <trail>/damaged/<epoch>/…       files that a repair replaced, kept for a person to look at
 //! <trail>/cut-….bin               what recovery cut off a torn end, kept for a person to look at
 //! ```
 //!
@@ -27,6 +31,11 @@
 //! the group was written. A transaction larger than a group spans several, and several segments; it is visible when the
 //! group with its commit frame is flushed.
 //!
+//! # Repair
+//!
+//! A gap frame stands where damage took transactions; it says their numbers. Segments keep the epoch they were made in;
+//! `trail.json` says which earlier epochs the segments up to which number may carry, so a new epoch is one small file.
+//!
 //! # Recovery
 //!
 //! Only the last segment is read. Its last mark says what had been promised: a bad frame below it is damage, and the
@@ -40,7 +49,7 @@ mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row};
-pub use local::reader::{Commit, Entry, Fill, MalformedRecord, Reader, Record, Transaction};
+pub use local::reader::{Commit, Entry, Fill, Gap, MalformedRecord, Reader, Record, Transaction};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;
 pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};

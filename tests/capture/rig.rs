@@ -145,7 +145,7 @@ impl Rig {
                     }
                     seen.last_mut().unwrap().push(line);
                 }
-                Some(Entry::Commit(_)) | None => {}
+                Some(Entry::Commit(_) | Entry::Gap(_)) | None => {}
             }
         }
         seen

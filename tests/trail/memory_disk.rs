@@ -158,6 +158,35 @@ impl MemoryDisk {
         });
     }
 
+    /// Every file with its bytes.
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.with(|inner| {
+            inner.names.iter().map(|(path, file)| (path.clone(), inner.files[*file].live.clone())).collect()
+        })
+    }
+
+    /// A disk of its own with the same files, all of them durable.
+    pub fn copy(&self) -> Self {
+        self.with(|inner| {
+            let file = |file: &Contents| Contents {
+                durable: file.live.clone(),
+                live: file.live.clone(),
+                unsynced: Vec::new(),
+            };
+            let files = inner.files.iter().map(file).collect();
+            let names = inner.names.clone();
+            Self(Arc::new(Mutex::new(Inner { files, durable_names: names.clone(), names, ..Inner::default() })))
+        })
+    }
+
+    /// Takes a file away for good, behind the trail's back.
+    pub fn lose(&self, path: &Path) {
+        self.with(|inner| {
+            inner.names.remove(path);
+            inner.durable_names.remove(path);
+        });
+    }
+
     /// Names of the files, for tests that pick one.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.with(|inner| inner.names.keys().cloned().collect())

@@ -1,9 +1,12 @@
 //! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
 
+mod backup;
 mod crash;
 mod failing_flush;
 mod inspecting;
 mod memory_disk;
+mod operating;
 mod reading;
+mod repair;
 mod seek;
 mod workload;

@@ -118,7 +118,7 @@ pub async fn drain(reader: &mut Reader) -> Result<Vec<Seen>, SeekError> {
             return Ok(seen);
         }
         match reader.next()? {
-            None | Some(Entry::Begin(_) | Entry::Commit(_)) => {}
+            None | Some(Entry::Begin(_) | Entry::Commit(_) | Entry::Gap(_)) => {}
             Some(Entry::Record(record)) => {
                 let schema = record.schema.unwrap();
                 let row = record.row().unwrap();

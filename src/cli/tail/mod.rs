@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_stream_that_is_gone_is_not_tried_again_and_a_server_going_away_is() {
         let closed = |code| finish(Ended::Closed { code, reason: String::new() });
-        for code in [4001, 4013, 4020] {
+        for code in [4001, 4013, 4014, 4020] {
             assert!(closed(code).is_err(), "{code}");
         }
         for code in [1001, 1006, 4000, 4004, 4011, 4012] {

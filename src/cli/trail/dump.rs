@@ -11,7 +11,7 @@ use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
 use crate::record::{Operation, Timestamp};
-use crate::trail::{Begin, Entry, Fill, Record, Trail};
+use crate::trail::{Begin, Entry, Fill, Gap, Record, Trail};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -36,15 +36,30 @@ pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Fail
         while left > 0
             && let Some(entry) = reader.next().map_err(Failure::failed)?
         {
-            if let Entry::Record(record) = entry {
-                text.push_str(&line(&trail, &record, house.json)?);
-                text.push('\n');
-                left -= 1;
+            match entry {
+                Entry::Record(record) => {
+                    text.push_str(&line(&trail, &record, house.json)?);
+                    left -= 1;
+                }
+                Entry::Gap(gap) => text.push_str(&gap_line(&trail, &gap, house.json)),
+                Entry::Begin(_) | Entry::Commit(_) => continue,
             }
+            text.push('\n');
         }
         print(text.as_bytes())?;
     }
     Ok(())
+}
+
+/// What stands for transactions that damage took; it does not count as a record.
+fn gap_line(trail: &Trail, gap: &Gap, as_json: bool) -> String {
+    let pos = token::encode_trail(&gap.position(trail.epoch()));
+    if as_json {
+        let (first, next, pos) = (gap.first, gap.next, pos.as_str());
+        format!("{{\"op_type\":\"GAP\",\"first_csn\":{first},\"next_csn\":{next},\"pos\":\"{pos}\"}}")
+    } else {
+        format!("{} GAP      {gap}; the trail was repaired", gap.first)
+    }
 }
 
 fn begin(text: &str) -> Result<Begin, Failure> {

@@ -1,9 +1,11 @@
-//! `trailcast trail`: looks inside the trails of a data folder, read-only, beside a running server too.
+//! `trailcast trail`: looks inside the trails of a data folder, read-only, beside a running server too; and repairs them, when
+//! no server runs.
 //!
-//! Shows what the last mark on disk says is durable; a running server may have flushed a little more.
+//! Shows what is durable, as the running server notes it after each flush.
 
 mod dump;
 mod ls;
+mod repair;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -46,21 +48,28 @@ enum Command {
         /// The trail
         trail: String,
     },
+    /// Repair a damaged trail: keep what is whole, mark what is missing, start a new epoch (no server may run)
+    Repair(repair::RepairArguments),
+    /// Give restored trails a new epoch, so that positions of the lost future are refused (no server may run)
+    NewEpoch(repair::NewEpochArguments),
 }
 
 /// Runs a subcommand.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let house = House { trails: arguments.data_dir.join("trails"), json: arguments.json };
+    let house = House { trails: arguments.data_dir.join("trails"), data_dir: arguments.data_dir, json: arguments.json };
     match arguments.command {
         Command::Ls => ls::list(&house),
         Command::Info { trail } => ls::describe(&house, &trail),
         Command::Dump(dump) => dump::run(&house, &dump).await,
         Command::Verify { trail } => verify::run(&house, &trail),
+        Command::Repair(arguments) => repair::repair(&house, &arguments),
+        Command::NewEpoch(arguments) => repair::new_epoch(&house, &arguments),
     }
 }
 
 /// The trails' folder, and how to print.
 struct House {
+    data_dir: PathBuf,
     trails: PathBuf,
     json: bool,
 }
@@ -77,12 +86,17 @@ impl House {
         Ok(names)
     }
 
-    fn open(&self, name: &str) -> Result<Trail, Failure> {
+    fn folder_of(&self, name: &str) -> Result<PathBuf, Failure> {
         let name = TrailName::new(name).map_err(Failure::usage)?;
         let folder = self.trails.join(name.as_str());
         if !folder.is_dir() {
             return Err(Failure::failed(format!("there is no trail {name} in {}", shown(&self.trails))));
         }
+        Ok(folder)
+    }
+
+    fn open(&self, name: &str) -> Result<Trail, Failure> {
+        let folder = self.folder_of(name)?;
         Trail::open_read_only(&folder, Arc::new(SystemDisk), Arc::new(SystemClock)).map_err(Failure::failed)
     }
 }

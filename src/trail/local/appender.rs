@@ -56,6 +56,7 @@ pub struct Row<'a> {
 
 /// Takes the trail's end and starts its writer thread.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
+    shared.undamaged()?;
     let tail = {
         let mut end = shared.lock_end();
         match std::mem::replace(&mut *end, End::Taken) {
@@ -287,6 +288,7 @@ impl Appender {
         if self.chunk.is_empty() {
             return Ok(());
         }
+        self.shared.undamaged().map_err(|damage| AppendError::Stopped(damage.to_string()))?;
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
         self.shared.work.handed_over(self.chunk.len(), self.shared.clock.now());

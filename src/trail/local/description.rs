@@ -1,4 +1,4 @@
-//! What a trail's own folder says of it: `trail.json`, written once.
+//! What a trail's own folder says of it: `trail.json`, replaced as a whole when the trail gets a new epoch.
 
 use std::path::Path;
 
@@ -11,6 +11,8 @@ use crate::trail::local::disk::{Disk, read_full};
 
 /// Name of the file.
 pub(super) const FILE: &str = "trail.json";
+/// Its name before it is in force.
+pub(super) const DRAFT: &str = "trail.json.new";
 
 /// Who may append to a trail, for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,82 @@ pub struct TrailDescription {
     pub segment_bytes: u64,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// The epochs it had before: segments up to that number may carry them.
+    pub earlier: Vec<EarlierEpoch>,
+    /// When the backup was taken that this is, RFC 3339; none for a trail that lives.
+    pub backup_taken: Option<String>,
+}
+
+/// An epoch that a trail had before a repair or a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Number of the last segment that may have been made in it.
+    pub through_segment: u64,
+}
+
+impl TrailDescription {
+    /// Whether a segment of that number may carry that epoch.
+    pub(super) fn admits(&self, epoch: Epoch, segment: u64) -> bool {
+        let earlier = |earlier: &EarlierEpoch| earlier.epoch == epoch && segment <= earlier.through_segment;
+        epoch == self.epoch || self.earlier.iter().any(earlier)
+    }
+
+    /// The same trail in a new, random epoch, with the segments from `first_segment` to `last_segment`.
+    pub(super) fn in_new_epoch(&self, first_segment: u64, last_segment: u64) -> std::io::Result<Self> {
+        let mut next = self.clone();
+        next.earlier.retain(|earlier| earlier.through_segment >= first_segment);
+        next.earlier.push(EarlierEpoch { epoch: self.epoch, through_segment: last_segment });
+        next.epoch = Epoch(random_number()?);
+        next.backup_taken = None;
+        Ok(next)
+    }
+
+    /// The bytes of `trail.json`.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let earlier = |earlier: &EarlierEpoch| StoredEpoch {
+            epoch: format!("{:016x}", earlier.epoch.0),
+            through_segment: earlier.through_segment,
+        };
+        let stored = Stored {
+            name: self.name.clone(),
+            epoch: format!("{:016x}", self.epoch.0),
+            writer: self.writer.clone(),
+            partitions: self.partitions,
+            segment_bytes: self.segment_bytes,
+            created: self.created.clone(),
+            earlier: self.earlier.iter().map(earlier).collect(),
+            backup_taken: self.backup_taken.clone(),
+        };
+        serde_json::to_vec_pretty(&stored).unwrap_or_default()
+    }
+
+    /// Reads the bytes of `trail.json`.
+    fn decode(text: &[u8]) -> Result<Self, String> {
+        let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let epoch = |text: &str| u64::from_str_radix(text, 16).map(Epoch).map_err(|error| error.to_string());
+        let earlier = stored.earlier.iter().map(|earlier| {
+            Ok(EarlierEpoch { epoch: epoch(&earlier.epoch)?, through_segment: earlier.through_segment })
+        });
+        Ok(Self {
+            name: stored.name,
+            epoch: epoch(&stored.epoch)?,
+            writer: stored.writer,
+            partitions: stored.partitions,
+            segment_bytes: stored.segment_bytes,
+            created: stored.created,
+            earlier: earlier.collect::<Result<_, String>>()?,
+            backup_taken: stored.backup_taken,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredEpoch {
+    epoch: String,
+    through_segment: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,40 +126,49 @@ struct Stored {
     partitions: u16,
     segment_bytes: u64,
     created: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<StoredEpoch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backup_taken: Option<String>,
 }
 
-/// Writes a new trail's description, with a random epoch.
-pub(super) fn create(
+/// The description of a new trail, with a random epoch.
+pub(super) fn new(
     folder: &Path,
     name: TrailName,
     writer: Writer,
     options: &TrailOptions,
-    disk: &dyn Disk,
     now: Timestamp,
-) -> Result<(), OpenError> {
-    let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
-    let epoch = random_number().map_err(failed("choosing an epoch"))?;
-    let stored = Stored {
+) -> Result<TrailDescription, OpenError> {
+    let failed = |source| OpenError::Io { trail: name_of(folder), action: "choosing an epoch", source };
+    Ok(TrailDescription {
         name,
-        epoch: format!("{epoch:016x}"),
+        epoch: Epoch(random_number().map_err(failed)?),
         writer,
         partitions: 1,
         segment_bytes: options.segment_bytes.clamp(crate::limits::SEGMENT_BYTES_MIN, crate::limits::SEGMENT_BYTES_MAX),
         created: now.to_rfc3339(),
-    };
-    let text = serde_json::to_vec_pretty(&stored).unwrap_or_default();
-    disk.make_folder(folder).map_err(failed("making its folder"))?;
-    let draft = folder.join("trail.json.new");
+        earlier: Vec::new(),
+        backup_taken: None,
+    })
+}
+
+/// Writes a description beside the one in force, flushed; [`put_in_force`] makes it the trail's.
+pub(super) fn write_draft(folder: &Path, description: &TrailDescription, disk: &dyn Disk) -> Result<(), OpenError> {
+    let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
+    let draft = folder.join(DRAFT);
     let _ = disk.remove(&draft);
     let file = disk.open(&draft, true).map_err(failed("making trail.json"))?;
-    file.write_all_at(&text, 0).map_err(failed("writing trail.json"))?;
+    file.write_all_at(&description.encode(), 0).map_err(failed("writing trail.json"))?;
     file.sync().map_err(failed("flushing trail.json"))?;
-    disk.rename(&draft, &folder.join(FILE)).map_err(failed("naming trail.json"))?;
-    disk.sync_folder(folder).map_err(failed("flushing its folder"))?;
-    if let Some(above) = folder.parent() {
-        disk.sync_folder(above).map_err(failed("flushing the folder above"))?;
-    }
-    Ok(())
+    disk.sync_folder(folder).map_err(failed("flushing its folder"))
+}
+
+/// Gives the draft its name, for good.
+pub(super) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
+    let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
+    disk.rename(&folder.join(DRAFT), &folder.join(FILE)).map_err(failed("naming trail.json"))?;
+    disk.sync_folder(folder).map_err(failed("flushing its folder"))
 }
 
 /// Reads a trail's description.
@@ -90,17 +177,8 @@ pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, O
     let file = disk.open(&folder.join(FILE), false).map_err(failed("opening trail.json"))?;
     let mut text = vec![0; 64 << 10];
     let read = read_full(&*file, &mut text, 0).map_err(failed("reading trail.json"))?;
-    let unreadable = |what: String| OpenError::Description { trail: name_of(folder), file: FILE, what };
-    let stored: Stored = serde_json::from_slice(&text[..read]).map_err(|error| unreadable(error.to_string()))?;
-    let epoch = u64::from_str_radix(&stored.epoch, 16).map_err(|error| unreadable(error.to_string()))?;
-    Ok(TrailDescription {
-        name: stored.name,
-        epoch: Epoch(epoch),
-        writer: stored.writer,
-        partitions: stored.partitions,
-        segment_bytes: stored.segment_bytes,
-        created: stored.created,
-    })
+    let unreadable = |what| OpenError::Description { trail: name_of(folder), file: FILE, what };
+    TrailDescription::decode(&text[..read]).map_err(unreadable)
 }
 
 /// A random number, for epochs and file ids.

@@ -1,23 +1,23 @@
 //! Looking inside a trail without touching it, beside a running server too.
 //!
-//! Nothing is cut, flushed or written. What is shown ends at the last mark found on disk: what the running server has
-//! flushed since may be missing, what it has not is never shown.
+//! Nothing is cut, flushed or written. What is shown ends at the durable mark that a running server notes in `mark.bin`
+//! after each flush; after a power cut, at the last mark in the trail itself. What is not flushed is never shown.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
-
-use tokio::sync::watch;
+use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind, read_numbers};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
 use crate::trail::local::disk::Disk;
-use crate::trail::local::recent::Recent;
 use crate::trail::local::scan::scan;
 use crate::trail::local::segment::Segment;
 use crate::trail::local::tail::State;
-use crate::trail::local::{End, Shared, Trail, Work, description, recovery};
+use crate::trail::local::{Shared, Trail, description, mark_file, recovery};
 use crate::trail::{DurableMark, Location, OpenError};
+
+/// How often a folder is looked at anew that changes meanwhile.
+const LOOKS_MAX: u32 = 10;
 
 /// What verification found in one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,22 +41,25 @@ pub struct SegmentReport {
 impl Trail {
     /// Opens a trail for reading only.
     pub fn open_read_only(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
-        let shared = Shared {
-            description: description::read(folder, &*disk)?,
-            folder: folder.to_owned(),
-            disk,
-            clock,
-            segments: RwLock::new(Vec::new()),
-            mark: watch::Sender::new(DurableMark::default()),
-            // Taken for ever: nobody appends through this handle.
-            end: Mutex::new(End::Taken),
-            recent: Recent::default(),
-            work: Work::default(),
-        };
-        recovery::load_segments(&shared, false)?;
-        let mark = last_mark(&shared)?;
-        shared.mark.send_replace(mark);
-        Ok(Self { shared: Arc::new(shared) })
+        let mut tries = 1;
+        loop {
+            // Nobody appends through this handle: its end stays taken.
+            let description = description::read(folder, &*disk)?;
+            let shared = recovery::unopened(description, folder, disk.clone(), clock.clone());
+            // Before the segments are listed: what it speaks of is then among them.
+            let noted = mark_file::read(folder, &*disk, shared.description.epoch);
+            let names = disk.list(folder).map_err(recovery::io_failed(&shared, "listing its folder"))?;
+            match recovery::load_segments(&shared, false).and_then(|()| recovery::check_all_are_there(&shared)) {
+                Ok(()) => {
+                    let mark = last_mark(&shared, noted)?;
+                    shared.mark.send_replace(mark);
+                    return Ok(Self { shared: Arc::new(shared) });
+                }
+                // A server made or removed segments while we looked.
+                Err(_) if tries < LOOKS_MAX && disk.list(folder).is_ok_and(|now| now != names) => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Checks every frame of every segment, up to the first bad one of each.
@@ -68,9 +71,21 @@ impl Trail {
     }
 }
 
-/// The last mark on disk. Every flush group begins with one; only a transaction that fills whole segments leaves some
-/// without.
-fn last_mark(shared: &Shared) -> Result<DurableMark, OpenError> {
+/// The last mark on disk: the noted one, or a later one in the trail. Every flush group begins with one; only a
+/// transaction that fills whole segments leaves some without.
+fn last_mark(shared: &Shared, noted: Option<DurableMark>) -> Result<DurableMark, OpenError> {
+    let found = last_mark_in_segments(shared)?;
+    let is_there = |mark: &DurableMark| {
+        let segment = shared.segment(mark.end.segment);
+        segment.is_some_and(|segment| segment.file.length().is_ok_and(|length| mark.end.offset <= length))
+    };
+    Ok(match noted.filter(is_there) {
+        Some(noted) if noted.end > found.end => noted,
+        _ => found,
+    })
+}
+
+fn last_mark_in_segments(shared: &Shared) -> Result<DurableMark, OpenError> {
     let mut closed_end = None;
     for segment in shared.segments().iter().rev() {
         let mut mark = DurableMark::default();

@@ -3,17 +3,21 @@
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
 //! `disk` (the door to files), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`,
 //! `scan`, `appender` (builds frames), `writer` (the one thread that writes and flushes), `recent` (the newest bytes, in
-//! memory), `recovery` (what opening does), `seek` and `reader`.
+//! memory), `recovery` (what opening does), `seek` and `reader`; and, for trails that no server has open, `inspect`
+//! (looks), `repair` (around damage) and `backup`.
 
 pub(crate) mod appender;
+pub mod backup;
 mod description;
 pub mod disk;
 mod index;
 mod inspect;
 mod lately_used;
+mod mark_file;
 pub(crate) mod reader;
 mod recent;
 mod recovery;
+pub mod repair;
 pub mod retention;
 mod scan;
 pub(crate) mod seek;
@@ -26,7 +30,7 @@ mod writer;
 mod xids;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
@@ -34,7 +38,7 @@ use crate::clock::SharedClock;
 use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
-use disk::Disk;
+use disk::{Disk, DiskFile};
 pub use inspect::SegmentReport;
 use recent::Recent;
 use segment::Segment;
@@ -71,7 +75,7 @@ pub struct TrailStatus {
     pub work: TrailWork,
     /// Whether the writer has stopped because the disk was full, which passes by itself.
     pub disk_full: bool,
-    /// Why the writer has stopped, if it has.
+    /// Why the trail has stopped, if it has: damage, or a failed write or flush.
     pub stopped: Option<String>,
 }
 
@@ -90,7 +94,11 @@ struct Shared {
     segments: RwLock<Vec<Arc<Segment>>>,
     mark: watch::Sender<DurableMark>,
     recent: Recent,
+    /// Where the mark is written for other processes; none in a trail that is only looked at.
+    mark_file: Option<Arc<dyn DiskFile>>,
     end: Mutex<End>,
+    /// The first damage that was met. From then on the trail takes no appends and no new readers.
+    damaged: OnceLock<Damage>,
     work: Work,
 }
 
@@ -120,7 +128,8 @@ impl Trail {
         disk: Arc<dyn Disk>,
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
-        description::create(folder, name, writer, options, &*disk, clock.now())?;
+        let description = description::new(folder, name, writer, options, clock.now())?;
+        recovery::create(description, folder, disk.clone(), clock.clone())?;
         Self::open(folder, disk, clock)
     }
 
@@ -162,10 +171,11 @@ impl Trail {
     /// Its figures.
     pub fn status(&self) -> TrailStatus {
         let mark = self.shared.mark.borrow().clone();
-        let (stopped, disk_full) = match &*self.shared.lock_end() {
+        let (failed, disk_full) = match &*self.shared.lock_end() {
             End::Failed { reason, disk_full } => (Some(reason.clone()), *disk_full),
             End::Free(_) | End::Taken => (None, false),
         };
+        let stopped = self.shared.damaged.get().map(ToString::to_string).or(failed);
         TrailStatus {
             segments: self.shared.segments().len(),
             bytes: self.shared.segments().iter().map(|segment| segment.bytes()).sum(),
@@ -222,6 +232,10 @@ impl Shared {
         change(&mut self.segments.write().unwrap_or_else(PoisonError::into_inner));
     }
 
+    fn undamaged(&self) -> Result<(), Damage> {
+        self.damaged.get().map_or(Ok(()), |damage| Err(damage.clone()))
+    }
+
     fn lock_end(&self) -> std::sync::MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,6 +246,15 @@ impl Shared {
         segments.first().map_or(1, |segment| segment.head.next_commit + u64::from(segment.head.inside))
     }
 
+    /// Moves the durable mark, here and for other processes.
+    fn publish(&self, mark: DurableMark) {
+        let written = self.mark_file.as_ref().map(|file| mark_file::write(&**file, self.description.epoch, &mark));
+        if let Some(Err(error)) = written {
+            tracing::debug!(trail = %self.description.name, %error, "mark.bin not written; who looks sees a little less");
+        }
+        self.mark.send_replace(mark);
+    }
+
     fn keeps_xids(&self) -> bool {
         self.description.writer == Writer::Puts
     }
@@ -240,7 +263,13 @@ impl Shared {
         ReadError::Io { trail: self.description.name.to_string(), what: error.to_string() }
     }
 
+    /// Damage was met: the trail stops.
     fn damage(&self, at: Location, what: impl ToString) -> Damage {
-        Damage { trail: self.description.name.to_string(), at, what: what.to_string() }
+        let damage = Damage { trail: self.description.name.to_string(), at, what: what.to_string() };
+        self.damaged.get_or_init(|| {
+            tracing::error!(%damage, "damage was met; the trail stops");
+            damage.clone()
+        });
+        damage
     }
 }

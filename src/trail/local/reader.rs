@@ -118,6 +118,43 @@ pub enum Entry<'a> {
     Record(Record<'a>),
     /// The transaction ends.
     Commit(Commit),
+    /// Transactions are missing here.
+    Gap(Gap),
+}
+
+/// Transactions that damage took and a repair marked as missing. They lie between the entry before it and the one after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Commit number of the first that is missing.
+    pub first: u64,
+    /// Commit number of the next one there; the same as `first` when it is not known how many are missing.
+    pub next: u64,
+}
+
+/// What the positions of gaps have for a record number; no transaction has as many records.
+pub(super) const GAP_RECORD: u32 = u32::MAX;
+
+impl Gap {
+    /// What a gap frame says; none when it is no gap frame, or a malformed one.
+    pub(super) fn of(frame: &Frame<'_>) -> Option<Self> {
+        let [first, next] = frame::read_numbers(frame.payload).ok()?;
+        (frame.header.kind == FrameKind::Gap && first >= 1 && next >= first).then_some(Self { first, next })
+    }
+
+    /// The position of the gap itself: reading goes on behind it.
+    pub fn position(&self, epoch: crate::record::Epoch) -> Position {
+        Position { epoch, commit: self.next - 1, record: GAP_RECORD, xid_hash: 0 }
+    }
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.next - self.first {
+            0 => write!(f, "transactions before commit number {} were lost", self.next),
+            1 => write!(f, "transaction {} was lost", self.first),
+            _ => write!(f, "transactions {} to {} were lost", self.first, self.next - 1),
+        }
+    }
 }
 
 /// End of a transaction.
@@ -257,7 +294,8 @@ impl Reader {
                 self.block = block;
                 loaded.map_err(|error| self.damage(at, error))??;
             }
-            let entry = matches!(header.kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit);
+            let kind = header.kind;
+            let entry = matches!(kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit | FrameKind::Gap);
             if !repeated && !self.passes_over(at, &header) && entry {
                 return Ok(Some((at, bytes)));
             }
@@ -280,12 +318,16 @@ impl Reader {
         let starts_here = match self.skip {
             Skip::Nothing => return false,
             Skip::UntilBegin => header.kind == FrameKind::Begin,
-            Skip::UntilTime(time) => header.kind == FrameKind::Begin && header.commit_ts >= time,
+            Skip::UntilTime(time) => {
+                matches!(header.kind, FrameKind::Begin | FrameKind::Gap) && header.commit_ts >= time
+            }
             Skip::UntilPlace(place) => self.place(at) >= place,
             Skip::Through(commit, record) => match header.kind {
                 FrameKind::Begin => header.commit > commit,
                 FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
-                FrameKind::Commit => header.commit >= commit,
+                // A gap of unknown length has the number of the transaction before it.
+                FrameKind::Commit | FrameKind::Gap if record == GAP_RECORD => header.commit > commit,
+                FrameKind::Commit | FrameKind::Gap => header.commit >= commit,
                 _ => false,
             },
         };
@@ -298,6 +340,9 @@ impl Reader {
     fn entry(&self, at: usize) -> Result<Entry<'_>, ReadError> {
         let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
         let header = frame.header;
+        if header.kind == FrameKind::Gap {
+            return Gap::of(&frame).map(Entry::Gap).ok_or_else(|| self.damage(at, "malformed gap").into());
+        }
         let Some(transaction) = &self.transaction else {
             return Err(self.damage(at, "record outside a transaction").into());
         };

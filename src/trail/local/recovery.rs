@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use tokio::sync::watch;
 
@@ -18,30 +18,88 @@ use crate::trail::local::segment::{self, Segment, number_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
 use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, Work, description};
-use crate::trail::{DurableMark, Location, OpenError};
+use crate::trail::local::{End, Shared, Work, description, mark_file, repair};
+use crate::trail::{DurableMark, Location, OpenError, TrailDescription};
 
 /// Largest copy of a torn end that is kept, in bytes.
 const CUT_COPY_BYTES_MAX: u64 = 16 << 20;
 
-/// Opens the trail in `folder`.
-pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
-    let description = description::read(folder, &*disk)?;
-    let shared = Shared {
+/// A trail of which nothing is loaded yet.
+pub(super) fn unopened(
+    description: TrailDescription,
+    folder: &Path,
+    disk: Arc<dyn Disk>,
+    clock: SharedClock,
+) -> Shared {
+    Shared {
         description,
         folder: folder.to_owned(),
         disk,
         clock,
         segments: RwLock::new(Vec::new()),
         mark: watch::Sender::new(DurableMark::default()),
+        mark_file: None,
         end: Mutex::new(End::Taken),
         recent: Recent::default(),
+        damaged: OnceLock::new(),
         work: Work::default(),
-    };
+    }
+}
+
+/// Makes a trail in `folder`. Its description gets its name last: a trail that has one has had a first segment.
+pub(super) fn create(
+    description: TrailDescription,
+    folder: &Path,
+    disk: Arc<dyn Disk>,
+    clock: SharedClock,
+) -> Result<(), OpenError> {
+    let shared = unopened(description, folder, disk, clock);
+    let failed = |action| io_failed(&shared, action);
+    shared.disk.make_folder(folder).map_err(failed("making its folder"))?;
+    description::write_draft(folder, &shared.description, &*shared.disk)?;
+    new_segment(&shared, 1, &State::default(), Timestamp::default()).map_err(failed("making its first segment"))?;
+    description::put_in_force(folder, &*shared.disk)?;
+    match folder.parent() {
+        Some(above) => shared.disk.sync_folder(above).map_err(failed("flushing the folder above")),
+        None => Ok(()),
+    }
+}
+
+/// Opens the trail in `folder`.
+pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
+    let description = description::read(folder, &*disk)?;
+    let trail = description.name.to_string();
+    if let Some(taken) = description.backup_taken {
+        return Err(OpenError::Backup { trail, taken });
+    }
+    let mut shared = unopened(description, folder, disk, clock);
+    if repair::is_interrupted(&shared).map_err(io_failed(&shared, "listing its folder"))? {
+        return Err(OpenError::RepairInterrupted { trail });
+    }
     load_segments(&shared, true)?;
+    check_all_are_there(&shared)?;
+    match mark_file::open(folder, &*shared.disk) {
+        Ok(file) => shared.mark_file = Some(file),
+        Err(error) => tracing::warn!(trail, %error, "mark.bin cannot be written; who looks sees a little less"),
+    }
     let tail = recover_end(&shared)?;
     *shared.lock_end() = End::Free(Box::new(tail));
     Ok(shared)
+}
+
+/// A trail never loses its last segment in good order, neither by retention nor by a crash.
+pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
+    let last = shared.segments().last().map(|segment| segment.number());
+    let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch);
+    let missing = match (last, noted.map(|mark| mark.end.segment)) {
+        (Some(last), Some(noted)) if noted > last => last + 1,
+        (Some(_), _) => return Ok(()),
+        (None, noted) => {
+            let at = Location { segment: noted.unwrap_or(1), offset: 0 };
+            return Err(shared.damage(at, "all its segments are missing").into());
+        }
+    };
+    Err(shared.damage(Location { segment: missing, offset: 0 }, "this segment is missing").into())
 }
 
 pub(super) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
@@ -60,12 +118,13 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
     for (at, number) in numbers.iter().enumerate() {
         let damage = |what: &str| shared.damage(Location { segment: *number, offset: 0 }, what);
         if at > 0 && *number != numbers[at - 1] + 1 {
-            return Err(damage("the segment before it is missing").into());
+            let missing = Location { segment: numbers[at - 1] + 1, offset: 0 };
+            return Err(shared.damage(missing, "this segment is missing").into());
         }
         let path = shared.folder.join(segment::file_name(*number));
         let opened = segment::open(&shared.disk, &path, tidy).map_err(io_failed(shared, "opening a segment"))?;
         let segment = opened.map_err(damage)?;
-        if segment.number() != *number || segment.head.epoch != shared.description.epoch {
+        if segment.number() != *number || !shared.description.admits(segment.head.epoch, *number) {
             return Err(damage("its head belongs to another segment or trail").into());
         }
         if at + 1 < numbers.len() && segment.seal().is_none() {
@@ -90,12 +149,7 @@ struct Found {
 
 fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
     let Some(last) = shared.segments().last().cloned() else {
-        let first = new_segment(shared, 1, &State::default(), Timestamp::default());
-        let first = Arc::new(first.map_err(io_failed(shared, "making its first segment"))?);
-        shared.change_segments(|segments| segments.push(first.clone()));
-        let offset = first.bytes();
-        shared.mark.send_replace(mark_of(&State::default(), Location { segment: 1, offset }));
-        return Ok(Tail { segment: first, offset, state: State::default(), xids: Xids::default() });
+        return Err(shared.damage(Location { segment: 1, offset: 0 }, "all its segments are missing").into());
     };
     let found = read_last(shared, &last)?;
     if let Some(trouble) = &found.trouble {
@@ -214,7 +268,7 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
         tail = in_next_segment(shared, tail).map_err(io_failed(shared, "opening a new segment"))?;
     }
     let end = Location { segment: tail.segment.number(), offset: tail.offset };
-    shared.mark.send_replace(mark_of(&tail.state, end));
+    shared.publish(mark_of(&tail.state, end));
     Ok(tail)
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::codec::frame::{self, BadFrame, Frame, HEADER_BYTES};
+use crate::codec::frame::{self, BadFrame, Frame, FrameHeader, HEADER_BYTES};
 use crate::trail::local::disk::{DiskFile, read_full};
 
 const STRIDE_BYTES: usize = 1 << 20;
@@ -34,6 +34,10 @@ pub(super) fn scan(
         let (used, bad) = frames_in(&buffer[..filled], file_id, at, &mut each);
         at += used as u64;
         match bad {
+            // The file is shorter than it should be.
+            None if filled == 0 => {
+                return Ok(ScanEnd { offset: at, bad: Some(BadFrame::Short { needed: HEADER_BYTES }) });
+            }
             None => want = STRIDE_BYTES,
             Some(BadFrame::Short { needed })
                 if filled == buffer.len() && needed > filled - used && at + (needed as u64) <= until =>
@@ -63,6 +67,36 @@ fn frames_in(
         }
     }
     (at, None)
+}
+
+/// Looks behind damage: the first byte from `from` on where a whole frame starts whose header is `plausible`. The
+/// checksum's salt is the file's own, so no row value can pass for a frame.
+pub(super) fn next_frame(
+    file: &dyn DiskFile,
+    file_id: u64,
+    from: u64,
+    until: u64,
+    plausible: impl Fn(&FrameHeader) -> bool,
+) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; STRIDE_BYTES + HEADER_BYTES];
+    let mut base = from;
+    while base < until {
+        let filled = read_full(file, &mut buffer, base)?;
+        for at in 0..filled.min(STRIDE_BYTES) {
+            let Some((header, length)) = frame::peek(&buffer[at..filled]) else { continue };
+            let start = base + at as u64;
+            if !plausible(&header) || start + length as u64 > until {
+                continue;
+            }
+            let mut whole = vec![0; length];
+            let read = read_full(file, &mut whole, start)?;
+            if frame::read(&whole[..read], file_id).is_ok() {
+                return Ok(Some(start));
+            }
+        }
+        base += STRIDE_BYTES as u64;
+    }
+    Ok(None)
 }
 
 /// Looks behind damage: calls `each` with every frame of exactly `length` bytes that checks, wherever it starts. The

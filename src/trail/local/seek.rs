@@ -6,7 +6,7 @@ use crate::codec::frame::{self, Frame};
 use crate::record::{Position, Timestamp};
 use crate::trail::local::disk::read_full;
 use crate::trail::local::index::SegmentIndex;
-use crate::trail::local::reader::{Fill, Skip};
+use crate::trail::local::reader::{Entry, Fill, GAP_RECORD, Skip};
 use crate::trail::local::segment::{NoIndex, Segment, read_repeated};
 use crate::trail::local::{Shared, Trail};
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
@@ -27,6 +27,7 @@ pub enum Begin {
 impl Trail {
     /// A reader that starts there.
     pub async fn read(&self, begin: Begin) -> Result<Reader, SeekError> {
+        self.shared.undamaged().map_err(ReadError::Damaged)?;
         let shared = self.shared.clone();
         let found = tokio::task::spawn_blocking(move || find(&shared, begin)).await;
         found.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))?
@@ -124,6 +125,9 @@ fn look_up<R>(shared: &Shared, segment: &Segment, look: impl FnOnce(&SegmentInde
 /// Sees to it that the transaction of that number is the one the position was made in. The reader then stands in it,
 /// before its first record or where it was placed.
 fn check_transaction(reader: &mut Reader, position: Position) -> Result<(), SeekError> {
+    if position.record == GAP_RECORD {
+        return check_gap(reader, position);
+    }
     loop {
         if let Some(transaction) = &reader.transaction
             && transaction.commit >= position.commit
@@ -132,6 +136,24 @@ fn check_transaction(reader: &mut Reader, position: Position) -> Result<(), Seek
             return if same { Ok(()) } else { Err(SeekError::OtherTransaction) };
         }
         if reader.next()?.is_none() && reader.fill_here()? == Fill::AtMark {
+            return Err(SeekError::OtherTransaction);
+        }
+    }
+}
+
+/// Sees to it that there is a gap where the position says. The reader then stands behind it.
+fn check_gap(reader: &mut Reader, position: Position) -> Result<(), SeekError> {
+    loop {
+        while let Some(entry) = reader.next()? {
+            match entry {
+                Entry::Gap(gap) if gap.position(position.epoch) == position => return Ok(()),
+                Entry::Begin(transaction) if transaction.commit > position.commit => {
+                    return Err(SeekError::OtherTransaction);
+                }
+                _ => {}
+            }
+        }
+        if reader.fill_here()? == Fill::AtMark {
             return Err(SeekError::OtherTransaction);
         }
     }

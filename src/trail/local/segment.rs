@@ -356,7 +356,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, saves_hints: bool) -> io::
     Ok(Ok(Segment::with_state(head, handle, path.to_owned(), state, saves_hints)))
 }
 
-fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {
+pub(super) fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {
     let Some(at) = bytes.checked_sub(SEAL_FRAME_BYTES as u64) else { return Ok(None) };
     let mut buffer = [0; SEAL_FRAME_BYTES];
     let read = read_full(file, &mut buffer, at)?;

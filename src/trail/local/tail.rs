@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::record::{SourcePosition, Timestamp};
-use crate::trail::Location;
+use crate::record::{SchemaId, SourcePosition, Timestamp};
 use crate::trail::local::segment::Segment;
 use crate::trail::local::shapes::Shapes;
 use crate::trail::local::xids::Xids;
+use crate::trail::{Gap, Location};
 
 /// Everything that appending needs to know of what came before.
 #[derive(Debug, Clone)]
@@ -92,10 +92,20 @@ impl State {
                 self.identity = identity.to_owned();
                 self.source = (!source.is_empty()).then(|| SourcePosition(source.to_owned()));
             }
+            FrameKind::Gap => {
+                let gap = Gap::of(frame).filter(|gap| self.open.is_none() && gap.next > self.commit);
+                let Some(gap) = gap else { return Err(OutOfPlace("gap out of order")) };
+                self.commit = gap.next - 1;
+            }
             FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
             FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}
         }
         Ok(())
+    }
+
+    /// Whether a shape of that number is in force.
+    pub(super) fn knows(&self, shape: SchemaId) -> bool {
+        self.shapes.all().iter().any(|known| known.id == shape)
     }
 
     /// Forgets the open transaction.

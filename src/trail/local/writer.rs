@@ -200,7 +200,7 @@ impl TrailWriter {
             self.shared.work.flushed(started.elapsed());
             self.settle(began);
             let commit = mark.commit;
-            self.shared.mark.send_replace(mark);
+            self.shared.publish(mark);
             self.flushed.send_replace(commit);
         }
         Ok(())
@@ -308,7 +308,7 @@ pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: 
     Ok(Segment::new(head, shared.disk.clone(), file, path, bytes.len() as u64, index))
 }
 
-fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
+pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
     let mut out = Vec::new();
     let mut push = |header: FrameHeader, payload: &[u8]| {
         let start = out.len();

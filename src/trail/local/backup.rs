@@ -1,0 +1,73 @@
+//! A copy of a trail up to its durable mark, beside a running server too.
+//!
+//! What lies below the mark never changes, so the copy is exactly the trail as it was when the mark was read. It says of
+//! itself that it is a backup, and does not open for a server before it got a new epoch.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::trail::local::disk::{Disk, DiskFile, read_full};
+use crate::trail::local::recovery::io_failed;
+use crate::trail::local::segment::file_name;
+use crate::trail::local::{Trail, description};
+use crate::trail::{OpenError, SegmentReport};
+
+const COPY_BYTES: usize = 1 << 20;
+
+/// What a backup of a trail holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailBackup {
+    /// Commit number of the last transaction in it.
+    pub last_commit: u64,
+    /// Segments.
+    pub segments: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The first damaged place in it, when the trail itself is damaged.
+    pub bad: Option<String>,
+}
+
+/// Copies the trail in `folder` to the folder `to`, which must hold nothing. Every frame of the copy is checked.
+pub fn copy(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<TrailBackup, OpenError> {
+    let trail = Trail::open_read_only(folder, disk.clone(), clock.clone())?;
+    let shared = &trail.shared;
+    let mark = shared.mark.borrow().clone();
+    disk.make_folder(to).map_err(io_failed(shared, "making the backup's folder"))?;
+    let mut copied = TrailBackup { last_commit: mark.commit, segments: 0, bytes: 0, bad: None };
+    for segment in shared.segments().iter().filter(|segment| segment.number() <= mark.end.segment) {
+        let bytes = if segment.number() == mark.end.segment { mark.end.offset } else { segment.bytes() };
+        let copy = to.join(file_name(segment.number()));
+        copy_file(&*segment.file, bytes, &copy, &*disk).map_err(io_failed(shared, "copying a segment"))?;
+        copied.segments += 1;
+        copied.bytes += bytes;
+    }
+    let mut description = shared.description.clone();
+    description.backup_taken = Some(clock.now().to_rfc3339());
+    description::write_draft(to, &description, &*disk)?;
+    description::put_in_force(to, &*disk)?;
+    let reports = Trail::open_read_only(to, disk, clock)?.verify()?;
+    let bad = |report: SegmentReport| report.bad;
+    copied.bad = reports
+        .into_iter()
+        .find_map(bad)
+        .map(|(at, what)| format!("byte {} of segment {}: {what}", at.offset, at.segment));
+    Ok(copied)
+}
+
+fn copy_file(file: &dyn DiskFile, bytes: u64, to: &Path, disk: &dyn Disk) -> io::Result<()> {
+    let copy = disk.open(to, true)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let want = usize::try_from(bytes - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        let read = read_full(file, &mut buffer[..want], at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        copy.write_all_at(&buffer[..read], at)?;
+        at += read as u64;
+    }
+    copy.sync()
+}
