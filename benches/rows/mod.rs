@@ -56,7 +56,7 @@ pub fn image(id: u64) -> Vec<u8> {
     let mut writer = ImageWriter::new(&mut bytes);
     writer.json(id.to_string().as_bytes());
     writer.json(format!("{}.50", id % 1000).as_bytes());
-    writer.json(if id % 10 == 0 { b"\"new\"" } else { b"\"shipped\"" });
+    writer.json(if id.is_multiple_of(10) { b"\"new\"" } else { b"\"shipped\"" });
     writer.json(b"\"lorem ipsum\"");
     bytes
 }

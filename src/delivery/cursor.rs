@@ -67,8 +67,7 @@ impl Cursor {
             self.reader.give_used_block_back();
         }
         let (bytes, pieces) = self.encoder.take_messages();
-        if trail_bytes > 0 {
-            let percent = bytes.len().saturating_mul(100) / trail_bytes;
+        if let Some(percent) = bytes.len().saturating_mul(100).checked_div(trail_bytes) {
             self.growth_percent = percent + percent / 16 + 1;
         }
         charge.settle(bytes.capacity() + size_of::<Block>() + pieces.len() * size_of::<Piece>());

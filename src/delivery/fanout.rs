@@ -65,7 +65,7 @@ struct Shelf {
     made: VecDeque<Location>,
     kept_bytes: usize,
     /// Cursors that nobody uses, each at the end of a block.
-    cursors: VecDeque<Cursor>,
+    cursors: VecDeque<Box<Cursor>>,
     /// Where the stream ends: nothing behind is sent.
     limit: Option<Location>,
 }
@@ -108,7 +108,7 @@ impl Slot {
 /// What [`Fanout::begin`] comes to.
 enum Begun {
     Known(Taken),
-    Making { making: Making, cursor: Option<Cursor>, end: Location, charge: Charge },
+    Making { making: Making, cursor: Option<Box<Cursor>>, end: Location, charge: Charge },
 }
 
 /// A slot that must be filled, by a block or by its maker's end.
@@ -156,7 +156,7 @@ impl Fanout {
         let mut shelf = self.shelf();
         let known = shelf.slots.contains_key(&place.at) || shelf.cursors.iter().any(|known| known.place() == place);
         if !known {
-            shelf.keep_cursor(cursor);
+            shelf.keep_cursor(Box::new(cursor));
         }
         place
     }
@@ -242,7 +242,7 @@ impl Fanout {
 }
 
 impl Shelf {
-    fn keep_cursor(&mut self, cursor: Cursor) {
+    fn keep_cursor(&mut self, cursor: Box<Cursor>) {
         if self.cursors.len() >= CURSORS_KEPT {
             self.cursors.pop_front();
         }
@@ -265,7 +265,7 @@ impl Shelf {
 }
 
 impl Making {
-    fn make(self, cursor: Option<Cursor>, end: Location, charge: Charge) -> Arc<Block> {
+    fn make(self, cursor: Option<Box<Cursor>>, end: Location, charge: Charge) -> Arc<Block> {
         let fanout = self.fanout.clone();
         let started = Instant::now();
         let cursor = cursor.map_or_else(|| self.new_cursor(), Ok);
@@ -283,9 +283,9 @@ impl Making {
         block
     }
 
-    fn new_cursor(&self) -> Result<Cursor, ReadError> {
+    fn new_cursor(&self) -> Result<Box<Cursor>, ReadError> {
         let reader = self.fanout.trail.read_from(self.from.at)?;
-        Ok(Cursor::new(reader, self.fanout.contract.clone(), self.from.begun))
+        Ok(Box::new(Cursor::new(reader, self.fanout.contract.clone(), self.from.begun)))
     }
 
     fn stopped(&self, stop: DeliveryEnd) -> Block {
@@ -294,7 +294,7 @@ impl Making {
     }
 
     /// A block that stops is not kept: what stopped it may pass.
-    fn fill(&self, block: &Arc<Block>, cursor: Option<Cursor>) {
+    fn fill(&self, block: &Arc<Block>, cursor: Option<Box<Cursor>>) {
         let mut shelf = self.fanout.shelf();
         let _ = self.slot.outcome.set(block.clone());
         if block.stop.is_some() {
