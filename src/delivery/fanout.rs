@@ -31,10 +31,10 @@ pub struct Fanout {
     clock: SharedClock,
     budget: Arc<Budget>,
     shelf: Mutex<Shelf>,
-    work: Work,
+    work: Arc<Work>,
 }
 
-/// What a contract's blocks have taken since it was first read.
+/// What the blocks of a stream have taken: figures that outlive its contracts.
 #[derive(Debug, Default)]
 pub struct Work {
     blocks: AtomicU64,
@@ -43,9 +43,9 @@ pub struct Work {
     nanos: AtomicU64,
 }
 
-/// Figures of a contract's blocks.
+/// [`Work`] as it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FanoutStatus {
+pub struct WorkFigures {
     /// Blocks encoded.
     pub blocks: u64,
     /// Records encoded, each counted once however many sessions it went to.
@@ -54,8 +54,19 @@ pub struct FanoutStatus {
     pub bytes: u64,
     /// Time that reading and encoding took, in nanoseconds.
     pub nanos: u64,
-    /// Bytes of blocks kept now.
-    pub kept_bytes: u64,
+}
+
+impl Work {
+    /// The figures now.
+    pub fn figures(&self) -> WorkFigures {
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        WorkFigures {
+            blocks: get(&self.blocks),
+            records: get(&self.records),
+            bytes: get(&self.bytes),
+            nanos: get(&self.nanos),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -119,9 +130,15 @@ struct Making {
 }
 
 impl Fanout {
-    /// The blocks of `contract` in `trail`.
-    pub fn new(contract: Arc<Contract>, trail: Trail, clock: SharedClock, budget: Arc<Budget>) -> Arc<Self> {
-        let (shelf, work) = (Mutex::default(), Work::default());
+    /// The blocks of `contract` in `trail`; what they take counts in `work` too.
+    pub fn new(
+        contract: Arc<Contract>,
+        trail: Trail,
+        clock: SharedClock,
+        budget: Arc<Budget>,
+        work: Arc<Work>,
+    ) -> Arc<Self> {
+        let shelf = Mutex::default();
         let fanout = Arc::new(Self { contract, trail, clock, budget, shelf, work });
         fanout.budget.register(&fanout);
         fanout
@@ -137,16 +154,9 @@ impl Fanout {
         &self.trail
     }
 
-    /// Figures.
-    pub fn status(&self) -> FanoutStatus {
-        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        FanoutStatus {
-            blocks: get(&self.work.blocks),
-            records: get(&self.work.records),
-            bytes: get(&self.work.bytes),
-            nanos: get(&self.work.nanos),
-            kept_bytes: self.shelf().kept_bytes as u64,
-        }
+    /// Bytes of blocks kept for sessions that may want them.
+    pub fn kept_bytes(&self) -> usize {
+        self.shelf().kept_bytes
     }
 
     /// Takes over a reader that a session has brought to where it starts; `begun` as in [`Place`].
