@@ -246,12 +246,13 @@ impl RowWriter<'_, '_> {
         for column in 0..cells.len() {
             let key = keys.get(column).ok_or(MalformedImage)?;
             // Copied as bytes; only who must understand a text looks whether it is one.
-            if self.lob_bytes_max.is_none() && !self.table.as_string[column] {
-                if let Some(json) = cells.next_json()? {
-                    self.push_key(key);
-                    self.out.extend_from_slice(json);
-                    continue;
-                }
+            if self.lob_bytes_max.is_none()
+                && !self.table.as_string[column]
+                && let Some(json) = cells.next_json()?
+            {
+                self.push_key(key);
+                self.out.extend_from_slice(json);
+                continue;
             }
             match cells.next().ok_or(MalformedImage)?? {
                 Cell::Json(json) => match self.lob_bytes_max {
