@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::SharedClock;
+use crate::codec::json::MetaField;
 use crate::delivery::block::{Block, Place};
 use crate::delivery::budget::{Budget, Charge};
 use crate::delivery::contract::Contract;
@@ -216,7 +217,11 @@ impl Fanout {
             }
             Some(Begun::Known(taken)) => taken,
             Some(Begun::Making { making, mut cursor, end, charge }) => {
-                let near = end.offset.saturating_sub(from.at.offset) <= self.limits.inline_bytes;
+                // An encoder that looks ahead may read on to the end of a transaction, and only at the durable end, where
+                // transactions end too, is that no further than `end`.
+                let bounded =
+                    !self.contract.options.meta.is_sent(MetaField::TransInd) || end == self.trail.durable_end();
+                let near = bounded && end.offset.saturating_sub(from.at.offset) <= self.limits.inline_bytes;
                 if near && cursor.as_mut().is_some_and(|cursor| cursor.has_in_memory(end)) {
                     return Taken::Block(making.make(cursor, end, charge));
                 }
