@@ -193,6 +193,9 @@ pub const BLOCKED_SECONDS: u64 = 1;
 pub const SLOW_CLIENT_SECONDS: u64 = 300;
 /// See [`SLOW_CLIENT_SECONDS`].
 pub const SLOW_CLIENT_BYTES_MIN: u64 = 64 << 10;
+/// The same as [`SLOW_CLIENT_SECONDS`] while memory for messages is short: whoever holds it and takes nothing then makes
+/// all others wait. With the closing handshake that follows, well below the 30 seconds in which progress must resume.
+pub const SLOW_CLIENT_CROWDED_SECONDS: u64 = 10;
 /// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.

@@ -57,6 +57,8 @@ pub struct Block {
     pub passed: Passed,
     /// Why nothing can follow, if so.
     pub stop: Option<DeliveryEnd>,
+    /// Memory that it takes, in bytes: what is charged for it.
+    pub memory: usize,
 }
 
 /// Bytes of a block, which count against the budget for as long as anyone holds a part of them.
@@ -73,11 +75,6 @@ impl AsRef<[u8]> for ChargedBytes {
 }
 
 impl Block {
-    /// Memory that the block takes, in bytes.
-    pub fn memory(&self) -> usize {
-        self.bytes.len() + size_of::<Self>() + self.pieces.len() * size_of::<Piece>()
-    }
-
     /// Records in it.
     pub fn records(&self) -> u64 {
         self.pieces.iter().map(|piece| u64::from(piece.records)).sum()

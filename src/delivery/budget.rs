@@ -3,10 +3,10 @@
 //! Every block is charged before it is made and until its last byte has left. Where the budget is used up, blocks that
 //! are kept only because somebody might want them go first; then sessions wait, and new ones are refused.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::delivery::fanout::Fanout;
 
@@ -17,6 +17,9 @@ pub struct Budget {
     used: AtomicUsize,
     exhausted: AtomicU64,
     freed: Notify,
+    /// Whether somebody went without since there was last enough; beside it the same for a quick look.
+    short: watch::Sender<bool>,
+    is_short: AtomicBool,
     keepers: Mutex<Vec<Weak<Fanout>>>,
 }
 
@@ -31,7 +34,8 @@ impl Budget {
     /// A budget of that many bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         let (used, exhausted) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { limit, used, exhausted, freed: Notify::new(), keepers: Mutex::default() })
+        let (short, is_short) = (watch::Sender::new(false), AtomicBool::new(false));
+        Arc::new(Self { limit, used, exhausted, freed: Notify::new(), short, is_short, keepers: Mutex::default() })
     }
 
     /// Takes `bytes`; none when they are not there. A budget that nobody uses gives any amount, so that one record
@@ -42,7 +46,27 @@ impl Budget {
             self.exhausted.fetch_add(1, Ordering::Relaxed);
             return None;
         }
+        self.look_whether_enough();
         Some(Charge { budget: self.clone(), bytes })
+    }
+
+    /// Whether memory is short: somebody went without, and a quarter of the budget has not been free since. Whoever holds
+    /// memory for a client that does not take its messages is then asked to let it go.
+    pub fn short(&self) -> watch::Receiver<bool> {
+        self.short.subscribe()
+    }
+
+    /// Somebody goes without, although all that was idle has been let go.
+    pub(super) fn went_without(&self) {
+        self.is_short.store(true, Ordering::Release);
+        self.short.send_if_modified(|short| !std::mem::replace(short, true));
+    }
+
+    fn look_whether_enough(&self) {
+        if self.is_short.load(Ordering::Acquire) && self.used() <= self.limit / 4 * 3 {
+            self.is_short.store(false, Ordering::Release);
+            self.short.send_if_modified(|short| std::mem::replace(short, false));
+        }
     }
 
     /// Lets all blocks go that are kept only because somebody might want them.
@@ -88,7 +112,11 @@ impl Budget {
         if !enough() {
             self.let_idle_go();
         }
-        enough()
+        let has_room = enough();
+        if !has_room {
+            self.went_without();
+        }
+        has_room
     }
 }
 
@@ -107,6 +135,7 @@ impl Charge {
         if bytes > 0 {
             self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
             self.budget.freed.notify_waiters();
+            self.budget.look_whether_enough();
         }
     }
 }
@@ -143,5 +172,23 @@ mod tests {
         assert!(budget.charge(1).is_none());
         drop(huge);
         assert!(budget.charge(1).is_some());
+    }
+
+    #[test]
+    fn memory_is_short_from_when_somebody_goes_without_until_a_quarter_is_free() {
+        let budget = Budget::new(100);
+        let short = budget.short();
+        let most = budget.charge(70).unwrap();
+        let rest = budget.charge(25).unwrap();
+        assert!(!*short.borrow(), "used up is not short: nobody went without");
+        assert!(!budget.has_room());
+        assert!(*short.borrow());
+        drop(budget.charge(5).unwrap());
+        assert!(*short.borrow());
+        drop(rest);
+        assert!(!*short.borrow());
+        budget.went_without();
+        drop(most);
+        assert!(!*short.borrow());
     }
 }

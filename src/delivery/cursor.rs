@@ -66,13 +66,18 @@ impl Cursor {
         if stop.is_none() {
             self.reader.give_used_block_back();
         }
-        let (bytes, pieces) = self.encoder.take_messages();
+        let (mut bytes, pieces) = self.encoder.take_messages();
         if let Some(percent) = bytes.len().saturating_mul(100).checked_div(trail_bytes) {
             self.growth_percent = percent + percent / 16 + 1;
         }
-        charge.settle(bytes.capacity() + size_of::<Block>() + pieces.len() * size_of::<Piece>());
+        if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+            // The room was an estimate; blocks at the tail, or of what rules leave, are mostly far smaller.
+            bytes.shrink_to_fit();
+        }
+        let memory = bytes.capacity() + size_of::<Block>() + pieces.len() * size_of::<Piece>();
+        charge.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
-        Block { bytes, pieces, to: self.place(), passed, stop }
+        Block { bytes, pieces, to: self.place(), passed, stop, memory }
     }
 
     fn encode_until(&mut self, end: Location, now: Timestamp) -> Stretch {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::SharedClock;
+use crate::codec::json::MetaField;
 use crate::delivery::block::{Block, Place};
 use crate::delivery::budget::{Budget, Charge};
 use crate::delivery::contract::Contract;
@@ -23,6 +24,30 @@ use crate::delivery::feed::DeliveryEnd;
 use crate::limits::{BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
 use crate::trail::{Location, ReadError, Reader, Trail};
 
+/// How blocks are cut and kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FanoutLimits {
+    /// Bytes of the trail that one block covers at most.
+    pub block_trail_bytes: u64,
+    /// Bytes of the trail that are encoded by the session that asks for them.
+    pub inline_bytes: u64,
+    /// Memory of blocks kept for sessions that are still to come, in bytes.
+    pub kept_bytes: usize,
+    /// Readers kept at the ends of blocks.
+    pub cursors: usize,
+}
+
+impl Default for FanoutLimits {
+    fn default() -> Self {
+        Self {
+            block_trail_bytes: BLOCK_TRAIL_BYTES,
+            inline_bytes: INLINE_BLOCK_BYTES,
+            kept_bytes: FANOUT_KEPT_BYTES,
+            cursors: CURSORS_KEPT,
+        }
+    }
+}
+
 /// The blocks of one contract in one trail.
 #[derive(Debug)]
 pub struct Fanout {
@@ -30,6 +55,7 @@ pub struct Fanout {
     trail: Trail,
     clock: SharedClock,
     budget: Arc<Budget>,
+    limits: FanoutLimits,
     shelf: Mutex<Shelf>,
     work: Arc<Work>,
 }
@@ -140,8 +166,20 @@ impl Fanout {
         budget: Arc<Budget>,
         work: Arc<Work>,
     ) -> Arc<Self> {
+        Self::with_limits(contract, trail, clock, budget, work, FanoutLimits::default())
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(
+        contract: Arc<Contract>,
+        trail: Trail,
+        clock: SharedClock,
+        budget: Arc<Budget>,
+        work: Arc<Work>,
+        limits: FanoutLimits,
+    ) -> Arc<Self> {
         let shelf = Mutex::default();
-        let fanout = Arc::new(Self { contract, trail, clock, budget, shelf, work });
+        let fanout = Arc::new(Self { contract, trail, clock, budget, limits, shelf, work });
         fanout.budget.register(&fanout);
         fanout
     }
@@ -168,7 +206,7 @@ impl Fanout {
         let mut shelf = self.shelf();
         let known = shelf.slots.contains_key(&place.at) || shelf.cursors.iter().any(|known| known.place() == place);
         if !known {
-            shelf.keep_cursor(Box::new(cursor));
+            shelf.keep_cursor(Box::new(cursor), self.limits.cursors);
         }
         place
     }
@@ -186,10 +224,17 @@ impl Fanout {
             self.begin(from)
         });
         match begun {
-            None => Taken::NoMemory,
+            None => {
+                self.budget.went_without();
+                Taken::NoMemory
+            }
             Some(Begun::Known(taken)) => taken,
             Some(Begun::Making { making, mut cursor, end, charge }) => {
-                let near = end.offset.saturating_sub(from.at.offset) <= INLINE_BLOCK_BYTES;
+                // An encoder that looks ahead may read on to the end of a transaction, and only at the durable end, where
+                // transactions end too, is that no further than `end`.
+                let bounded =
+                    !self.contract.options.meta.is_sent(MetaField::TransInd) || end == self.trail.durable_end();
+                let near = bounded && end.offset.saturating_sub(from.at.offset) <= self.limits.inline_bytes;
                 if near && cursor.as_mut().is_some_and(|cursor| cursor.has_in_memory(end)) {
                     return Taken::Block(making.make(cursor, end, charge));
                 }
@@ -248,7 +293,7 @@ impl Fanout {
 
     fn may_make_ahead(&self, from: Place) -> bool {
         let mark = self.trail.durable_end();
-        let far = mark.segment > from.at.segment || mark.offset > from.at.offset + INLINE_BLOCK_BYTES;
+        let far = mark.segment > from.at.segment || mark.offset > from.at.offset + self.limits.inline_bytes;
         far && self.budget.used() < self.budget.limit() / 2
     }
 
@@ -259,7 +304,8 @@ impl Fanout {
         if from.at >= durable {
             return None;
         }
-        let grid = (from.at.offset / BLOCK_TRAIL_BYTES + 1) * BLOCK_TRAIL_BYTES;
+        let step = self.limits.block_trail_bytes;
+        let grid = (from.at.offset / step + 1) * step;
         let grid = Location { segment: from.at.segment, offset: grid };
         let mut next = shelf.slots.range((Bound::Excluded(from.at), Bound::Unbounded));
         let known = next.next().map_or(Location::MAX, |(at, _)| *at);
@@ -278,24 +324,24 @@ impl Fanout {
 }
 
 impl Shelf {
-    fn keep_cursor(&mut self, cursor: Box<Cursor>) {
-        if self.cursors.len() >= CURSORS_KEPT {
+    fn keep_cursor(&mut self, cursor: Box<Cursor>, most: usize) {
+        if self.cursors.len() >= most {
             self.cursors.pop_front();
         }
         self.cursors.push_back(cursor);
     }
 
-    fn keep_block(&mut self, from: Place, block: &Block) {
-        self.kept_bytes += block.memory();
+    fn keep_block(&mut self, from: Place, block: &Block, bytes_max: usize) {
+        self.kept_bytes += block.memory;
         self.made.push_back(from.at);
-        while self.kept_bytes > FANOUT_KEPT_BYTES && self.let_oldest_go() {}
+        while self.kept_bytes > bytes_max && self.let_oldest_go() {}
     }
 
     fn let_oldest_go(&mut self) -> bool {
         let Some(at) = self.made.pop_front() else { return false };
         let slot = self.slots.remove(&at);
         let block = slot.as_ref().and_then(|slot| slot.outcome.get());
-        self.kept_bytes = self.kept_bytes.saturating_sub(block.map_or(0, |block| block.memory()));
+        self.kept_bytes = self.kept_bytes.saturating_sub(block.map_or(0, |block| block.memory));
         true
     }
 }
@@ -344,20 +390,21 @@ impl Making {
 
     fn stopped(&self, stop: DeliveryEnd) -> Block {
         let passed = crate::delivery::block::Passed::Nothing;
-        Block { bytes: bytes::Bytes::new(), pieces: Vec::new(), to: self.from, passed, stop: Some(stop) }
+        Block { bytes: bytes::Bytes::new(), pieces: Vec::new(), to: self.from, passed, stop: Some(stop), memory: 0 }
     }
 
     /// A block that stops is not kept: what stopped it may pass.
     fn fill(&self, block: &Arc<Block>, cursor: Option<Box<Cursor>>) {
+        let limits = &self.fanout.limits;
         let mut shelf = self.fanout.shelf();
         let _ = self.slot.outcome.set(block.clone());
         if block.stop.is_some() {
             shelf.slots.remove(&self.from.at);
         } else {
             if let Some(cursor) = cursor {
-                shelf.keep_cursor(cursor);
+                shelf.keep_cursor(cursor, limits.cursors);
             }
-            shelf.keep_block(self.from, block);
+            shelf.keep_block(self.from, block, limits.kept_bytes);
         }
         drop(shelf);
         self.slot.done.notify_waiters();
@@ -373,3 +420,6 @@ impl Drop for Making {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,12 @@ pub trait Feed: Send {
     fn ear(&mut self) -> Option<Ear> {
         None
     }
+
+    /// Whether memory for messages is short, so that a client that holds some and takes too little is given up sooner;
+    /// never, unless the feed says so. Asked once, before the first message.
+    fn crowded(&mut self) -> Option<watch::Receiver<bool>> {
+        None
+    }
 }
 
 /// Hears a client's messages.
@@ -74,6 +80,8 @@ pub struct PumpTimings {
     pub pings_missed_max: u32,
     /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
     pub slow: Duration,
+    /// The same while memory for messages is short.
+    pub slow_crowded: Duration,
     /// See [`PumpTimings::slow`].
     pub slow_bytes_min: u64,
     /// Time for a closing handshake.
@@ -88,6 +96,7 @@ impl Default for PumpTimings {
             ping: Duration::from_secs(limits::PING_SECONDS),
             pings_missed_max: limits::PINGS_MISSED_MAX,
             slow: Duration::from_secs(limits::SLOW_CLIENT_SECONDS),
+            slow_crowded: Duration::from_secs(limits::SLOW_CLIENT_CROWDED_SECONDS),
             slow_bytes_min: limits::SLOW_CLIENT_BYTES_MIN,
             close: Duration::from_secs(limits::CLOSE_SECONDS_MAX),
             tcp_keep_alive: Duration::from_secs(limits::TCP_KEEP_ALIVE_SECONDS_DEFAULT),
@@ -157,6 +166,7 @@ where
     F: Feed,
 {
     let mut pump = Pump::new(socket, Inbound::new(feed.ear()), timings);
+    let mut crowded = feed.crowded();
     pump.received(&early);
     // Even empty it keeps the HTTP layer's buffer of 8 KiB, for as long as the session lives.
     drop(early);
@@ -166,17 +176,28 @@ where
             if let Some(reason) = pump.over {
                 return PumpEnd { reason, bytes_sent: pump.bytes_sent };
             }
+            let holds = pump.closing.is_none() && pump.outbox.has_data();
+            pump.crowded = holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow());
             let deadline = pump.deadline();
             let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
             tokio::select! {
                 event = pump.socket_event() => pump.happened(event),
                 fed = feed.next(), if wants_more => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
+                () = changed(&mut crowded), if holds => {}
                 () = stopped(&mut shutdown), if open => {
                     pump.close(EndReason::ShuttingDown, 1001, "server going away");
                 }
             }
         }
+    }
+}
+
+/// Waits until memory has become short, or is not so any more.
+async fn changed(crowded: &mut Option<watch::Receiver<bool>>) {
+    let Some(receiver) = crowded else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        *crowded = None;
     }
 }
 
@@ -213,6 +234,8 @@ struct Pump<S> {
     last_ping: Instant,
     pings_unanswered: u32,
     slowness: Slowness,
+    /// The client holds memory for messages, and that is short.
+    crowded: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
@@ -231,6 +254,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             last_ping: now,
             pings_unanswered: 0,
             slowness: Slowness::default(),
+            crowded: false,
         }
     }
 
@@ -385,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
 
     fn deadline(&self) -> Instant {
         let ping = self.last_life.max(self.last_ping) + self.timings.ping;
-        match (&self.closing, self.slowness.deadline(self.timings.slow)) {
+        match (&self.closing, self.slowness.deadline(self.patience())) {
             (Some(closing), _) => closing.until,
             (None, Some(slow)) if self.outbox.has_data() => slow,
             // What waits is in the kernel's hands: only looking again tells when it is taken.
@@ -394,12 +418,17 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
     }
 
+    /// Time in which a client must take enough of what waits for it.
+    fn patience(&self) -> Duration {
+        if self.crowded { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
+    }
+
     fn time_passed(&mut self) {
         if self.closing.is_some() {
             return self.end();
         }
         let pending = self.outbox.has_data() || self.kernel_holds_output();
-        let slow = self.slowness.deadline(self.timings.slow).is_some_and(|deadline| deadline <= Instant::now());
+        let slow = self.slowness.deadline(self.patience()).is_some_and(|deadline| deadline <= Instant::now());
         if pending && slow {
             tracing::info!("a client takes too little: closing with 4011");
             self.close(EndReason::Slow, 4011, "too slow: resume from the last position");

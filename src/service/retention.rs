@@ -62,11 +62,14 @@ impl Service {
     pub(super) fn retain(&self) {
         let trails = self.trails.served();
         for trail in &trails {
-            let settings: Option<TrailSettings> =
-                self.catalog.get(Shelf::Trails, trail.name().as_str()).unwrap_or_else(|error| {
-                    tracing::warn!(trail = %trail.name(), %error, "trail's options unreadable; defaults hold");
-                    None
-                });
+            let settings: Option<TrailSettings> = match self.catalog.get(Shelf::Trails, trail.name().as_str()) {
+                Ok(settings) => settings,
+                Err(error) => {
+                    // The defaults may keep less than the user asked for, and what is removed does not come back.
+                    tracing::warn!(trail = %trail.name(), %error, "trail's options unreadable; all of it is kept");
+                    continue;
+                }
+            };
             if let Err(error) = trail.retain(&retention_of(&settings.unwrap_or_default())) {
                 tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
             }

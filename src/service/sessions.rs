@@ -240,6 +240,11 @@ impl OpenSession {
         }
     }
 
+    /// Whether memory for messages is short.
+    pub(super) fn memory_short(&self) -> watch::Receiver<bool> {
+        self.service.delivery_budget.short()
+    }
+
     /// What it has done.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress

@@ -241,20 +241,38 @@ impl Trails {
         }
         let (trails, folder) = (self.folder.clone(), self.folder.join(name.as_str()));
         let disk = self.disk.clone();
-        let remove = move || {
-            // First out of the way as a whole: a crash in the middle must not leave half a trail under its name.
-            let leaving = folder.with_extension(&DELETED[1..]);
-            disk.rename(&folder, &leaving)?;
-            disk.sync_folder(&trails)?;
-            disk.remove_folder(&leaving)
-        };
+        let remove = move || remove_folder(&*disk, &trails, &folder);
         let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).and_then(|done| done);
-        removed.map_err(|error| TrailError::Remove { trail: name.clone(), error })?;
+        if let Err(error) = removed {
+            // It is all there: puts and sessions may come again.
+            entry.gone.send_replace(false);
+            return Err(TrailError::Remove { trail: name.clone(), error });
+        }
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.changes.send_modify(|changes| *changes += 1);
         tracing::info!(trail = %name, "trail deleted");
         Ok(())
     }
+}
+
+/// Removes a trail's folder from `trails`; a failure leaves it as it was.
+fn remove_folder(disk: &dyn Disk, trails: &Path, folder: &Path) -> io::Result<()> {
+    // First out of the way as a whole: a crash in the middle must not leave half a trail under its name.
+    let leaving = folder.with_extension(&DELETED[1..]);
+    match disk.list(&leaving) {
+        Ok(_) => disk.remove_folder(&leaving)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    disk.rename(folder, &leaving)?;
+    if let Err(error) = disk.sync_folder(trails) {
+        disk.rename(&leaving, folder)?;
+        return Err(error);
+    }
+    if let Err(error) = disk.remove_folder(&leaving) {
+        tracing::warn!(folder = %leaving.display(), %error, "a deleted trail's files stay until the next start");
+    }
+    Ok(())
 }
 
 /// The writer as people see it.
@@ -334,5 +352,22 @@ mod tests {
         assert!(matches!(service.trails.for_writer(&trail, &writer), Err(TrailError::Stopped(_))));
         service.delete_trail(&trail).await.unwrap();
         assert!(service.trails.get(&trail).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_trail_whose_deletion_failed_is_served_on() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let name = TrailName::new("t1").unwrap();
+        let entry = service.trails.make(&name, Writer::Puts).await.unwrap();
+        let in_the_way = home.path().join("trails").join("t1.deleted");
+        std::fs::write(&in_the_way, "").unwrap();
+        assert!(matches!(service.delete_trail(&name).await, Err(TrailError::Remove { .. })));
+        assert!(!*entry.gone.borrow(), "its sessions would end at once for ever");
+        let put = br#"{"operations":[{"op":"INSERT","table":"t","after":{"id":1}}]}"#;
+        service.put(&name, put).await.unwrap();
+        std::fs::remove_file(in_the_way).unwrap();
+        service.delete_trail(&name).await.unwrap();
+        assert!(service.trails.get(&name).is_none());
     }
 }

@@ -17,6 +17,11 @@ impl WatchedSession {
         Self { session, rights }
     }
 
+    /// Whether memory for messages is short.
+    pub fn memory_short(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.session.memory_short()
+    }
+
     /// What to send next, or the end of the rights, whichever comes first. May be dropped and called again.
     pub async fn next(&mut self) -> Delivery {
         // Asked only when the client has taken everything before.

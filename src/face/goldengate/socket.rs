@@ -90,4 +90,8 @@ impl Feed for SocketFeed {
             Delivery::End(end) => Fed::End { code: end.code(), reason: end.reason() },
         }
     }
+
+    fn crowded(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
+        Some(self.0.memory_short())
+    }
 }

@@ -39,6 +39,19 @@ impl Feed for Endless {
     }
 }
 
+/// The same, told whether memory is short.
+struct InACrowd(Bytes, watch::Receiver<bool>);
+
+impl Feed for InACrowd {
+    async fn next(&mut self) -> Fed {
+        Fed::Messages(vec![self.0.clone()])
+    }
+
+    fn crowded(&mut self) -> Option<watch::Receiver<bool>> {
+        Some(self.1.clone())
+    }
+}
+
 fn message(text: &str) -> Bytes {
     let mut bytes = vec![0; HEADER_ROOM];
     bytes.extend_from_slice(text.as_bytes());
@@ -261,6 +274,36 @@ async fn a_client_that_takes_nothing_is_slow_and_not_silent_although_the_kernel_
     let running = start(Scripted { batches: VecDeque::from([vec![message("short")]]), end: None }, timings).await;
     let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
     assert_eq!(end.reason, EndReason::Silent);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_given_up_sooner_when_memory_is_short() {
+    let timings = PumpTimings {
+        slow: Duration::from_secs(600),
+        slow_crowded: Duration::from_millis(200),
+        close: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let (short, crowded) = watch::channel(false);
+    let running = start_narrow(InACrowd(message(&"x".repeat(500_000)), crowded), timings).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!running.pump.is_finished(), "nobody needs what it holds");
+    short.send(true).unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::Slow);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_messages_stays_when_memory_is_short() {
+    let timings = PumpTimings { slow_crowded: Duration::from_millis(100), ..Default::default() };
+    let (_short, crowded) = watch::channel(true);
+    let running = start(InACrowd(message(&"x".repeat(100_000)), crowded), timings).await;
+    let mut socket = websocket(running.client).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) {
+        assert!(matches!(next(&mut socket).await.unwrap().unwrap(), Message::Text(_)));
+    }
+    assert!(!running.pump.is_finished());
 }
 
 #[tokio::test]

@@ -128,3 +128,16 @@ async fn a_trail_whose_options_cannot_be_stored_is_not_made() {
     assert!(matches!(service.make_trail(&name, TrailSettings::default()).await, Err(TrailError::Exists(_))));
     assert!(service.trails.get(&name).is_some(), "the one that was there stays");
 }
+
+#[tokio::test]
+async fn a_trail_whose_options_cannot_be_read_keeps_everything() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1", "t2"]).await;
+    let (unreadable, usual) = (trail(&service, "t1"), trail(&service, "t2"));
+    let before = unreadable.status().segments;
+    service.catalog.put(Shelf::Trails, "t1", &"no options").unwrap();
+    clock.advance_seconds(30 * DAY_SECONDS);
+    service.retain();
+    assert_eq!(unreadable.status().segments, before, "it may have been told to keep a year");
+    assert_eq!(usual.status().segments, 1);
+}

@@ -1,0 +1,373 @@
+//! Goal: whatever the order in which sessions come, take, stand still and go, each gets exactly the records behind its
+//! start, once and in order. Method: random steps over a real trail of small segments, with blocks, shelves and a budget
+//! so small that all of them are in each other's way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::*;
+use crate::catalog::stream::StreamConfig;
+use crate::clock::SystemClock;
+use crate::codec::image::ImageWriter;
+use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
+use crate::codec::token;
+use crate::delivery::feed::{Delivery, Progress, SessionFeed};
+use crate::record::{
+    Column, JsonKind, Operation, Position, ResourceName, SourcePosition, TableName, Timestamp, TrailName,
+    TransactionHead,
+};
+use crate::trail::local::disk::SystemDisk;
+use crate::trail::{Appender, Begin, Row, TrailOptions, Writer};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a session must hear of one record: number, its place in its transaction, `trans_ind`.
+type Heard = (u64, String, String);
+
+/// A step of the world.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Transactions, each of rows that pass the rules or not, of that width.
+    Append(Vec<Vec<(bool, usize)>>),
+    /// A session that begins at the start, now, or behind one of the records so far.
+    Open(Start),
+    /// A session asks for the next messages, and stops asking after that many milliseconds.
+    Take(usize, u64),
+    /// A session's client takes what it was given.
+    Drain(usize),
+    /// A session ends.
+    Leave(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Start {
+    Earliest,
+    Now,
+    After(usize),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let rows = proptest::collection::vec((any::<bool>(), 1_usize..1_500), 1..7);
+    let step = prop_oneof![
+        4 => proptest::collection::vec(rows, 1..4).prop_map(Step::Append),
+        2 => prop_oneof![
+            1 => Just(Start::Earliest),
+            1 => Just(Start::Now),
+            3 => any::<usize>().prop_map(Start::After),
+        ].prop_map(Step::Open),
+        8 => (any::<usize>(), 0_u64..3).prop_map(|(session, wait)| Step::Take(session, wait)),
+        4 => any::<usize>().prop_map(Step::Drain),
+        1 => any::<usize>().prop_map(Step::Leave),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// One session and its client.
+struct Client {
+    feed: SessionFeed,
+    /// Given and not taken: it holds the budget.
+    outbox: Vec<Bytes>,
+    heard: Vec<Heard>,
+    /// How many of the records that pass lie before its start.
+    skips: usize,
+}
+
+impl Client {
+    fn drain(&mut self) {
+        for bytes in std::mem::take(&mut self.outbox) {
+            hear(&bytes, &mut self.heard);
+        }
+    }
+
+    /// Asks for more, at most that long.
+    async fn take(&mut self, wait: Duration) -> bool {
+        if !self.outbox.is_empty() {
+            return true;
+        }
+        match tokio::time::timeout(wait, self.feed.next()).await {
+            Ok(Delivery::Messages(messages)) => self.outbox = messages,
+            Ok(Delivery::End(end)) => panic!("a session ended: {end}"),
+            Err(_) => return false,
+        }
+        true
+    }
+}
+
+/// The data records in framed messages.
+fn hear(mut bytes: &[u8], heard: &mut Vec<Heard>) {
+    while !bytes.is_empty() {
+        let (header, length) = match bytes[1] {
+            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            127 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize),
+            short => (2, usize::from(short)),
+        };
+        let records: Vec<Value> = serde_json::from_slice(&bytes[header..header + length]).unwrap();
+        for record in records.iter().filter(|record| record["op_type"] == "INSERT") {
+            let text = |member: &str| record[member].as_str().unwrap().to_owned();
+            heard.push((record["after"]["id"].as_u64().unwrap(), text("pos"), text("trans_ind")));
+        }
+        bytes = &bytes[header + length..];
+    }
+}
+
+fn metadata() -> StreamMetadata {
+    let source = SourceInfo {
+        file: String::new(),
+        uri: String::new(),
+        uri_history: Vec::new(),
+        creation_time: String::new(),
+        compatibility: String::new(),
+    };
+    StreamMetadata { database: DatabaseInfo::default(), machine: MachineInfo::default(), source }
+}
+
+struct World {
+    trail: Trail,
+    appender: Appender,
+    fanout: Arc<Fanout>,
+    budget: Arc<Budget>,
+    clients: Vec<Client>,
+    /// Every record that passes the rules: what is heard of it, and its position.
+    records: Vec<(Heard, Position)>,
+    rows: u64,
+    _ending: watch::Sender<Option<DeliveryEnd>>,
+}
+
+impl World {
+    fn new(home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
+        let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
+        let name = TrailName::new("t1").unwrap();
+        let options = TrailOptions { segment_bytes: 6_000 };
+        let trail = Trail::create(&home.join("t1"), name, Writer::Puts, &options, disk, clock.clone()).unwrap();
+        let config = br#"{"source":{"trail":"t1"},"bufferSize":131072,
+            "rules":[{"action":"include","filter":{"objectNames":["*.wanted"]}}],
+            "encoding":{"json":{"metaFields":{"transInd":true}}}}"#;
+        let config = StreamConfig::parse(config).unwrap();
+        let stream = ResourceName::new("s1").unwrap();
+        let contract = Contract::new(&stream, trail.epoch(), &config, metadata(), false).unwrap();
+        let budget = Budget::new(budget_bytes);
+        let fanout =
+            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), Arc::default(), limits);
+        let appender = trail.appender().unwrap();
+        let (ending, _) = watch::channel(None);
+        Self { trail, appender, fanout, budget, clients: Vec::new(), records: Vec::new(), rows: 0, _ending: ending }
+    }
+
+    async fn append(&mut self, transaction: &[(bool, usize)]) {
+        let wanted = transaction.iter().filter(|(wanted, _)| *wanted).count();
+        let head = TransactionHead {
+            xid: format!("x{}", self.rows),
+            commit_ts: Timestamp::from_micros(1_000_000),
+            source: SourcePosition::default(),
+        };
+        self.appender.begin(&head).unwrap();
+        let columns: Vec<_> = [("id", JsonKind::Number), ("text", JsonKind::String)]
+            .map(|(name, kind)| Column {
+                name: name.into(),
+                kind,
+                sql_type: String::new(),
+                nullable: false,
+                key: false,
+            })
+            .into();
+        let mut passing = Vec::new();
+        for (number, (wants, width)) in (0_u32..).zip(transaction) {
+            let table = TableName::parse(if *wants { "t.wanted" } else { "t.other" }).unwrap();
+            let schema = self.appender.shape(&table, &columns).unwrap();
+            let mut image = Vec::new();
+            let mut writer = ImageWriter::new(&mut image);
+            writer.json(self.rows.to_string().as_bytes());
+            writer.json(format!("\"{}\"", "x".repeat(*width)).as_bytes());
+            let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
+            self.appender.row(&schema, row).unwrap();
+            if *wants {
+                passing.push((self.rows, number));
+            }
+            self.rows += 1;
+        }
+        let last = self.appender.commit().unwrap();
+        self.appender.hand_over().await.unwrap();
+        for (at, (id, record)) in passing.into_iter().enumerate() {
+            let position = Position { record, ..last };
+            let trans_ind = match (at == 0, at + 1 == wanted) {
+                (true, true) => "WHOLE",
+                (true, false) => "BEGIN",
+                (false, false) => "MIDDLE",
+                (false, true) => "END",
+            };
+            let pos = token::encode(&position, self.fanout.contract().hash).to_string();
+            self.records.push(((id, pos, trans_ind.to_owned()), position));
+        }
+        self.trail.durable().wait_for(|mark| mark.commit >= last.commit).await.unwrap();
+    }
+
+    async fn open(&mut self, start: &Start) {
+        let (begin, skips) = match start {
+            Start::After(number) if !self.records.is_empty() => {
+                let at = number % self.records.len();
+                (Begin::After(self.records[at].1), at + 1)
+            }
+            Start::Now => (Begin::Now, self.records.len()),
+            Start::Earliest | Start::After(_) => (Begin::Earliest, 0),
+        };
+        let reader = self.trail.read(begin).await.unwrap();
+        let after = match &begin {
+            Begin::After(position) => Some(position),
+            _ => None,
+        };
+        let (clock, progress) = (Arc::new(SystemClock), Arc::new(Progress::default()));
+        let feed = SessionFeed::new(reader, after, self.fanout.clone(), clock, self._ending.subscribe(), progress);
+        self.clients.push(Client { feed, outbox: Vec::new(), heard: Vec::new(), skips });
+    }
+
+    async fn step(&mut self, step: &Step) {
+        let sessions = self.clients.len();
+        match step {
+            Step::Append(transactions) => {
+                for transaction in transactions {
+                    self.append(transaction).await;
+                }
+            }
+            Step::Open(start) => self.open(start).await,
+            Step::Take(number, wait) if sessions > 0 => {
+                self.clients[number % sessions].take(Duration::from_millis(*wait)).await;
+            }
+            Step::Drain(number) if sessions > 0 => self.clients[number % sessions].drain(),
+            Step::Leave(number) if sessions > 0 => drop(self.clients.remove(number % sessions)),
+            _ => {}
+        }
+    }
+
+    /// Lets every session come to the end, one after the other; says what the first fault is.
+    async fn finish(mut self) -> Result<(), String> {
+        self.clients.iter_mut().for_each(Client::drain);
+        let expected: Vec<Heard> = self.records.iter().map(|(heard, _)| heard.clone()).collect();
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let wanted = expected.len() - client.skips;
+            while client.heard.len() < wanted {
+                if !client.take(PATIENCE).await {
+                    return Err(format!("session {number} is stuck after {} of {wanted}", client.heard.len()));
+                }
+                client.drain();
+            }
+            // What lies behind the last that passes leaves nothing to say.
+            if client.take(Duration::from_millis(1)).await {
+                client.drain();
+            }
+            compare(number, &client.heard, &expected[client.skips..])?;
+        }
+        self.clients.clear();
+        self.budget.let_idle_go();
+        let begun = Instant::now();
+        while self.budget.used() > 0 {
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("{} bytes stay charged although nobody holds any", self.budget.used()));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.budget.let_idle_go();
+        }
+        Ok(())
+    }
+}
+
+fn compare(session: usize, heard: &[Heard], expected: &[Heard]) -> Result<(), String> {
+    match heard.iter().zip(expected).position(|(heard, expected)| heard != expected) {
+        Some(at) => Err(format!("session {session}, record {at}: {:?} and not {:?}", heard[at], expected[at])),
+        None if heard.len() != expected.len() => {
+            Err(format!("session {session}: {} records and not {}", heard.len(), expected.len()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn run(steps: &[Step], limits: FanoutLimits, budget_bytes: usize) -> Result<(), String> {
+    let home = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(home.path(), limits, budget_bytes);
+        for step in steps {
+            world.step(step).await;
+        }
+        world.finish().await
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 30, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_session_gets_what_lies_behind_its_start_once_and_in_order(
+        steps in steps(),
+        block_trail_bytes in 100_u64..4_000,
+        inline_bytes in prop_oneof![Just(0_u64), 100_u64..4_000],
+        kept_bytes in prop_oneof![Just(0_usize), 500_usize..20_000],
+        cursors in 1_usize..4,
+        budget_bytes in prop_oneof![Just(1_usize), 4_000_usize..40_000, Just(1 << 30)],
+    ) {
+        let limits = FanoutLimits { block_trail_bytes, inline_bytes, kept_bytes, cursors };
+        run(&steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[test]
+fn control_a_record_left_out_repeated_or_moved_is_noticed() {
+    let heard = |id: u64| (id, format!("p{id}"), "WHOLE".to_owned());
+    let expected: Vec<Heard> = (0..4).map(heard).collect();
+    compare(0, &expected, &expected).unwrap();
+    for wrong in [vec![0, 1, 3], vec![0, 1, 1, 2, 3], vec![0, 2, 1, 3], vec![1, 2, 3], vec![0, 1, 2, 3, 3]] {
+        let wrong: Vec<Heard> = wrong.into_iter().map(heard).collect();
+        compare(0, &wrong, &expected).unwrap_err();
+    }
+}
+
+/// A world at the tail: each transaction is taken by one session at once.
+async fn at_the_tail(world: &mut World, transactions: usize, wanted: bool) {
+    world.open(&Start::Now).await;
+    for _ in 0..transactions {
+        world.append(&[(wanted, 10)]).await;
+        world.clients[0].take(Duration::from_millis(20)).await;
+        world.clients[0].drain();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shelf_keeps_is_what_is_charged_for_it() {
+    for wanted in [true, false] {
+        let home = tempfile::tempdir().unwrap();
+        let limits = FanoutLimits { kept_bytes: 8_000, ..FanoutLimits::default() };
+        let mut world = World::new(home.path(), limits, 1 << 30);
+        at_the_tail(&mut world, 40, wanted).await;
+        let kept = world.fanout.kept_bytes();
+        assert!(kept > 0, "nothing is kept");
+        assert_eq!(world.budget.used(), kept, "rows pass: {wanted}");
+        assert!(kept <= 8_000 + 2_000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_read_a_whole_transaction_does_so_on_a_thread_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let limits = FanoutLimits { block_trail_bytes: 1_000, ..FanoutLimits::default() };
+    let mut world = World::new(home.path(), limits, 1 << 30);
+    let rest = std::iter::repeat_n((false, 1_400), 30);
+    world.append(&std::iter::once((true, 10)).chain(rest).collect::<Vec<_>>()).await;
+    let start = async |world: &World| {
+        let mut reader = world.trail.read(Begin::Earliest).await.unwrap();
+        assert!(reader.settle().unwrap());
+        world.fanout.start(reader, None)
+    };
+    let place = start(&world).await;
+    // The first record is released by the transaction's end, thirty records behind the block's.
+    assert!(matches!(world.fanout.take(place), Taken::Wait(_)));
+
+    let home = tempfile::tempdir().unwrap();
+    let mut world = World::new(home.path(), FanoutLimits::default(), 1 << 30);
+    world.append(&[(true, 10)]).await;
+    let place = start(&world).await;
+    assert!(matches!(world.fanout.take(place), Taken::Block(_)), "control: at the tail it is made at once");
+}
