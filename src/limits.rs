@@ -307,6 +307,11 @@ pub const SOURCE_IDENTIFIER_BYTES_MAX: usize = 63;
 pub const SOURCE_PASSWORD_BYTES_MAX: usize = 1_024;
 /// Bytes read from a source at once; a larger message grows the buffer while its bytes come.
 pub const SOURCE_READ_BYTES: usize = 256 << 10;
+/// How far a stream is behind its source, by the source's own clock, from which on its reader lets rows gather, in
+/// milliseconds. A walsender sends each row by itself; being woken for each costs more than the row does.
+pub const SOURCE_BEHIND_MILLIS_MIN: u64 = 50;
+/// Time for which rows then gather, in milliseconds: a small part of [`SOURCE_BEHIND_MILLIS_MIN`].
+pub const SOURCE_REST_MILLIS: u64 = 1;
 /// Time for one query of the source's catalogue, in seconds.
 pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 /// Rows of one answer from the source's catalogue.

@@ -17,6 +17,7 @@ mod relation;
 mod server_error;
 pub mod session;
 mod setup;
+mod socket;
 mod stream;
 mod tls;
 mod value;
