@@ -310,8 +310,9 @@ pub const SOURCE_READ_BYTES: usize = 256 << 10;
 /// How far a stream is behind its source, by the source's own clock, from which on its reader lets rows gather, in
 /// milliseconds. A walsender sends each row by itself; being woken for each costs more than the row does.
 pub const SOURCE_BEHIND_MILLIS_MIN: u64 = 50;
-/// Time for which rows then gather, in milliseconds: a small part of [`SOURCE_BEHIND_MILLIS_MIN`].
-pub const SOURCE_REST_MILLIS: u64 = 1;
+/// Time for which rows then gather, in microseconds: so short that the socket's buffer has room for what comes meanwhile (about
+/// 100 rows, whatever their size, on a Linux that was not tuned).
+pub const SOURCE_REST_MICROS: u64 = 100;
 /// Time for one query of the source's catalogue, in seconds.
 pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 /// Rows of one answer from the source's catalogue.

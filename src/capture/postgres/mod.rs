@@ -12,6 +12,7 @@ mod connection;
 mod feedback;
 mod look;
 mod lsn;
+mod pause;
 mod pgoutput;
 mod relation;
 mod server_error;

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval};
 use tracing::debug;
 
 use super::Target;
@@ -17,6 +17,7 @@ use super::catalogue::Catalogue;
 use super::connection::{Address, Connection};
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
+use super::pause::Pause;
 use super::pgoutput::{Envelope, Malformed, Message, OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation};
 use super::server_error::ServerError;
@@ -140,7 +141,7 @@ impl<'a> Stream<'a> {
 
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let mut trail_stopped = pin!(trail_stopped(self.appender));
-        let mut rest = pin!(sleep(Duration::ZERO));
+        let rest = Pause::new()?;
         let mut resting = false;
         loop {
             while let Some(frame) = self.connection.wire.buffered()? {
@@ -169,10 +170,13 @@ impl<'a> Stream<'a> {
                 () = self.appender.room(), if due => self.hand_over().await?,
                 () = std::future::ready(()), if self.behind && !resting => {
                     resting = true;
-                    rest.as_mut().reset(Instant::now() + Duration::from_millis(limits::SOURCE_REST_MILLIS));
+                    rest.start(Duration::from_micros(limits::SOURCE_REST_MICROS))?;
                     self.connection.wire.rest()?;
                 }
-                () = &mut rest, if resting => resting = false,
+                over = rest.over(), if resting => {
+                    over?;
+                    resting = false;
+                }
             }
         }
     }

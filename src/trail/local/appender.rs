@@ -25,6 +25,8 @@ pub struct Appender {
     to_writer: mpsc::Sender<Command>,
     flushed: watch::Receiver<u64>,
     chunk: Vec<u8>,
+    /// Length of the chunk before, which the next one may well have too.
+    usual_bytes: usize,
     /// The chunk ends a transaction or says something of the source.
     due: bool,
     shapes: Shapes,
@@ -87,6 +89,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         to_writer,
         flushed,
         chunk: Vec::new(),
+        usual_bytes: 0,
         due: false,
         shapes: state.shapes,
         identity: state.identity,
@@ -178,6 +181,9 @@ impl Appender {
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
         self.shapes.begin();
+        if self.chunk.is_empty() {
+            self.chunk.reserve(self.usual_bytes);
+        }
         let begins_at = self.chunk.len();
         let header = self.header(FrameKind::Begin, head.commit_ts, 0);
         frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &head.xid, &head.source.0));
@@ -308,8 +314,10 @@ impl Appender {
         self.shared.undamaged().map_err(|damage| AppendError::Stopped(damage.to_string()))?;
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
-        self.shared.work.handed_over(self.chunk.len(), self.shared.clock.now());
+        let bytes = self.chunk.len();
+        self.shared.work.handed_over(bytes, self.shared.clock.now());
         place.send(Command::Append(std::mem::take(&mut self.chunk)));
+        self.usual_bytes = bytes.min(limits::APPEND_CHUNK_BYTES);
         self.due = false;
         if let Some(open) = &mut self.open {
             open.begins_at = None;

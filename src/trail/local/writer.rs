@@ -118,6 +118,7 @@ impl TrailWriter {
 
     fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
         self.unsettled_bytes += chunk.len() as u64;
+        self.pending.reserve(chunk.len());
         let now = self.shared.clock.now();
         let mut at = 0;
         while at < chunk.len() {
