@@ -142,7 +142,8 @@ impl<'a> Stream<'a> {
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let mut trail_stopped = pin!(trail_stopped(self.appender));
         let rest = Pause::new()?;
-        let mut resting = false;
+        // From one read to the next rest: a socket that is watched again has yet to say that there is something to read.
+        let (mut resting, mut may_rest) = (false, false);
         loop {
             while let Some(frame) = self.connection.wire.buffered()? {
                 self.frame(&frame).await?;
@@ -165,11 +166,12 @@ impl<'a> Stream<'a> {
                 filled = self.connection.wire.fill(), if !resting => {
                     filled?;
                     self.feedback.heard();
+                    may_rest = true;
                 }
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
                 () = self.appender.room(), if due => self.hand_over().await?,
-                () = std::future::ready(()), if self.behind && !resting => {
-                    resting = true;
+                () = std::future::ready(()), if may_rest && self.behind => {
+                    (resting, may_rest) = (true, false);
                     rest.start(Duration::from_micros(limits::SOURCE_REST_MICROS))?;
                     self.connection.wire.rest()?;
                 }
