@@ -312,6 +312,12 @@ pub const SOURCE_IDENTIFIER_BYTES_MAX: usize = 63;
 pub const SOURCE_PASSWORD_BYTES_MAX: usize = 1_024;
 /// Bytes read from a source at once; a larger message grows the buffer while its bytes come.
 pub const SOURCE_READ_BYTES: usize = 256 << 10;
+/// How far a stream is behind its source, by the source's own clock, from which on its reader lets rows gather, in
+/// milliseconds. A walsender sends each row by itself; being woken for each costs more than the row does.
+pub const SOURCE_BEHIND_MILLIS_MIN: u64 = 50;
+/// Time for which rows then gather, in microseconds: so short that the socket's buffer has room for what comes meanwhile (about
+/// 100 rows, whatever their size, on a Linux that was not tuned).
+pub const SOURCE_REST_MICROS: u64 = 100;
 /// Time for one query of the source's catalogue, in seconds.
 pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 /// Rows of one answer from the source's catalogue.

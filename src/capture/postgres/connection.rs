@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::server_error::ServerError;
+use super::socket::Socket;
 use super::tls;
 use super::wire::{Frame, Transport, Wire};
 use crate::capture::source::{CaptureError, Fault};
@@ -219,7 +220,7 @@ async fn transport(source: &SourceConfig) -> Result<Transport, Fault> {
     let mut stream = TcpStream::connect((source.host.as_str(), source.port())).await?;
     stream.set_nodelay(true)?;
     if source.tls == TlsMode::Disable {
-        return Ok(Transport::Plain(stream));
+        return Ok(Transport::Plain(Socket::new(stream)));
     }
     let mut request = bytes::BytesMut::new();
     frontend::ssl_request(&mut request);
@@ -228,9 +229,9 @@ async fn transport(source: &SourceConfig) -> Result<Transport, Fault> {
     match stream.read_u8().await? {
         b'S' => {
             let verify = source.tls == TlsMode::VerifyFull;
-            Ok(Transport::Tls(Box::new(tls::connect(&source.host, verify, stream).await?)))
+            Ok(Transport::Tls(Box::new(tls::connect(&source.host, verify, Socket::new(stream)).await?)))
         }
-        b'N' if source.tls == TlsMode::Prefer => Ok(Transport::Plain(stream)),
+        b'N' if source.tls == TlsMode::Prefer => Ok(Transport::Plain(Socket::new(stream))),
         b'N' => Err(CaptureError::Refused("source.tls asks for TLS, the server has none".into()).into()),
         tag => Err(unexpected(tag)),
     }

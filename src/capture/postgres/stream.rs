@@ -17,6 +17,7 @@ use super::catalogue::Catalogue;
 use super::connection::{Address, Connection};
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
+use super::pause::Pause;
 use super::pgoutput::{Envelope, Malformed, Message, OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation};
 use super::server_error::ServerError;
@@ -47,8 +48,10 @@ pub(super) struct Stream<'a> {
     last_progress: Instant,
     /// An answer that the server asked for, due when this is durable.
     answer_at: Option<Lsn>,
-    /// Bytes of changes received and not shown yet.
-    received_bytes: u64,
+    /// The last row sent was committed a good while before it was sent: the stream catches up.
+    behind: bool,
+    /// Received and appended, and not shown yet.
+    unshown: Unshown,
     buffers: Buffers,
 }
 
@@ -60,6 +63,14 @@ struct Open {
     skipped: bool,
     /// The appender knows of it: it has a row that is captured.
     begun: bool,
+}
+
+/// What the status counts, since it was last shown.
+#[derive(Default)]
+struct Unshown {
+    received_bytes: u64,
+    transactions: u64,
+    records: u64,
 }
 
 /// Used again for each row.
@@ -106,7 +117,8 @@ impl<'a> Stream<'a> {
             complete: start,
             last_progress: Instant::now(),
             answer_at: None,
-            received_bytes: 0,
+            behind: false,
+            unshown: Unshown::default(),
             buffers: Buffers::default(),
         }
     }
@@ -114,6 +126,7 @@ impl<'a> Stream<'a> {
     /// Streams until it is asked to stop, or something fails. A transaction that is half in is dropped either way.
     pub(super) async fn run(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let outcome = self.stream(shutdown).await;
+        self.show_counts();
         if self.open.as_ref().is_some_and(|open| open.begun) {
             self.appender.abort().await?;
         }
@@ -128,6 +141,9 @@ impl<'a> Stream<'a> {
 
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let mut trail_stopped = pin!(trail_stopped(self.appender));
+        let rest = Pause::new()?;
+        // From one read to the next rest: a socket that is watched again has yet to say that there is something to read.
+        let (mut resting, mut may_rest) = (false, false);
         loop {
             while let Some(frame) = self.connection.wire.buffered()? {
                 self.frame(&frame).await?;
@@ -136,7 +152,8 @@ impl<'a> Stream<'a> {
                 }
             }
             self.record_progress()?;
-            let pending = self.appender.pending_bytes() > 0;
+            // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
+            let due = self.appender.is_due();
             tokio::select! {
                 biased;
                 () = stopped(shutdown) => return Ok(()),
@@ -146,12 +163,22 @@ impl<'a> Stream<'a> {
                     moved?;
                     self.on_durable().await?;
                 }
-                filled = self.connection.wire.fill() => {
+                filled = self.connection.wire.fill(), if !resting => {
                     filled?;
                     self.feedback.heard();
+                    may_rest = true;
                 }
-                // No more input at hand: what was collected need not wait for company.
-                () = std::future::ready(()), if pending => self.hand_over().await?,
+                // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
+                () = self.appender.room(), if due => self.hand_over().await?,
+                () = std::future::ready(()), if may_rest && self.behind => {
+                    (resting, may_rest) = (true, false);
+                    rest.start(Duration::from_micros(limits::SOURCE_REST_MICROS))?;
+                    self.connection.wire.rest()?;
+                }
+                over = rest.over(), if resting => {
+                    over?;
+                    resting = false;
+                }
             }
         }
     }
@@ -184,14 +211,20 @@ impl<'a> Stream<'a> {
         match Envelope::decode(&frame.body)? {
             Envelope::Data { start, sent, payload } => {
                 self.feedback.received(start, sent);
-                self.received_bytes += payload.len() as u64;
-                self.message(payload).await
+                self.unshown.received_bytes += payload.len() as u64;
+                self.message(payload).await?;
+                if let Some(open) = &self.open {
+                    let age_micros = sent.micros().saturating_sub(open.head.commit_ts.micros());
+                    self.behind = age_micros >= (limits::SOURCE_BEHIND_MILLIS_MIN * 1_000).cast_signed();
+                }
+                Ok(())
             }
             Envelope::Keepalive { end, sent, reply } => {
                 self.feedback.received(end, sent);
                 if self.open.is_none() {
                     self.complete = self.complete.max(end);
                 }
+                self.behind = false;
                 if reply { self.answer(end).await } else { Ok(()) }
             }
         }
@@ -241,10 +274,8 @@ impl<'a> Stream<'a> {
         if open.begun {
             let last = self.appender.commit()?;
             self.appended = Lsn(commit_lsn.0.saturating_add(1));
-            self.status.update(|status| {
-                status.transactions += 1;
-                status.records += u64::from(last.record) + 1;
-            });
+            self.unshown.transactions += 1;
+            self.unshown.records += u64::from(last.record) + 1;
         }
         self.open = None;
         self.complete = self.complete.max(end_lsn);
@@ -326,16 +357,25 @@ impl<'a> Stream<'a> {
             Some(open) if !open.skipped => server_time.micros().saturating_sub(open.head.commit_ts.micros()).max(0),
             _ => 0,
         };
-        let (heard, bytes) = (self.feedback.last_heard(), std::mem::take(&mut self.received_bytes));
+        let heard = self.feedback.last_heard();
+        self.show_counts();
         self.status.update(|status| {
             // The source's log may go on beyond what it has sent.
             let current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
             status.heard = Some(heard);
-            status.received_bytes += bytes;
             status.reached(durable.to_string(), received.0.max(current).saturating_sub(durable.0));
             status.received_lsn = Some(received.to_string());
             status.confirmed_lsn = Some(confirmed.to_string());
             status.lag_seconds = Some(lag_micros as f64 / 1e6);
+        });
+    }
+
+    fn show_counts(&mut self) {
+        let Unshown { received_bytes, transactions, records } = std::mem::take(&mut self.unshown);
+        self.status.update(|status| {
+            status.received_bytes += received_bytes;
+            status.transactions += transactions;
+            status.records += records;
         });
     }
 }

@@ -9,14 +9,14 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::socket::Socket;
 use crate::capture::source::{CaptureError, Fault};
 
 /// Does the handshake with the server at the other end of `stream`.
-pub(super) async fn connect(host: &str, verify: bool, stream: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
+pub(super) async fn connect(host: &str, verify: bool, stream: Socket) -> Result<TlsStream<Socket>, Fault> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| CaptureError::Refused(format!("source.host: {host} is no name that TLS can use")))?;
     let config = if verify { verifying()? } else { trusting()? };

@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::socket::Socket;
 use crate::capture::source::{CaptureError, Fault};
 use crate::limits;
 
@@ -24,8 +24,8 @@ pub(super) struct Frame {
 /// The socket.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 /// A socket with its buffers.
@@ -58,18 +58,27 @@ impl Wire {
         Ok(Some(Frame { tag, body: frame.freeze() }))
     }
 
-    /// Waits for more bytes. Dropping the future loses nothing.
-    pub(super) async fn fill(&mut self) -> Result<(), Fault> {
+    /// Lets bytes gather: nothing wakes for them until the next [`Wire::fill`].
+    pub(super) fn rest(&mut self) -> Result<(), Fault> {
+        let socket = match &mut self.transport {
+            Transport::Plain(socket) => socket,
+            Transport::Tls(stream) => stream.get_mut().0,
+        };
+        Ok(socket.rest()?)
+    }
+
+    /// Waits for more bytes and says how many came. Dropping the future loses nothing.
+    pub(super) async fn fill(&mut self) -> Result<usize, Fault> {
         if self.input.is_empty() && self.input.capacity() > 4 * limits::SOURCE_READ_BYTES {
             // A huge row is over; its buffer need not stay.
             self.input = BytesMut::new();
         }
         // Doubles while a large message comes in, whatever length it claims.
         self.input.reserve(limits::SOURCE_READ_BYTES.max(self.input.len()));
-        if self.transport.read_buf(&mut self.input).await? == 0 {
-            return Err(Fault::Passing("the source closed the connection".into()));
+        match self.transport.read_buf(&mut self.input).await? {
+            0 => Err(Fault::Passing("the source closed the connection".into())),
+            bytes => Ok(bytes),
         }
-        Ok(())
     }
 
     /// Writes what waits.

@@ -25,6 +25,10 @@ pub struct Appender {
     to_writer: mpsc::Sender<Command>,
     flushed: watch::Receiver<u64>,
     chunk: Vec<u8>,
+    /// Length of the chunk before, which the next one may well have too.
+    usual_bytes: usize,
+    /// The chunk ends a transaction or says something of the source.
+    due: bool,
     shapes: Shapes,
     identity: String,
     source: Option<SourcePosition>,
@@ -85,6 +89,8 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         to_writer,
         flushed,
         chunk: Vec::new(),
+        usual_bytes: 0,
+        due: false,
         shapes: state.shapes,
         identity: state.identity,
         source: state.source,
@@ -137,6 +143,7 @@ impl Appender {
         let source = self.source.clone().unwrap_or_default();
         let header = FrameHeader { commit: self.next_commit - 1, ..FrameHeader::new(FrameKind::Source) };
         frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &self.identity, &source.0));
+        self.due = true;
     }
 
     /// The shape in force for a table, if it is known.
@@ -174,6 +181,9 @@ impl Appender {
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
         self.shapes.begin();
+        if self.chunk.is_empty() {
+            self.chunk.reserve(self.usual_bytes);
+        }
         let begins_at = self.chunk.len();
         let header = self.header(FrameKind::Begin, head.commit_ts, 0);
         frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &head.xid, &head.source.0));
@@ -239,6 +249,7 @@ impl Appender {
         };
         let header = self.header(FrameKind::Commit, open.head.commit_ts, open.records);
         frame::push(&mut self.chunk, &header, |_| {});
+        self.due = true;
         self.shapes.commit();
         let (commit, record) = (self.next_commit, open.records.saturating_sub(1));
         self.next_commit += 1;
@@ -282,6 +293,18 @@ impl Appender {
         self.chunk.len()
     }
 
+    /// Whether somebody waits for what is collected: it ends a transaction, or says how far the source has been taken.
+    pub fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// Waits until half of the writer's queue is free. Who collects until then spares a writer that is behind many small
+    /// chunks, and itself the wait for the last place in the queue.
+    pub async fn room(&self) {
+        // A queue that is closed has room for whoever wants to hear so from `hand_over`.
+        let _ = self.to_writer.reserve_many(limits::APPEND_QUEUE_CHUNKS / 2).await;
+    }
+
     /// Gives the collected bytes to the trail's writer. Waits while its queue is full: that is the backpressure on
     /// capture.
     pub async fn hand_over(&mut self) -> Result<(), AppendError> {
@@ -291,8 +314,11 @@ impl Appender {
         self.shared.undamaged().map_err(|damage| AppendError::Stopped(damage.to_string()))?;
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
-        self.shared.work.handed_over(self.chunk.len(), self.shared.clock.now());
+        let bytes = self.chunk.len();
+        self.shared.work.handed_over(bytes, self.shared.clock.now());
         place.send(Command::Append(std::mem::take(&mut self.chunk)));
+        self.usual_bytes = bytes.min(limits::APPEND_CHUNK_BYTES);
+        self.due = false;
         if let Some(open) = &mut self.open {
             open.begins_at = None;
         }

@@ -248,11 +248,12 @@ impl Shared {
 
     /// Moves the durable mark, here and for other processes.
     fn publish(&self, mark: DurableMark) {
+        // Readers first: nobody who waits for a record waits for the file, too.
+        self.mark.send_replace(mark.clone());
         let written = self.mark_file.as_ref().map(|file| mark_file::write(&**file, self.description.epoch, &mark));
         if let Some(Err(error)) = written {
             tracing::debug!(trail = %self.description.name, %error, "mark.bin not written; who looks sees a little less");
         }
-        self.mark.send_replace(mark);
     }
 
     fn keeps_xids(&self) -> bool {

@@ -68,8 +68,8 @@ pub(super) struct TrailWriter {
     group_bytes: usize,
     /// Commit and record number of the last frame, which frames without their own take over.
     last: (u64, u32),
-    /// The mark that the running group will have earned.
-    reached: Option<DurableMark>,
+    /// Where the last whole transaction of the running group ends: what its flush makes durable.
+    reached: Option<Location>,
     /// Bytes handed over that are not flushed yet.
     unsettled_bytes: u64,
     /// Commit number of the last transaction that this writer, and no later one, has flushed: after a failure another
@@ -118,20 +118,22 @@ impl TrailWriter {
 
     fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
         self.unsettled_bytes += chunk.len() as u64;
+        self.pending.reserve(chunk.len());
+        let now = self.shared.clock.now();
         let mut at = 0;
         while at < chunk.len() {
             let length = frame::claimed_length(&chunk[at..]).map_err(io::Error::other)?;
             let Some(frame) = chunk.get_mut(at..at + length) else {
                 return Err(io::Error::other("appender handed over a cut frame"));
             };
-            self.place(frame)?;
+            self.place(frame, now)?;
             at += length;
         }
         Ok(())
     }
 
     /// Puts one frame at the end, in a new segment if this one is full.
-    fn place(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+    fn place(&mut self, bytes: &mut [u8], now: Timestamp) -> io::Result<()> {
         let end = self.end_offset() + bytes.len() as u64 + SEAL_FRAME_BYTES as u64;
         if end > self.shared.description.segment_bytes && self.end_offset() > self.tail.segment.first_own() {
             self.next_segment()?;
@@ -141,14 +143,14 @@ impl TrailWriter {
             bytes[12..16].copy_from_slice(&self.last.1.to_le_bytes());
             bytes[16..24].copy_from_slice(&self.last.0.to_le_bytes());
         }
-        frame::stamp(bytes, self.tail.segment.head.file_id, self.shared.clock.now());
+        frame::stamp(bytes, self.tail.segment.head.file_id, now);
         let at = Location { segment: self.tail.segment.number(), offset: self.end_offset() };
         let frame = frame::read_unchecked(bytes).map_err(io::Error::other)?;
         self.note(at, &frame)?;
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
         if matches!(kind, FrameKind::Commit | FrameKind::Source) && self.tail.state.open.is_none() {
-            self.reached = Some(self.mark_here());
+            self.reached = Some(Location { segment: at.segment, offset: self.end_offset() });
         }
         if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
             self.write_pending()?;
@@ -166,9 +168,9 @@ impl TrailWriter {
         self.tail.state.follow(at, frame).map_err(io::Error::other)
     }
 
-    fn mark_here(&self) -> DurableMark {
+    /// The mark at `end`, behind which no whole transaction has followed.
+    fn mark_at(&self, end: Location) -> DurableMark {
         let state = &self.tail.state;
-        let end = Location { segment: self.tail.segment.number(), offset: self.end_offset() };
         DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
     }
 
@@ -179,7 +181,7 @@ impl TrailWriter {
     fn push_own(&mut self, kind: FrameKind, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut bytes = Vec::new();
         frame::push(&mut bytes, &FrameHeader::new(kind), write);
-        self.place(&mut bytes)
+        self.place(&mut bytes, self.shared.clock.now())
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
@@ -194,7 +196,8 @@ impl TrailWriter {
 
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
-        if let Some(mark) = self.reached.take() {
+        if let Some(end) = self.reached.take() {
+            let mark = self.mark_at(end);
             let (began, started) = (self.shared.clock.now(), Instant::now());
             self.tail.segment.file.sync()?;
             self.shared.work.flushed(started.elapsed());
