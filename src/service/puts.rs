@@ -58,7 +58,7 @@ pub enum PutError {
 }
 
 impl PutError {
-    /// What [`Self::reason`] may say.
+    /// What `Self::reason` may say.
     pub const REASONS: [&str; 6] = ["body", "no_trail", "other_writer", "disk_full", "trail_stopped", "too_large"];
 
     /// Its kind, for figures: one of [`Self::REASONS`].
