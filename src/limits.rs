@@ -142,6 +142,8 @@ pub const INLINE_BLOCK_BYTES: u64 = 64 << 10;
 pub const FANOUT_KEPT_BYTES: usize = 8 << 20;
 /// Readers that one contract keeps at the ends of blocks, ready to go on.
 pub const CURSORS_KEPT: usize = 4;
+/// Blocks that are made ahead of the session that reads them: the thread that makes them need not be woken for each.
+pub const BLOCKS_AHEAD: u32 = 2;
 /// Messages handed over as one piece, in bytes; pings go between pieces.
 pub const PIECE_BYTES_MAX: usize = 1 << 20;
 /// Bytes that a session hands to its socket at once, when that many are ready.

@@ -2,8 +2,7 @@
 //! serves ready-made frames over plain sockets, which is the limit that any server of such records has.
 //!
 //! Reads peers as `trailcast bench subscribe` reads us: whole buffers, records counted by the same marker, no JSON. Each
-//! reader gets the kindest protocol of its peer: Redis is asked for the next entries before the last have been read,
-//! NATS delivers without acknowledgements to a pull consumer that always has requests open.
+//! reader gets a kind protocol: Redis is asked for as many entries at once as is told, with no answer taken apart, NATS delivers without acknowledgements to a pull consumer that always has requests open.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, unused_crate_dependencies, missing_docs)]
 
@@ -63,6 +62,12 @@ enum Command {
         records: u64,
         #[arg(long, default_value_t = 1)]
         subscribers: usize,
+        /// Entries that one XREAD asks for
+        #[arg(long, default_value_t = ASKED)]
+        count: u64,
+        /// Ask before the last answer has been read, which only works when the ids are known
+        #[arg(long)]
+        ahead: bool,
     },
     /// Fill a JetStream stream
     NatsFill {
@@ -88,8 +93,8 @@ fn main() -> Done<()> {
     match CommandLine::parse().command {
         Command::LimitServer { record_bytes } => limit_server(record_bytes),
         Command::RedisFill { port, records, record_bytes } => redis_fill(port, records, record_bytes),
-        Command::RedisRead { port, records, subscribers } => {
-            read_all(subscribers, records, move |wait| redis_read(port, records, wait))
+        Command::RedisRead { port, records, subscribers, count, ahead } => {
+            read_all(subscribers, records, move |wait| redis_read(port, records, count, ahead, wait))
         }
         Command::NatsFill { port, records, record_bytes } => nats_fill(port, records, record_bytes),
         Command::NatsRead { port, records, subscribers } => {
@@ -219,22 +224,24 @@ fn redis_fill(port: u16, records: u64, record_bytes: usize) -> Done<()> {
     Ok(())
 }
 
-/// Reads all entries; their ids are 1-0, 2-0, …, so that the next request need not wait for the last answer.
-fn redis_read(port: u16, records: u64, wait: &Barrier) -> Done<u64> {
+/// Reads all entries. Their ids are 1-0, 2-0, …, so that no answer need be taken apart to know where to go on.
+fn redis_read(port: u16, records: u64, at_once: u64, ahead: bool, wait: &Barrier) -> Done<u64> {
     let socket = TcpStream::connect(("127.0.0.1", port));
     wait.wait();
     let mut socket = socket?;
     let mut asked = 0;
     let mut ask = |socket: &mut TcpStream| {
         let after = asked;
-        asked += ASKED;
+        asked += at_once;
         if after >= records {
             return Ok(());
         }
-        socket.write_all(format!("XREAD COUNT {ASKED} STREAMS {STREAM} {after}-0\r\n").as_bytes())
+        socket.write_all(format!("XREAD COUNT {at_once} STREAMS {STREAM} {after}-0\r\n").as_bytes())
     };
     ask(&mut socket)?;
-    ask(&mut socket)?;
+    if ahead {
+        ask(&mut socket)?;
+    }
     let mut buffer = vec![0; READ_BYTES];
     let (mut markers, mut count, mut bytes) = (MarkerCount::default(), 0, 0);
     while count < records {
@@ -243,9 +250,9 @@ fn redis_read(port: u16, records: u64, wait: &Barrier) -> Done<u64> {
             return Err("Redis ended the connection".into());
         }
         bytes += read as u64;
-        let before = count / ASKED;
+        let before = count / at_once;
         count += markers.count(&buffer[..read]);
-        for _ in before..count / ASKED {
+        for _ in before..count / at_once {
             ask(&mut socket)?;
         }
     }

@@ -154,6 +154,23 @@ impl<'a> Cells<'a> {
         })
     }
 
+    /// Cells that are left.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        usize::from(self.left)
+    }
+
+    /// The next cell's text if it has a value, as bytes that nobody has looked at since they were written; otherwise
+    /// nothing is taken.
+    #[inline]
+    pub fn next_json(&mut self) -> Result<Option<&'a [u8]>, MalformedImage> {
+        if self.left == 0 || self.rest.first() != Some(&JSON) {
+            return Ok(None);
+        }
+        self.left -= 1;
+        self.read_raw().map(|(_, text)| Some(text))
+    }
+
     /// The next cell's tag and, for a value, its text.
     #[inline]
     fn read_raw(&mut self) -> Result<(u8, &'a [u8]), MalformedImage> {

@@ -68,6 +68,11 @@ fn push_escape_of(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
+/// Whether a JSON text without whitespace around it is surely what [`push_compacted`] makes of it: scalars mostly are.
+pub fn is_compact(json: &str) -> bool {
+    !json.starts_with(['{', '[']) && !json.as_bytes().contains(&0xE2)
+}
+
 /// Appends valid JSON as compact JSON: white space between tokens dropped, U+2028 and U+2029 escaped, every digit of
 /// every number kept. The caller vouches that `json` is valid.
 pub fn push_compacted(out: &mut Vec<u8>, json: &str) {

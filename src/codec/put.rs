@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -43,7 +44,7 @@ pub struct PutOperation<'a> {
     /// The table.
     pub table: TableName,
     /// Names of the key's columns.
-    pub key: Vec<String>,
+    pub key: Arc<[String]>,
     /// Before image.
     pub before: Option<RawObject<'a>>,
     /// After image.
@@ -65,6 +66,13 @@ impl<'a> RawObject<'a> {
     }
 }
 
+/// Members up to which looking through them is faster than a set.
+const FEW_MEMBERS: usize = 16;
+
+/// A JSON string, borrowed from the body where nothing in it is escaped.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'de> Deserialize<'de> for RawObject<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
@@ -77,12 +85,20 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut names = std::collections::HashSet::new();
-                let mut members = Vec::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if !names.insert(name.clone()) {
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                while let Some(Text(name)) = map.next_key()? {
+                    let known = if members.len() < FEW_MEMBERS {
+                        members.iter().any(|(known, _)| *known == name)
+                    } else {
+                        if names.is_empty() {
+                            names.extend(members.iter().map(|(known, _)| known.clone()));
+                        }
+                        !names.insert(name.clone())
+                    };
+                    if known {
                         return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
                     }
-                    members.push((Cow::Owned(name), map.next_value()?));
+                    members.push((name, map.next_value()?));
                 }
                 Ok(RawObject(members))
             }
@@ -134,8 +150,9 @@ fn object<'a>(value: &'a RawValue, member: &str) -> Result<RawObject<'a>, Fault>
     serde_json::from_str(value.get()).map_err(|error| (member.to_owned(), format!("must be an object: {error}")))
 }
 
-fn text(value: &RawValue, member: &str) -> Result<String, Fault> {
-    serde_json::from_str(value.get()).map_err(|_| (member.to_owned(), "must be a string".to_owned()))
+fn text<'a>(value: &'a RawValue, member: &str) -> Result<Cow<'a, str>, Fault> {
+    let text: Result<Text<'a>, _> = serde_json::from_str(value.get());
+    text.map(|Text(text)| text).map_err(|_| (member.to_owned(), "must be a string".to_owned()))
 }
 
 fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result<(), Fault> {
@@ -148,7 +165,7 @@ fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result
 fn transaction(value: &RawValue, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
     let members = object(value, "transaction")?;
     known_members(&members, &["xid", "commitTs", "operations"], "")?;
-    let xid = members.get("xid").map(|value| text(value, "xid")).transpose()?;
+    let xid = members.get("xid").map(|value| text(value, "xid").map(Cow::into_owned)).transpose()?;
     if xid.as_ref().is_some_and(|xid| !(1..=limits::XID_BYTES_MAX).contains(&xid.len()) || xid.contains('\0')) {
         return fault("xid", format!("must have 1 to {} bytes", limits::XID_BYTES_MAX));
     }
@@ -161,9 +178,15 @@ fn transaction(value: &RawValue, now: Timestamp) -> Result<PutTransaction<'_>, F
     if !(1..=limits::PUT_OPERATIONS_MAX).contains(&operations.len()) {
         return fault("operations", format!("must have 1 to {} elements", limits::PUT_OPERATIONS_MAX));
     }
-    let operations = operations.into_iter().enumerate();
-    let operations = operations.map(|(at, value)| operation(value, &format!("operations[{at}]")));
-    Ok(PutTransaction { xid, commit_ts, operations: operations.collect::<Result<_, _>>()? })
+    let mut last = Last::default();
+    let operations = operations.into_iter().enumerate().map(|(at, value)| {
+        operation(value, &mut last).map_err(|(member, what)| {
+            let dot = if member.is_empty() { "" } else { "." };
+            (format!("operations[{at}]{dot}{member}"), what)
+        })
+    });
+    let operations = operations.collect::<Result<_, _>>()?;
+    Ok(PutTransaction { xid, commit_ts, operations })
 }
 
 fn commit_ts(value: &RawValue, now: Timestamp) -> Result<Timestamp, Fault> {
@@ -177,31 +200,59 @@ fn commit_ts(value: &RawValue, now: Timestamp) -> Result<Timestamp, Fault> {
     Ok(time)
 }
 
-fn operation<'a>(value: &'a RawValue, at: &str) -> Result<PutOperation<'a>, Fault> {
-    let members = object(value, at)?;
-    known_members(&members, &["op", "table", "key", "before", "after", "tokens", "ddl"], &format!("{at}."))?;
-    let member = |name: &str| format!("{at}.{name}");
-    let required = |name: &str| members.get(name).ok_or_else(|| (member(name), "is required".to_owned()));
-    let name = text(required("op")?, &member("op"))?;
+/// What operations of one transaction mostly have in common, with the text that it was read from.
+#[derive(Default)]
+struct Last<'a> {
+    table: Option<(&'a str, TableName)>,
+    key: Option<(&'a str, Arc<[String]>)>,
+}
+
+impl<'a> Last<'a> {
+    fn table(&mut self, value: &'a RawValue) -> Result<TableName, Fault> {
+        if let Some((_, table)) = self.table.as_ref().filter(|(text, _)| *text == value.get()) {
+            return Ok(table.clone());
+        }
+        let table = TableName::parse(&text(value, "table")?);
+        let table = table.map_err(|error| ("table".to_owned(), error.to_string()))?;
+        self.table = Some((value.get(), table.clone()));
+        Ok(table)
+    }
+
+    fn key(&mut self, value: Option<&'a RawValue>) -> Result<Arc<[String]>, Fault> {
+        let Some(value) = value else { return Ok(Arc::default()) };
+        if let Some((_, key)) = self.key.as_ref().filter(|(text, _)| *text == value.get()) {
+            return Ok(key.clone());
+        }
+        let key: Result<Arc<[String]>, _> = serde_json::from_str(value.get());
+        let key = key.map_err(|_| ("key".to_owned(), "must be an array of column names".to_owned()))?;
+        self.key = Some((value.get(), key.clone()));
+        Ok(key)
+    }
+}
+
+/// Faults name the member within the operation.
+fn operation<'a>(value: &'a RawValue, last: &mut Last<'a>) -> Result<PutOperation<'a>, Fault> {
+    let members = object(value, "")?;
+    known_members(&members, &["op", "table", "key", "before", "after", "tokens", "ddl"], "")?;
+    let required = |name: &str| members.get(name).ok_or_else(|| (name.to_owned(), "is required".to_owned()));
+    let name = text(required("op")?, "op")?;
     let Some(operation) = Operation::parse(&name) else {
-        return fault(member("op"), "must be one of INSERT, UPDATE, DELETE, UPSERT, TRUNCATE, DDL");
+        return fault("op", "must be one of INSERT, UPDATE, DELETE, UPSERT, TRUNCATE, DDL");
     };
-    let table = text(required("table")?, &member("table"))?;
-    let table = TableName::parse(&table).map_err(|error| (member("table"), error.to_string()))?;
     let image = |name: &str| match members.get(name).filter(|value| value.get() != "null") {
-        Some(value) => object(value, &member(name)).and_then(|image| checked_image(image, &member(name))).map(Some),
+        Some(value) => object(value, name).and_then(|image| checked_image(image, name)).map(Some),
         None => Ok(None),
     };
     let put = PutOperation {
         operation,
-        table,
-        key: key(members.get("key"), &member("key"))?,
+        table: last.table(required("table")?)?,
+        key: last.key(members.get("key"))?,
         before: image("before")?,
         after: image("after")?,
-        tokens: members.get("tokens").map(|value| tokens(value, &member("tokens"))).transpose()?,
-        ddl: members.get("ddl").map(|value| text(value, &member("ddl"))).transpose()?,
+        tokens: members.get("tokens").map(|value| tokens(value, "tokens")).transpose()?,
+        ddl: members.get("ddl").map(|value| text(value, "ddl").map(Cow::into_owned)).transpose()?,
     };
-    fits_operation(&put, at)?;
+    fits_operation(&put)?;
     Ok(put)
 }
 
@@ -224,11 +275,6 @@ fn checked_image<'a>(image: RawObject<'a>, member: &str) -> Result<RawObject<'a>
     Ok(image)
 }
 
-fn key(value: Option<&RawValue>, member: &str) -> Result<Vec<String>, Fault> {
-    let Some(value) = value else { return Ok(Vec::new()) };
-    serde_json::from_str(value.get()).map_err(|_| (member.to_owned(), "must be an array of column names".to_owned()))
-}
-
 fn tokens(value: &RawValue, member: &str) -> Result<String, Fault> {
     let tokens = object(value, member)?;
     if let Some((name, _)) = tokens.0.iter().find(|(_, value)| !value.get().starts_with('"')) {
@@ -240,7 +286,7 @@ fn tokens(value: &RawValue, member: &str) -> Result<String, Fault> {
 }
 
 /// Each operation has the members it needs and none that would mean nothing.
-fn fits_operation(put: &PutOperation<'_>, at: &str) -> Result<(), Fault> {
+fn fits_operation(put: &PutOperation<'_>) -> Result<(), Fault> {
     use Operation::{Ddl, Delete, Insert, Truncate, Update, Upsert};
     let operation = put.operation;
     let needs_after = matches!(operation, Insert | Update | Upsert);
@@ -255,12 +301,12 @@ fn fits_operation(put: &PutOperation<'_>, at: &str) -> Result<(), Fault> {
         (matches!(operation, Ddl | Truncate) && !put.key.is_empty(), "key", "is not taken"),
     ];
     if let Some((_, member, what)) = rules.iter().find(|(broken, _, _)| *broken) {
-        return fault(format!("{at}.{member}"), format!("{what} by {}", operation.as_str()));
+        return fault(*member, format!("{what} by {}", operation.as_str()));
     }
-    for name in &put.key {
+    for name in put.key.iter() {
         let images = [&put.before, &put.after];
         if images.iter().copied().flatten().any(|image| image.get(name).is_none()) {
-            return fault(format!("{at}.key"), format!("column {name:?} is missing from an image"));
+            return fault("key", format!("column {name:?} is missing from an image"));
         }
     }
     Ok(())

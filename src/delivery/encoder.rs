@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::codec::cloudevents::{self, Event, EventKind};
 use crate::codec::image::Image;
 use crate::codec::json::{
-    DdlRecord, DmlRecord, EncodeError, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
+    DdlRecord, DmlRecord, EncodeError, HeadCache, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
 };
 use crate::codec::token;
 use crate::delivery::batch::Batch;
@@ -89,6 +89,7 @@ pub struct Encoder {
     tables: HashMap<SchemaId, Arc<Table>>,
     /// The table of the last record: rows of one table mostly come together.
     recent: Option<Arc<Table>>,
+    heads: HeadCache,
     batch: Batch,
     /// Of the message being gathered.
     shapes: Vec<Arc<TableSchema>>,
@@ -114,6 +115,7 @@ impl Encoder {
             contract,
             tables: HashMap::new(),
             recent: None,
+            heads: HeadCache::default(),
             shapes: Vec::new(),
             has_ddl: false,
             records: 0,
@@ -239,11 +241,12 @@ impl Encoder {
             record: record.number,
             xid_hash: transaction.xid_hash,
         };
-        let table = record.schema.map(|schema| self.table(schema));
-        if let Some(table) = &table {
-            self.make_room_for(&table.schema);
+        if let Some(schema) = record.schema {
+            self.look_up(schema);
+            self.make_room_for(schema);
         }
-        let contract = self.contract.clone();
+        let Self { contract, recent, batch, heads, .. } = self;
+        let table = record.schema.and(recent.as_deref());
         let context = RecordContext {
             head: &transaction.head,
             position,
@@ -253,12 +256,12 @@ impl Encoder {
             now,
         };
         let write = |out: &mut Vec<u8>| -> Result<(), EncodeError> {
-            open_event(&contract, record, &context, out);
-            match (&table, record.ddl) {
+            open_event(contract, record, &context, out);
+            match (table, record.ddl) {
                 (Some(table), _) => {
                     let dml =
                         DmlRecord { context, operation: record.operation, before: record.before, after: record.after };
-                    table.prepared.encode(&dml, out)?;
+                    table.prepared.encode_next(&dml, out, heads)?;
                 }
                 (None, Some((table, text))) => {
                     push_ddl(&DdlRecord { context, table: Some(table), text }, &contract.options, out)?;
@@ -270,7 +273,7 @@ impl Encoder {
             }
             Ok(())
         };
-        match self.batch.push(write) {
+        match batch.push(write) {
             Ok(None) => {}
             Ok(Some(end)) => self.complete(end),
             Err(EncodeError::Malformed(error)) => return Err(EncodeStop::Malformed(error.to_string())),
@@ -279,10 +282,10 @@ impl Encoder {
                 return Err(EncodeStop::TooLarge { member, bytes, limit, after });
             }
         }
-        if let Some(table) = table
-            && !self.shapes.iter().any(|shape| shape.id == table.schema.id)
+        if let Some(schema) = record.schema
+            && !self.shapes.iter().any(|shape| shape.id == schema.id)
         {
-            self.shapes.push(table.schema.clone());
+            self.shapes.push(schema.clone());
         }
         self.has_ddl |= record.operation == Operation::Ddl;
         self.records += 1;
@@ -293,21 +296,23 @@ impl Encoder {
         Ok(())
     }
 
-    fn table(&mut self, schema: &Arc<TableSchema>) -> Arc<Table> {
-        if let Some(recent) = self.recent.as_ref().filter(|recent| recent.schema.id == schema.id) {
-            return recent.clone();
+    /// Makes `recent` the table of that shape.
+    #[inline]
+    fn look_up(&mut self, schema: &Arc<TableSchema>) {
+        if self.recent.as_ref().is_none_or(|recent| recent.schema.id != schema.id) {
+            self.change_table(schema);
         }
-        if let Some(known) = self.tables.get(&schema.id) {
-            self.recent = Some(known.clone());
-            return known.clone();
+    }
+
+    fn change_table(&mut self, schema: &Arc<TableSchema>) {
+        if !self.tables.contains_key(&schema.id) {
+            if self.tables.len() >= RULE_TABLES_REMEMBERED {
+                self.tables.clear();
+            }
+            let prepared = PreparedTable::new(schema, &self.contract.options);
+            self.tables.insert(schema.id, Arc::new(Table { schema: schema.clone(), prepared }));
         }
-        if self.tables.len() >= RULE_TABLES_REMEMBERED {
-            self.tables.clear();
-        }
-        let prepared = PreparedTable::new(schema, &self.contract.options);
-        let table = Arc::new(Table { schema: schema.clone(), prepared });
-        self.tables.insert(schema.id, table.clone());
-        table
+        self.recent = self.tables.get(&schema.id).cloned();
     }
 
     /// Ends the message if it holds rows of that table in another shape.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
@@ -21,7 +21,7 @@ use crate::delivery::budget::{Budget, Charge};
 use crate::delivery::contract::Contract;
 use crate::delivery::cursor::{Cursor, GROWTH_PERCENT_FIRST};
 use crate::delivery::feed::DeliveryEnd;
-use crate::limits::{BLOCK_TRAIL_BYTES, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
+use crate::limits::{BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
 use crate::trail::{Location, ReadError, Reader, Trail};
 
 /// How blocks are cut and kept.
@@ -57,10 +57,10 @@ pub struct Fanout {
     budget: Arc<Budget>,
     limits: FanoutLimits,
     shelf: Mutex<Shelf>,
-    work: Work,
+    work: Arc<Work>,
 }
 
-/// What a contract's blocks have taken since it was first read.
+/// What the blocks of a stream have taken: figures that outlive its contracts.
 #[derive(Debug, Default)]
 pub struct Work {
     blocks: AtomicU64,
@@ -69,9 +69,9 @@ pub struct Work {
     nanos: AtomicU64,
 }
 
-/// Figures of a contract's blocks.
+/// [`Work`] as it stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FanoutStatus {
+pub struct WorkFigures {
     /// Blocks encoded.
     pub blocks: u64,
     /// Records encoded, each counted once however many sessions it went to.
@@ -80,8 +80,19 @@ pub struct FanoutStatus {
     pub bytes: u64,
     /// Time that reading and encoding took, in nanoseconds.
     pub nanos: u64,
-    /// Bytes of blocks kept now.
-    pub kept_bytes: u64,
+}
+
+impl Work {
+    /// The figures now.
+    pub fn figures(&self) -> WorkFigures {
+        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        WorkFigures {
+            blocks: get(&self.blocks),
+            records: get(&self.records),
+            bytes: get(&self.bytes),
+            nanos: get(&self.nanos),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +112,8 @@ struct Shelf {
 pub struct Slot {
     outcome: OnceLock<Arc<Block>>,
     done: Notify,
+    /// How many blocks behind it whoever makes it is to make too.
+    ahead: AtomicU32,
 }
 
 /// What [`Fanout::take`] finds.
@@ -145,9 +158,15 @@ struct Making {
 }
 
 impl Fanout {
-    /// The blocks of `contract` in `trail`.
-    pub fn new(contract: Arc<Contract>, trail: Trail, clock: SharedClock, budget: Arc<Budget>) -> Arc<Self> {
-        Self::with_limits(contract, trail, clock, budget, FanoutLimits::default())
+    /// The blocks of `contract` in `trail`; what they take counts in `work` too.
+    pub fn new(
+        contract: Arc<Contract>,
+        trail: Trail,
+        clock: SharedClock,
+        budget: Arc<Budget>,
+        work: Arc<Work>,
+    ) -> Arc<Self> {
+        Self::with_limits(contract, trail, clock, (budget, FanoutLimits::default()), work)
     }
 
     /// The same with other limits.
@@ -155,10 +174,10 @@ impl Fanout {
         contract: Arc<Contract>,
         trail: Trail,
         clock: SharedClock,
-        budget: Arc<Budget>,
-        limits: FanoutLimits,
+        (budget, limits): (Arc<Budget>, FanoutLimits),
+        work: Arc<Work>,
     ) -> Arc<Self> {
-        let (shelf, work) = (Mutex::default(), Work::default());
+        let shelf = Mutex::default();
         let fanout = Arc::new(Self { contract, trail, clock, budget, limits, shelf, work });
         fanout.budget.register(&fanout);
         fanout
@@ -174,16 +193,9 @@ impl Fanout {
         &self.trail
     }
 
-    /// Figures.
-    pub fn status(&self) -> FanoutStatus {
-        let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        FanoutStatus {
-            blocks: get(&self.work.blocks),
-            records: get(&self.work.records),
-            bytes: get(&self.work.bytes),
-            nanos: get(&self.work.nanos),
-            kept_bytes: self.shelf().kept_bytes as u64,
-        }
+    /// Bytes of blocks kept for sessions that may want them.
+    pub fn kept_bytes(&self) -> usize {
+        self.shelf().kept_bytes
     }
 
     /// Takes over a reader that a session has brought to where it starts; `begun` as in [`Place`].
@@ -226,7 +238,7 @@ impl Fanout {
                     return Taken::Block(making.make(cursor, end, charge));
                 }
                 let slot = making.slot.clone();
-                tokio::task::spawn_blocking(move || making.make(cursor, end, charge));
+                tokio::task::spawn_blocking(move || making.make_on(cursor, end, charge));
                 Taken::Wait(slot)
             }
         }
@@ -251,13 +263,37 @@ impl Fanout {
         Some(Begun::Making { making: Making { fanout: self.clone(), slot, from }, cursor, end, charge })
     }
 
-    /// Begins to make the block that starts at `from`, where a session will soon be, if it lies well behind the tail.
+    /// Sees to it that the blocks behind `from`, where a session will soon be, are made in good time: a few of them, and
+    /// only well behind the tail.
     pub fn prepare(self: &Arc<Self>, from: Place) {
+        let mut place = from;
+        for _ in 0..BLOCKS_AHEAD {
+            let slot = self.shelf().slots.get(&place.at).cloned();
+            match slot.as_ref().map(|slot| slot.outcome.get()) {
+                Some(Some(block)) => place = block.to,
+                // Whoever makes it goes on with the next ones.
+                Some(None) => {
+                    slot.iter().for_each(|slot| slot.ahead.store(BLOCKS_AHEAD, Ordering::Relaxed));
+                    return;
+                }
+                None => return self.make_ahead(place),
+            }
+        }
+    }
+
+    fn make_ahead(self: &Arc<Self>, from: Place) {
+        if !self.may_make_ahead(from) {
+            return;
+        }
+        let Some(Begun::Making { making, cursor, end, charge }) = self.begin(from) else { return };
+        making.slot.ahead.store(BLOCKS_AHEAD, Ordering::Relaxed);
+        tokio::task::spawn_blocking(move || making.make_on(cursor, end, charge));
+    }
+
+    fn may_make_ahead(&self, from: Place) -> bool {
         let mark = self.trail.durable_end();
         let far = mark.segment > from.at.segment || mark.offset > from.at.offset + self.limits.inline_bytes;
-        if far && self.budget.used() < self.budget.limit() / 2 {
-            self.take(from);
-        }
+        far && self.budget.used() < self.budget.limit() / 2
     }
 
     /// Where a block that starts at `from` ends; none when nothing durable follows.
@@ -310,6 +346,24 @@ impl Shelf {
 }
 
 impl Making {
+    /// Makes the block, and as many behind it as somebody asked for meanwhile: a thread that is awake goes on at once.
+    fn make_on(self, mut cursor: Option<Box<Cursor>>, mut end: Location, mut charge: Charge) {
+        let mut making = self;
+        loop {
+            let (fanout, slot) = (making.fanout.clone(), making.slot.clone());
+            let block = making.make(cursor, end, charge);
+            let ahead = slot.ahead.load(Ordering::Relaxed);
+            if ahead == 0 || block.stop.is_some() || !fanout.may_make_ahead(block.to) {
+                return;
+            }
+            let Some(Begun::Making { making: next, cursor: at, end: to, charge: room }) = fanout.begin(block.to) else {
+                return;
+            };
+            next.slot.ahead.store(ahead - 1, Ordering::Relaxed);
+            (making, cursor, end, charge) = (next, at, to, room);
+        }
+    }
+
     fn make(self, cursor: Option<Box<Cursor>>, end: Location, charge: Charge) -> Arc<Block> {
         let fanout = self.fanout.clone();
         let started = Instant::now();

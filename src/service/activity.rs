@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::delivery::fanout::Work;
 use crate::delivery::progress::{Progress, SessionState};
 
 /// The sessions of one stream, as figures.
 #[derive(Debug, Default)]
-pub struct StreamActivity(Mutex<Sessions>);
+pub struct StreamActivity {
+    sessions: Mutex<Sessions>,
+    /// What encoding for them took.
+    pub encoding: Arc<Work>,
+}
 
 #[derive(Debug, Default)]
 struct Sessions {
@@ -64,7 +69,7 @@ impl StreamActivity {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -268,7 +268,8 @@ fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(
 }
 
 fn image_of(image: &RawObject<'_>, schema: &TableSchema) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let texts: usize = image.0.iter().map(|(_, value)| value.get().len()).sum();
+    let mut bytes = Vec::with_capacity(texts + 4 * schema.columns.len() + 2);
     let mut writer = ImageWriter::new(&mut bytes);
     for (at, column) in schema.columns.iter().enumerate() {
         // Images mostly name their columns in the order of the shape.
@@ -276,6 +277,7 @@ fn image_of(image: &RawObject<'_>, schema: &TableSchema) -> Vec<u8> {
         match here.or_else(|| image.get(&column.name)).map(|value| value.get()) {
             None => writer.absent(),
             Some("null") => writer.null(),
+            Some(json) if json_text::is_compact(json) => writer.json(json.as_bytes()),
             Some(json) => writer.json_with(|out| json_text::push_compacted(out, json)),
         }
     }

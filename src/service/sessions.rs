@@ -310,7 +310,8 @@ impl OpenSession {
         let make = || {
             let contract = Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing)?;
             let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
-            Ok(Fanout::new(Arc::new(contract), trail.clone(), clock, budget))
+            let work = self.stream.activity.encoding.clone();
+            Ok(Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work))
         };
         let fanout = self.stream.fanout(trail.epoch(), self.event_framing, make);
         fanout.map_err(|error: ConfigError| SessionError::TrailStopped(error.to_string()))

@@ -138,6 +138,12 @@ impl Stream {
         Ok(fanout)
     }
 
+    /// Bytes of encoded messages that are kept for its sessions.
+    pub fn kept_bytes(&self) -> usize {
+        let fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
+        fanouts.iter().filter_map(|(_, known)| known.upgrade()).map(|known| known.kept_bytes()).sum()
+    }
+
     pub(super) fn has_session(&self, number: u64) -> bool {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }

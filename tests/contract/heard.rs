@@ -54,7 +54,7 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
     let reader = trail.read(begin).await.unwrap();
     let contract = Contract::new(&stream(), trail.epoch(), config, metadata(), event_framing).unwrap();
     let (ending, ended) = watch::channel(None);
-    let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30));
+    let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30), Arc::default());
     let progress = Arc::new(Progress::default());
     let mut feed = SessionFeed::new(reader, after.as_ref(), fanout, clock(), ended, progress);
     let single = event_framing || config.framing == Framing::Record;

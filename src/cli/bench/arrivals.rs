@@ -7,11 +7,12 @@ use std::time::Instant;
 use memchr::memmem::Finder;
 
 use super::histogram::Histogram;
+use super::load::FIRST_ID;
 use crate::limits;
 
 const MARKER: &[u8] = b"\"id\":";
 
-/// When each transaction's commit returned; the row's `id` is its number, from 1.
+/// When each transaction's commit returned; rows have one each, ids without gaps from `FIRST_ID`.
 #[derive(Debug)]
 pub(super) struct Commits {
     start: Instant,
@@ -30,13 +31,14 @@ impl Commits {
         u64::try_from(moment.duration_since(self.start).as_nanos()).unwrap_or(u64::MAX).max(1)
     }
 
+    /// Of the row with that id.
     fn slot(&self, id: u64) -> Option<&AtomicU64> {
-        self.returned.get(usize::try_from(id.checked_sub(1)?).ok()?)
+        self.returned.get(usize::try_from(id.checked_sub(FIRST_ID)?).ok()?)
     }
 
-    /// The commit of that transaction has just returned.
-    pub(super) fn returned(&self, id: u64) {
-        if let Some(slot) = self.slot(id) {
+    /// The commit of that transaction, from 1, has just returned.
+    pub(super) fn returned(&self, number: u64) {
+        if let Some(slot) = self.slot(FIRST_ID + number - 1) {
             slot.store(self.nanos(Instant::now()), Ordering::Release);
         }
     }
@@ -111,12 +113,12 @@ mod tests {
         let commits = Commits::new(10);
         let mut arrivals = Arrivals::new(commits.clone());
         let start = Instant::now();
-        arrivals.take(br#"[{"after":{"id":2,"#);
-        arrivals.take(br#""x":1}},{"columns":{"id":{}}},{"after":{"id":11}},{"id":"x"}]"#);
+        arrivals.take(br#"[{"after":{"id":1000000001,"#);
+        arrivals.take(br#""x":1}},{"columns":{"id":{}}},{"after":{"id":1000000010}},{"after":{"id":3}},{"id":"x"}]"#);
         assert_eq!(arrivals.message(start), 1);
         commits.returned(2);
         commits.returned(3);
-        arrivals.take(br#"[{"after":{"id":3}}]"#);
+        arrivals.take(br#"[{"after":{"id":1000000002}}]"#);
         assert_eq!(arrivals.message(Instant::now() + Duration::from_millis(5)), 1);
         let (latency, before) = arrivals.finish();
         assert_eq!((latency.seen(), before), (2, 1));

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_BENCH_ROWS_A_TRANSACTION", default_value_t = 1_000, value_name = "NUMBER",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=limits::BENCH_ROWS_MAX))]
     rows_a_transaction: u64,
-    /// Bytes of one row's record as the default encoding sends it; 188 at least
+    /// Bytes of one row's record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 370, value_name = "BYTES",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,

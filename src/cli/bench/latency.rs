@@ -13,7 +13,7 @@ use super::arrivals::{Arrivals, Commits};
 use super::database::{Captured, DatabaseArguments};
 use super::flush::Flusher;
 use super::histogram::Histogram;
-use super::load::Load;
+use super::load::{FIRST_ID, Load};
 use super::process::{Process, cost};
 use super::progress::ProgressLine;
 use super::reader::{Readers, Subscriber, Until};
@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_BENCH_SECONDS", default_value_t = 10, value_name = "SECONDS",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=limits::BENCH_SECONDS_MAX))]
     seconds: u64,
-    /// Bytes of one record as the default encoding sends it; 188 at least
+    /// Bytes of one record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 200, value_name = "BYTES",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,
@@ -72,10 +72,15 @@ enum Committer {
 }
 
 impl Committer {
-    async fn commit(&mut self, id: u64) -> Result<(), Failure> {
+    async fn commit(&mut self, number: u64) -> Result<(), Failure> {
         match self {
-            Self::Put(putter, load) => putter.put(load.line(id).into()).await.map(drop).map_err(Failure::from),
+            Self::Put(putter, load) => {
+                let mut line = Vec::new();
+                load.push_line(&mut line, number);
+                putter.put(line.into()).await.map(drop).map_err(Failure::from)
+            }
             Self::Postgres(session, table, note) => {
+                let id = FIRST_ID + number - 1;
                 let sql = format!("INSERT INTO {table} VALUES ({id}, {}.50, '{note}')", id % 900 + 100);
                 session.run(&sql).await.map(drop).map_err(Failure::failed)
             }

@@ -3,25 +3,39 @@
 use std::fmt::Write as _;
 
 /// What the default encoding adds to the column `note` in one record, the comma behind it included.
-const RECORD_BYTES_BESIDE_NOTE: usize = 188;
+const RECORD_BYTES_BESIDE_NOTE: usize = 190;
+
+/// The first row's `id`. All ids have as many digits, so that a transaction is made by overwriting another's: the client
+/// must not be what is measured.
+pub(super) const FIRST_ID: u64 = 1_000_000_000;
+const ID_DIGITS: usize = 10;
 
 /// Makes transactions as `put` takes them.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    operations: u32,
     note: String,
+    template: Vec<u8>,
+    /// Where the ids stand in it.
+    ids: Vec<usize>,
 }
 
 impl Load {
     /// Transactions of so many inserts, whose records have about so many bytes in a subscriber's message.
     pub(super) fn new(operations: u32, record_bytes: usize) -> Self {
         let note = "lorem ipsum dolor sit amet ".chars().cycle();
-        Self { operations, note: note.take(record_bytes.saturating_sub(RECORD_BYTES_BESIDE_NOTE)).collect() }
-    }
-
-    /// Operations in each.
-    pub(super) fn operations(&self) -> u32 {
-        self.operations
+        let note: String = note.take(record_bytes.saturating_sub(RECORD_BYTES_BESIDE_NOTE)).collect();
+        let mut template = String::from("{\"operations\":[");
+        let mut ids = Vec::new();
+        for row in 0..operations {
+            template.push_str(if row == 0 { "" } else { "," });
+            template.push_str("{\"op\":\"INSERT\",\"table\":\"bench.rows\",\"key\":[\"id\"],\"after\":{\"id\":");
+            ids.push(template.len());
+            // Writing to a String does not fail.
+            let _ =
+                write!(template, "{FIRST_ID},\"amount\":{}.{:02},\"note\":\"{note}\"}}}}", row % 900 + 100, row % 100);
+        }
+        template.push_str("]}\n");
+        Self { note, template: template.into_bytes(), ids }
     }
 
     /// What the column `note` holds.
@@ -29,25 +43,23 @@ impl Load {
         &self.note
     }
 
-    /// Transaction number `number`, from 1, as one line; its rows' ids go on where those of the one before ended.
-    pub(super) fn line(&self, number: u64) -> Vec<u8> {
-        let mut line = String::with_capacity(64 + self.operations as usize * (self.note.len() + 120));
-        line.push_str("{\"operations\":[");
-        let first = (number - 1) * u64::from(self.operations) + 1;
-        for id in first..first + u64::from(self.operations) {
-            let comma = if id == first { "" } else { "," };
-            // Writing to a String does not fail.
-            let _ = write!(
-                line,
-                "{comma}{{\"op\":\"INSERT\",\"table\":\"bench.rows\",\"key\":[\"id\"],\"after\":\
-                 {{\"id\":{id},\"amount\":{}.{:02},\"note\":\"{}\"}}}}",
-                id % 900 + 100,
-                id % 100,
-                self.note
-            );
+    /// Operations in each.
+    pub(super) fn operations(&self) -> u64 {
+        self.ids.len() as u64
+    }
+
+    /// Appends transaction number `number`, from 1, as one line; its rows' ids go on where those of the one before ended.
+    pub(super) fn push_line(&self, out: &mut Vec<u8>, number: u64) {
+        let start = out.len();
+        out.extend_from_slice(&self.template);
+        let first = FIRST_ID + (number - 1) * self.operations();
+        for (id, at) in (first..).zip(&self.ids) {
+            let mut rest = id;
+            for digit in out[start + at..start + at + ID_DIGITS].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
         }
-        line.push_str("]}\n");
-        line.into_bytes()
     }
 }
 
@@ -58,11 +70,13 @@ mod tests {
     #[test]
     fn ids_go_on_from_transaction_to_transaction() {
         let load = Load::new(3, 200);
-        for (number, ids) in [(1, [1, 2, 3]), (2, [4, 5, 6])] {
-            let transaction: serde_json::Value = serde_json::from_slice(&load.line(number)).unwrap();
+        for (number, ids) in [(1, [0, 1, 2]), (2, [3, 4, 5])] {
+            let mut line = b" ".to_vec();
+            load.push_line(&mut line, number);
+            let transaction: serde_json::Value = serde_json::from_slice(&line).unwrap();
             let operations = transaction["operations"].as_array().unwrap();
             let found: Vec<_> = operations.iter().map(|operation| operation["after"]["id"].as_u64().unwrap()).collect();
-            assert_eq!(found, ids);
+            assert_eq!(found, ids.map(|id| FIRST_ID + id));
         }
     }
 }

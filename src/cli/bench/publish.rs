@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_BENCH_TRANSACTIONS_A_REQUEST", default_value_t = 1, value_name = "NUMBER",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::BENCH_OPERATIONS_MAX)))]
     transactions_a_request: u32,
-    /// Bytes of one record as the default encoding sends it; 188 at least
+    /// Bytes of one record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 200, value_name = "BYTES",
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,
@@ -86,8 +86,8 @@ impl Work {
 
     fn body(&self, request: u64) -> Bytes {
         let first = request * self.transactions_a_request + 1;
-        let lines: Vec<u8> =
-            (first..first + self.transactions_a_request).flat_map(|number| self.load.line(number)).collect();
+        let mut lines = Vec::new();
+        (first..first + self.transactions_a_request).for_each(|number| self.load.push_line(&mut lines, number));
         lines.into()
     }
 }
@@ -120,7 +120,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (latency, last_answer) = watch(&arguments, &work, callers).await?;
     let seconds = (last_answer - work.start).as_secs_f64();
     let transactions = work.acked.load(Ordering::Relaxed);
-    let records = transactions * u64::from(work.load.operations());
+    let records = transactions * work.load.operations();
     let bytes = work.body_bytes.load(Ordering::Relaxed);
     let mut figures = json!({
         "command": "publish",

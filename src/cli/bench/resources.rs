@@ -1,6 +1,6 @@
 //! Trails and streams that a run needs: made when they are not there, and gone again when they were only for it.
 
-use hyper::Method;
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;

@@ -1,11 +1,11 @@
 //! DDL records and heartbeats.
 
 use crate::codec::json::cell;
-use crate::codec::json::head::{Head, HeadSubject, RecordContext};
+use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
 use crate::codec::json::{DDL_TEXT, EncodeError, HEARTBEAT, JsonOptions, MetaField, TRUNCATED, push_op_ts};
 use crate::codec::json_text::{push_string, quoted};
 use crate::codec::token::TokenText;
-use crate::record::{Operation, TableName, Timestamp};
+use crate::record::{Operation, SchemaId, TableName, Timestamp};
 
 /// A statement that changed a shape.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ fn push_with_text(record: &DdlRecord<'_>, options: &JsonOptions, text_bytes_max:
     let fields: Vec<_> = options.meta.sent().map(|(field, name)| (field, name.to_owned())).collect();
     let subject = HeadSubject { operation: Operation::Ddl, table: record.table, primary_keys: Vec::new() };
     let head = Head::new(&fields, &options.static_fields, &subject, options);
-    head.push(out, &record.context);
+    head.push(out, &record.context, (SchemaId(0), Operation::Ddl), &mut HeadCache::default());
     if head.has_fields {
         out.push(b',');
     }

@@ -1,11 +1,11 @@
 //! DML records: what was prepared once for a table, and cells copied between.
 
 use crate::codec::image::{Cell, Image, MalformedImage};
-use crate::codec::json::head::{Head, HeadSubject, RecordContext};
+use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
 use crate::codec::json::layout::{Layout, Shape};
 use crate::codec::json::{Decimals, JsonOptions, cell, shrink};
 use crate::codec::json_text::push_string;
-use crate::record::{JsonKind, Operation, TableSchema};
+use crate::record::{JsonKind, Operation, SchemaId, TableSchema};
 
 /// A change of one row, or a TRUNCATE.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,7 @@ impl Keys {
 /// A table's shape under a stream's options, ready to encode its records.
 #[derive(Debug)]
 pub struct PreparedTable {
+    id: SchemaId,
     heads: [Head; 5],
     shape: Shape,
     before_open: Vec<u8>,
@@ -105,6 +106,7 @@ impl PreparedTable {
             Head::new(&layout.meta, &layout.static_fields, &subject, options)
         };
         Self {
+            id: schema.id,
             heads: [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate, Operation::Upsert]
                 .map(head),
             before_open: key(before_name, b":{"),
@@ -125,16 +127,32 @@ impl PreparedTable {
 
     /// Appends the record. On an error `out` is as it was.
     pub fn encode(&self, record: &DmlRecord<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode_next(record, out, &mut HeadCache::default())
+    }
+
+    /// The same for records that come one after another; all that share a cache have the same options.
+    pub fn encode_next(
+        &self,
+        record: &DmlRecord<'_>,
+        out: &mut Vec<u8>,
+        cache: &mut HeadCache,
+    ) -> Result<(), EncodeError> {
         let start = out.len();
-        let encoded = self.encode_within(record, out, start);
+        let encoded = self.encode_within(record, out, start, cache);
         if encoded.is_err() {
             out.truncate(start);
         }
         encoded
     }
 
-    fn encode_within(&self, record: &DmlRecord<'_>, out: &mut Vec<u8>, start: usize) -> Result<(), EncodeError> {
-        self.push_record(record, out, self.lob_bytes_max)?;
+    fn encode_within(
+        &self,
+        record: &DmlRecord<'_>,
+        out: &mut Vec<u8>,
+        start: usize,
+        cache: &mut HeadCache,
+    ) -> Result<(), EncodeError> {
+        self.push_record(record, out, self.lob_bytes_max, cache)?;
         let Some(limit) = self.record_bytes_max else { return Ok(()) };
         let bytes = out.len() - start;
         if bytes <= limit {
@@ -143,7 +161,7 @@ impl PreparedTable {
         if self.truncate {
             for lob_bytes_max in shrink::steps(limit, self.lob_bytes_max) {
                 out.truncate(start);
-                self.push_record(record, out, Some(lob_bytes_max))?;
+                self.push_record(record, out, Some(lob_bytes_max), cache)?;
                 if out.len() - start <= limit {
                     return Ok(());
                 }
@@ -157,11 +175,12 @@ impl PreparedTable {
         record: &DmlRecord<'_>,
         out: &mut Vec<u8>,
         lob_bytes_max: Option<usize>,
+        cache: &mut HeadCache,
     ) -> Result<(), EncodeError> {
         let images = [record.before, record.after].into_iter().flatten();
         out.reserve(256 + images.map(|image| image.as_bytes().len() + self.after_keys.bytes.len()).sum::<usize>());
         let Some(head) = self.heads.get(record.operation as usize - 1) else { return Err(MalformedImage.into()) };
-        head.push(out, &record.context);
+        head.push(out, &record.context, (self.id, record.operation), cache);
         let mut row = RowWriter { table: self, out, comma: head.has_fields, lob_bytes_max, lists: Lists::default() };
         match (&self.shape, record.operation) {
             (Shape::Row, Operation::Delete) => row.push_cells(record.before, &self.before_keys)?,
@@ -223,9 +242,19 @@ impl RowWriter<'_, '_> {
 
     fn push_cells(&mut self, image: Option<Image<'_>>, keys: &Keys) -> Result<(), EncodeError> {
         let Some(image) = image else { return Ok(()) };
-        for (column, cell) in image.cells().enumerate() {
+        let mut cells = image.cells();
+        for column in 0..cells.len() {
             let key = keys.get(column).ok_or(MalformedImage)?;
-            match cell? {
+            // Copied as bytes; only who must understand a text looks whether it is one.
+            if self.lob_bytes_max.is_none()
+                && !self.table.as_string[column]
+                && let Some(json) = cells.next_json()?
+            {
+                self.push_key(key);
+                self.out.extend_from_slice(json);
+                continue;
+            }
+            match cells.next().ok_or(MalformedImage)?? {
                 Cell::Json(json) => match self.lob_bytes_max {
                     Some(limit) if json.len() > limit => self.push_long(column, key, json, limit)?,
                     _ => {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use crate::codec::json::{JsonOptions, MetaField, TransInd, push_op_ts};
 use crate::codec::json_text::{push_string, quoted};
 use crate::codec::token::{self, ContractHash};
-use crate::record::{Operation, Position, TableName, Timestamp, TransactionHead};
+use crate::record::{Operation, Position, SchemaId, TableName, Timestamp, TransactionHead};
 
 /// What a record needs beside its row or statement.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +91,25 @@ impl Head {
         }
     }
 
-    /// Appends the head.
+    /// Appends the head of a record of that table shape. `cache` holds what the last ones had in common.
     #[inline]
-    pub(super) fn push(&self, out: &mut Vec<u8>, context: &RecordContext<'_>) {
+    pub(super) fn push(
+        &self,
+        out: &mut Vec<u8>,
+        context: &RecordContext<'_>,
+        of: (SchemaId, Operation),
+        cache: &mut HeadCache,
+    ) {
+        let key = (of.0, of.1, context.position.commit, context.now);
+        if cache.filled == Some(key) {
+            return cache.push(out, context);
+        }
+        if cache.met == Some(key) {
+            self.fill(context, key, cache);
+            return cache.push(out, context);
+        }
+        // Filling the cache pays from the third record on; many transactions have but one.
+        cache.met = Some(key);
         for part in &self.parts {
             match part {
                 Part::Bytes(bytes) => out.extend_from_slice(bytes),
@@ -101,6 +117,50 @@ impl Head {
             }
         }
     }
+
+    fn fill(&self, context: &RecordContext<'_>, key: HeadKey, cache: &mut HeadCache) {
+        cache.filled = Some(key);
+        cache.bytes.clear();
+        cache.gaps.clear();
+        for part in &self.parts {
+            match part {
+                Part::Bytes(bytes) => cache.bytes.extend_from_slice(bytes),
+                Part::Gap(field) if differs_within_transaction(*field) => cache.gaps.push((cache.bytes.len(), *field)),
+                Part::Gap(field) => push_gap(&mut cache.bytes, *field, context),
+            }
+        }
+    }
+}
+
+/// What the heads of records that come one after another have in common: table shape, operation, commit number and time
+/// of encoding.
+type HeadKey = (SchemaId, Operation, u64, Timestamp);
+
+/// The head of the last record but for what differs within its transaction, so that the next one is copied.
+#[derive(Debug, Default)]
+pub struct HeadCache {
+    met: Option<HeadKey>,
+    filled: Option<HeadKey>,
+    bytes: Vec<u8>,
+    /// Where in the bytes a field is missing, in order.
+    gaps: Vec<(usize, MetaField)>,
+}
+
+impl HeadCache {
+    #[inline]
+    fn push(&self, out: &mut Vec<u8>, context: &RecordContext<'_>) {
+        let mut start = 0;
+        for (end, field) in &self.gaps {
+            out.extend_from_slice(&self.bytes[start..*end]);
+            push_gap(out, *field, context);
+            start = *end;
+        }
+        out.extend_from_slice(&self.bytes[start..]);
+    }
+}
+
+fn differs_within_transaction(field: MetaField) -> bool {
+    matches!(field, MetaField::Pos | MetaField::OpSeqno | MetaField::TransInd | MetaField::Tokens)
 }
 
 #[derive(PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod timestamp;
 
 pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
-pub use head::RecordContext;
+pub use head::{HeadCache, RecordContext};
 pub use layout::{Layout, Shape};
 pub use meta::{MetaField, MetaFields};
 pub use metadata::{

@@ -151,7 +151,8 @@ impl World {
         let stream = ResourceName::new("s1").unwrap();
         let contract = Contract::new(&stream, trail.epoch(), &config, metadata(), false).unwrap();
         let budget = Budget::new(budget_bytes);
-        let fanout = Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), limits);
+        let fanout =
+            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, (budget.clone(), limits), Arc::default());
         let appender = trail.appender().unwrap();
         let (ending, _) = watch::channel(None);
         Self { trail, appender, fanout, budget, clients: Vec::new(), records: Vec::new(), rows: 0, _ending: ending }
@@ -341,7 +342,7 @@ async fn what_a_shelf_keeps_is_what_is_charged_for_it() {
         let limits = FanoutLimits { kept_bytes: 8_000, ..FanoutLimits::default() };
         let mut world = World::new(home.path(), limits, 1 << 30);
         at_the_tail(&mut world, 40, wanted).await;
-        let kept = world.fanout.status().kept_bytes as usize;
+        let kept = world.fanout.shelf().kept_bytes;
         assert!(kept > 0, "nothing is kept");
         assert_eq!(world.budget.used(), kept, "rows pass: {wanted}");
         assert!(kept <= 8_000 + 2_000);

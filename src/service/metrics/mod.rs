@@ -113,6 +113,11 @@ impl Service {
             page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
             page.add(Metric::StreamRecords, &[name], figures.records as f64);
             page.add(Metric::StreamBytes, &[name], figures.bytes as f64);
+            let encoding = stream.activity.encoding.figures();
+            page.add(Metric::EncodedRecords, &[name], encoding.records as f64);
+            page.add(Metric::EncodedBytes, &[name], encoding.bytes as f64);
+            page.add(Metric::EncodeSeconds, &[name], encoding.nanos as f64 / 1e9);
+            page.add(Metric::KeptBytes, &[name], stream.kept_bytes() as f64);
             let mut ends = figures.ends;
             // Those that alerts are made of are there from the start: what appears with 1 has not increased.
             for code in ALERTED_CODES {
@@ -143,6 +148,10 @@ impl Service {
         for (limit, reason) in LIMIT_REASONS {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
+        let memory = &self.delivery_budget;
+        page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
+        page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);
+        page.add(Metric::DeliveryExhausted, &[], memory.exhausted() as f64);
     }
 }
 

@@ -108,11 +108,18 @@ metrics! {
     SessionsEnded: Counter, "trailcast_stream_sessions_ended_total", ["stream", "code"], "Sessions of a stream that ended, by close code; 1006 when the connection broke.";
     StreamRecords: Counter, "trailcast_stream_records_total", ["stream"], "Records sent by all sessions of a stream, metadata not counted.";
     StreamBytes: Counter, "trailcast_stream_bytes_total", ["stream"], "Bytes sent by all sessions of a stream.";
+    EncodedRecords: Counter, "trailcast_stream_encoded_records_total", ["stream"], "Records encoded for a stream, each counted once however many sessions it went to.";
+    EncodedBytes: Counter, "trailcast_stream_encoded_bytes_total", ["stream"], "Bytes of messages encoded for a stream, each counted once.";
+    EncodeSeconds: Counter, "trailcast_stream_encode_seconds_total", ["stream"], "Time that reading and encoding for a stream took, in seconds.";
+    KeptBytes: Gauge, "trailcast_stream_kept_bytes", ["stream"], "Bytes of encoded messages that are kept for the sessions of a stream.";
 
     Requests: Counter, "trailcast_http_requests_total", ["route", "method", "status"], "Requests answered, by template of the route and class of the status (1xx is a socket).";
     Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
     PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";
     LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
+    DeliveryUsed: Gauge, "trailcast_delivery_memory_bytes", [], "Memory taken by encoded messages, kept or on their way, over all streams.";
+    DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
+    DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that a block had to wait for memory for messages.";
     AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
 
     Build: Gauge, "trailcast_build_info", ["version"], "1; the version is a label.";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_REPEATED, Frame, FrameKind, HEADER_BYTES};
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES};
 use crate::codec::image::Image;
 use crate::limits::READ_BLOCK_BYTES;
 use crate::record::{
@@ -212,6 +212,8 @@ pub struct Reader {
     /// Byte of the block that follows the last entry given.
     given: usize,
     schemas: HashMap<SchemaId, Arc<TableSchema>>,
+    /// The shape of the last record.
+    recent: Option<Arc<TableSchema>>,
     pub(super) transaction: Option<Arc<Transaction>>,
     pub(super) skip: Skip,
 }
@@ -228,6 +230,7 @@ impl Reader {
             block: Vec::new(),
             given: 0,
             schemas: HashMap::new(),
+            recent: None,
             transaction: None,
             skip,
         }
@@ -239,6 +242,7 @@ impl Reader {
             FrameKind::Shape => {
                 let schema: TableSchema =
                     serde_json::from_slice(frame.payload).map_err(|error| self.damage(0, error))?;
+                self.recent = None;
                 self.schemas.insert(schema.id, Arc::new(schema));
             }
             FrameKind::Begin => {
@@ -266,9 +270,9 @@ impl Reader {
     /// reader stands at the limit.
     pub fn next_before(&mut self, limit: Location) -> Result<Option<Entry<'_>>, ReadError> {
         match self.find_entry(limit)? {
-            Some((at, bytes)) => {
+            Some((at, header, bytes)) => {
                 self.given = at + bytes;
-                self.entry(at).map(Some)
+                self.entry(at, &header, bytes).map(Some)
             }
             None => Ok(None),
         }
@@ -280,8 +284,8 @@ impl Reader {
         Ok(self.skip == Skip::Nothing || self.find_entry(Location::MAX)?.is_some())
     }
 
-    /// Finds the next entry to give, and stands at it; says where in the block it lies and how long it is.
-    fn find_entry(&mut self, limit: Location) -> Result<Option<(usize, usize)>, ReadError> {
+    /// Finds the next entry to give, and stands at it; says where in the block it lies, what it is and how long.
+    fn find_entry(&mut self, limit: Location) -> Result<Option<(usize, FrameHeader, usize)>, ReadError> {
         let stop = self.byte_in_block(limit);
         while self.given < stop {
             let at = self.given;
@@ -297,7 +301,10 @@ impl Reader {
             let kind = header.kind;
             let entry = matches!(kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit | FrameKind::Gap);
             if !repeated && !self.passes_over(at, &header) && entry {
-                return Ok(Some((at, bytes)));
+                if matches!(kind, FrameKind::Record(_)) {
+                    self.look_up(header.schema);
+                }
+                return Ok(Some((at, header, bytes)));
             }
             self.given += bytes;
         }
@@ -337,9 +344,16 @@ impl Reader {
         !starts_here
     }
 
-    fn entry(&self, at: usize) -> Result<Entry<'_>, ReadError> {
-        let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
-        let header = frame.header;
+    /// Rows of one table mostly come together.
+    #[inline]
+    fn look_up(&mut self, schema: SchemaId) {
+        if self.recent.as_ref().is_none_or(|recent| recent.id != schema) {
+            self.recent = self.schemas.get(&schema).cloned();
+        }
+    }
+
+    fn entry(&self, at: usize, header: &FrameHeader, bytes: usize) -> Result<Entry<'_>, ReadError> {
+        let frame = Frame { header: *header, payload: &self.block[at + HEADER_BYTES..at + bytes] };
         if header.kind == FrameKind::Gap {
             return Gap::of(&frame).map(Entry::Gap).ok_or_else(|| self.damage(at, "malformed gap").into());
         }
@@ -350,9 +364,7 @@ impl Reader {
             FrameKind::Record(operation) => {
                 let schema = match operation {
                     Operation::Ddl => None,
-                    _ => Some(
-                        self.schemas.get(&header.schema).ok_or_else(|| self.damage(at, "record of unknown shape"))?,
-                    ),
+                    _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown shape"))?),
                 };
                 Entry::Record(Record {
                     transaction,
