@@ -318,6 +318,9 @@ pub const SOURCE_BEHIND_MILLIS_MIN: u64 = 50;
 /// Time for which rows then gather, in microseconds: so short that the socket's buffer has room for what comes meanwhile (about
 /// 100 rows, whatever their size, on a Linux that was not tuned).
 pub const SOURCE_REST_MICROS: u64 = 100;
+/// Time from one flush to the next that is asked for while a stream is that far behind, in milliseconds: flushes cost the
+/// processor more than rows do, and nobody who waits for a row so old notices.
+pub const SOURCE_BEHIND_FLUSH_MILLIS: u64 = 5;
 /// Time for one query of the source's catalogue, in seconds.
 pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 /// Rows of one answer from the source's catalogue.

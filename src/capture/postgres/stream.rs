@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::debug;
 
 use super::Target;
@@ -28,6 +28,8 @@ use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
 use crate::record::{Column, Operation, Timestamp, TransactionHead};
 use crate::trail::{Appender, Row};
+
+const FLUSH_WHEN_BEHIND: Duration = Duration::from_millis(limits::SOURCE_BEHIND_FLUSH_MILLIS);
 
 /// One running stream.
 pub(super) struct Stream<'a> {
@@ -50,6 +52,8 @@ pub(super) struct Stream<'a> {
     answer_at: Option<Lsn>,
     /// The last row sent was committed a good while before it was sent: the stream catches up.
     behind: bool,
+    /// When the trail was last given something.
+    handed_over: Instant,
     /// Received and appended, and not shown yet.
     unshown: Unshown,
     buffers: Buffers,
@@ -118,6 +122,7 @@ impl<'a> Stream<'a> {
             last_progress: Instant::now(),
             answer_at: None,
             behind: false,
+            handed_over: Instant::now(),
             unshown: Unshown::default(),
             buffers: Buffers::default(),
         }
@@ -154,6 +159,8 @@ impl<'a> Stream<'a> {
             self.record_progress()?;
             // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
             let due = self.appender.is_due();
+            let not_before = self.handed_over + FLUSH_WHEN_BEHIND;
+            let wait = due && self.behind && Instant::now() < not_before;
             tokio::select! {
                 biased;
                 () = stopped(shutdown) => return Ok(()),
@@ -169,7 +176,7 @@ impl<'a> Stream<'a> {
                     may_rest = true;
                 }
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
-                () = self.appender.room(), if due => self.hand_over().await?,
+                () = self.appender.room(), if due && !wait => self.hand_over().await?,
                 () = std::future::ready(()), if may_rest && self.behind => {
                     (resting, may_rest) = (true, false);
                     rest.start(Duration::from_micros(limits::SOURCE_REST_MICROS))?;
@@ -179,6 +186,7 @@ impl<'a> Stream<'a> {
                     over?;
                     resting = false;
                 }
+                () = sleep_until(not_before), if wait => {}
             }
         }
     }
@@ -347,6 +355,7 @@ impl<'a> Stream<'a> {
         let answered = while_answering(handing, &mut self.tick, &mut self.feedback, &mut self.connection).await;
         // While we waited for the trail, nobody listened to the source.
         self.feedback.heard();
+        self.handed_over = self.feedback.last_heard();
         Ok(answered??)
     }
 
