@@ -19,12 +19,12 @@ pub fn make_room(connections: usize) -> usize {
         }
     }
     let room = room_in(soft).min(connections);
-    if room < connections {
-        tracing::warn!(
-            connections = room,
-            wanted = connections,
-            "the limit of open files is too low for as many connections; raise it (ulimit -n, LimitNOFILE)"
-        );
+    let advice = "the limit of open files is too low for as many connections; raise it (ulimit -n, LimitNOFILE)";
+    // Most machines serve far fewer clients than the default allows: only a limit that may be felt soon is a warning.
+    if room < connections / 4 {
+        tracing::warn!(connections = room, wanted = connections, "{advice}");
+    } else if room < connections {
+        tracing::info!(connections = room, wanted = connections, "{advice}");
     }
     room
 }
