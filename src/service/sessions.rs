@@ -386,6 +386,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn while_the_delivery_budget_is_used_up_new_sessions_are_refused_and_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let name = ResourceName::new("s1").unwrap();
+        let service = service(home.path(), &name).await;
+        let stream = service.streams().get(&name).unwrap();
+        let request = SessionRequest {
+            user: "u".into(),
+            peer: "p".into(),
+            begin_text: "now".into(),
+            begin: BeginRequest::Now,
+            event_framing: false,
+        };
+        let budget = service.delivery_budget.clone();
+        let held = budget.charge(budget.limit()).unwrap();
+        let refused = service.open_session(&stream, request.clone()).await.unwrap_err();
+        assert_eq!(refused, SessionError::NoMemory);
+        assert_eq!(service.limit_hits().of(Limit::DeliveryMemory), 1);
+        drop(held);
+        assert!(service.open_session(&stream, request).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_session_of_a_changed_stream_gets_what_was_durable_then_and_no_more() {
         let home = tempfile::tempdir().unwrap();
         let name = ResourceName::new("s1").unwrap();
