@@ -78,6 +78,7 @@ impl FrameKind {
         }
     }
 
+    #[inline]
     fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             16 => Self::Begin,
@@ -196,17 +197,43 @@ pub fn push(out: &mut Vec<u8>, header: &FrameHeader, write_payload: impl FnOnce(
 /// Sets append time and checksum of the frame at the start of `frame`, which is exactly one frame.
 pub fn stamp(frame: &mut [u8], file_id: u64, append_ts: Timestamp) {
     frame[32..40].copy_from_slice(&append_ts.micros().to_le_bytes());
-    let crc = checksum(frame, file_id);
+    let crc = ChecksumSeed::new(file_id).checksum(frame);
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn checksum(frame: &[u8], file_id: u64) -> u32 {
-    let crc = crc32c::crc32c(&file_id.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, &frame[..4]);
-    crc32c::crc32c_append(crc, &frame[8..])
+/// What the checksums of a segment's frames all begin with.
+#[derive(Debug, Clone, Copy)]
+pub struct ChecksumSeed(u32);
+
+impl ChecksumSeed {
+    /// That of the segment with this file id.
+    pub fn new(file_id: u64) -> Self {
+        Self(crc32c::crc32c(&file_id.to_le_bytes()))
+    }
+
+    fn checksum(self, frame: &[u8]) -> u32 {
+        // The length and what follows the checksum, in one piece: a call for each costs more than the bytes do.
+        let mut first = [0; 8];
+        first[..4].copy_from_slice(&frame[..4]);
+        first[4..].copy_from_slice(&frame[8..12]);
+        crc32c::crc32c_append(crc32c::crc32c_append(self.0, &first), &frame[12..])
+    }
+
+    /// Length of the frame at the start of `bytes`, its checksum and kind checked.
+    #[inline]
+    pub fn check(self, bytes: &[u8]) -> Result<usize, BadFrame> {
+        let length = claimed_length(bytes)?;
+        let frame = bytes.get(..length).ok_or(BadFrame::Short { needed: length })?;
+        if self.checksum(frame) != u32_at(frame, 4) {
+            return Err(BadFrame::Checksum);
+        }
+        FrameKind::from_code(frame[8]).ok_or(BadFrame::Content)?;
+        Ok(length)
+    }
 }
 
 /// Length that the frame at the start of `bytes` claims, if enough of it is there and the length is possible.
+#[inline]
 pub fn claimed_length(bytes: &[u8]) -> Result<usize, BadFrame> {
     let length = bytes.get(..4).ok_or(BadFrame::Short { needed: HEADER_BYTES })?;
     let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
@@ -215,15 +242,12 @@ pub fn claimed_length(bytes: &[u8]) -> Result<usize, BadFrame> {
 
 /// The frame at the start of `bytes`, its checksum checked.
 pub fn read(bytes: &[u8], file_id: u64) -> Result<Frame<'_>, BadFrame> {
-    let length = claimed_length(bytes)?;
-    let frame = bytes.get(..length).ok_or(BadFrame::Short { needed: length })?;
-    if checksum(frame, file_id) != u32_at(frame, 4) {
-        return Err(BadFrame::Checksum);
-    }
-    parse(frame)
+    let length = ChecksumSeed::new(file_id).check(bytes)?;
+    parse(&bytes[..length])
 }
 
 /// The frame at the start of `bytes`, whose checksum was checked before (or is not yet set).
+#[inline]
 pub fn read_unchecked(bytes: &[u8]) -> Result<Frame<'_>, BadFrame> {
     let length = claimed_length(bytes)?;
     parse(bytes.get(..length).ok_or(BadFrame::Short { needed: length })?)
@@ -237,6 +261,7 @@ pub fn peek(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
     Some((header, length))
 }
 
+#[inline]
 fn parse(frame: &[u8]) -> Result<Frame<'_>, BadFrame> {
     let header = FrameHeader {
         kind: FrameKind::from_code(frame[8]).ok_or(BadFrame::Content)?,
@@ -252,6 +277,7 @@ fn parse(frame: &[u8]) -> Result<Frame<'_>, BadFrame> {
 }
 
 /// The little-endian number at `at`; the caller has checked the length.
+#[inline]
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);
@@ -259,6 +285,7 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The little-endian number at `at`; the caller has checked the length.
+#[inline]
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut number = [0; 8];
     number.copy_from_slice(&bytes[at..at + 8]);

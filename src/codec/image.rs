@@ -122,12 +122,20 @@ impl<'a> Image<'a> {
         Ok((Self { bytes: &bytes[..end] }, &bytes[end..]))
     }
 
+    /// The image that is all of `bytes`. Whether they are one shows when its cells are read.
+    #[inline]
+    pub fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
     /// Its bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Its cells, in the order of the table's columns.
+    #[inline]
     pub fn cells(&self) -> Cells<'a> {
         match self.bytes {
             [low, high, rest @ ..] => Cells { left: u16::from_le_bytes([*low, *high]), rest },
@@ -188,6 +196,7 @@ impl<'a> Cells<'a> {
         }
     }
 
+    #[inline]
     fn read_length(&mut self) -> Result<usize, MalformedImage> {
         let mut length = 0_usize;
         for shift in (0..35).step_by(7) {

@@ -79,8 +79,52 @@ pub fn encode_trail(position: &Position) -> TokenText {
     encode_token(&Token { position: *position, scope: TokenScope::Trail })
 }
 
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// Bytes before the record number.
+const RECORD_AT: usize = 17;
+/// Groups of three bytes that differ between positions of one transaction: those of the record number and the checksum.
+const OWN_GROUPS: [usize; 4] = [5, 6, 9, 10];
+
+/// The positions of one transaction's records in one contract, of which only the record's number differs: what they share
+/// is encoded once.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionTokens {
+    bytes: [u8; TOKEN_BYTES],
+    text: TokenText,
+    /// Checksum of what stands before the record's number.
+    checksum_before: u32,
+}
+
+impl TransactionTokens {
+    /// The positions of the transaction that `position` is one of.
+    pub fn new(position: &Position, contract: ContractHash) -> Self {
+        let token = Token { position: *position, scope: TokenScope::Stream(contract) };
+        let bytes = token_bytes(&token);
+        Self { bytes, text: text_of(&bytes), checksum_before: crc32c::crc32c(&bytes[..RECORD_AT]) }
+    }
+
+    /// The token of its record with this number; the same text as [`encode`] gives.
+    #[inline]
+    pub fn of(&mut self, record: u32) -> &[u8; TOKEN_CHARS] {
+        self.bytes[RECORD_AT..RECORD_AT + 4].copy_from_slice(&record.to_be_bytes());
+        let checksum = crc32c::crc32c_append(self.checksum_before, &self.bytes[RECORD_AT..CHECKED_BYTES]);
+        self.bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
+        for group in OWN_GROUPS {
+            let [a, b, c] = [self.bytes[group * 3], self.bytes[group * 3 + 1], self.bytes[group * 3 + 2]];
+            let bits = u32::from(a) << 16 | u32::from(b) << 8 | u32::from(c);
+            let char_at = |shift: u32| ALPHABET[(bits >> shift & 63) as usize];
+            self.text.0[group * 4..group * 4 + 4].copy_from_slice(&[char_at(18), char_at(12), char_at(6), char_at(0)]);
+        }
+        &self.text.0
+    }
+}
+
 /// Either kind.
 pub fn encode_token(token: &Token) -> TokenText {
+    text_of(&token_bytes(token))
+}
+
+fn token_bytes(token: &Token) -> [u8; TOKEN_BYTES] {
     let (version, contract) = match token.scope {
         TokenScope::Stream(ContractHash(hash)) => (STREAM_VERSION, hash),
         TokenScope::Trail => (TRAIL_VERSION, 0),
@@ -94,6 +138,10 @@ pub fn encode_token(token: &Token) -> TokenText {
     bytes[25..29].copy_from_slice(&contract.to_be_bytes());
     let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
     bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+fn text_of(bytes: &[u8; TOKEN_BYTES]) -> TokenText {
     let mut text = [b'A'; TOKEN_CHARS];
     // 33 bytes are exactly 44 characters, so the slice always fits.
     let _ = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text);
@@ -153,6 +201,16 @@ mod tests {
             prop_assert_eq!(text.as_str().len(), TOKEN_CHARS);
             prop_assert!(text.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
             prop_assert_eq!(decode(text.as_str()), Ok(token));
+        }
+
+        #[test]
+        fn the_tokens_of_a_transaction_are_those_of_its_records(token in any_token(), contract: u32, records in proptest::collection::vec(any::<u32>(), 1..9)) {
+            let contract = ContractHash(contract);
+            let mut tokens = TransactionTokens::new(&token.position, contract);
+            for record in records {
+                let expected = encode(&Position { record, ..token.position }, contract);
+                prop_assert_eq!(&tokens.of(record)[..], expected.as_bytes());
+            }
         }
 
         #[test]

@@ -84,6 +84,10 @@ impl Cursor {
         let mut passed = Passed::Nothing;
         let stop = loop {
             // A record kept back is released by the next one of its transaction, wherever that lies.
+            let rows = self.reader.rows_before(end, |row| self.encoder.take_row(row, now));
+            if let Err(stop) = rows {
+                break Some(DeliveryEnd::Encode(stop));
+            }
             let limit = match self.encoder.kept_back() {
                 Some(place) if place >= end => break None,
                 Some(_) => Location::MAX,

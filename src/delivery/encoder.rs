@@ -90,6 +90,8 @@ pub struct Encoder {
     /// The table of the last record: rows of one table mostly come together.
     recent: Option<Arc<Table>>,
     heads: HeadCache,
+    /// Rows of that shape and operation are sent whatever they hold, and the message being gathered has the shape.
+    alike: Option<(SchemaId, Operation)>,
     batch: Batch,
     /// Of the message being gathered.
     shapes: Vec<Arc<TableSchema>>,
@@ -116,6 +118,7 @@ impl Encoder {
             tables: HashMap::new(),
             recent: None,
             heads: HeadCache::default(),
+            alike: None,
             shapes: Vec::new(),
             has_ddl: false,
             records: 0,
@@ -150,7 +153,7 @@ impl Encoder {
     pub fn take(&mut self, entry: &Entry<'_>, now: Timestamp) -> Result<(), EncodeStop> {
         match entry {
             Entry::Begin(_) | Entry::Gap(_) => Ok(()),
-            Entry::Record(record) => self.record(record, now),
+            Entry::Record(record) => self.take_row(record, now),
             Entry::Commit(_) => match self.held.take() {
                 Some(held) => self.release(&held, true, now),
                 None => Ok(()),
@@ -158,7 +161,29 @@ impl Encoder {
         }
     }
 
+    /// Takes a record. One like the last needs no second look at rules and shapes.
+    #[inline]
+    pub fn take_row(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+        if record.schema.is_none_or(|schema| self.alike != Some((schema.id, record.operation))) {
+            return self.record(record, now);
+        }
+        let row = record.row()?;
+        let outgoing = Outgoing {
+            transaction: record.transaction,
+            number: record.number,
+            operation: record.operation,
+            schema: record.schema,
+            before: row.before,
+            after: row.after,
+            tokens: (!row.tokens.is_empty()).then_some(row.tokens),
+            ddl: None,
+            place: record.place,
+        };
+        self.write(&outgoing, TransInd::Whole, now)
+    }
+
     fn record(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+        self.alike = None;
         let ddl = if record.operation == Operation::Ddl { Some(record.ddl()?) } else { None };
         let table = record.schema.map(|schema| &schema.table).or(ddl.as_ref().map(|(table, _)| table));
         let header = RecordHeader { table, operation: record.operation, partition: None };
@@ -186,7 +211,13 @@ impl Encoder {
             ddl: ddl.as_ref().map(|(table, text)| (table, *text)),
             place: record.place,
         };
-        if self.looks_ahead { self.hold(&outgoing, now) } else { self.push(&outgoing, TransInd::Whole, now) }
+        if self.looks_ahead {
+            return self.hold(&outgoing, now);
+        }
+        self.push(&outgoing, TransInd::Whole, now)?;
+        let alike = verdict == HeaderVerdict::Pass && !self.contract.single;
+        self.alike = record.schema.filter(|_| alike).map(|schema| (schema.id, record.operation));
+        Ok(())
     }
 
     fn hold(&mut self, record: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
@@ -234,6 +265,21 @@ impl Encoder {
     }
 
     fn push(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), EncodeStop> {
+        if let Some(schema) = record.schema {
+            self.look_up(schema);
+            self.make_room_for(schema);
+        }
+        self.write(record, trans_ind, now)?;
+        self.has_ddl |= record.operation == Operation::Ddl;
+        if self.contract.single {
+            self.finish();
+        }
+        Ok(())
+    }
+
+    /// Writes a record of the table at hand.
+    #[inline]
+    fn write(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), EncodeStop> {
         let transaction = record.transaction;
         let position = Position {
             epoch: self.contract.epoch,
@@ -241,10 +287,6 @@ impl Encoder {
             record: record.number,
             xid_hash: transaction.xid_hash,
         };
-        if let Some(schema) = record.schema {
-            self.look_up(schema);
-            self.make_room_for(schema);
-        }
         let Self { contract, recent, batch, heads, .. } = self;
         let table = record.schema.and(recent.as_deref());
         let context = RecordContext {
@@ -256,7 +298,9 @@ impl Encoder {
             now,
         };
         let write = |out: &mut Vec<u8>| -> Result<(), EncodeError> {
-            open_event(contract, record, &context, out);
+            if contract.events.is_some() {
+                open_event(contract, record, &context, out);
+            }
             match (table, record.ddl) {
                 (Some(table), _) => {
                     let dml =
@@ -276,24 +320,28 @@ impl Encoder {
         match batch.push(write) {
             Ok(None) => {}
             Ok(Some(end)) => self.complete(end),
-            Err(EncodeError::Malformed(error)) => return Err(EncodeStop::Malformed(error.to_string())),
-            Err(EncodeError::TooLarge { member, bytes, limit }) => {
-                let after = token::encode(&position, contract.hash).as_str().to_owned();
-                return Err(EncodeStop::TooLarge { member, bytes, limit, after });
-            }
+            Err(error) => return Err(self.stop(error, &position)),
         }
-        if let Some(schema) = record.schema
+        if self.alike.is_none()
+            && let Some(schema) = record.schema
             && !self.shapes.iter().any(|shape| shape.id == schema.id)
         {
             self.shapes.push(schema.clone());
         }
-        self.has_ddl |= record.operation == Operation::Ddl;
         self.records += 1;
         self.last = Some(position);
-        if self.contract.single {
-            self.finish();
-        }
         Ok(())
+    }
+
+    #[cold]
+    fn stop(&self, error: EncodeError, position: &Position) -> EncodeStop {
+        match error {
+            EncodeError::Malformed(error) => EncodeStop::Malformed(error.to_string()),
+            EncodeError::TooLarge { member, bytes, limit } => {
+                let after = token::encode(position, self.contract.hash).as_str().to_owned();
+                EncodeStop::TooLarge { member, bytes, limit, after }
+            }
+        }
     }
 
     /// Makes `recent` the table of that shape.
@@ -332,6 +380,7 @@ impl Encoder {
     /// A message has been finished that ends at byte `end`. Messages that need no more than the piece before join it.
     fn complete(&mut self, end: usize) {
         let Some(last) = self.last else { return };
+        self.alike = None;
         let (shapes, has_ddl) = (std::mem::take(&mut self.shapes), std::mem::take(&mut self.has_ddl));
         let records = std::mem::take(&mut self.records);
         let start = self.pieces.len().checked_sub(2).map_or(0, |before| self.pieces[before].end);

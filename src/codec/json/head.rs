@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use crate::codec::json::{JsonOptions, MetaField, TransInd, push_op_ts};
 use crate::codec::json_text::{push_string, quoted};
-use crate::codec::token::{self, ContractHash};
+use crate::codec::token::{self, ContractHash, TransactionTokens};
 use crate::record::{Operation, Position, SchemaId, TableName, Timestamp, TransactionHead};
 
 /// What a record needs beside its row or statement.
@@ -120,6 +120,7 @@ impl Head {
 
     fn fill(&self, context: &RecordContext<'_>, key: HeadKey, cache: &mut HeadCache) {
         cache.filled = Some(key);
+        cache.tokens = Some(TransactionTokens::new(&context.position, context.contract));
         cache.bytes.clear();
         cache.gaps.clear();
         for part in &self.parts {
@@ -144,15 +145,23 @@ pub struct HeadCache {
     bytes: Vec<u8>,
     /// Where in the bytes a field is missing, in order.
     gaps: Vec<(usize, MetaField)>,
+    tokens: Option<TransactionTokens>,
 }
 
 impl HeadCache {
     #[inline]
-    fn push(&self, out: &mut Vec<u8>, context: &RecordContext<'_>) {
+    fn push(&mut self, out: &mut Vec<u8>, context: &RecordContext<'_>) {
         let mut start = 0;
         for (end, field) in &self.gaps {
             out.extend_from_slice(&self.bytes[start..*end]);
-            push_gap(out, *field, context);
+            match (field, &mut self.tokens) {
+                (MetaField::Pos, Some(tokens)) => {
+                    out.push(b'"');
+                    out.extend_from_slice(tokens.of(context.position.record));
+                    out.push(b'"');
+                }
+                _ => push_gap(out, *field, context),
+            }
             start = *end;
         }
         out.extend_from_slice(&self.bytes[start..]);

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES};
+use crate::codec::frame::{
+    self, ChecksumSeed, FLAG_AFTER, FLAG_BEFORE, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES,
+};
 use crate::codec::image::Image;
 use crate::limits::READ_BLOCK_BYTES;
 use crate::record::{
@@ -69,7 +71,16 @@ impl<'a> Record<'a> {
     }
 
     /// Its images and tokens.
+    #[inline]
     pub fn row(&self) -> Result<RowBody<'a>, MalformedRecord> {
+        match self.flags {
+            FLAG_BEFORE => Ok(RowBody { before: Some(Image::whole(self.body)), ..RowBody::default() }),
+            FLAG_AFTER => Ok(RowBody { after: Some(Image::whole(self.body)), ..RowBody::default() }),
+            _ => self.split_row(),
+        }
+    }
+
+    fn split_row(&self) -> Result<RowBody<'a>, MalformedRecord> {
         let mut row = RowBody::default();
         let mut rest = self.body;
         if self.flags & FLAG_BEFORE != 0 {
@@ -276,6 +287,43 @@ impl Reader {
             }
             None => Ok(None),
         }
+    }
+
+    /// Gives `take` the rows that lie here one behind the other, of one transaction and one table, up to `limit` at the
+    /// latest. Whatever else comes next, damage included, is left to [`Self::next_before`].
+    #[inline]
+    pub fn rows_before<E>(
+        &mut self,
+        limit: Location,
+        mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let stop = self.byte_in_block(limit);
+        let segment = self.segment.number();
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        let (Some(transaction), Some(schema), Skip::Nothing) = (&self.transaction, &self.recent, self.skip) else {
+            return Ok(());
+        };
+        while self.given < stop {
+            let Ok(frame) = frame::read_unchecked(&self.block[self.given..]) else { break };
+            let header = &frame.header;
+            let FrameKind::Record(operation) = header.kind else { break };
+            if header.schema != schema.id || header.flags & FLAG_REPEATED != 0 || operation == Operation::Ddl {
+                break;
+            }
+            let place = Location { segment, offset: start + self.given as u64 };
+            self.given += frame.bytes();
+            take(&Record {
+                transaction,
+                number: header.record,
+                operation,
+                schema: Some(schema),
+                append_ts: header.append_ts,
+                place,
+                body: frame.payload,
+                flags: header.flags,
+            })?;
+        }
+        Ok(())
     }
 
     /// Passes over what is not to be given, up to the first entry that is; says whether the reader now knows where it
@@ -585,10 +633,11 @@ impl Stretch {
 }
 
 fn check(bytes: &[u8], file_id: u64) -> (usize, Option<frame::BadFrame>) {
+    let seed = ChecksumSeed::new(file_id);
     let mut at = 0;
     while at < bytes.len() {
-        match frame::read(&bytes[at..], file_id) {
-            Ok(frame) => at += frame.bytes(),
+        match seed.check(&bytes[at..]) {
+            Ok(length) => at += length,
             Err(bad) => return (at, Some(bad)),
         }
     }
