@@ -175,6 +175,28 @@ pub enum BadFrame {
     Content,
 }
 
+/// What each byte of a 32-bit word does to a CRC-32C (reflected polynomial 0x82F63B78), by place and value.
+static CRC_OF_FOUR_BYTES: [[u32; 256]; 4] = crc_of_four_bytes();
+
+const fn crc_of_four_bytes() -> [[u32; 256]; 4] {
+    let mut tables = [[0; 256]; 4];
+    let mut value = 0;
+    while value < 256 {
+        let mut state = value as u32;
+        let mut bits = 0;
+        // The first byte of the word is followed by three more, the last by none.
+        while bits < 32 {
+            state = if state & 1 == 1 { state >> 1 ^ 0x82F6_3B78 } else { state >> 1 };
+            bits += 1;
+            if bits % 8 == 0 {
+                tables[4 - bits / 8][value] = state;
+            }
+        }
+        value += 1;
+    }
+    tables
+}
+
 /// Appends a frame without append time and checksum, which [`stamp`] sets when the frame's place is known.
 /// `write_payload` appends the payload.
 pub fn push(out: &mut Vec<u8>, header: &FrameHeader, write_payload: impl FnOnce(&mut Vec<u8>)) -> usize {
@@ -211,12 +233,14 @@ impl ChecksumSeed {
         Self(crc32c::crc32c(&file_id.to_le_bytes()))
     }
 
+    #[inline]
     fn checksum(self, frame: &[u8]) -> u32 {
-        // The length and what follows the checksum, in one piece: a call for each costs more than the bytes do.
-        let mut first = [0; 8];
-        first[..4].copy_from_slice(&frame[..4]);
-        first[4..].copy_from_slice(&frame[8..12]);
-        crc32c::crc32c_append(crc32c::crc32c_append(self.0, &first), &frame[12..])
+        // The length's four bytes by table: a call costs more than they do.
+        let state = !self.0 ^ u32_at(frame, 0);
+        let byte = |shift: u32| (state >> shift & 0xFF) as usize;
+        let tables = &CRC_OF_FOUR_BYTES;
+        let state = tables[0][byte(0)] ^ tables[1][byte(8)] ^ tables[2][byte(16)] ^ tables[3][byte(24)];
+        crc32c::crc32c_append(!state, &frame[8..])
     }
 
     /// Length of the frame at the start of `bytes`, its checksum and kind checked.
@@ -362,6 +386,13 @@ mod tests {
             let frame = read(&bytes, file_id).unwrap();
             prop_assert_eq!(frame.header, header);
             prop_assert_eq!(frame.payload, &payload[..]);
+        }
+
+        #[test]
+        fn the_checksum_is_the_crc_32c_of_file_id_length_and_the_rest(header in any_header(), payload in proptest::collection::vec(any::<u8>(), 0..300), file_id: u64) {
+            let bytes = frame_bytes(&header, &payload, file_id);
+            let whole = [&file_id.to_le_bytes()[..], &bytes[..4], &bytes[8..]].concat();
+            prop_assert_eq!(u32_at(&bytes, 4), crc32c::crc32c(&whole));
         }
 
         #[test]

@@ -37,6 +37,7 @@ impl Batch {
 
     /// Adds a record, which `write` appends to the buffer it is given. Returns where the message ends that had to be
     /// finished first because the record did not fit, if any. When `write` fails the batch is as before.
+    #[inline]
     pub fn push<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Option<usize>, E> {
         let before = self.bytes.len();
         if self.records == 0 {

@@ -3,6 +3,7 @@
 use crate::codec::image::{Cell, Image, MalformedImage};
 use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
 use crate::codec::json::layout::{Layout, Shape};
+use crate::codec::json::stencil::{CellForm, Stencil, StencilMaker};
 use crate::codec::json::{Decimals, JsonOptions, cell, shrink};
 use crate::codec::json_text::push_string;
 use crate::record::{JsonKind, Operation, SchemaId, TableSchema};
@@ -57,7 +58,10 @@ impl Keys {
         keys
     }
 
-    #[inline]
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.ends.len()).filter_map(|column| self.get(column))
+    }
+
     fn get(&self, column: usize) -> Option<&[u8]> {
         let start = if column == 0 { 0 } else { *self.ends.get(column - 1)? };
         self.bytes.get(start..*self.ends.get(column)?)
@@ -74,6 +78,8 @@ pub struct PreparedTable {
     after_open: Vec<u8>,
     before_keys: Keys,
     after_keys: Keys,
+    /// Of rows with a before image, an after image, and both.
+    stencils: [Stencil; 3],
     as_string: Vec<bool>,
     names: Vec<Vec<u8>>,
     unchanged_key: Vec<u8>,
@@ -105,14 +111,23 @@ impl PreparedTable {
             let subject = HeadSubject { operation, table: Some(&schema.table), primary_keys };
             Head::new(&layout.meta, &layout.static_fields, &subject, options)
         };
+        let heads =
+            [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate, Operation::Upsert].map(head);
+        let (before_open, after_open) = (key(before_name, b":{"), key(after_name, b":{"));
+        let (before_keys, after_keys) = (Keys::new(schema, before_prefix), Keys::new(schema, after_prefix));
+        // Operations differ in what the fields say, not in whether there are any.
+        let comma = heads[0].has_fields;
+        let nested = matches!(layout.shape, Shape::Nested { .. });
+        let images = [(&before_open, &before_keys), (&after_open, &after_keys)];
+        let stencils = [[true, false], [false, true], [true, true]].map(|sent| stencil(images, sent, nested, comma));
         Self {
             id: schema.id,
-            heads: [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate, Operation::Upsert]
-                .map(head),
-            before_open: key(before_name, b":{"),
-            after_open: key(after_name, b":{"),
-            before_keys: Keys::new(schema, before_prefix),
-            after_keys: Keys::new(schema, after_prefix),
+            heads,
+            before_open,
+            after_open,
+            before_keys,
+            after_keys,
+            stencils,
             as_string: schema.columns.iter().map(|column| sent_as_string(column.kind, options)).collect(),
             names: schema.columns.iter().map(|column| crate::codec::json_text::quoted(&column.name).into()).collect(),
             unchanged_key: key(&layout.unchanged, b":["),
@@ -131,6 +146,7 @@ impl PreparedTable {
     }
 
     /// The same for records that come one after another; all that share a cache have the same options.
+    #[inline]
     pub fn encode_next(
         &self,
         record: &DmlRecord<'_>,
@@ -145,6 +161,7 @@ impl PreparedTable {
         encoded
     }
 
+    #[inline]
     fn encode_within(
         &self,
         record: &DmlRecord<'_>,
@@ -170,6 +187,7 @@ impl PreparedTable {
         Err(EncodeError::TooLarge { member: "maxRecordSize", bytes, limit })
     }
 
+    #[inline]
     fn push_record(
         &self,
         record: &DmlRecord<'_>,
@@ -181,23 +199,89 @@ impl PreparedTable {
         out.reserve(256 + images.map(|image| image.as_bytes().len() + self.after_keys.bytes.len()).sum::<usize>());
         let Some(head) = self.heads.get(record.operation as usize - 1) else { return Err(MalformedImage.into()) };
         head.push(out, &record.context, (self.id, record.operation), cache);
-        let mut row = RowWriter { table: self, out, comma: head.has_fields, lob_bytes_max, lists: Lists::default() };
+        let row_at = out.len();
+        let images = self.sent_images(record);
+        if !self.push_by_stencil(out, images, lob_bytes_max)? {
+            out.truncate(row_at);
+            self.push_by_cells(out, images, lob_bytes_max, head.has_fields)?;
+        }
+        Ok(())
+    }
+
+    /// The before and the after image, where the record has it and it is sent.
+    #[inline]
+    fn sent_images<'a>(&self, record: &DmlRecord<'a>) -> [Option<Image<'a>>; 2] {
         match (&self.shape, record.operation) {
-            (Shape::Row, Operation::Delete) => row.push_cells(record.before, &self.before_keys)?,
-            (Shape::Row, _) => row.push_cells(record.after, &self.after_keys)?,
-            (Shape::Flat { .. }, _) => {
-                row.push_cells(record.before, &self.before_keys)?;
-                row.push_cells(record.after, &self.after_keys)?;
-            }
-            (Shape::Nested { .. }, _) => {
-                row.push_object(record.before, &self.before_open, &self.before_keys)?;
-                row.push_object(record.after, &self.after_open, &self.after_keys)?;
-            }
+            (Shape::Row, Operation::Delete) => [record.before, None],
+            (Shape::Row, _) => [None, record.after],
+            (Shape::Flat { .. } | Shape::Nested { .. }, _) => [record.before, record.after],
+        }
+    }
+
+    /// Says whether it could; if not, `out` has part of the row.
+    #[inline]
+    fn push_by_stencil(
+        &self,
+        out: &mut Vec<u8>,
+        images: [Option<Image<'_>>; 2],
+        lob_bytes_max: Option<usize>,
+    ) -> Result<bool, MalformedImage> {
+        let [before, after] = images;
+        let stencil = match (before.is_some(), after.is_some()) {
+            (true, false) => &self.stencils[0],
+            (false, true) => &self.stencils[1],
+            (true, true) => &self.stencils[2],
+            (false, false) => return Ok(false),
+        };
+        let form = CellForm { as_string: &self.as_string, lob_bytes_max, omit_null: self.omit_null };
+        stencil.push(out, before, after, form)
+    }
+
+    /// Any row. `comma`: whether the next member needs one.
+    fn push_by_cells(
+        &self,
+        out: &mut Vec<u8>,
+        [before, after]: [Option<Image<'_>>; 2],
+        lob_bytes_max: Option<usize>,
+        comma: bool,
+    ) -> Result<(), EncodeError> {
+        let mut row = RowWriter { table: self, out, comma, lob_bytes_max, lists: Lists::default() };
+        if matches!(self.shape, Shape::Nested { .. }) {
+            row.push_object(before, &self.before_open, &self.before_keys)?;
+            row.push_object(after, &self.after_open, &self.after_keys)?;
+        } else {
+            row.push_cells(before, &self.before_keys)?;
+            row.push_cells(after, &self.after_keys)?;
         }
         row.push_lists();
         out.push(b'}');
         Ok(())
     }
+}
+
+/// The stencil of rows of which the `sent` images are sent: key of its object and keys of its columns for each.
+fn stencil(images: [(&Vec<u8>, &Keys); 2], sent: [bool; 2], nested: bool, mut comma: bool) -> Stencil {
+    let mut maker = StencilMaker::default();
+    for (of_after, (open, keys)) in [false, true].into_iter().zip(images) {
+        if !sent[usize::from(of_after)] {
+            continue;
+        }
+        if nested {
+            maker.push(&open[usize::from(!comma)..]);
+            comma = false;
+        }
+        for key in keys.iter() {
+            maker.push(&key[usize::from(!comma)..]);
+            comma = true;
+            maker.push_cell(of_after);
+        }
+        if nested {
+            maker.push(b"}");
+            comma = true;
+        }
+    }
+    maker.push(b"}");
+    maker.finish()
 }
 
 /// Whether columns of this kind are sent as strings under these options.
@@ -245,15 +329,6 @@ impl RowWriter<'_, '_> {
         let mut cells = image.cells();
         for column in 0..cells.len() {
             let key = keys.get(column).ok_or(MalformedImage)?;
-            // Copied as bytes; only who must understand a text looks whether it is one.
-            if self.lob_bytes_max.is_none()
-                && !self.table.as_string[column]
-                && let Some(json) = cells.next_json()?
-            {
-                self.push_key(key);
-                self.out.extend_from_slice(json);
-                continue;
-            }
             match cells.next().ok_or(MalformedImage)?? {
                 Cell::Json(json) => match self.lob_bytes_max {
                     Some(limit) if json.len() > limit => self.push_long(column, key, json, limit)?,
@@ -327,5 +402,102 @@ impl RowWriter<'_, '_> {
             }
             self.out.push(b']');
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::image::ImageWriter;
+    use crate::codec::json::Model;
+    use crate::codec::json::meta::MetaFields;
+    use crate::record::{Column, TableName};
+    use proptest::prelude::*;
+
+    fn schema(columns: usize) -> TableSchema {
+        let name = |at: usize| {
+            ["ID", "A\"B", "", "a rather long name of a column, longer than any window"][at % 4].repeat(at / 4 + 1)
+        };
+        let column = |at| Column {
+            name: name(at),
+            kind: if at % 3 == 0 { JsonKind::Number } else { JsonKind::String },
+            sql_type: String::new(),
+            nullable: true,
+            key: at == 0,
+        };
+        TableSchema {
+            id: SchemaId(1),
+            table: TableName::parse("pub.T").unwrap(),
+            columns: (0..columns).map(column).collect(),
+        }
+    }
+
+    fn image(cells: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut writer = ImageWriter::new(&mut bytes);
+        for (at, cell) in cells.iter().enumerate() {
+            match cell {
+                0 => writer.null(),
+                1 => writer.absent(),
+                2 => writer.unchanged(),
+                _ if at % 3 == 0 => writer.json(b"12.50"),
+                length => writer.json(format!("\"{}\"", "x".repeat(usize::from(*length))).as_bytes()),
+            }
+        }
+        bytes
+    }
+
+    /// Mostly values, now and then something else.
+    fn any_cells() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![9 => 3..80_u8, 1 => 0..3_u8], 7)
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_by_its_stencil_is_the_row_cell_by_cell(
+            columns in 0..7_usize,
+            before in proptest::option::of(any_cells()),
+            after in proptest::option::of(any_cells()),
+            form in 0..3_u8,
+            flags in 0..8_u8,
+            lob_bytes_max in proptest::option::of(1..60_usize),
+            comma: bool,
+        ) {
+            let options = JsonOptions {
+                model: if form == 0 { Model::Row } else { Model::Op },
+                flatten: (form == 1).then(|| ".".to_owned()),
+                omit_null: flags & 1 == 1,
+                all_as_strings: flags & 2 == 2,
+                decimals: if flags & 4 == 4 { Decimals::String } else { Decimals::Number },
+                truncate: true,
+                ..JsonOptions::default()
+            };
+            let options = if comma { options } else { no_fields(options) };
+            let table = PreparedTable::new(&schema(columns), &options);
+            prop_assert_eq!(table.heads[0].has_fields, comma);
+            let before = before.map(|cells| image(&cells[..columns]));
+            let after = after.map(|cells| image(&cells[..columns]));
+            let images = [before.as_deref().map(Image::whole), after.as_deref().map(Image::whole)];
+            let (mut by_stencil, mut by_cells) = (Vec::new(), Vec::new());
+            table.push_by_cells(&mut by_cells, images, lob_bytes_max, comma).unwrap();
+            if table.push_by_stencil(&mut by_stencil, images, lob_bytes_max).unwrap() {
+                prop_assert_eq!(String::from_utf8(by_stencil), String::from_utf8(by_cells));
+            }
+        }
+    }
+
+    fn no_fields(options: JsonOptions) -> JsonOptions {
+        let none = serde_json::json!({"opType": false, "qualifiedTable": false, "opTs": false, "pos": false});
+        JsonOptions { meta: MetaFields::parse("metaFields", &none).unwrap(), ..options }
+    }
+
+    #[test]
+    fn a_row_of_values_needs_only_its_stencil() {
+        let table = PreparedTable::new(&schema(6), &JsonOptions::default());
+        let image = image(&[9; 6]);
+        let mut out = Vec::new();
+        let pushed = table.push_by_stencil(&mut out, [None, Some(Image::whole(&image))], None);
+        assert!(pushed.unwrap());
+        assert!(out.starts_with(b",\"after\":{\"ID\":12.50,\"A\\\"B\":\"xxx"), "{}", String::from_utf8_lossy(&out));
     }
 }

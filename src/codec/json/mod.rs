@@ -12,6 +12,7 @@ mod meta;
 mod metadata;
 mod options;
 mod shrink;
+mod stencil;
 mod timestamp;
 
 pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
