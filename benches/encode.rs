@@ -33,12 +33,13 @@ fn encode(criterion: &mut Criterion) {
     ));
     for (name, members) in cases {
         let contract = rows::contract(members);
+        let now = rows::moment();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut encoder = Encoder::new(contract.clone(), None);
                 let (mut bytes, mut since) = (0, 0);
                 runtime.block_on(rows::read(&trail, Begin::Earliest, |entry| {
-                    encoder.take(entry, rows::moment()).unwrap();
+                    encoder.take(entry, now).unwrap();
                     since += 1;
                     if since % RECORDS_A_BLOCK == 0 {
                         encoder.finish();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses its part")]
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use trailcast::record::{
     Timestamp, TrailName, TransactionHead,
 };
 use trailcast::trail::local::disk::SystemDisk;
-use trailcast::trail::{Begin, Entry, Fill, Row, Trail, TrailOptions, Writer};
+use trailcast::trail::{Begin, Entry, Fill, Location, Row, Trail, TrailOptions, Writer};
 
 /// Rows in each transaction.
 pub const ROWS_A_TRANSACTION: u64 = 100;
@@ -106,7 +107,15 @@ pub async fn read(trail: &Trail, begin: Begin, mut take: impl FnMut(&Entry<'_>))
     let mut reader = trail.read(begin).await.unwrap();
     let mut records = 0;
     loop {
-        while let Some(entry) = reader.next().unwrap() {
+        // As delivery does it.
+        loop {
+            let rows: Result<(), Infallible> = reader.rows_before(Location::MAX, |row| {
+                records += 1;
+                take(&Entry::Record(*row));
+                Ok(())
+            });
+            rows.unwrap();
+            let Some(entry) = reader.next().unwrap() else { break };
             records += u64::from(matches!(entry, Entry::Record(_)));
             take(&entry);
         }

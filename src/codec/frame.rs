@@ -32,6 +32,7 @@
 //!
 //! A gap's commit number is the last before the next one there, and its commit time is no earlier than any that is missing.
 
+use crate::codec::crc::WordEffect;
 use crate::record::{Operation, SchemaId, Timestamp};
 
 /// Bytes of a frame's header.
@@ -175,28 +176,6 @@ pub enum BadFrame {
     Content,
 }
 
-/// What each byte of a 32-bit word does to a CRC-32C (reflected polynomial 0x82F63B78), by place and value.
-static CRC_OF_FOUR_BYTES: [[u32; 256]; 4] = crc_of_four_bytes();
-
-const fn crc_of_four_bytes() -> [[u32; 256]; 4] {
-    let mut tables = [[0; 256]; 4];
-    let mut value = 0;
-    while value < 256 {
-        let mut state = value as u32;
-        let mut bits = 0;
-        // The first byte of the word is followed by three more, the last by none.
-        while bits < 32 {
-            state = if state & 1 == 1 { state >> 1 ^ 0x82F6_3B78 } else { state >> 1 };
-            bits += 1;
-            if bits % 8 == 0 {
-                tables[4 - bits / 8][value] = state;
-            }
-        }
-        value += 1;
-    }
-    tables
-}
-
 /// Appends a frame without append time and checksum, which [`stamp`] sets when the frame's place is known.
 /// `write_payload` appends the payload.
 pub fn push(out: &mut Vec<u8>, header: &FrameHeader, write_payload: impl FnOnce(&mut Vec<u8>)) -> usize {
@@ -223,6 +202,9 @@ pub fn stamp(frame: &mut [u8], file_id: u64, append_ts: Timestamp) {
     frame[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// What a frame's length does to its checksum.
+static LENGTH_EFFECT: WordEffect = WordEffect::with_bytes_after(0);
+
 /// What the checksums of a segment's frames all begin with.
 #[derive(Debug, Clone, Copy)]
 pub struct ChecksumSeed(u32);
@@ -235,11 +217,7 @@ impl ChecksumSeed {
 
     #[inline]
     fn checksum(self, frame: &[u8]) -> u32 {
-        // The length's four bytes by table: a call costs more than they do.
-        let state = !self.0 ^ u32_at(frame, 0);
-        let byte = |shift: u32| (state >> shift & 0xFF) as usize;
-        let tables = &CRC_OF_FOUR_BYTES;
-        let state = tables[0][byte(0)] ^ tables[1][byte(8)] ^ tables[2][byte(16)] ^ tables[3][byte(24)];
+        let state = LENGTH_EFFECT.of(!self.0 ^ u32_at(frame, 0));
         crc32c::crc32c_append(!state, &frame[8..])
     }
 

@@ -2,6 +2,7 @@
 
 pub mod asyncapi;
 pub mod cloudevents;
+mod crc;
 pub mod frame;
 pub mod image;
 pub mod json;

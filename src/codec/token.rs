@@ -8,6 +8,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::codec::crc::WordEffect;
 use crate::record::{Epoch, Position};
 
 /// Length of a token, in characters.
@@ -91,23 +92,26 @@ const OWN_GROUPS: [usize; 4] = [5, 6, 9, 10];
 pub struct TransactionTokens {
     bytes: [u8; TOKEN_BYTES],
     text: TokenText,
-    /// Checksum of what stands before the record's number.
-    checksum_before: u32,
+    /// The checksum with record number 0.
+    checksum_of_first: u32,
 }
+
+/// What a record's number does to its position's checksum.
+static RECORD_EFFECT: WordEffect = WordEffect::with_bytes_after(CHECKED_BYTES - RECORD_AT - 4);
 
 impl TransactionTokens {
     /// The positions of the transaction that `position` is one of.
     pub fn new(position: &Position, contract: ContractHash) -> Self {
-        let token = Token { position: *position, scope: TokenScope::Stream(contract) };
-        let bytes = token_bytes(&token);
-        Self { bytes, text: text_of(&bytes), checksum_before: crc32c::crc32c(&bytes[..RECORD_AT]) }
+        let first = Position { record: 0, ..*position };
+        let bytes = token_bytes(&Token { position: first, scope: TokenScope::Stream(contract) });
+        Self { bytes, text: text_of(&bytes), checksum_of_first: be_u32(&bytes[CHECKED_BYTES..]) }
     }
 
     /// The token of its record with this number; the same text as [`encode`] gives.
     #[inline]
     pub fn of(&mut self, record: u32) -> &[u8; TOKEN_CHARS] {
         self.bytes[RECORD_AT..RECORD_AT + 4].copy_from_slice(&record.to_be_bytes());
-        let checksum = crc32c::crc32c_append(self.checksum_before, &self.bytes[RECORD_AT..CHECKED_BYTES]);
+        let checksum = self.checksum_of_first ^ RECORD_EFFECT.of(record.swap_bytes());
         self.bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
         for group in OWN_GROUPS {
             let [a, b, c] = [self.bytes[group * 3], self.bytes[group * 3 + 1], self.bytes[group * 3 + 2]];
