@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec::cloudevents::{self, Event, EventKind};
+use crate::codec::cloudevents::{self, Event, EventKind, RowEvent, RowEvents};
 use crate::codec::image::Image;
 use crate::codec::json::{
     DdlRecord, DmlRecord, EncodeError, HeadCache, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
@@ -90,8 +90,11 @@ pub struct Encoder {
     /// The table of the last record: rows of one table mostly come together.
     recent: Option<Arc<Table>>,
     heads: HeadCache,
+    events: RowEvents,
     /// Rows of that shape and operation are sent whatever they hold, and the message being gathered has the shape.
     alike: Option<(SchemaId, Operation)>,
+    /// Rows of that shape and operation are left out whatever they hold.
+    unwanted: Option<(SchemaId, Operation)>,
     batch: Batch,
     /// Of the message being gathered.
     shapes: Vec<Arc<TableSchema>>,
@@ -118,7 +121,9 @@ impl Encoder {
             tables: HashMap::new(),
             recent: None,
             heads: HeadCache::default(),
+            events: RowEvents::default(),
             alike: None,
+            unwanted: None,
             shapes: Vec::new(),
             has_ddl: false,
             records: 0,
@@ -164,7 +169,11 @@ impl Encoder {
     /// Takes a record. One like the last needs no second look at rules and shapes.
     #[inline]
     pub fn take_row(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), EncodeStop> {
-        if record.schema.is_none_or(|schema| self.alike != Some((schema.id, record.operation))) {
+        let kind = record.schema.map(|schema| (schema.id, record.operation));
+        if kind.is_some() && kind == self.unwanted {
+            return Ok(());
+        }
+        if kind.is_none() || kind != self.alike {
             return self.record(record, now);
         }
         let row = record.row()?;
@@ -189,6 +198,7 @@ impl Encoder {
         let header = RecordHeader { table, operation: record.operation, partition: None };
         let verdict = self.rules.decide_header(&header);
         if verdict == HeaderVerdict::Drop {
+            self.unwanted = record.schema.map(|schema| (schema.id, record.operation));
             return Ok(());
         }
         let row = if ddl.is_some() { Default::default() } else { record.row()? };
@@ -287,7 +297,7 @@ impl Encoder {
             record: record.number,
             xid_hash: transaction.xid_hash,
         };
-        let Self { contract, recent, batch, heads, .. } = self;
+        let Self { contract, recent, batch, heads, events, .. } = self;
         let table = record.schema.and(recent.as_deref());
         let context = RecordContext {
             head: &transaction.head,
@@ -299,7 +309,7 @@ impl Encoder {
         };
         let write = |out: &mut Vec<u8>| -> Result<(), EncodeError> {
             if contract.events.is_some() {
-                open_event(contract, record, &context, out);
+                open_event(contract, record, &context, out, events);
             }
             match (table, record.ddl) {
                 (Some(table), _) => {
@@ -406,21 +416,29 @@ fn image_of(bytes: &[u8]) -> Option<Image<'_>> {
     Image::split(bytes).ok().map(|(image, _)| image)
 }
 
-fn open_event(contract: &Contract, record: &Outgoing<'_>, context: &RecordContext<'_>, out: &mut Vec<u8>) {
+fn open_event(
+    contract: &Contract,
+    record: &Outgoing<'_>,
+    context: &RecordContext<'_>,
+    out: &mut Vec<u8>,
+    rows: &mut RowEvents,
+) {
     let Some(events) = &contract.events else { return };
-    let pos = token::encode(&context.position, context.contract);
-    let table = record.schema.map(|schema| &schema.table).or(record.ddl.map(|(table, _)| table));
-    let subject = table.map(ToString::to_string);
-    let key = record.schema.map(|schema| cloudevents::partition_key(schema, record.after.or(record.before)));
-    events.open(
-        out,
-        &Event {
-            kind: EventKind::Record(record.operation),
-            id: pos.as_str(),
-            time: Some(context.head.commit_ts),
-            subject: subject.as_deref(),
-            partition_key: key.as_deref(),
-            position: Some(context.position),
-        },
-    );
+    let (position, time) = (context.position, context.head.commit_ts);
+    if let Some(schema) = record.schema {
+        let image = record.after.or(record.before);
+        let row = RowEvent { schema, operation: record.operation, image, position, contract: context.contract, time };
+        return events.open_row(out, &row, rows);
+    }
+    let pos = token::encode(&position, context.contract);
+    let subject = record.ddl.map(|(table, _)| table.to_string());
+    let event = Event {
+        kind: EventKind::Record(record.operation),
+        id: pos.as_str(),
+        time: Some(time),
+        subject: subject.as_deref(),
+        partition_key: None,
+        position: Some(position),
+    };
+    events.open(out, &event);
 }

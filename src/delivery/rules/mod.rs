@@ -63,6 +63,8 @@ pub struct Rules {
     rules: Arc<[CompiledRule]>,
     otherwise: bool,
     by_table: HashMap<TableName, Arc<[usize]>>,
+    /// Those of the last table asked for: rows of one table mostly come together.
+    recent: Option<(TableName, Arc<[usize]>)>,
 }
 
 impl Rules {
@@ -71,7 +73,7 @@ impl Rules {
         let compile = |(at, rule)| CompiledRule::compile(&format!("rules[{at}].filter"), rule);
         let rules: Vec<_> = config.rules.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
         let otherwise = !config.rules.iter().any(|rule| rule.action == Action::Include);
-        Ok(Self { rules: rules.into(), otherwise, by_table: HashMap::new() })
+        Ok(Self { rules: rules.into(), otherwise, by_table: HashMap::new(), recent: None })
     }
 
     /// Whether every record passes, so that nothing need be asked.
@@ -122,7 +124,11 @@ impl Rules {
             names.filter(|(_, rule)| rule.matches_name(table)).map(|(at, _)| at).collect()
         };
         let Some(name) = table else { return matching(None) };
+        if let Some((_, rules)) = self.recent.as_ref().filter(|(recent, _)| recent == name) {
+            return Arc::clone(rules);
+        }
         if let Some(known) = self.by_table.get(name) {
+            self.recent = Some((name.clone(), Arc::clone(known)));
             return Arc::clone(known);
         }
         let rules = matching(table);

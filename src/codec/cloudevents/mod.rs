@@ -4,6 +4,10 @@
 //! `specversion`, `id`, `source`, `type`, `time`, `subject`, `datacontenttype` and the extensions `partitionkey` and
 //! `sequence`; an attribute without a value is left out.
 
+mod rows;
+
+pub use rows::{RowEvent, RowEvents};
+
 use std::io::Write as _;
 
 use sha2::{Digest as _, Sha256};
@@ -98,24 +102,29 @@ impl EventContext {
     pub fn open(&self, out: &mut Vec<u8>, event: &Event<'_>) {
         out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":");
         push_string(out, event.id);
-        out.extend_from_slice(b",\"source\":");
-        out.extend_from_slice(self.source.as_bytes());
-        out.extend_from_slice(b",\"type\":\"");
-        out.extend_from_slice(self.type_prefix.as_bytes());
-        out.push(b'.');
-        out.extend_from_slice(event.kind.as_str().as_bytes());
-        out.push(b'"');
-        if let Some(time) = event.time {
-            push_attribute(out, "time", &time.to_rfc3339());
-        }
-        push_attribute(out, "subject", event.subject.unwrap_or_default());
-        push_attribute(out, "datacontenttype", "application/json");
+        self.push_shared(out, event.kind, event.time, event.subject.unwrap_or_default());
         push_attribute(out, "partitionkey", event.partition_key.unwrap_or_default());
         if let Some(position) = event.position {
             // Fixed widths, so that text order is record order.
             let _ = write!(out, ",\"sequence\":\"{:020}.{:010}\"", position.commit, position.record);
         }
         out.extend_from_slice(b",\"data\":");
+    }
+
+    /// Appends what stands between the id and the partition key.
+    fn push_shared(&self, out: &mut Vec<u8>, kind: EventKind, time: Option<Timestamp>, subject: &str) {
+        out.extend_from_slice(b",\"source\":");
+        out.extend_from_slice(self.source.as_bytes());
+        out.extend_from_slice(b",\"type\":\"");
+        out.extend_from_slice(self.type_prefix.as_bytes());
+        out.push(b'.');
+        out.extend_from_slice(kind.as_str().as_bytes());
+        out.push(b'"');
+        if let Some(time) = time {
+            push_attribute(out, "time", &time.to_rfc3339());
+        }
+        push_attribute(out, "subject", subject);
+        push_attribute(out, "datacontenttype", "application/json");
     }
 }
 
