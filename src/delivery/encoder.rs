@@ -416,6 +416,7 @@ fn image_of(bytes: &[u8]) -> Option<Image<'_>> {
     Image::split(bytes).ok().map(|(image, _)| image)
 }
 
+#[inline(never)] // most streams send no events
 fn open_event(
     contract: &Contract,
     record: &Outgoing<'_>,
