@@ -2,22 +2,21 @@
 //!
 //! Owns how values become cells and how a table's shape is inferred: columns are only added, kinds only widen.
 
+mod fitting;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::codec::image::ImageWriter;
-use crate::codec::json_text;
-use crate::codec::put::{self, BadPut, PutOperation, PutTransaction, RawObject};
+use self::fitting::{Fitting, column_at, kind_of};
+use crate::codec::put::{self, BadPut, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
 use crate::record::{
-    Column, JsonKind, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
-    TransactionHead,
+    Column, JsonKind, Operation, Position, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
 };
 use crate::service::Service;
 use crate::service::trails::{TrailEntry, TrailError};
-use crate::trail::{AppendError, Appender, OpenError, Row, Writer};
+use crate::trail::{AppendError, Appender, OpenError, RowParts, Writer};
 
 /// What a put came to.
 #[derive(Debug)]
@@ -185,8 +184,9 @@ async fn append(
         source: SourcePosition::default(),
     };
     appender.begin(&head)?;
+    let mut fittings: Vec<Option<Fitting>> = transaction.forms.iter().map(|_| None).collect();
     for operation in &transaction.operations {
-        append_operation(appender, operation)?;
+        append_operation(appender, transaction, operation, &mut fittings)?;
         if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
             appender.hand_over().await?;
         }
@@ -213,19 +213,17 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Resul
     let mut grown: HashMap<&TableName, HashSet<&str>> = HashMap::new();
     let mut tables = appender.tables();
     let is_new = |put: &&PutTransaction<'_>| put.xid.as_deref().is_none_or(|xid| appender.find_xid(xid).is_none());
-    for put in transactions.iter().filter(is_new).flat_map(|transaction| &transaction.operations) {
-        let known = appender.shape_of(&put.table);
-        if put.operation == Operation::Ddl {
-            continue;
-        }
-        if known.is_none() && !grown.contains_key(&put.table) {
+    let forms = transactions.iter().filter(is_new).flat_map(|transaction| &transaction.forms);
+    for form in forms.filter(|form| form.operation != Operation::Ddl) {
+        let known = appender.shape_of(&form.table);
+        if known.is_none() && !grown.contains_key(&form.table) {
             tables += 1;
-            grown.insert(&put.table, HashSet::new());
+            grown.insert(&form.table, HashSet::new());
         }
-        for image in [&put.after, &put.before].into_iter().flatten() {
-            for (at, (name, _)) in image.0.iter().enumerate() {
-                if known.is_none_or(|schema| !has_column(schema, at, name)) {
-                    grown.entry(&put.table).or_default().insert(name);
+        for columns in [&form.after, &form.before].into_iter().flatten() {
+            for (at, name) in columns.iter().enumerate() {
+                if known.is_none_or(|schema| column_at(schema, at, name).is_none()) {
+                    grown.entry(&form.table).or_default().insert(name);
                 }
             }
         }
@@ -240,101 +238,73 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Resul
     Ok(())
 }
 
-/// Whether the table has a column of that name, which most often stands where it stands in the image.
-fn has_column(schema: &TableSchema, at: usize, name: &str) -> bool {
-    column_of(schema, at, name).is_some()
-}
-
-/// The column of that name, which is mostly the one at that place.
-fn column_of<'s>(schema: &'s TableSchema, at: usize, name: &str) -> Option<&'s Column> {
-    let here = schema.columns.get(at).filter(|column| column.name == name);
-    here.or_else(|| schema.columns.iter().find(|column| column.name == name))
-}
-
-fn append_operation(appender: &mut Appender, put: &PutOperation<'_>) -> Result<(), AppendError> {
-    if put.operation == Operation::Ddl {
-        return appender.ddl(&put.table, put.ddl.as_deref().unwrap_or_default()).map(drop);
+/// `fittings` are those of the transaction's forms, as far as they have been found.
+fn append_operation(
+    appender: &mut Appender,
+    transaction: &PutTransaction<'_>,
+    put: &PutOperation,
+    fittings: &mut [Option<Fitting>],
+) -> Result<(), AppendError> {
+    let form = &transaction.forms[put.form];
+    if form.operation == Operation::Ddl {
+        return appender.ddl(&form.table, put.ddl.as_deref().unwrap_or_default()).map(drop);
     }
-    let schema = shape_for(appender, put)?;
-    let before = put.before.as_ref().map(|image| image_of(image, &schema));
-    let after = put.after.as_ref().map(|image| image_of(image, &schema));
-    let row = Row {
-        operation: put.operation,
-        before: before.as_deref(),
-        after: after.as_deref(),
-        tokens: put.tokens.as_deref(),
-    };
-    appender.row(&schema, row).map(drop)
+    if write_row(appender, transaction, put, fittings)? {
+        return Ok(());
+    }
+    widen(appender, transaction, put)?;
+    // Another form of the same table has another shape now, too.
+    fittings.iter_mut().for_each(|fitting| *fitting = None);
+    match write_row(appender, transaction, put, fittings)? {
+        true => Ok(()),
+        false => Err(AppendError::OutOfTurn("a row does not fit the shape that was made for it")),
+    }
 }
 
-fn image_of(image: &RawObject<'_>, schema: &TableSchema) -> Vec<u8> {
-    let texts: usize = image.0.iter().map(|(_, value)| value.get().len()).sum();
-    let mut bytes = Vec::with_capacity(texts + 4 * schema.columns.len() + 2);
-    let mut writer = ImageWriter::new(&mut bytes);
-    for (at, column) in schema.columns.iter().enumerate() {
-        // Images mostly name their columns in the order of the shape.
-        let here = image.0.get(at).filter(|(name, _)| *name == column.name).map(|(_, value)| *value);
-        match here.or_else(|| image.get(&column.name)).map(|value| value.get()) {
-            None => writer.absent(),
-            Some("null") => writer.null(),
-            Some(json) if json_text::is_compact(json) => writer.json(json.as_bytes()),
-            Some(json) => writer.json_with(|out| json_text::push_compacted(out, json)),
-        }
+/// Says whether the operation fits its table's shape; otherwise nothing is appended.
+fn write_row(
+    appender: &mut Appender,
+    transaction: &PutTransaction<'_>,
+    put: &PutOperation,
+    fittings: &mut [Option<Fitting>],
+) -> Result<bool, AppendError> {
+    let form = &transaction.forms[put.form];
+    let fitting = &mut fittings[put.form];
+    if fitting.is_none() {
+        *fitting = appender.shape_of(&form.table).and_then(|schema| Fitting::of(form, schema));
     }
-    bytes
+    let Some(fitting) = fitting else { return Ok(false) };
+    let (before, after) = fitting.images();
+    let row = RowParts { operation: form.operation, before, after, tokens: put.tokens.as_deref() };
+    let written = appender.write_row(&fitting.schema, row, |out| fitting.write(out, transaction, put))?;
+    Ok(written.is_some())
 }
 
-/// The table's shape, widened where this operation does not fit it.
-fn shape_for(appender: &mut Appender, put: &PutOperation<'_>) -> Result<Arc<TableSchema>, AppendError> {
-    let known = appender.shape_of(&put.table).cloned();
-    if let Some(known) = &known
-        && fits(known, put)
-    {
-        return Ok(known.clone());
-    }
-    let mut columns = known.map(|schema| schema.columns.clone()).unwrap_or_default();
-    for (name, value) in [&put.after, &put.before].into_iter().flatten().flat_map(|image| &image.0) {
-        let key = put.key.iter().any(|key| key == name.as_ref());
+/// Widens the table's shape to what this operation needs.
+fn widen(appender: &mut Appender, transaction: &PutTransaction<'_>, put: &PutOperation) -> Result<(), AppendError> {
+    let form = &transaction.forms[put.form];
+    let (before, after) = transaction.images(put);
+    let mut columns = appender.shape_of(&form.table).map(|schema| schema.columns.clone()).unwrap_or_default();
+    let images = [(&form.after, after), (&form.before, before)];
+    let cells = images.into_iter().flat_map(|(names, cells)| names.iter().flatten().zip(cells));
+    for (name, cell) in cells {
+        let key = form.key.iter().any(|key| key == name.as_ref());
         match columns.iter_mut().find(|column| column.name == name.as_ref()) {
             Some(column) => {
-                column.kind = widened(column.kind, value.get());
-                column.nullable |= value.get() == "null";
+                column.kind = widened(column.kind, cell.json);
+                column.nullable |= cell.json == "null";
                 column.key |= key;
             }
             None => columns.push(Column {
                 name: name.to_string(),
-                kind: kind_of(value.get()).unwrap_or(JsonKind::String),
+                kind: kind_of(cell.json).unwrap_or(JsonKind::String),
                 sql_type: String::new(),
-                nullable: !key || value.get() == "null",
+                nullable: !key || cell.json == "null",
                 key,
             }),
         }
     }
-    appender.shape(&put.table, &columns)
-}
-
-fn fits(schema: &TableSchema, put: &PutOperation<'_>) -> bool {
-    let fits = |at: usize, name: &str, json: &str| {
-        column_of(schema, at, name).is_some_and(|column| {
-            let key = column.key || !put.key.iter().any(|key| key == name);
-            let null = json != "null" || column.nullable;
-            key && null && widened(column.kind, json) == column.kind
-        })
-    };
-    let mut images = [&put.after, &put.before].into_iter().flatten();
-    images.all(|image| image.0.iter().enumerate().all(|(at, (name, value))| fits(at, name, value.get())))
-}
-
-/// Which JSON a value is; none for null, which says nothing of its column.
-fn kind_of(json: &str) -> Option<JsonKind> {
-    Some(match json.as_bytes().first()? {
-        b'n' => return None,
-        b'"' => JsonKind::String,
-        b't' | b'f' => JsonKind::Boolean,
-        b'{' => JsonKind::Object,
-        b'[' => JsonKind::Array,
-        _ => JsonKind::Number,
-    })
+    appender.shape(&form.table, &columns).map(drop)
 }
 
 fn widened(kind: JsonKind, json: &str) -> JsonKind {

@@ -48,7 +48,7 @@ pub mod local;
 mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
-pub use local::appender::{Appender, Row};
+pub use local::appender::{Appender, Row, RowParts};
 pub use local::reader::{Commit, Entry, Fill, Gap, MalformedRecord, Reader, Record, Transaction};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;

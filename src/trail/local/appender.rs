@@ -58,6 +58,19 @@ pub struct Row<'a> {
     pub tokens: Option<&'a str>,
 }
 
+/// What a row operation consists of, for [`Appender::write_row`].
+#[derive(Debug, Clone, Copy)]
+pub struct RowParts<'a> {
+    /// What it does; never [`Operation::Ddl`].
+    pub operation: Operation,
+    /// It has a before image.
+    pub before: bool,
+    /// It has an after image.
+    pub after: bool,
+    /// Tokens: a JSON object as text.
+    pub tokens: Option<&'a str>,
+}
+
 /// Takes the trail's end and starts its writer thread.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     shared.undamaged()?;
@@ -193,17 +206,45 @@ impl Appender {
 
     /// Appends a row operation to the open transaction; returns the record's number.
     pub fn row(&mut self, schema: &TableSchema, row: Row<'_>) -> Result<u32, AppendError> {
-        let bytes =
-            row.before.map_or(0, <[u8]>::len) + row.after.map_or(0, <[u8]>::len) + row.tokens.map_or(0, str::len);
-        let mut flags = 0;
-        flags |= if row.before.is_some() { FLAG_BEFORE } else { 0 };
-        flags |= if row.after.is_some() { FLAG_AFTER } else { 0 };
-        flags |= if row.tokens.is_some() { FLAG_TOKENS } else { 0 };
-        self.record(FrameKind::Record(row.operation), flags, schema.id, bytes, |out| {
-            out.extend_from_slice(row.before.unwrap_or_default());
-            out.extend_from_slice(row.after.unwrap_or_default());
-            out.extend_from_slice(row.tokens.unwrap_or_default().as_bytes());
+        let Row { operation, before, after, tokens } = row;
+        let bytes = before.map_or(0, <[u8]>::len) + after.map_or(0, <[u8]>::len) + tokens.map_or(0, str::len);
+        let flags = flags(before.is_some(), after.is_some(), tokens.is_some());
+        self.record(FrameKind::Record(operation), flags, schema.id, bytes, |out| {
+            out.extend_from_slice(before.unwrap_or_default());
+            out.extend_from_slice(after.unwrap_or_default());
+            out.extend_from_slice(tokens.unwrap_or_default().as_bytes());
         })
+    }
+
+    /// Appends a row operation whose images, the before image first, `write` appends where they stay. If `write` says
+    /// that nothing came of it, nothing is appended and no number returned.
+    pub fn write_row(
+        &mut self,
+        schema: &TableSchema,
+        row: RowParts<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<Option<u32>, AppendError> {
+        let start = self.chunk.len();
+        let flags = flags(row.before, row.after, row.tokens.is_some());
+        let mut written = false;
+        let record = self.record(FrameKind::Record(row.operation), flags, schema.id, 0, |out| {
+            written = write(out);
+            out.extend_from_slice(row.tokens.unwrap_or_default().as_bytes());
+        })?;
+        let bytes = self.chunk.len() - start - frame::HEADER_BYTES;
+        let fits = bytes <= limits::FRAME_BYTES_MAX - frame::HEADER_BYTES;
+        if written && fits {
+            return Ok(Some(record));
+        }
+        self.chunk.truncate(start);
+        if let Some(open) = &mut self.open {
+            open.records = record;
+        }
+        if fits {
+            Ok(None)
+        } else {
+            Err(AppendError::TooLarge { bytes, max: limits::FRAME_BYTES_MAX - frame::HEADER_BYTES })
+        }
     }
 
     /// Appends a DDL statement to the open transaction; returns the record's number.
@@ -394,6 +435,11 @@ impl Shared {
             End::Free(_) | End::Taken => AppendError::Stopped("its writer has ended".to_owned()),
         }
     }
+}
+
+fn flags(before: bool, after: bool, tokens: bool) -> u8 {
+    let flag = |given: bool, flag: u8| if given { flag } else { 0 };
+    flag(before, FLAG_BEFORE) | flag(after, FLAG_AFTER) | flag(tokens, FLAG_TOKENS)
 }
 
 fn text_fits(what: &'static str, text: &str, max: usize) -> Result<(), AppendError> {

@@ -1,0 +1,124 @@
+//! Transactions as people put them: the JSON of `POST …/transactions`, checked whole.
+//!
+//! Owns the format and its errors. Values stay the text they came as, so no digit is lost; what they make of a table's
+//! shape is decided where they are appended. A body is read in one walk ([`walk`]); only where that finds something
+//! unusual is it read again level by level ([`careful`]), which says what is wrong with it, and where.
+
+mod careful;
+mod form;
+mod raw_object;
+mod scan;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+pub use form::{PutCell, PutForm, PutOperation};
+pub use raw_object::RawObject;
+
+use crate::codec::json_text;
+use crate::limits;
+use crate::record::Timestamp;
+
+/// Why a body is refused; nothing of it is appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {member}: {what}")]
+pub struct BadPut {
+    /// Line of the body where the transaction begins, from 1.
+    pub line: usize,
+    /// The member at fault, such as `operations[3].after`.
+    pub member: String,
+    /// What is wrong, with the allowed range.
+    pub what: String,
+}
+
+/// One transaction of a put, borrowed from its body.
+#[derive(Debug, Default)]
+pub struct PutTransaction<'a> {
+    /// The caller's transaction id, if given.
+    pub xid: Option<String>,
+    /// The commit time, if given.
+    pub commit_ts: Option<Timestamp>,
+    /// What its operations have in common.
+    pub forms: Vec<PutForm<'a>>,
+    /// Its operations: at least one.
+    pub operations: Vec<PutOperation>,
+    /// The values of all its operations.
+    pub cells: Vec<PutCell<'a>>,
+}
+
+impl<'a> PutTransaction<'a> {
+    /// The values of an operation's images: before, after.
+    pub fn images(&self, operation: &PutOperation) -> (&[PutCell<'a>], &[PutCell<'a>]) {
+        let form = &self.forms[operation.form];
+        let cells = &self.cells[operation.cells_at..];
+        let (before, rest) = cells.split_at(form.before.as_ref().map_or(0, Vec::len));
+        (before, &rest[..form.after.as_ref().map_or(0, Vec::len)])
+    }
+}
+
+/// Reads a body: one transaction, or one a line (NDJSON). `now` bounds commit times.
+pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, BadPut> {
+    match walk::walk(body, now) {
+        Some(transactions) => Ok(transactions),
+        None => careful::parse(body, now),
+    }
+}
+
+/// Member at fault, and what is wrong.
+type Fault = (String, String);
+
+fn fault<T>(member: impl Into<String>, what: impl Into<String>) -> Result<T, Fault> {
+    Err((member.into(), what.into()))
+}
+
+/// A JSON string, borrowed from the body where nothing in it is escaped.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn text<'a>(json: &'a str, member: &str) -> Result<Cow<'a, str>, Fault> {
+    let text: Result<Text<'a>, _> = serde_json::from_str(json);
+    text.map(|Text(text)| text).map_err(|_| (member.to_owned(), "must be a string".to_owned()))
+}
+
+fn object<'a>(json: &'a str, member: &str) -> Result<RawObject<'a>, Fault> {
+    serde_json::from_str(json).map_err(|error| (member.to_owned(), format!("must be an object: {error}")))
+}
+
+fn xid(json: &str) -> Result<String, Fault> {
+    let xid = text(json, "xid")?.into_owned();
+    if !(1..=limits::XID_BYTES_MAX).contains(&xid.len()) || xid.contains('\0') {
+        return fault("xid", format!("must have 1 to {} bytes", limits::XID_BYTES_MAX));
+    }
+    Ok(xid)
+}
+
+fn commit_ts(json: &str, now: Timestamp) -> Result<Timestamp, Fault> {
+    let text = text(json, "commitTs")?;
+    let time = Timestamp::parse(&text).map_err(|error| ("commitTs".to_owned(), error.to_string()))?;
+    let latest = now.micros() + limits::COMMIT_TIME_AHEAD_SECONDS_MAX * 1_000_000;
+    if time.micros() > latest {
+        let allowed = limits::COMMIT_TIME_AHEAD_SECONDS_MAX;
+        return fault("commitTs", format!("may be at most {allowed} seconds ahead of the server's clock"));
+    }
+    Ok(time)
+}
+
+/// Whether a value holds half of a surrogate pair: a value stays the text it came as, so what no client could decode must
+/// be found here.
+fn undecodable(json: &str) -> bool {
+    json.contains("\\u") && serde_json::from_str::<serde_json::Value>(json).is_err()
+}
+
+/// Tokens as a compact JSON object of strings.
+fn tokens(json: &str) -> Result<String, Fault> {
+    let tokens = object(json, "tokens")?;
+    if let Some((name, _)) = tokens.0.iter().find(|(_, value)| !value.get().starts_with('"')) {
+        return fault(format!("tokens.{name}"), "must be a string");
+    }
+    let mut compact = Vec::new();
+    json_text::push_compacted(&mut compact, json);
+    String::from_utf8(compact).map_err(|_| ("tokens".to_owned(), "must be UTF-8".to_owned()))
+}

@@ -1,0 +1,74 @@
+//! A JSON object read one level deep.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Text;
+
+/// A JSON object whose values are still text, in the order given, no name twice.
+#[derive(Debug, Default)]
+pub struct RawObject<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> RawObject<'a> {
+    /// The value of that name.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+}
+
+/// Members up to which looking through them is faster than a set.
+const FEW_MEMBERS: usize = 16;
+
+/// Notices a name that stands twice.
+#[derive(Default)]
+pub(super) struct Names<'a>(HashSet<Cow<'a, str>>);
+
+impl<'a> Names<'a> {
+    /// Whether `name` is none of the `earlier` ones, all of which have been asked about before.
+    pub(super) fn is_new<'n>(
+        &mut self,
+        name: &Cow<'a, str>,
+        earlier: impl ExactSizeIterator<Item = &'n Cow<'a, str>>,
+    ) -> bool
+    where
+        'a: 'n,
+    {
+        if earlier.len() < FEW_MEMBERS {
+            return earlier.into_iter().all(|known| known != name);
+        }
+        if self.0.is_empty() {
+            self.0.extend(earlier.cloned());
+        }
+        self.0.insert(name.clone())
+    }
+}
+
+impl<'de> Deserialize<'de> for RawObject<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawObject<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut names = Names::default();
+                let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
+                while let Some(Text(name)) = map.next_key()? {
+                    if !names.is_new(&name, members.iter().map(|(known, _)| known)) {
+                        return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
+                    }
+                    members.push((name, map.next_value()?));
+                }
+                Ok(RawObject(members))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
