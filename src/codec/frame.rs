@@ -180,15 +180,16 @@ pub enum BadFrame {
 /// `write_payload` appends the payload.
 pub fn push(out: &mut Vec<u8>, header: &FrameHeader, write_payload: impl FnOnce(&mut Vec<u8>)) -> usize {
     let start = out.len();
-    out.extend_from_slice(&[0; 8]);
-    out.push(header.kind.code());
-    out.push(header.flags);
-    out.extend_from_slice(&header.partition.to_le_bytes());
-    out.extend_from_slice(&header.record.to_le_bytes());
-    out.extend_from_slice(&header.commit.to_le_bytes());
-    out.extend_from_slice(&header.commit_ts.micros().to_le_bytes());
-    out.extend_from_slice(&header.append_ts.micros().to_le_bytes());
-    out.extend_from_slice(&header.schema.0.to_le_bytes());
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[8] = header.kind.code();
+    bytes[9] = header.flags;
+    bytes[10..12].copy_from_slice(&header.partition.to_le_bytes());
+    bytes[12..16].copy_from_slice(&header.record.to_le_bytes());
+    bytes[16..24].copy_from_slice(&header.commit.to_le_bytes());
+    bytes[24..32].copy_from_slice(&header.commit_ts.micros().to_le_bytes());
+    bytes[32..40].copy_from_slice(&header.append_ts.micros().to_le_bytes());
+    bytes[40..44].copy_from_slice(&header.schema.0.to_le_bytes());
+    out.extend_from_slice(&bytes);
     write_payload(out);
     let length = out.len() - start;
     out[start..start + 4].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());

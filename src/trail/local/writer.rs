@@ -138,15 +138,17 @@ impl TrailWriter {
         if end > self.shared.description.segment_bytes && self.end_offset() > self.tail.segment.first_own() {
             self.next_segment()?;
         }
-        let kind = frame::read_unchecked(bytes).map_err(io::Error::other)?.header.kind;
+        let mut header = frame::read_unchecked(bytes).map_err(io::Error::other)?.header;
+        let kind = header.kind;
         if matches!(kind, FrameKind::Shape | FrameKind::Source | FrameKind::Mark | FrameKind::Seal) {
-            bytes[12..16].copy_from_slice(&self.last.1.to_le_bytes());
-            bytes[16..24].copy_from_slice(&self.last.0.to_le_bytes());
+            (header.commit, header.record) = self.last;
+            bytes[12..16].copy_from_slice(&header.record.to_le_bytes());
+            bytes[16..24].copy_from_slice(&header.commit.to_le_bytes());
         }
         frame::stamp(bytes, self.tail.segment.head.file_id, now);
+        header.append_ts = now;
         let at = Location { segment: self.tail.segment.number(), offset: self.end_offset() };
-        let frame = frame::read_unchecked(bytes).map_err(io::Error::other)?;
-        self.note(at, &frame)?;
+        self.note(at, &Frame { header, payload: &bytes[frame::HEADER_BYTES..] })?;
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
         if matches!(kind, FrameKind::Commit | FrameKind::Source) && self.tail.state.open.is_none() {
