@@ -71,6 +71,17 @@ fn puts(criterion: &mut Criterion) {
     group.bench_function("parse 100 operations", |bencher| {
         bencher.iter(|| put::parse(black_box(body.as_bytes()), rows::moment()).unwrap().len());
     });
+    // Two tables in turn, white space as Python writes it, an escape in each text.
+    let spaced = |id| {
+        let (table, column) = if id % 2 == 0 { ("app.orders", "total") } else { ("app.items", "price") };
+        format!(
+            r#"{{"op": "INSERT", "table": "{table}", "key": ["id"], "after": {{"id": {id}, "{column}": 12.50, "status": null, "note": "lorem \"ipsum\""}}}}"#
+        )
+    };
+    let body = format!(r#"{{"operations": [{}]}}"#, (0..100).map(spaced).collect::<Vec<_>>().join(", "));
+    group.bench_function("parse 100 operations on two tables in turn", |bencher| {
+        bencher.iter(|| put::parse(black_box(body.as_bytes()), rows::moment()).unwrap().len());
+    });
     group.finish();
 }
 

@@ -54,9 +54,11 @@ fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result
 fn transaction(value: &RawValue, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
     let members = object(value.get(), "transaction")?;
     known_members(&members, &["xid", "commitTs", "operations"], "")?;
-    let mut transaction = PutTransaction::default();
-    transaction.xid = members.get("xid").map(|value| xid(value.get())).transpose()?;
-    transaction.commit_ts = members.get("commitTs").map(|value| commit_ts(value.get(), now)).transpose()?;
+    let mut transaction = PutTransaction {
+        xid: members.get("xid").map(|value| xid(value.get())).transpose()?,
+        commit_ts: members.get("commitTs").map(|value| commit_ts(value.get(), now)).transpose()?,
+        ..PutTransaction::default()
+    };
     let Some(operations) = members.get("operations") else {
         return fault("operations", "is required");
     };

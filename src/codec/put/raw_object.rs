@@ -29,6 +29,7 @@ pub(super) struct Names<'a>(HashSet<Cow<'a, str>>);
 
 impl<'a> Names<'a> {
     /// Whether `name` is none of the `earlier` ones, all of which have been asked about before.
+    #[allow(clippy::ptr_arg)] // It is kept as it is, borrowed or not.
     pub(super) fn is_new<'n>(
         &mut self,
         name: &Cow<'a, str>,
