@@ -1,8 +1,8 @@
 //! Transactions as people put them: the JSON of `POST …/transactions`, checked whole.
 //!
 //! Owns the format and its errors. Values stay the text they came as, so no digit is lost; what they make of a table's
-//! shape is decided where they are appended. A body is read in one walk ([`walk`]); only where that finds something
-//! unusual is it read again level by level ([`careful`]), which says what is wrong with it, and where.
+//! shape is decided where they are appended. A body is read in one walk (`walk`); only where that finds something
+//! unusual is it read again level by level (`careful`), which says what is wrong with it, and where.
 
 mod careful;
 mod form;
