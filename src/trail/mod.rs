@@ -49,7 +49,8 @@ mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row, RowParts};
-pub use local::reader::{Commit, Entry, Fill, Gap, MalformedRecord, Reader, Record, Transaction};
+pub use local::entry::{Commit, Entry, Gap, MalformedRecord, Record, Transaction};
+pub use local::reader::{Fill, Reader};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;
 pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
