@@ -150,8 +150,8 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 pub const HANDOVER_BYTES: usize = 512 << 10;
 /// Pieces that a session hands to its socket at once.
 pub const HANDOVER_PIECES: usize = 64;
-/// Wait for memory for messages before it is asked for again, in milliseconds.
-pub const BUDGET_RETRY_MILLIS: u64 = 50;
+/// Wait for memory for messages before it is asked for again although nobody said that some is free, in milliseconds.
+pub const BUDGET_RETRY_MILLIS: u64 = 500;
 
 // --- sockets and HTTP ----------------------------------------------------------------------------------------------
 
