@@ -131,8 +131,12 @@ pub const STREAM_ERRORS_KEPT: usize = 32;
 
 // --- delivery ------------------------------------------------------------------------------------------------------
 
-/// Memory that encoded messages may take, over all streams, in bytes.
-pub const DELIVERY_BYTES_MAX: usize = 512 << 20;
+/// Memory that encoded messages may take, over all streams, in bytes, unless the configuration says otherwise.
+pub const DELIVERY_BYTES_DEFAULT: usize = 512 << 20;
+/// Least memory for encoded messages that the configuration may give, in bytes: some blocks.
+pub const DELIVERY_BYTES_MIN: u64 = 1 << 20;
+/// Most memory for encoded messages that the configuration may give, in bytes.
+pub const DELIVERY_BYTES_MAX: u64 = 1 << 40;
 /// Bytes of a trail that one encoded block covers at most, behind the tail: large enough that a block's costs are
 /// small beside its records', small enough to stay in a processor's cache until it is written.
 pub const BLOCK_TRAIL_BYTES: u64 = 256 << 10;
@@ -196,6 +200,9 @@ pub const SLOW_CLIENT_BYTES_MIN: u64 = 64 << 10;
 /// The same as [`SLOW_CLIENT_SECONDS`] while memory for messages is short: whoever holds it and takes nothing then makes
 /// all others wait. With the closing handshake that follows, well below the 30 seconds in which progress must resume.
 pub const SLOW_CLIENT_CROWDED_SECONDS: u64 = 10;
+/// Times [`SLOW_CLIENT_CROWDED_SECONDS`] in which a client must take everything that it was given while memory for messages
+/// is short: whoever takes just enough to count as awake would else hold a megabyte for minutes, and hundreds all of it.
+pub const CROWDED_HANDOVER_FACTOR: u32 = 3;
 /// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.

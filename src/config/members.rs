@@ -70,6 +70,7 @@ pub(super) const LIMITS: &[Member] = &[
     Member("answerSeconds", Value),
     Member("pingSeconds", Value),
     Member("slowClientSeconds", Value),
+    Member("deliveryBytes", Value),
 ];
 
 const USER: &[Member] =

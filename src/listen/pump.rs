@@ -80,7 +80,8 @@ pub struct PumpTimings {
     pub pings_missed_max: u32,
     /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
     pub slow: Duration,
-    /// The same while memory for messages is short.
+    /// The same while memory for messages is short; everything that was given must then be taken in
+    /// [`limits::CROWDED_HANDOVER_FACTOR`] times this time.
     pub slow_crowded: Duration,
     /// See [`PumpTimings::slow`].
     pub slow_bytes_min: u64,
@@ -234,6 +235,8 @@ struct Pump<S> {
     last_ping: Instant,
     pings_unanswered: u32,
     slowness: Slowness,
+    /// Since when messages have been waiting here without a moment in which none did.
+    given_since: Option<Instant>,
     /// The client holds memory for messages, and that is short.
     crowded: bool,
 }
@@ -254,6 +257,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             last_ping: now,
             pings_unanswered: 0,
             slowness: Slowness::default(),
+            given_since: None,
             crowded: false,
         }
     }
@@ -382,7 +386,11 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
         self.bytes_sent += data;
         self.lives();
-        self.slowness.took(data, self.outbox.has_data(), self.timings.slow_bytes_min);
+        let pending = self.outbox.has_data();
+        self.slowness.took(data, pending, self.timings.slow_bytes_min);
+        if !pending {
+            self.given_since = None;
+        }
     }
 
     fn fed(&mut self, fed: Fed) {
@@ -393,6 +401,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
                 }
                 if self.outbox.has_data() {
                     self.slowness.pending();
+                    self.given_since.get_or_insert_with(Instant::now);
                 }
             }
             Fed::End { code, reason } => self.close(EndReason::FeedEnded { code }, code, &reason),
@@ -409,7 +418,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
 
     fn deadline(&self) -> Instant {
         let ping = self.last_life.max(self.last_ping) + self.timings.ping;
-        match (&self.closing, self.slowness.deadline(self.patience())) {
+        match (&self.closing, self.slow_at()) {
             (Some(closing), _) => closing.until,
             (None, Some(slow)) if self.outbox.has_data() => slow,
             // What waits is in the kernel's hands: only looking again tells when it is taken.
@@ -423,12 +432,20 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         if self.crowded { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
     }
 
+    /// When the client has been too slow, unless it takes some before.
+    fn slow_at(&self) -> Option<Instant> {
+        let slow = self.slowness.deadline(self.patience());
+        let handover = self.given_since.filter(|_| self.crowded);
+        let handover = handover.map(|since| since + self.patience() * limits::CROWDED_HANDOVER_FACTOR);
+        slow.into_iter().chain(handover).min()
+    }
+
     fn time_passed(&mut self) {
         if self.closing.is_some() {
             return self.end();
         }
         let pending = self.outbox.has_data() || self.kernel_holds_output();
-        let slow = self.slowness.deadline(self.patience()).is_some_and(|deadline| deadline <= Instant::now());
+        let slow = self.slow_at().is_some_and(|deadline| deadline <= Instant::now());
         if pending && slow {
             tracing::info!("a client takes too little: closing with 4011");
             self.close(EndReason::Slow, 4011, "too slow: resume from the last position");

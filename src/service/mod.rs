@@ -105,7 +105,7 @@ impl Service {
             accounts,
             audit,
             session_places,
-            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
+            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
             requests: requests::Requests::default(),
             limit_hits,
             disk: retention::DiskFigures::default(),
@@ -117,6 +117,13 @@ impl Service {
     #[must_use]
     pub fn with_session_caps(mut self, caps: session_places::SessionCaps) -> Self {
         self.session_places = session_places::SessionPlaces::new(caps, self.limit_hits.clone());
+        self
+    }
+
+    /// The same service with that many bytes of memory for encoded messages; before the first session.
+    #[must_use]
+    pub fn with_delivery_bytes(mut self, bytes: usize) -> Self {
+        self.delivery_budget = Budget::new(bytes);
         self
     }
 

@@ -244,11 +244,19 @@ async fn a_client_that_never_answers_our_close_is_left_after_the_deadline() {
 
 /// A client whose kernel takes next to nothing for it.
 async fn start_narrow(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
+    start_narrower(feed, timings, None).await
+}
+
+/// The same with so little room at the server's end that what the client takes is seen at once.
+async fn start_narrower(feed: impl Feed + 'static, timings: PumpTimings, send_buffer: Option<usize>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let narrow = tokio::net::TcpSocket::new_v4().unwrap();
     narrow.set_recv_buffer_size(4_096).unwrap();
     let client = narrow.connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
+    if let Some(bytes) = send_buffer {
+        socket2::SockRef::from(&socket).set_send_buffer_size(bytes).unwrap();
+    }
     let (shutdown, stopping) = watch::channel(false);
     let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
     Running { client, pump, shutdown }
@@ -304,6 +312,35 @@ async fn a_client_that_takes_its_messages_stays_when_memory_is_short() {
         assert!(matches!(next(&mut socket).await.unwrap().unwrap(), Message::Text(_)));
     }
     assert!(!running.pump.is_finished());
+}
+
+#[tokio::test]
+async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory_is_short_and_only_then() {
+    let timings = PumpTimings {
+        slow: Duration::from_secs(600),
+        slow_crowded: Duration::from_millis(200),
+        // Every byte taken shows that it is awake.
+        slow_bytes_min: 1,
+        close: Duration::from_millis(50),
+        ..Default::default()
+    };
+    for short in [true, false] {
+        let (_short, crowded) = watch::channel(short);
+        let feed = InACrowd(message(&"x".repeat(8_000_000)), crowded);
+        let mut running = start_narrower(feed, timings, Some(8_192)).await;
+        let begun = Instant::now();
+        let mut bytes = [0; 8_192];
+        while !running.pump.is_finished() && begun.elapsed() < Duration::from_secs(2) {
+            let taken = running.client.read(&mut bytes).await.unwrap_or(0);
+            assert!(taken > 0 || short, "the connection ended");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(running.pump.is_finished(), short, "after {:?}", begun.elapsed());
+        if short {
+            assert_eq!(running.pump.await.unwrap().reason, EndReason::Slow);
+            assert!(begun.elapsed() >= timings.slow_crowded * limits::CROWDED_HANDOVER_FACTOR);
+        }
+    }
 }
 
 #[tokio::test]
