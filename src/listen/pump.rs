@@ -27,6 +27,13 @@ pub trait Feed: Send {
     /// Cancel-safe: the future may be dropped at any await and `next` called again, and nothing is lost or repeated.
     fn next(&mut self) -> impl Future<Output = Fed> + Send;
 
+    /// The end of the feed that does not wait until the client has taken what it was given: its user may not have more of
+    /// it. Never, unless the feed says so. Watched while messages wait for the client, and cancel-safe as
+    /// [`Feed::next`] is.
+    fn cut_short(&mut self) -> impl Future<Output = Fed> + Send {
+        std::future::pending()
+    }
+
     /// Who hears what the client says; nobody unless the feed says so. Asked once, before the first message.
     fn ear(&mut self) -> Option<Ear> {
         None
@@ -181,9 +188,10 @@ where
             pump.crowded = holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow());
             let deadline = pump.deadline();
             let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
+            let fed = async { if wants_more { feed.next().await } else { feed.cut_short().await } };
             tokio::select! {
                 event = pump.socket_event() => pump.happened(event),
-                fed = feed.next(), if wants_more => pump.fed(fed),
+                fed = fed, if open => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
                 () = changed(&mut crowded), if holds => {}
                 () = stopped(&mut shutdown), if open => {

@@ -52,6 +52,20 @@ impl Feed for InACrowd {
     }
 }
 
+/// The same, cut short when told.
+struct CutShort(Bytes, watch::Receiver<bool>);
+
+impl Feed for CutShort {
+    async fn next(&mut self) -> Fed {
+        Fed::Messages(vec![self.0.clone()])
+    }
+
+    async fn cut_short(&mut self) -> Fed {
+        self.1.wait_for(|cut| *cut).await.unwrap();
+        Fed::End { code: 4001, reason: "rights withdrawn".into() }
+    }
+}
+
 fn message(text: &str) -> Bytes {
     let mut bytes = vec![0; HEADER_ROOM];
     bytes.extend_from_slice(text.as_bytes());
@@ -299,6 +313,18 @@ async fn a_client_that_takes_nothing_is_given_up_sooner_when_memory_is_short() {
     short.send(true).unwrap();
     let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
     assert_eq!(end.reason, EndReason::Slow);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_closed_when_its_feed_is_cut_short() {
+    let timings = PumpTimings { close: Duration::from_millis(50), ..Default::default() };
+    let (cut, is_cut) = watch::channel(false);
+    let running = start_narrow(CutShort(message(&"x".repeat(500_000)), is_cut), timings).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!running.pump.is_finished(), "nothing has happened yet");
+    cut.send(true).unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::FeedEnded { code: 4001 });
 }
 
 #[tokio::test]
