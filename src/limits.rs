@@ -271,6 +271,8 @@ pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
 pub const AUDIT_QUEUE_LINES: usize = 16_384;
 /// Time that a change waits for its audit line to be written, in seconds: a disk that hangs must not hang the server.
 pub const AUDIT_WAIT_SECONDS_MAX: u64 = 2;
+/// Audit lines that share one flush of their file.
+pub const AUDIT_FLUSH_LINES_MAX: usize = 256;
 /// Longest path in an audit line, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = 512;
 /// Size at which an audit file is put aside, in bytes, unless the configuration says otherwise.

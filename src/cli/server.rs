@@ -84,6 +84,7 @@ impl RunningServer {
         if let Some(target) = options.audit {
             service.audit().write_to(audit_writer(target)?);
         }
+        service.audit_offline_changes().await;
         let mut furniture = options.furniture;
         let users = std::mem::take(&mut furniture.users);
         let generated_password = furnish::users(&service, users, options.admin_password.as_deref()).await?;
