@@ -25,6 +25,8 @@ pub const TABLE_NAME_PARTS_MAX: usize = 3;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest segment size that a trail may choose, in bytes; tests roll often with it.
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// Smallest segment size that a user may choose, in bytes: each segment costs a file and a place in memory.
+pub const SEGMENT_BYTES_CONFIGURED_MIN: u64 = 1 << 20;
 /// Largest segment size that a trail may choose, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Largest frame, header included, in bytes: one record with both images. PostgreSQL's own row limit is 1 GiB a field,

@@ -16,7 +16,6 @@ use crate::service::audit::{Actor, Change};
 use crate::service::extracts::ExtractError;
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
-use crate::trail::Writer;
 
 /// What the configuration file names.
 #[derive(Debug, Clone, Default)]
@@ -101,15 +100,19 @@ async fn extract(service: &Arc<Service>, name: &ResourceName, config: ExtractCon
 }
 
 async fn trail(service: &Arc<Service>, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-    match service.trails().make(name, Writer::Puts).await {
-        Ok(_) => {
-            service.set_trail_settings(name, settings).await?;
+    match service.make_trail(name, settings).await {
+        Ok(()) => {
             made(service, "trails", name.as_str(), "file").await;
         }
         Err(TrailError::Exists(_)) => {
             // The trail of an extract has no options of its own before it is told some.
             match service.stored_trail_settings(name).await? {
-                None => service.set_trail_settings(name, settings).await?,
+                None => {
+                    if settings.segment_bytes.is_some() {
+                        tracing::warn!(trail = %name, "segmentBytes is not applied: it is fixed when a trail is made");
+                    }
+                    service.set_trail_settings(name, TrailSettings { segment_bytes: None, ..settings }).await?;
+                }
                 Some(stored) if stored != settings => tracing::warn!(trail = %name, "{LEFT_AS_IT_IS}"),
                 Some(_) => {}
             }

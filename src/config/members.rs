@@ -100,8 +100,11 @@ const SOURCE: &[Member] = &[
     Member("tls", Value),
 ];
 
-const TRAIL: &[Member] =
-    &[Member("name", Value), Member("retention", Table(&[Member("ageSeconds", Value), Member("bytes", Value)]))];
+const TRAIL: &[Member] = &[
+    Member("name", Value),
+    Member("retention", Table(&[Member("ageSeconds", Value), Member("bytes", Value)])),
+    Member("segmentBytes", Value),
+];
 
 const STREAM: &[Member] = &[
     Member("name", Value),
