@@ -28,8 +28,8 @@ pub trait Feed: Send {
     fn next(&mut self) -> impl Future<Output = Fed> + Send;
 
     /// The end of the feed that does not wait until the client has taken what it was given: its user may not have more of
-    /// it. Never, unless the feed says so. Watched while messages wait for the client, and cancel-safe as
-    /// [`Feed::next`] is.
+    /// it. Never, unless the feed says so. Watched once messages have been waiting for the client for
+    /// [`limits::BLOCKED_SECONDS`], and cancel-safe as [`Feed::next`] is.
     fn cut_short(&mut self) -> impl Future<Output = Fed> + Send {
         std::future::pending()
     }
@@ -186,12 +186,14 @@ where
             }
             let holds = pump.closing.is_none() && pump.outbox.has_data();
             pump.crowded = holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow());
+            // A client that takes what it is given comes to the next look at its rights in no time.
+            let blocked = pump.is_blocked();
             let deadline = pump.deadline();
             let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
             let fed = async { if wants_more { feed.next().await } else { feed.cut_short().await } };
             tokio::select! {
                 event = pump.socket_event() => pump.happened(event),
-                fed = fed, if open => pump.fed(fed),
+                fed = fed, if open && (wants_more || blocked) => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
                 () = changed(&mut crowded), if holds => {}
                 () = stopped(&mut shutdown), if open => {
@@ -428,7 +430,10 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         let ping = self.last_life.max(self.last_ping) + self.timings.ping;
         match (&self.closing, self.slow_at()) {
             (Some(closing), _) => closing.until,
-            (None, Some(slow)) if self.outbox.has_data() => slow,
+            (None, Some(slow)) if self.outbox.has_data() => match self.blocked_at() {
+                Some(blocked) if !self.is_blocked() => slow.min(blocked),
+                _ => slow,
+            },
             // What waits is in the kernel's hands: only looking again tells when it is taken.
             (None, Some(slow)) => slow.min(ping),
             (None, None) => ping,
@@ -438,6 +443,15 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
     /// Time in which a client must take enough of what waits for it.
     fn patience(&self) -> Duration {
         if self.crowded { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
+    }
+
+    /// When a client that has something to take counts as blocked.
+    fn blocked_at(&self) -> Option<Instant> {
+        self.given_since.map(|since| since + Duration::from_secs(limits::BLOCKED_SECONDS))
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked_at().is_some_and(|at| at <= Instant::now())
     }
 
     /// When the client has been too slow, unless it takes some before.
