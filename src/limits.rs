@@ -25,6 +25,8 @@ pub const TABLE_NAME_PARTS_MAX: usize = 3;
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest segment size that a trail may choose, in bytes; tests roll often with it.
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// Smallest segment size that a user may choose, in bytes: each segment costs a file and a place in memory.
+pub const SEGMENT_BYTES_CONFIGURED_MIN: u64 = 1 << 20;
 /// Largest segment size that a trail may choose, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// Largest frame, header included, in bytes: one record with both images. PostgreSQL's own row limit is 1 GiB a field,
@@ -131,8 +133,12 @@ pub const STREAM_ERRORS_KEPT: usize = 32;
 
 // --- delivery ------------------------------------------------------------------------------------------------------
 
-/// Memory that encoded messages may take, over all streams, in bytes.
-pub const DELIVERY_BYTES_MAX: usize = 512 << 20;
+/// Memory that encoded messages may take, over all streams, in bytes, unless the configuration says otherwise.
+pub const DELIVERY_BYTES_DEFAULT: usize = 512 << 20;
+/// Least memory for encoded messages that the configuration may give, in bytes: some blocks.
+pub const DELIVERY_BYTES_MIN: u64 = 1 << 20;
+/// Most memory for encoded messages that the configuration may give, in bytes.
+pub const DELIVERY_BYTES_MAX: u64 = 1 << 40;
 /// Bytes of a trail that one encoded block covers at most, behind the tail: large enough that a block's costs are
 /// small beside its records', small enough to stay in a processor's cache until it is written.
 pub const BLOCK_TRAIL_BYTES: u64 = 256 << 10;
@@ -150,8 +156,8 @@ pub const PIECE_BYTES_MAX: usize = 1 << 20;
 pub const HANDOVER_BYTES: usize = 512 << 10;
 /// Pieces that a session hands to its socket at once.
 pub const HANDOVER_PIECES: usize = 64;
-/// Wait for memory for messages before it is asked for again, in milliseconds.
-pub const BUDGET_RETRY_MILLIS: u64 = 50;
+/// Wait for memory for messages before it is asked for again although nobody said that some is free, in milliseconds.
+pub const BUDGET_RETRY_MILLIS: u64 = 500;
 
 // --- sockets and HTTP ----------------------------------------------------------------------------------------------
 
@@ -196,6 +202,9 @@ pub const SLOW_CLIENT_BYTES_MIN: u64 = 64 << 10;
 /// The same as [`SLOW_CLIENT_SECONDS`] while memory for messages is short: whoever holds it and takes nothing then makes
 /// all others wait. With the closing handshake that follows, well below the 30 seconds in which progress must resume.
 pub const SLOW_CLIENT_CROWDED_SECONDS: u64 = 10;
+/// Times [`SLOW_CLIENT_CROWDED_SECONDS`] in which a client must take everything that it was given while memory for messages
+/// is short: whoever takes just enough to count as awake would else hold a megabyte for minutes, and hundreds all of it.
+pub const CROWDED_HANDOVER_FACTOR: u32 = 3;
 /// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.
@@ -264,6 +273,8 @@ pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
 pub const AUDIT_QUEUE_LINES: usize = 16_384;
 /// Time that a change waits for its audit line to be written, in seconds: a disk that hangs must not hang the server.
 pub const AUDIT_WAIT_SECONDS_MAX: u64 = 2;
+/// Audit lines that share one flush of their file.
+pub const AUDIT_FLUSH_LINES_MAX: usize = 256;
 /// Longest path in an audit line, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = 512;
 /// Size at which an audit file is put aside, in bytes, unless the configuration says otherwise.

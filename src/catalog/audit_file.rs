@@ -1,10 +1,17 @@
-//! The file of audit lines: appended to, bounded, taken up anew when somebody moves it away.
+//! The file of audit lines: appended to, bounded, taken up anew when somebody moves it away; and the one in the data
+//! folder where lines of changes that are made without a server wait for the next start.
 //!
-//! Owns the file and its rotation; what a line says is `service`'s business.
+//! Owns the files and their rotation; what a line says is `service`'s business.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use super::folder::flush_folder;
+use crate::limits;
+
+/// Name of the file in the data folder with lines of changes made without a server.
+const OFFLINE_FILE: &str = "audit-offline.jsonl";
 
 /// Where audit lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +40,31 @@ impl AuditFile {
         Ok(Self { options, file, bytes })
     }
 
+    /// Opens the file in which lines of changes made without a server wait, in a data folder.
+    pub fn open_offline(data_folder: &Path) -> io::Result<Self> {
+        let path = data_folder.join(OFFLINE_FILE);
+        Self::open(AuditFileOptions { path, bytes_max: limits::AUDIT_FILE_BYTES_MAX, kept: 1 })
+    }
+
     /// Whoever rotates logs renames the file, and no signal is needed: it is looked for before each line.
     fn look_for_it(&mut self) -> io::Result<()> {
         if self.bytes.is_none() || is_at(&self.file, &self.options.path)? {
             return Ok(());
         }
+        self.leave_file();
         (self.file, self.bytes) = open(&self.options.path)?;
         Ok(())
     }
 
+    /// Lines of this very moment may wait for a flush, which then comes to the next file.
+    fn leave_file(&self) {
+        if let Err(error) = self.file.sync_data() {
+            tracing::warn!(%error, "the audit file that is left cannot be flushed");
+        }
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
+        self.leave_file();
         let aside = |number: u64| {
             let mut name = self.options.path.clone().into_os_string();
             name.push(format!(".{number}"));
@@ -76,8 +98,9 @@ impl Write for AuditFile {
         written.map(|()| line.len())
     }
 
+    /// To the disk, unless it is a pipe or a terminal.
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        if self.bytes.is_some() { self.file.sync_data() } else { self.file.flush() }
     }
 }
 
@@ -88,7 +111,28 @@ fn open(path: &Path) -> io::Result<(File, Option<u64>)> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
     let metadata = file.metadata()?;
-    Ok((file, metadata.is_file().then_some(metadata.len())))
+    let bytes = metadata.is_file().then_some(metadata.len());
+    if bytes == Some(0) {
+        // Its name must outlive a power cut as its lines do.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        flush_folder(folder.unwrap_or(Path::new(".")))?;
+    }
+    Ok((file, bytes))
+}
+
+/// The lines of changes that were made in a data folder without a server.
+pub fn offline_lines(data_folder: &Path) -> io::Result<Vec<String>> {
+    match fs::read_to_string(data_folder.join(OFFLINE_FILE)) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes those lines, which stand elsewhere now.
+pub fn forget_offline_lines(data_folder: &Path) -> io::Result<()> {
+    fs::remove_file(data_folder.join(OFFLINE_FILE))?;
+    flush_folder(data_folder)
 }
 
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! Small durable state: the data folder and its lock, named shelves of JSON, users, secrets at rest.
 //!
-//! Owns `LOCK`, `catalog.redb` and `secret.key` in the data folder. What stands on a shelf is the business of whoever
+//! Owns `LOCK`, `catalog.redb`, `secret.key` and `audit-offline.jsonl` in the data folder. What stands on a shelf is the business of whoever
 //! puts it there; trails keep their own state in their own folders.
 
 pub mod audit_file;

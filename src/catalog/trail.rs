@@ -16,19 +16,25 @@ pub struct TrailSettings {
     /// Segments go while the trail is larger, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
+    /// Size at which a segment is closed, in bytes; fixed when the trail is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<u64>,
 }
 
 impl TrailSettings {
-    /// Reads `{"retention": {"ageSeconds": …, "bytes": …}}`.
+    /// Reads `{"retention": {"ageSeconds": …, "bytes": …}, "segmentBytes": …}`.
     pub fn from_value(given: &Value) -> Result<Self, ConfigError> {
-        let members = Members::of("", given, &["$schema", "retention"])?;
+        let members = Members::of("", given, &["$schema", "retention", "segmentBytes"])?;
+        let segment_bytes =
+            members.number("segmentBytes", limits::SEGMENT_BYTES_CONFIGURED_MIN, limits::SEGMENT_BYTES_MAX)?;
         let Some(retention) = members.get("retention").filter(|value| !value.is_null()) else {
-            return Ok(Self::default());
+            return Ok(Self { segment_bytes, ..Self::default() });
         };
         let retention = Members::of("retention", retention, &["ageSeconds", "bytes"])?;
         Ok(Self {
             retention_seconds: retention.number("ageSeconds", 1, limits::RETENTION_SECONDS_MAX)?,
             retention_bytes: retention.number("bytes", limits::RETENTION_BYTES_MIN, u64::MAX)?,
+            segment_bytes,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::server::ServerError;
 use crate::access::Role;
+use crate::access::accounts::FIRST_ADMINISTRATOR;
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -15,7 +16,6 @@ use crate::service::audit::{Actor, Change};
 use crate::service::extracts::ExtractError;
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
-use crate::trail::Writer;
 
 /// What the configuration file names.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +43,14 @@ pub(super) async fn users(
     let is_administrator = |user: &FileUser| user.role == Role::Administrator;
     let drawn = match admin_password {
         None if users.iter().any(is_administrator) => None,
-        given => accounts.first_start(given).await?,
+        given => {
+            let is_first = accounts.is_empty().await?;
+            let drawn = accounts.first_start(given).await?;
+            if is_first {
+                made(service, "users", FIRST_ADMINISTRATOR, "start").await;
+            }
+            drawn
+        }
     };
     for user in users {
         if let Ok(stored) = accounts.get(&user.name).await {
@@ -56,7 +63,7 @@ pub(super) async fn users(
         let password = tokio::task::spawn_blocking(move || source.read()).await?;
         let password = password.map_err(|error| format!("user {}: {error}", user.name))?;
         accounts.add(&user.name, user.role, &password).await.map_err(|error| format!("user {}: {error}", user.name))?;
-        made(service, "users", &user.name).await;
+        made(service, "users", &user.name, "file").await;
     }
     Ok(drawn)
 }
@@ -86,22 +93,26 @@ async fn extract(service: &Arc<Service>, name: &ResourceName, config: ExtractCon
         }
         other => {
             other?;
-            made(service, "extracts", name.as_str()).await;
+            made(service, "extracts", name.as_str(), "file").await;
         }
     }
     Ok(())
 }
 
 async fn trail(service: &Arc<Service>, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-    match service.trails().make(name, Writer::Puts).await {
-        Ok(_) => {
-            service.set_trail_settings(name, settings).await?;
-            made(service, "trails", name.as_str()).await;
+    match service.make_trail(name, settings).await {
+        Ok(()) => {
+            made(service, "trails", name.as_str(), "file").await;
         }
         Err(TrailError::Exists(_)) => {
             // The trail of an extract has no options of its own before it is told some.
             match service.stored_trail_settings(name).await? {
-                None => service.set_trail_settings(name, settings).await?,
+                None => {
+                    if settings.segment_bytes.is_some() {
+                        tracing::warn!(trail = %name, "segmentBytes is not applied: it is fixed when a trail is made");
+                    }
+                    service.set_trail_settings(name, TrailSettings { segment_bytes: None, ..settings }).await?;
+                }
                 Some(stored) if stored != settings => tracing::warn!(trail = %name, "{LEFT_AS_IT_IS}"),
                 Some(_) => {}
             }
@@ -121,14 +132,14 @@ async fn stream(service: &Arc<Service>, name: &ResourceName, config: StreamConfi
         }
         other => {
             other?;
-            made(service, "stream", name.as_str()).await;
+            made(service, "stream", name.as_str(), "file").await;
         }
     }
     Ok(())
 }
 
-async fn made(service: &Service, kind: &str, name: &str) {
+async fn made(service: &Service, kind: &str, name: &str, auth: &'static str) {
     let path = format!("/services/v2/{kind}/{name}");
     let change = Change { method: "START", path: Some(&path), status: 200, code: None };
-    service.audit().change(&Actor { auth: "file", ..Actor::default() }, &change).await;
+    service.audit().change(&Actor { auth, ..Actor::default() }, &change).await;
 }

@@ -79,10 +79,12 @@ impl RunningServer {
         let access = options.access;
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
-        let service = Arc::new(opened?.with_session_caps(options.limits.sessions));
+        let limited = opened?.with_session_caps(options.limits.sessions);
+        let service = Arc::new(limited.with_delivery_bytes(options.limits.delivery_bytes));
         if let Some(target) = options.audit {
             service.audit().write_to(audit_writer(target)?);
         }
+        service.audit_offline_changes().await;
         let mut furniture = options.furniture;
         let users = std::mem::take(&mut furniture.users);
         let generated_password = furnish::users(&service, users, options.admin_password.as_deref()).await?;

@@ -8,7 +8,7 @@ use crate::listen::{PumpTimings, ServerLimits};
 use crate::service::session_places::SessionCaps;
 
 /// What `[limits]` says, the defaults where it says nothing.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct LimitMembers {
     /// Caps and deadlines of connections.
     pub server: ServerLimits,
@@ -16,6 +16,15 @@ pub struct LimitMembers {
     pub sockets: PumpTimings,
     /// Caps of sessions.
     pub sessions: SessionCaps,
+    /// Memory for encoded messages, over all streams, in bytes.
+    pub delivery_bytes: usize,
+}
+
+impl Default for LimitMembers {
+    fn default() -> Self {
+        let (server, sockets, sessions) = Default::default();
+        Self { server, sockets, sessions, delivery_bytes: limits::DELIVERY_BYTES_DEFAULT }
+    }
 }
 
 impl LimitMembers {
@@ -30,7 +39,7 @@ impl LimitMembers {
             let number = given.number(member, 1, limits::DEADLINE_SECONDS_CONFIGURED_MAX);
             *time = number.map_or(*time, Duration::from_secs);
         };
-        let Self { server, sockets, sessions } = &mut read;
+        let Self { server, sockets, sessions, delivery_bytes } = &mut read;
         count("connections", &mut server.connections_max);
         // Caps that follow another one unless they are given.
         server.connections_per_address_max = (server.connections_max / 2).max(1);
@@ -45,12 +54,15 @@ impl LimitMembers {
         seconds("answerSeconds", &mut server.answer);
         seconds("pingSeconds", &mut sockets.ping);
         seconds("slowClientSeconds", &mut sockets.slow);
+        let bytes = given.number("deliveryBytes", limits::DELIVERY_BYTES_MIN, limits::DELIVERY_BYTES_MAX);
+        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        *delivery_bytes = bytes.unwrap_or(*delivery_bytes);
         read
     }
 
     /// Every member of the file's table and what holds, in the order of the documentation.
-    pub fn all(&self) -> [(&'static str, u64); 11] {
-        let Self { server, sockets, sessions } = self;
+    pub fn all(&self) -> [(&'static str, u64); 12] {
+        let Self { server, sockets, sessions, delivery_bytes } = self;
         [
             ("connections", server.connections_max as u64),
             ("connectionsPerAddress", server.connections_per_address_max as u64),
@@ -63,6 +75,7 @@ impl LimitMembers {
             ("answerSeconds", server.answer.as_secs()),
             ("pingSeconds", sockets.ping.as_secs()),
             ("slowClientSeconds", sockets.slow.as_secs()),
+            ("deliveryBytes", *delivery_bytes as u64),
         ]
     }
 }
@@ -83,8 +96,11 @@ mod tests {
 
     #[test]
     fn every_limit_is_read_and_what_is_not_said_is_the_default() {
-        let lines: Vec<_> = names().iter().enumerate().map(|(at, member)| format!("{member} = {}", at + 1)).collect();
-        let all = read(&format!("[limits]\n{}", lines.join("\n"))).unwrap();
+        let (bytes, small): (Vec<_>, Vec<_>) = names().into_iter().partition(|name| name.ends_with("Bytes"));
+        assert_eq!(bytes, ["deliveryBytes"]);
+        let lines: Vec<_> = small.iter().enumerate().map(|(at, member)| format!("{member} = {}", at + 1)).collect();
+        let all = read(&format!("[limits]\n{}\ndeliveryBytes = 1048577", lines.join("\n"))).unwrap();
+        assert_eq!(all.delivery_bytes, 1_048_577);
         let counts = [all.server.connections_max, all.server.connections_per_address_max];
         let sessions = [all.sessions.all, all.sessions.per_user, all.sessions.per_stream];
         let seconds = [all.server.handshake, all.server.header, all.server.body, all.server.answer];
@@ -94,6 +110,7 @@ mod tests {
         let none = read("").unwrap();
         assert_eq!(none.server.connections_per_address_max, limits::CONNECTIONS_PER_ADDRESS_MAX);
         assert_eq!(none.sessions, SessionCaps::default());
+        assert_eq!(none.delivery_bytes, limits::DELIVERY_BYTES_DEFAULT);
     }
 
     #[test]
@@ -115,6 +132,13 @@ mod tests {
         for wrong in ["0", "-1", "1.5", "\"10\"", "3601"] {
             let error = read(&format!("[limits]\nheaderSeconds = {wrong}")).unwrap_err();
             assert!(error.contains("limits.headerSeconds: must be a whole number from 1 to 3600"), "{error}");
+        }
+        for wrong in ["1048575", "1099511627777", "\"1 GiB\""] {
+            let error = read(&format!("[limits]\ndeliveryBytes = {wrong}")).unwrap_err();
+            assert!(
+                error.contains("limits.deliveryBytes: must be a whole number from 1048576 to 1099511627776"),
+                "{error}"
+            );
         }
         assert!(read("[limits]\nheaderSecond = 1").unwrap_err().contains("did you mean \"headerSeconds\""));
         assert!(read("limits = 1").unwrap_err().contains("limits"));

@@ -70,6 +70,7 @@ pub(super) const LIMITS: &[Member] = &[
     Member("answerSeconds", Value),
     Member("pingSeconds", Value),
     Member("slowClientSeconds", Value),
+    Member("deliveryBytes", Value),
 ];
 
 const USER: &[Member] =
@@ -99,8 +100,11 @@ const SOURCE: &[Member] = &[
     Member("tls", Value),
 ];
 
-const TRAIL: &[Member] =
-    &[Member("name", Value), Member("retention", Table(&[Member("ageSeconds", Value), Member("bytes", Value)]))];
+const TRAIL: &[Member] = &[
+    Member("name", Value),
+    Member("retention", Table(&[Member("ageSeconds", Value), Member("bytes", Value)])),
+    Member("segmentBytes", Value),
+];
 
 const STREAM: &[Member] = &[
     Member("name", Value),

@@ -86,9 +86,22 @@ impl Budget {
         keepers.push(Arc::downgrade(keeper));
     }
 
-    /// Waits until something has been given back since the call.
+    /// Waits until memory may be there: something was given back since the last waiter was woken. One waiter is woken at
+    /// a time, the longest first; whoever then finds what it wants calls [`Self::pass_on`].
     pub async fn freed(&self) {
         self.freed.notified().await;
+    }
+
+    /// Wakes the next one that waits for memory, if there is one: more may be left for it.
+    pub fn pass_on(&self) {
+        self.freed.notify_one();
+    }
+
+    /// Lets the next one that waits look again, which lets idle blocks go: a block has become one.
+    pub(super) fn became_idle(&self) {
+        if self.is_short.load(Ordering::Acquire) {
+            self.freed.notify_one();
+        }
     }
 
     /// Bytes charged now.
@@ -134,7 +147,7 @@ impl Charge {
     fn give_back(&self, bytes: usize) {
         if bytes > 0 {
             self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
-            self.budget.freed.notify_waiters();
+            self.budget.freed.notify_one();
             self.budget.look_whether_enough();
         }
     }
@@ -172,6 +185,37 @@ mod tests {
         assert!(budget.charge(1).is_none());
         drop(huge);
         assert!(budget.charge(1).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_given_back_wakes_those_who_wait_one_after_the_other_and_none_by_a_clock() {
+        let budget = Budget::new(100);
+        let held = budget.charge(100).unwrap();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let wait = |passes_on: bool| {
+            let (budget, woken) = (budget.clone(), woken.clone());
+            tokio::spawn(async move {
+                budget.freed().await;
+                woken.fetch_add(1, Ordering::Relaxed);
+                if passes_on {
+                    budget.pass_on();
+                }
+            })
+        };
+        let waiters = [wait(true), wait(false), wait(false)];
+        tokio::time::advance(std::time::Duration::from_secs(3_600)).await;
+        assert_eq!(woken.load(Ordering::Relaxed), 0, "woken although nothing was given back");
+        drop(held);
+        let [first, second, third] = waiters;
+        first.await.unwrap();
+        second.await.unwrap();
+        tokio::task::yield_now().await;
+        assert_eq!(woken.load(Ordering::Relaxed), 2, "the one behind the one that found nothing was woken");
+        drop(budget.charge(1).unwrap());
+        third.await.unwrap();
+        // What is given back between a look and the wait is not missed.
+        drop(budget.charge(1).unwrap());
+        budget.freed().await;
     }
 
     #[test]

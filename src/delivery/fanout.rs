@@ -194,6 +194,11 @@ impl Fanout {
         &self.trail
     }
 
+    /// The memory that its blocks are charged to.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Bytes of blocks kept for sessions that may want them.
     pub fn kept_bytes(&self) -> usize {
         self.shelf().kept_bytes
@@ -408,6 +413,7 @@ impl Making {
         }
         drop(shelf);
         self.slot.done.notify_waiters();
+        self.fanout.budget.became_idle();
     }
 }
 

@@ -102,6 +102,8 @@ pub struct SessionFeed {
     /// The last position passed, sent or not, for heartbeats; only ever between transactions.
     passed: Option<Position>,
     quiet_since: Instant,
+    /// Set when the session has waited for memory: finding some, it lets the next one look.
+    waited_for_memory: bool,
     progress: Arc<Progress>,
 }
 
@@ -135,6 +137,7 @@ impl SessionFeed {
             failed: None,
             passed: None,
             quiet_since: Instant::now(),
+            waited_for_memory: false,
             progress,
         }
     }
@@ -164,6 +167,10 @@ impl SessionFeed {
             }
             let mut handover = Handover::default();
             let wait = self.gather(place, &mut handover);
+            let found_memory = !matches!(wait, Some(Wait::Memory)) || !handover.messages.is_empty();
+            if std::mem::take(&mut self.waited_for_memory) && found_memory {
+                self.fanout.budget().pass_on();
+            }
             if !handover.messages.is_empty() {
                 return self.sent(handover.messages);
             }
@@ -176,7 +183,12 @@ impl SessionFeed {
                         return self.sent(handover.messages);
                     }
                 }
-                Some(Wait::Memory) => tokio::time::sleep(Duration::from_millis(BUDGET_RETRY_MILLIS)).await,
+                Some(Wait::Memory) => {
+                    let retry = Duration::from_millis(BUDGET_RETRY_MILLIS);
+                    // Told or not, it looks again.
+                    let _ = tokio::time::timeout(retry, self.fanout.budget().freed()).await;
+                    self.waited_for_memory = true;
+                }
                 Some(Wait::Trail) => {
                     if let Some(delivery) = self.wait().await {
                         return delivery;

@@ -27,6 +27,13 @@ pub trait Feed: Send {
     /// Cancel-safe: the future may be dropped at any await and `next` called again, and nothing is lost or repeated.
     fn next(&mut self) -> impl Future<Output = Fed> + Send;
 
+    /// The end of the feed that does not wait until the client has taken what it was given: its user may not have more of
+    /// it. Never, unless the feed says so. Watched once messages have been waiting for the client for
+    /// [`limits::BLOCKED_SECONDS`], and cancel-safe as [`Feed::next`] is.
+    fn cut_short(&mut self) -> impl Future<Output = Fed> + Send {
+        std::future::pending()
+    }
+
     /// Who hears what the client says; nobody unless the feed says so. Asked once, before the first message.
     fn ear(&mut self) -> Option<Ear> {
         None
@@ -80,7 +87,8 @@ pub struct PumpTimings {
     pub pings_missed_max: u32,
     /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
     pub slow: Duration,
-    /// The same while memory for messages is short.
+    /// The same while memory for messages is short; everything that was given must then be taken in
+    /// [`limits::CROWDED_HANDOVER_FACTOR`] times this time.
     pub slow_crowded: Duration,
     /// See [`PumpTimings::slow`].
     pub slow_bytes_min: u64,
@@ -178,11 +186,14 @@ where
             }
             let holds = pump.closing.is_none() && pump.outbox.has_data();
             pump.crowded = holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow());
+            // A client that takes what it is given comes to the next look at its rights in no time.
+            let blocked = pump.is_blocked();
             let deadline = pump.deadline();
             let (open, wants_more) = (pump.closing.is_none(), pump.wants_more());
+            let fed = async { if wants_more { feed.next().await } else { feed.cut_short().await } };
             tokio::select! {
                 event = pump.socket_event() => pump.happened(event),
-                fed = feed.next(), if wants_more => pump.fed(fed),
+                fed = fed, if open && (wants_more || blocked) => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
                 () = changed(&mut crowded), if holds => {}
                 () = stopped(&mut shutdown), if open => {
@@ -234,6 +245,8 @@ struct Pump<S> {
     last_ping: Instant,
     pings_unanswered: u32,
     slowness: Slowness,
+    /// Since when messages have been waiting here without a moment in which none did.
+    given_since: Option<Instant>,
     /// The client holds memory for messages, and that is short.
     crowded: bool,
 }
@@ -254,6 +267,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             last_ping: now,
             pings_unanswered: 0,
             slowness: Slowness::default(),
+            given_since: None,
             crowded: false,
         }
     }
@@ -382,7 +396,11 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
         self.bytes_sent += data;
         self.lives();
-        self.slowness.took(data, self.outbox.has_data(), self.timings.slow_bytes_min);
+        let pending = self.outbox.has_data();
+        self.slowness.took(data, pending, self.timings.slow_bytes_min);
+        if !pending {
+            self.given_since = None;
+        }
     }
 
     fn fed(&mut self, fed: Fed) {
@@ -393,6 +411,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
                 }
                 if self.outbox.has_data() {
                     self.slowness.pending();
+                    self.given_since.get_or_insert_with(Instant::now);
                 }
             }
             Fed::End { code, reason } => self.close(EndReason::FeedEnded { code }, code, &reason),
@@ -409,9 +428,12 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
 
     fn deadline(&self) -> Instant {
         let ping = self.last_life.max(self.last_ping) + self.timings.ping;
-        match (&self.closing, self.slowness.deadline(self.patience())) {
+        match (&self.closing, self.slow_at()) {
             (Some(closing), _) => closing.until,
-            (None, Some(slow)) if self.outbox.has_data() => slow,
+            (None, Some(slow)) if self.outbox.has_data() => match self.blocked_at() {
+                Some(blocked) if !self.is_blocked() => slow.min(blocked),
+                _ => slow,
+            },
             // What waits is in the kernel's hands: only looking again tells when it is taken.
             (None, Some(slow)) => slow.min(ping),
             (None, None) => ping,
@@ -423,12 +445,29 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         if self.crowded { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
     }
 
+    /// When a client that has something to take counts as blocked.
+    fn blocked_at(&self) -> Option<Instant> {
+        self.given_since.map(|since| since + Duration::from_secs(limits::BLOCKED_SECONDS))
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// When the client has been too slow, unless it takes some before.
+    fn slow_at(&self) -> Option<Instant> {
+        let slow = self.slowness.deadline(self.patience());
+        let handover = self.given_since.filter(|_| self.crowded);
+        let handover = handover.map(|since| since + self.patience() * limits::CROWDED_HANDOVER_FACTOR);
+        slow.into_iter().chain(handover).min()
+    }
+
     fn time_passed(&mut self) {
         if self.closing.is_some() {
             return self.end();
         }
         let pending = self.outbox.has_data() || self.kernel_holds_output();
-        let slow = self.slowness.deadline(self.patience()).is_some_and(|deadline| deadline <= Instant::now());
+        let slow = self.slow_at().is_some_and(|deadline| deadline <= Instant::now());
         if pending && slow {
             tracing::info!("a client takes too little: closing with 4011");
             self.close(EndReason::Slow, 4011, "too slow: resume from the last position");

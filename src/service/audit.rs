@@ -24,7 +24,8 @@ pub struct Actor {
     pub user: Option<String>,
     /// The user of this server that a refused credential names.
     pub claimed: Option<String>,
-    /// How the user is known: `basic`, `digest`, `token`, `jwt`, `certificate`, `none`, or `file` for the configuration file.
+    /// How the user is known: `basic`, `digest`, `token`, `jwt`, `certificate`, `none`; `file` for the configuration file,
+    /// `start` for what a server makes by itself, `offline` for who had the data folder while no server ran.
     pub auth: &'static str,
     /// The peer's address and port.
     pub peer: Option<SocketAddr>,
@@ -77,16 +78,17 @@ pub struct Audit {
     failed: AtomicU64,
 }
 
-/// A line for the writer; `done` is told when it was dealt with.
+/// A line for the writer; `done` is told when it was dealt with, which is after a flush if it is `durable`.
 #[derive(Debug)]
 pub(super) struct Line {
     members: Map<String, Value>,
+    durable: bool,
     done: Option<oneshot::Sender<()>>,
 }
 
 impl Audit {
     /// Lines go to the log.
-    pub(super) fn new(clock: SharedClock) -> Self {
+    pub fn new(clock: SharedClock) -> Self {
         Self { clock, queue: OnceLock::new(), failed: AtomicU64::new(0) }
     }
 
@@ -103,7 +105,8 @@ impl Audit {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// A change; waits (a little) until the line is written, so that no change is answered before.
+    /// A change; waits (a little) until the line is written, so that no change is answered before, and flushed unless the
+    /// change was refused: whoever may change nothing must not keep the disk busy either.
     pub async fn change(&self, actor: &Actor, change: &Change<'_>) {
         let result = match change.status {
             ..=399 => "done",
@@ -125,8 +128,20 @@ impl Audit {
         members.insert("result".into(), result.into());
         members.insert("status".into(), change.status.into());
         members.insert("code".into(), change.code.into());
+        self.take_and_wait(members, result != "refused").await;
+    }
+
+    /// A line that was written elsewhere, as it was, flushed.
+    pub(super) async fn take_over(&self, line: &str) {
+        match serde_json::from_str(line) {
+            Ok(Value::Object(members)) => self.take_and_wait(members, true).await,
+            _ => tracing::warn!("an audit line of a change made without a server was cut and is left out"),
+        }
+    }
+
+    async fn take_and_wait(&self, members: Map<String, Value>, durable: bool) {
         let (done, written) = oneshot::channel();
-        self.take(members, Some(done));
+        self.take(members, durable, Some(done));
         let patience = Duration::from_secs(limits::AUDIT_WAIT_SECONDS_MAX);
         if timeout(patience, written).await.is_err() {
             tracing::warn!("the audit file takes its time; the change is answered before its line is written");
@@ -135,7 +150,7 @@ impl Audit {
 
     /// A session begins.
     pub fn session_started(&self, session: &Session) {
-        self.take(self.session("session-start", session), None);
+        self.take(self.session("session-start", session), false, None);
     }
 
     /// A session ended.
@@ -145,14 +160,14 @@ impl Audit {
         members.insert("records".into(), end.records.into());
         members.insert("bytes".into(), end.bytes.into());
         members.insert("seconds".into(), json!((end.open.as_millis() as f64) / 1_000.0));
-        self.take(members, None);
+        self.take(members, false, None);
     }
 
     /// Waits until everything before is written; at the end of the server.
     pub(super) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         if let Some(queue) = self.queue.get()
-            && queue.try_send(Line { members: Map::new(), done: Some(done) }).is_ok()
+            && queue.try_send(Line { members: Map::new(), durable: true, done: Some(done) }).is_ok()
         {
             let _ = timeout(Duration::from_secs(limits::AUDIT_WAIT_SECONDS_MAX), written).await;
         }
@@ -179,9 +194,9 @@ impl Audit {
         members
     }
 
-    fn take(&self, members: Map<String, Value>, done: Option<oneshot::Sender<()>>) {
+    fn take(&self, members: Map<String, Value>, durable: bool, done: Option<oneshot::Sender<()>>) {
         let Some(queue) = self.queue.get() else { return log(&members) };
-        if let Err(refused) = queue.try_send(Line { members, done }) {
+        if let Err(refused) = queue.try_send(Line { members, durable, done }) {
             let (mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line)) = refused;
             self.not_taken(&line.members, "the audit file is too slow");
         }
@@ -202,20 +217,39 @@ pub(super) fn write_lines(
     mut lines: mpsc::Receiver<Line>,
     mut writer: Box<dyn Write + Send>,
 ) {
-    while let Some(Line { members, done }) = lines.blocking_recv() {
-        if !members.is_empty() {
-            let mut line = serde_json::to_vec(&members).unwrap_or_default();
-            line.push(b'\n');
-            if let Err(error) = writer.write_all(&line).and_then(|()| writer.flush())
-                && let Some(audit) = audit.upgrade()
-            {
-                audit.not_taken(&members, &error.to_string());
+    let not_taken = |members: &Map<String, Value>, error: &std::io::Error| {
+        if let Some(audit) = audit.upgrade() {
+            audit.not_taken(members, &error.to_string());
+        }
+    };
+    while let Some(first) = lines.blocking_recv() {
+        // Those that came meanwhile share its flush.
+        let more = std::iter::from_fn(|| lines.try_recv().ok()).take(limits::AUDIT_FLUSH_LINES_MAX - 1);
+        let (mut unflushed, mut waiting) = (Vec::new(), Vec::new());
+        for Line { members, durable, done } in std::iter::once(first).chain(more) {
+            waiting.extend(done);
+            let written = if members.is_empty() { Ok(()) } else { write_line(&mut *writer, &members) };
+            match written {
+                Ok(()) if durable => unflushed.push(members),
+                Ok(()) => {}
+                Err(error) => not_taken(&members, &error),
             }
         }
-        if let Some(done) = done {
+        if !unflushed.is_empty()
+            && let Err(error) = writer.flush()
+        {
+            unflushed.iter().filter(|members| !members.is_empty()).for_each(|members| not_taken(members, &error));
+        }
+        for done in waiting {
             let _ = done.send(());
         }
     }
+}
+
+fn write_line(writer: &mut dyn Write, members: &Map<String, Value>) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(members).unwrap_or_default();
+    line.push(b'\n');
+    writer.write_all(&line)
 }
 
 /// One event of the log, with the members that the line would have.
@@ -253,7 +287,7 @@ mod tests {
     use crate::record::Timestamp;
     use std::sync::{Arc, Mutex};
 
-    /// Fails while told to.
+    /// Fails while told to; a `|` in its text is a flush.
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<(bool, String)>>);
 
@@ -268,6 +302,7 @@ mod tests {
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
+            self.0.lock().unwrap().1.push('|');
             Ok(())
         }
     }
@@ -292,7 +327,7 @@ mod tests {
         let (paper, audit) = audit();
         audit.change(&ann(), &MADE).await;
         let text = paper.0.lock().unwrap().1.clone();
-        let line: Value = serde_json::from_str(text.strip_suffix('\n').unwrap()).unwrap();
+        let line: Value = serde_json::from_str(text.strip_suffix("\n|").unwrap()).unwrap();
         let expected = json!({
             "time": line["time"], "event": "change", "user": "ann", "auth": "basic", "peer": "10.0.0.7:4711",
             "method": "POST", "action": "make", "path": "/services/v2/stream/s1", "result": "done", "status": 200,
@@ -312,7 +347,31 @@ mod tests {
         assert_eq!(audit.failed(), 3);
         paper.0.lock().unwrap().0 = false;
         audit.change(&ann(), &MADE).await;
-        assert_eq!((audit.failed(), paper.0.lock().unwrap().1.lines().count()), (3, 1));
+        assert_eq!((audit.failed(), paper.0.lock().unwrap().1.matches('\n').count()), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn a_change_is_flushed_before_it_returns_and_neither_refusals_nor_sessions_cost_a_flush() {
+        let (paper, audit) = audit();
+        let flushes = || paper.0.lock().unwrap().1.matches('|').count();
+        audit.change(&ann(), &MADE).await;
+        audit.change(&ann(), &Change { status: 404, ..MADE }).await;
+        assert_eq!(flushes(), 2);
+        for status in [401, 403, 429] {
+            audit.change(&ann(), &Change { status, ..MADE }).await;
+        }
+        audit.session_started(&Session { actor: ann(), number: 9, stream: "s1".into(), begin: "now" });
+        audit.change(&ann(), &Change { status: 401, ..MADE }).await;
+        assert_eq!((flushes(), paper.0.lock().unwrap().1.matches('\n').count()), (2, 7));
+    }
+
+    #[tokio::test]
+    async fn a_line_taken_over_is_written_as_it_was_and_a_cut_one_is_left_out() {
+        let (paper, audit) = audit();
+        let line = r#"{"time":"2020-01-01T00:00:00Z","event":"change","user":"uid 0","auth":"offline"}"#;
+        audit.take_over(line).await;
+        audit.take_over(&line[..40]).await;
+        assert_eq!(paper.0.lock().unwrap().1, format!("{line}\n|"));
     }
 
     #[tokio::test]
@@ -324,7 +383,8 @@ mod tests {
         audit.session_ended(&session, SessionEnd { code: 4011, records: 3, bytes: 99, open });
         audit.flush().await;
         let text = paper.0.lock().unwrap().1.clone();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> =
+            text.trim_end_matches('|').lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((&lines[0]["event"], &lines[1]["event"]), (&json!("session-start"), &json!("session-end")));
         assert!(lines.iter().all(|line| line["session"] == 9 && line["begin"] == "position"));
         assert_eq!((&lines[1]["closeCode"], &lines[1]["seconds"]), (&json!(4011), &json!(1.5)));

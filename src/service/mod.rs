@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
-use crate::catalog::{Catalog, CatalogError, DataFolder, Vault};
+use crate::catalog::{Catalog, CatalogError, DataFolder, Vault, audit_file};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
 use crate::trail::local::disk::SystemDisk;
@@ -46,7 +46,7 @@ pub struct Service {
     /// As retention saw the disk last: nobody who looks at figures waits for it.
     disk: retention::DiskFigures,
     // Dropped last: the lock on the data folder outlives what works in it.
-    _folder: DataFolder,
+    folder: DataFolder,
 }
 
 /// The service cannot start.
@@ -105,11 +105,11 @@ impl Service {
             accounts,
             audit,
             session_places,
-            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_MAX),
+            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
             requests: requests::Requests::default(),
             limit_hits,
             disk: retention::DiskFigures::default(),
-            _folder: folder,
+            folder,
         })
     }
 
@@ -117,6 +117,13 @@ impl Service {
     #[must_use]
     pub fn with_session_caps(mut self, caps: session_places::SessionCaps) -> Self {
         self.session_places = session_places::SessionPlaces::new(caps, self.limit_hits.clone());
+        self
+    }
+
+    /// The same service with that many bytes of memory for encoded messages; before the first session.
+    #[must_use]
+    pub fn with_delivery_bytes(mut self, bytes: usize) -> Self {
+        self.delivery_budget = Budget::new(bytes);
         self
     }
 
@@ -138,6 +145,26 @@ impl Service {
     /// The lines of who did what.
     pub fn audit(&self) -> &Arc<audit::Audit> {
         &self.audit
+    }
+
+    /// Takes over the audit lines of what was changed in the data folder without a server; once the audit has its writer.
+    pub async fn audit_offline_changes(&self) {
+        let folder = self.folder.path().to_owned();
+        let read = folder.clone();
+        let lines = blocking(move || audit_file::offline_lines(&read)).await;
+        let taken_over = match lines {
+            Ok(lines) if lines.is_empty() => return,
+            Ok(lines) => {
+                for line in lines {
+                    self.audit.take_over(&line).await;
+                }
+                blocking(move || audit_file::forget_offline_lines(&folder)).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken_over {
+            tracing::error!(%error, "the audit lines of changes that were made without a server");
+        }
     }
 
     /// The clock.
@@ -183,4 +210,8 @@ impl Service {
             Err(error) => Err(CatalogError::Flush(std::io::Error::other(error))),
         }
     }
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> std::io::Result<R> + Send + 'static) -> std::io::Result<R> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::record::TrailName;
 use crate::service::Service;
 use crate::service::trails::TrailError;
-use crate::trail::{Retention, Trail, Writer};
+use crate::trail::{Retention, Trail, TrailOptions, Writer};
 
 /// The file system of the trails, as retention saw it last; 0 before it has looked.
 #[derive(Debug, Default)]
@@ -38,7 +38,9 @@ impl Service {
 
     /// Makes a trail for puts with these options: both or neither.
     pub async fn make_trail(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-        self.trails.make(name, Writer::Puts).await?;
+        let mut options = TrailOptions::default();
+        options.segment_bytes = settings.segment_bytes.unwrap_or(options.segment_bytes);
+        self.trails.make_with(name, Writer::Puts, options).await?;
         let stored = self.set_trail_settings(name, settings).await;
         if stored.is_err()
             && let Err(error) = self.trails.remove(name).await

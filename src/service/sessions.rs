@@ -240,6 +240,11 @@ impl OpenSession {
         }
     }
 
+    /// Waits until the trail is deleted, which leaves nothing to be owed.
+    pub(super) async fn trail_gone(&mut self) {
+        deleted(&mut self.gone).await;
+    }
+
     /// Whether memory for messages is short.
     pub(super) fn memory_short(&self) -> watch::Receiver<bool> {
         self.service.delivery_budget.short()

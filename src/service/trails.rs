@@ -174,8 +174,18 @@ impl Trails {
         self.changes.subscribe()
     }
 
-    /// Makes a trail for that writer.
+    /// Makes a trail for that writer, with the default options.
     pub async fn make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
+        self.make_with(name, writer, TrailOptions::default()).await
+    }
+
+    /// Makes a trail for that writer.
+    pub async fn make_with(
+        &self,
+        name: &TrailName,
+        writer: Writer,
+        options: TrailOptions,
+    ) -> Result<Arc<TrailEntry>, TrailError> {
         let _one_at_a_time = self.making.lock().await;
         if self.get(name).is_some() {
             return Err(TrailError::Exists(name.clone()));
@@ -185,7 +195,7 @@ impl Trails {
         }
         let (folder, trail_name) = (self.folder.join(name.as_str()), name.clone());
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
-        let make = move || Trail::create(&folder, trail_name, writer, &TrailOptions::default(), disk, clock);
+        let make = move || Trail::create(&folder, trail_name, writer, &options, disk, clock);
         let made =
             tokio::task::spawn_blocking(make).await.map_err(|error| TrailError::Stopped(error.to_string()))??;
         let entry = Arc::new(TrailEntry::new(Ok(made)));

@@ -28,13 +28,27 @@ impl WatchedSession {
         self.session.progress().taken();
         let delivery = tokio::select! {
             biased;
-            loss = self.rights.lost() => Delivery::End(match loss {
-                Loss::Expired => DeliveryEnd::Expired,
-                Loss::Withdrawn => DeliveryEnd::Withdrawn,
-            }),
+            end = lost(&mut self.rights) => Delivery::End(end),
             delivery = self.session.next() => delivery,
         };
         self.session.progress().given();
         delivery
+    }
+
+    /// Waits for an end that does not leave the client the time to take what it was given: its rights are over, or the
+    /// trail is gone. May be dropped and called again.
+    pub async fn cut_short(&mut self) -> DeliveryEnd {
+        tokio::select! {
+            biased;
+            end = lost(&mut self.rights) => end,
+            () = self.session.trail_gone() => DeliveryEnd::Gone,
+        }
+    }
+}
+
+async fn lost(rights: &mut Rights) -> DeliveryEnd {
+    match rights.lost().await {
+        Loss::Expired => DeliveryEnd::Expired,
+        Loss::Withdrawn => DeliveryEnd::Withdrawn,
     }
 }

@@ -68,6 +68,41 @@ fn users_are_managed_in_the_folder_of_a_stopped_server_and_a_lost_password_is_se
 }
 
 #[test]
+fn users_changed_in_the_folder_of_a_stopped_server_are_audited_at_its_next_start_and_once() {
+    let folder = Folder::new("audit");
+    let file = folder.path().join("audit.log");
+    let mut server = Server::start_with(&["--audit-log", file.to_str().unwrap()], &[]);
+    assert!(server.terminate().success());
+    let data = server.data_dir().to_str().unwrap().to_owned();
+    let user = |arguments: &[&str], input: &str| {
+        run(trailcast(&[&["user"], arguments, &["--data-dir", &data]].concat()), input)
+    };
+    done(&user(&["add", "ann"], "one-1\n"), "user ann added as User\n");
+    done(&user(&["passwd", "ann"], "two-2\n"), "user ann has a new password\n");
+    done(&user(&["rm", "ann"], ""), "user ann removed\n");
+    fails(&user(&["rm", "ann"], ""), 1, "there is no user ann");
+    for _ in 0..2 {
+        server.start_again();
+        assert!(server.terminate().success());
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let members = |line: &serde_json::Value| {
+        ["auth", "method", "path", "result"].map(|member| line[member].as_str().unwrap_or_default().to_owned())
+    };
+    let expected = [
+        ["start", "START", "/services/v2/users/admin", "done"],
+        ["offline", "POST", "/services/v2/users/ann", "done"],
+        ["offline", "PATCH", "/services/v2/users/ann", "done"],
+        ["offline", "DELETE", "/services/v2/users/ann", "done"],
+    ];
+    assert_eq!(lines.iter().map(members).collect::<Vec<_>>(), expected);
+    assert!(lines[1]["user"].as_str().unwrap().starts_with("uid "), "{text}");
+    assert!(lines[1]["time"].as_str() < lines[2]["time"].as_str(), "{text}");
+    assert!(!text.contains("one-1") && !text.contains("two-2"), "{text}");
+}
+
+#[test]
 fn the_last_administrator_is_neither_removed_nor_demoted_with_a_server_or_without() {
     let mut server = Server::start();
     let online = |arguments: &[&str]| run(client(&server, arguments), "");

@@ -98,3 +98,39 @@ fn a_reader_that_retention_overtakes_gets_whole_records_and_then_4011() {
     let errors = server.get("/services/v2/stream/s1/info/errors").expect(200).response();
     assert!(errors["errors"].to_string().contains("overtaken"), "{errors}");
 }
+
+#[test]
+fn the_size_of_segments_is_chosen_when_a_trail_is_made_and_is_fixed_then() {
+    let folder = crate::support::Folder::new("config");
+    let file = folder.path().join("trailcast.toml");
+    std::fs::write(&file, "[[trail]]\nname = \"a1\"\nsegmentBytes = 1048576\n").unwrap();
+    let server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
+    server.post("/services/v2/trails/a2", &json!({"segmentBytes": 2 << 20})).expect(200);
+    server.make_trail("a3");
+    let rows: Vec<_> =
+        (0..50).map(|id| json!({"op": "INSERT", "table": "t", "after": {"id": id, "v": "v".repeat(50_000)}})).collect();
+    for (trail, bytes, segments) in [("a1", 1 << 20, 3), ("a2", 2 << 20, 2), ("a3", 64 << 20, 1)] {
+        for half in rows.chunks(5) {
+            server.put(trail, &[json!({"operations": half})]).expect(200);
+        }
+        let described = server.get(&format!("/services/v2/trails/{trail}")).expect(200).response();
+        assert_eq!(
+            (&described["segmentBytes"], &described["segments"]),
+            (&json!(bytes), &json!(segments)),
+            "{described}"
+        );
+    }
+    let refused = server.patch("/services/v2/trails/a2", &json!({"segmentBytes": 1 << 20})).expect(400);
+    assert!(refused.titles().contains("segmentBytes") && refused.titles().contains("fixed"), "{refused}");
+    let patch = json!({"segmentBytes": 2 << 20, "retention": {"ageSeconds": 60}});
+    let patched = server.patch("/services/v2/trails/a2", &patch).expect(200).response();
+    assert_eq!((&patched["segmentBytes"], &patched["retention"]["ageSeconds"]), (&json!(2 << 20), &json!(60)));
+    for bad in [json!(1_048_575), json!((1 << 30) + 1), json!("1 MiB"), json!(-1), json!(1.5)] {
+        let refused = server.post("/services/v2/trails/a4", &json!({"segmentBytes": bad})).expect(400);
+        let titles = refused.titles();
+        assert!(
+            titles.contains("segmentBytes") && titles.contains("1048576") && titles.contains("1073741824"),
+            "{refused}"
+        );
+    }
+}

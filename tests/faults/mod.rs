@@ -2,6 +2,7 @@
 
 mod autobahn;
 mod connections;
+mod crowd;
 mod disk_full;
 mod idle;
 mod kill;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
+use crate::support::http::Basic;
 use crate::support::server::subscribe;
 use crate::support::{Folder, Server};
 
@@ -17,7 +18,7 @@ const ROW_BYTES: usize = 60_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A subscriber that has sent its handshake and reads nothing.
-fn takes_nothing(server: &Server) -> TcpStream {
+fn takes_nothing(server: &Server, credentials: &Basic) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     socket.connect(&SocketAddr::new(IpAddr::from([127, 0, 0, 1]), server.port()).into()).unwrap();
@@ -27,7 +28,7 @@ fn takes_nothing(server: &Server) -> TcpStream {
          Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         server.port(),
-        server.credentials().header()
+        credentials.header()
     );
     stream.write_all(handshake.as_bytes()).unwrap();
     stream
@@ -88,7 +89,7 @@ fn one_reader_of_fifty_that_takes_nothing_is_closed_with_4011_and_the_others_get
     let server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
     server.make_trail("a1");
     server.make_stream("s1", "a1");
-    let stuck = takes_nothing(&server);
+    let stuck = takes_nothing(&server, server.credentials());
     let (port, credentials) = (server.port(), server.credentials().clone());
     let readers: Vec<_> = (1..READERS)
         .map(|_| {
@@ -124,8 +125,61 @@ fn control_without_the_rule_the_reader_that_takes_nothing_stays() {
     let server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
     server.make_trail("a1");
     server.make_stream("s1", "a1");
-    let stuck = takes_nothing(&server);
+    let stuck = takes_nothing(&server, server.credentials());
     put_all(&server);
     assert_eq!(server.wait_for_log("closing with 4011", Duration::from_secs(6)), None);
     drop(stuck);
+}
+
+/// Waits until the only session of the stream has messages to take and takes none.
+fn wait_until_blocked(server: &Server) {
+    let start = Instant::now();
+    loop {
+        let info = server.get("/services/v2/stream/s1/info").expect(200).response();
+        let sessions = info["sessions"].as_array().unwrap();
+        if sessions.len() == 1 && sessions[0]["state"] == "blocked" {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{info}");
+        std::thread::yield_now();
+    }
+}
+
+/// How long it takes until the only session of the stream is gone, closed with `code`.
+fn time_to_end(server: &Server, code: u16) -> Duration {
+    let start = Instant::now();
+    let ended = format!("trailcast_stream_sessions_ended_total{{stream=\"s1\",code=\"{code}\"}} 1\n");
+    while !server.get("/metrics").expect(200).text().contains(&ended) {
+        assert!(start.elapsed() < PATIENCE, "the session that is blocked lives on:\n{}", server.log_text());
+        std::thread::yield_now();
+    }
+    start.elapsed()
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_ended_at_once_when_its_rights_or_its_trail_are_gone() {
+    type Act = fn(&Server);
+    let acts: [(&str, u16, Act); 3] = [
+        ("user deleted", 4001, |server| drop(server.delete("/services/v2/users/ann").expect(200))),
+        ("new password", 4001, |server| {
+            let password = json!({"password": "another-one-9"});
+            server.patch("/services/v2/users/ann", &password).expect(200);
+        }),
+        ("trail deleted", 4020, |server| drop(server.delete("/services/v2/trails/a1").expect(200))),
+    ];
+    for (what, code, act) in acts {
+        let server = Server::start();
+        server.make_trail("a1");
+        server.make_stream("s1", "a1");
+        server.post("/services/v2/users/ann", &json!({"role": "Operator", "password": "pass-word-1"})).expect(200);
+        put_all(&server);
+        let stuck = takes_nothing(&server, &Basic::new("ann", "pass-word-1"));
+        wait_until_blocked(&server);
+        act(&server);
+        let time = time_to_end(&server, code);
+        println!("{what}: the session was gone after {time:?}");
+        // The closing handshake, which it does not take part in, has five seconds.
+        assert!(time < Duration::from_secs(20), "{what}: after {time:?}");
+        drop(stuck);
+    }
 }

@@ -2,6 +2,7 @@
 
 mod backup;
 mod crash;
+mod dumping;
 mod failing_flush;
 mod inspecting;
 mod memory_disk;

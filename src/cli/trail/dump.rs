@@ -11,7 +11,7 @@ use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
 use crate::record::{Operation, Timestamp};
-use crate::trail::{Begin, Entry, Fill, Gap, Record, Trail};
+use crate::trail::{Begin, Entry, Fill, Gap, ReadError, Record, SeekError, Trail};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -25,30 +25,107 @@ pub(super) struct Arguments {
     limit: Option<u64>,
 }
 
-/// Prints records up to the last mark on disk.
+/// Prints records up to the last mark on disk. A server that runs beside it may remove segments meanwhile: where that
+/// happens a line says which transactions went, and the next one kept follows.
 pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Failure> {
-    let trail = house.open(&arguments.trail)?;
-    let begin = begin(&arguments.begin)?;
-    let mut reader = trail.read(begin).await.map_err(Failure::failed)?;
-    let mut left = arguments.limit.unwrap_or(u64::MAX);
-    while left > 0 && reader.fill().await.map_err(Failure::failed)? == Fill::Filled {
-        let mut text = String::new();
-        while left > 0
-            && let Some(entry) = reader.next().map_err(Failure::failed)?
-        {
-            match entry {
-                Entry::Record(record) => {
-                    text.push_str(&line(&trail, &record, house.json)?);
-                    left -= 1;
-                }
-                Entry::Gap(gap) => text.push_str(&gap_line(&trail, &gap, house.json)),
-                Entry::Begin(_) | Entry::Commit(_) => continue,
-            }
-            text.push('\n');
+    let mut dump = Dump {
+        trail: house.open(&arguments.trail)?,
+        as_json: house.json,
+        left: arguments.limit.unwrap_or(u64::MAX),
+        next: None,
+    };
+    let mut begin = begin(&arguments.begin)?;
+    while let Err(error) = dump.print_from(begin).await {
+        let Stopped::Reading(error) = error else { return Err(error.into()) };
+        let now = house.open(&arguments.trail)?;
+        let (first_before, first_now) = (dump.trail.status().first_commit, now.status().first_commit);
+        if first_now <= first_before || now.epoch() != dump.trail.epoch() {
+            return Err(Failure::failed(error));
         }
-        print(text.as_bytes())?;
+        if let Some(next) = dump.next {
+            if next < first_now {
+                print(removed_line(next, first_now, dump.as_json).as_bytes())?;
+            }
+            begin = Begin::Earliest;
+        }
+        dump.trail = now;
     }
     Ok(())
+}
+
+/// Why printing stopped early.
+enum Stopped {
+    /// The trail could not be read.
+    Reading(SeekError),
+    /// Anything else.
+    Other(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Other(failure)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Reading(error) => Self::failed(error),
+            Stopped::Other(failure) => failure,
+        }
+    }
+}
+
+/// A dump under way.
+struct Dump {
+    trail: Trail,
+    as_json: bool,
+    /// Records still to be printed.
+    left: u64,
+    /// Commit number of the first transaction that has not been printed whole; none before anything was.
+    next: Option<u64>,
+}
+
+impl Dump {
+    async fn print_from(&mut self, begin: Begin) -> Result<(), Stopped> {
+        let mut reader = self.trail.read(begin).await.map_err(Stopped::Reading)?;
+        let reading = |error: ReadError| Stopped::Reading(error.into());
+        while self.left > 0 && reader.fill().await.map_err(reading)? == Fill::Filled {
+            let mut text = String::new();
+            while self.left > 0
+                && let Some(entry) = reader.next().map_err(reading)?
+            {
+                match entry {
+                    Entry::Record(record) => {
+                        text.push_str(&line(&self.trail, &record, self.as_json)?);
+                        self.left -= 1;
+                    }
+                    Entry::Gap(gap) => text.push_str(&gap_line(&self.trail, &gap, self.as_json)),
+                    Entry::Begin(transaction) => {
+                        self.next = Some(transaction.commit);
+                        continue;
+                    }
+                    Entry::Commit(commit) => {
+                        self.next = Some(commit.commit + 1);
+                        continue;
+                    }
+                }
+                text.push('\n');
+            }
+            print(text.as_bytes()).map_err(Failure::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands for transactions that retention took while they were to be read: the first one is the first that was not
+/// printed to its end. It does not count as a record.
+fn removed_line(first: u64, next: u64, as_json: bool) -> String {
+    if as_json {
+        format!("{{\"op_type\":\"REMOVED\",\"first_csn\":{first},\"next_csn\":{next}}}\n")
+    } else {
+        format!("{first} REMOVED  retention removed transactions {first} to {} meanwhile\n", next - 1)
+    }
 }
 
 /// What stands for transactions that damage took; it does not count as a record.

@@ -4,15 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::access::{AccessOptions, Accounts, Authenticator, Role};
-use crate::catalog::{Catalog, DataFolder, FolderError, Shelf, User, Vault};
+use crate::catalog::{AuditFile, Catalog, DataFolder, FolderError, Shelf, User, Vault};
 use crate::cli::failure::Failure;
 use crate::clock::SystemClock;
+use crate::service::audit::{Actor, Audit, Change};
 
 /// A data folder that is ours for the time of the command.
 pub(super) struct Offline {
     accounts: Accounts,
     // Dropped last: the lock.
-    _folder: DataFolder,
+    folder: DataFolder,
 }
 
 impl Offline {
@@ -46,7 +47,23 @@ impl Offline {
     async fn over(folder: DataFolder) -> Result<Self, Failure> {
         let path = folder.path().to_owned();
         let accounts = tokio::task::spawn_blocking(move || accounts(&path)).await.map_err(Failure::failed)??;
-        Ok(Self { accounts, _folder: folder })
+        Ok(Self { accounts, folder })
+    }
+
+    /// Leaves the line that the next server takes over. What was changed stays changed if there is no room for it.
+    async fn audited(&self, method: &str, name: &str) -> Result<(), Failure> {
+        let path = self.folder.path().to_owned();
+        let file = tokio::task::spawn_blocking(move || AuditFile::open_offline(&path)).await;
+        let no_line =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("done, but without an audit line: {error}"));
+        let file = file.map_err(|error| no_line(&error))?.map_err(|error| no_line(&error))?;
+        let audit = Arc::new(Audit::new(Arc::new(SystemClock)));
+        audit.write_to(Box::new(file));
+        let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
+        let path = format!("/services/v2/users/{name}");
+        let change = Change { method, path: Some(&path), status: 200, code: None };
+        audit.change(&Actor { user, auth: "offline", ..Actor::default() }, &change).await;
+        if audit.failed() > 0 { Err(no_line(&"the data folder takes none")) } else { Ok(()) }
     }
 
     pub(super) async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), Failure> {
@@ -54,15 +71,18 @@ impl Offline {
             let what = "the first user must be an Administrator, or nobody could make another one over REST";
             return Err(Failure::failed(what));
         }
-        self.accounts.add(name, role, password).await.map_err(Failure::failed)
+        self.accounts.add(name, role, password).await.map_err(Failure::failed)?;
+        self.audited("POST", name).await
     }
 
     pub(super) async fn change(&self, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
-        self.accounts.change(name, role, password).await.map_err(Failure::failed)
+        self.accounts.change(name, role, password).await.map_err(Failure::failed)?;
+        self.audited("PATCH", name).await
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
-        self.accounts.remove(name).await.map_err(Failure::failed)
+        self.accounts.remove(name).await.map_err(Failure::failed)?;
+        self.audited("DELETE", name).await
     }
 
     pub(super) async fn list(&self) -> Result<Vec<(String, Role)>, Failure> {

@@ -12,7 +12,7 @@ use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
-use crate::delivery::feed::Delivery;
+use crate::delivery::feed::{Delivery, DeliveryEnd};
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
 use crate::service::audit::{self, Actor, SessionEnd};
@@ -83,12 +83,20 @@ fn begin_of(query: Option<&str>) -> Result<String, ErrorAnswer> {
 
 struct SocketFeed(WatchedSession);
 
+fn end_of(end: &DeliveryEnd) -> Fed {
+    Fed::End { code: end.code(), reason: end.reason() }
+}
+
 impl Feed for SocketFeed {
     async fn next(&mut self) -> Fed {
         match self.0.next().await {
             Delivery::Messages(messages) => Fed::Messages(messages),
-            Delivery::End(end) => Fed::End { code: end.code(), reason: end.reason() },
+            Delivery::End(end) => end_of(&end),
         }
+    }
+
+    async fn cut_short(&mut self) -> Fed {
+        end_of(&self.0.cut_short().await)
     }
 
     fn crowded(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {

@@ -14,7 +14,7 @@ use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
-use crate::catalog::stream::merge_patch;
+use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
 use crate::limits;
 use crate::record::TrailName;
@@ -37,6 +37,7 @@ fn state(info: &TrailInfo) -> Value {
             "epoch": format!("{:016x}", description.epoch.0),
             "writer": writer_name(&description.writer),
             "partitions": description.partitions,
+            "segmentBytes": description.segment_bytes,
             "created": description.created,
             "segments": status.segments,
             "bytes": status.bytes,
@@ -111,7 +112,14 @@ pub(super) async fn patch(
         given["retention"]["bytes"] = bytes.into();
     }
     merge_patch(&mut given, &patch);
-    face.service.set_trail_settings(&name, TrailSettings::from_value(&given)?).await?;
+    let mut settings = TrailSettings::from_value(&given)?;
+    let info = face.service.trails().info(&name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+    let in_force = info.state.as_ref().ok().map(|(description, _)| description.segment_bytes);
+    if settings.segment_bytes.is_some() && settings.segment_bytes != in_force {
+        return Err(ConfigError::new("segmentBytes", "is fixed when the trail is made").into());
+    }
+    settings.segment_bytes = stored.segment_bytes;
+    face.service.set_trail_settings(&name, settings).await?;
     let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
     Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
 }

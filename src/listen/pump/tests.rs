@@ -52,6 +52,20 @@ impl Feed for InACrowd {
     }
 }
 
+/// The same, cut short when told.
+struct CutShort(Bytes, watch::Receiver<bool>);
+
+impl Feed for CutShort {
+    async fn next(&mut self) -> Fed {
+        Fed::Messages(vec![self.0.clone()])
+    }
+
+    async fn cut_short(&mut self) -> Fed {
+        self.1.wait_for(|cut| *cut).await.unwrap();
+        Fed::End { code: 4001, reason: "rights withdrawn".into() }
+    }
+}
+
 fn message(text: &str) -> Bytes {
     let mut bytes = vec![0; HEADER_ROOM];
     bytes.extend_from_slice(text.as_bytes());
@@ -244,11 +258,19 @@ async fn a_client_that_never_answers_our_close_is_left_after_the_deadline() {
 
 /// A client whose kernel takes next to nothing for it.
 async fn start_narrow(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
+    start_narrower(feed, timings, None).await
+}
+
+/// The same with so little room at the server's end that what the client takes is seen at once.
+async fn start_narrower(feed: impl Feed + 'static, timings: PumpTimings, send_buffer: Option<usize>) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let narrow = tokio::net::TcpSocket::new_v4().unwrap();
     narrow.set_recv_buffer_size(4_096).unwrap();
     let client = narrow.connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
+    if let Some(bytes) = send_buffer {
+        socket2::SockRef::from(&socket).set_send_buffer_size(bytes).unwrap();
+    }
     let (shutdown, stopping) = watch::channel(false);
     let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
     Running { client, pump, shutdown }
@@ -294,6 +316,18 @@ async fn a_client_that_takes_nothing_is_given_up_sooner_when_memory_is_short() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_is_closed_when_its_feed_is_cut_short() {
+    let timings = PumpTimings { close: Duration::from_millis(50), ..Default::default() };
+    let (cut, is_cut) = watch::channel(false);
+    let running = start_narrow(CutShort(message(&"x".repeat(500_000)), is_cut), timings).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!running.pump.is_finished(), "nothing has happened yet");
+    cut.send(true).unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
+    assert_eq!(end.reason, EndReason::FeedEnded { code: 4001 });
+}
+
+#[tokio::test]
 async fn a_client_that_takes_its_messages_stays_when_memory_is_short() {
     let timings = PumpTimings { slow_crowded: Duration::from_millis(100), ..Default::default() };
     let (_short, crowded) = watch::channel(true);
@@ -304,6 +338,35 @@ async fn a_client_that_takes_its_messages_stays_when_memory_is_short() {
         assert!(matches!(next(&mut socket).await.unwrap().unwrap(), Message::Text(_)));
     }
     assert!(!running.pump.is_finished());
+}
+
+#[tokio::test]
+async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory_is_short_and_only_then() {
+    let timings = PumpTimings {
+        slow: Duration::from_secs(600),
+        slow_crowded: Duration::from_millis(200),
+        // Every byte taken shows that it is awake.
+        slow_bytes_min: 1,
+        close: Duration::from_millis(50),
+        ..Default::default()
+    };
+    for short in [true, false] {
+        let (_short, crowded) = watch::channel(short);
+        let feed = InACrowd(message(&"x".repeat(8_000_000)), crowded);
+        let mut running = start_narrower(feed, timings, Some(8_192)).await;
+        let begun = Instant::now();
+        let mut bytes = [0; 8_192];
+        while !running.pump.is_finished() && begun.elapsed() < Duration::from_secs(2) {
+            let taken = running.client.read(&mut bytes).await.unwrap_or(0);
+            assert!(taken > 0 || short, "the connection ended");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(running.pump.is_finished(), short, "after {:?}", begun.elapsed());
+        if short {
+            assert_eq!(running.pump.await.unwrap().reason, EndReason::Slow);
+            assert!(begun.elapsed() >= timings.slow_crowded * limits::CROWDED_HANDOVER_FACTOR);
+        }
+    }
 }
 
 #[tokio::test]
