@@ -326,9 +326,9 @@ pub const SOURCE_READ_BYTES: usize = 256 << 10;
 /// How far a stream is behind its source, by the source's own clock, from which on its reader lets rows gather, in
 /// milliseconds. A walsender sends each row by itself; being woken for each costs more than the row does.
 pub const SOURCE_BEHIND_MILLIS_MIN: u64 = 50;
-/// Time for which rows then gather, in microseconds: so short that the socket's buffer has room for what comes meanwhile (about
-/// 100 rows, whatever their size, on a Linux that was not tuned).
-pub const SOURCE_REST_MICROS: u64 = 100;
+/// Time for which rows then gather, in milliseconds: what comes meanwhile waits in the sockets' buffers, the sender's too, as
+/// whoever sends 100,000 rows a second has 100 of them there by then.
+pub const SOURCE_REST_MILLIS: u64 = 1;
 /// Time from one flush to the next that is asked for while a stream is that far behind, in milliseconds: flushes cost the
 /// processor more than rows do, and nobody who waits for a row so old notices.
 pub const SOURCE_BEHIND_FLUSH_MILLIS: u64 = 5;

@@ -60,7 +60,7 @@ impl fmt::Display for SourcePosition {
 }
 
 /// What is known of a transaction before its first record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TransactionHead {
     /// The source's transaction id; never empty in a trail.
     pub xid: String,

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::server_error::ServerError;
 use super::socket::Socket;
 use super::tls;
-use super::wire::{Frame, Transport, Wire};
+use super::wire::{Transport, Wire};
 use crate::capture::source::{CaptureError, Fault};
 use crate::catalog::extract::{Secret, SourceConfig, TlsMode};
 use crate::limits;
@@ -90,11 +90,11 @@ impl Connection {
         let mut rows = Vec::new();
         let mut refused = None;
         loop {
-            let frame = self.wire.frame().await?;
-            match frame.tag {
-                b'D' if rows.len() < limits::SOURCE_QUERY_ROWS_MAX => rows.push(data_row(&frame.body)?),
+            let (tag, body) = self.wire.frame().await?;
+            match tag {
+                b'D' if rows.len() < limits::SOURCE_QUERY_ROWS_MAX => rows.push(data_row(&body)?),
                 b'D' => return Err(malformed("an answer with too many rows")),
-                b'E' => refused = Some(ServerError::decode(&frame.body)),
+                b'E' => refused = Some(ServerError::decode(&body)),
                 b'Z' => return Ok(refused.map_or(Ok(rows), Err)),
                 b'T' | b'C' | b'I' | b'N' | b'S' | b'A' => {}
                 tag => return Err(unexpected(tag)),
@@ -114,10 +114,10 @@ impl Connection {
 
     async fn until_copy_both(&mut self) -> Result<(), Fault> {
         loop {
-            let frame = self.wire.frame().await?;
-            match frame.tag {
+            let (tag, body) = self.wire.frame().await?;
+            match tag {
                 b'W' => return Ok(()),
-                b'E' => return Err(ServerError::decode(&frame.body).into()),
+                b'E' => return Err(ServerError::decode(&body).into()),
                 b'N' | b'S' => {}
                 tag => return Err(unexpected(tag)),
             }
@@ -142,10 +142,10 @@ impl Connection {
 
     async fn until_ready(&mut self) -> Result<(), Fault> {
         loop {
-            let frame = self.wire.frame().await?;
-            match frame.tag {
+            let (tag, body) = self.wire.frame().await?;
+            match tag {
                 b'Z' => return Ok(()),
-                b'E' => return Err(ServerError::decode(&frame.body).into()),
+                b'E' => return Err(ServerError::decode(&body).into()),
                 b'S' | b'K' | b'N' => {}
                 tag => return Err(unexpected(tag)),
             }
@@ -201,7 +201,7 @@ impl Connection {
     /// The next Authentication message: its number and data.
     async fn authentication(&mut self) -> Result<(u32, bytes::Bytes), Fault> {
         loop {
-            let Frame { tag, body } = self.wire.frame().await?;
+            let (tag, body) = self.wire.frame().await?;
             match tag {
                 b'R' => {
                     let method = *body.first_chunk::<4>().ok_or_else(|| malformed("an authentication message"))?;

@@ -12,7 +12,7 @@ mod connection;
 mod feedback;
 mod look;
 mod lsn;
-mod pause;
+mod pace;
 mod pgoutput;
 mod relation;
 mod server_error;
@@ -21,6 +21,7 @@ mod setup;
 mod socket;
 mod stream;
 mod tls;
+mod transactions;
 mod value;
 mod wire;
 

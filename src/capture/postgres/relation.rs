@@ -97,6 +97,7 @@ impl Relation {
                     image.null();
                 }
                 TupleValue::Unchanged => image.unchanged(),
+                TupleValue::Text(bytes) if self.kinds[at].is_json(bytes) => image.json(bytes),
                 TupleValue::Text(bytes) => {
                     scratch.clear();
                     let text = std::str::from_utf8(bytes).map_err(|_| self.unreadable(at, "is not UTF-8"))?;

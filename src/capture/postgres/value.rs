@@ -58,6 +58,11 @@ impl ValueKind {
         }
     }
 
+    /// Whether that text form is the JSON, as it stands.
+    pub(super) fn is_json(&self, text: &[u8]) -> bool {
+        matches!(self, Self::Integer | Self::Float) && is_json_number(text)
+    }
+
     /// Appends `text` as JSON.
     pub(super) fn push_json(&self, out: &mut Vec<u8>, text: &str) -> Result<(), UnexpectedText> {
         match self {

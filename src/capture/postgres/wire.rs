@@ -15,10 +15,19 @@ use crate::capture::source::{CaptureError, Fault};
 use crate::limits;
 
 /// One message of the server: its kind and what follows the length.
-#[derive(Debug)]
-pub(super) struct Frame {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
     pub(super) tag: u8,
-    pub(super) body: Bytes,
+    pub(super) body: &'a [u8],
+}
+
+/// Messages that are wholly there, one after the other. Taken out of the buffer together: counting who holds which bytes of
+/// it would cost more for each than reading it.
+#[derive(Debug)]
+pub(super) struct Frames {
+    bytes: Bytes,
+    /// Where the next one starts.
+    at: usize,
 }
 
 /// The socket.
@@ -42,20 +51,14 @@ impl Wire {
         Self { transport, input: BytesMut::new(), output: BytesMut::new() }
     }
 
-    /// The next frame that is wholly there; no IO.
-    pub(super) fn buffered(&mut self) -> Result<Option<Frame>, Fault> {
-        let Some((header, _)) = self.input.split_first_chunk::<5>() else { return Ok(None) };
-        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-        if !(4..=limits::SOURCE_MESSAGE_BYTES_MAX).contains(&length) {
-            return Err(CaptureError::Malformed(format!("a message of {length} bytes")).into());
+    /// The frames that are wholly there; no IO.
+    pub(super) fn take_whole(&mut self) -> Result<Frames, Fault> {
+        // What is wrong behind the first is told when the others are done.
+        let Some(mut end) = frame_length(&self.input)? else { return Ok(Frames { bytes: Bytes::new(), at: 0 }) };
+        while let Ok(Some(length)) = frame_length(&self.input[end..]) {
+            end += length;
         }
-        if self.input.len() < length + 1 {
-            return Ok(None);
-        }
-        let tag = header[0];
-        let mut frame = self.input.split_to(length + 1);
-        frame.advance(5);
-        Ok(Some(Frame { tag, body: frame.freeze() }))
+        Ok(Frames { bytes: self.input.split_to(end).freeze(), at: 0 })
     }
 
     /// Lets bytes gather: nothing wakes for them until the next [`Wire::fill`].
@@ -88,15 +91,37 @@ impl Wire {
         Ok(())
     }
 
-    /// The next frame, waited for.
-    pub(super) async fn frame(&mut self) -> Result<Frame, Fault> {
+    /// The next frame, waited for: its kind and body.
+    pub(super) async fn frame(&mut self) -> Result<(u8, Bytes), Fault> {
         loop {
-            if let Some(frame) = self.buffered()? {
-                return Ok(frame);
+            if let Some(length) = frame_length(&self.input)? {
+                let mut frame = self.input.split_to(length).freeze();
+                let tag = frame.get_u8();
+                return Ok((tag, frame.split_off(4)));
             }
             self.fill().await?;
         }
     }
+}
+
+impl Frames {
+    /// The next one.
+    pub(super) fn next(&mut self) -> Option<Frame<'_>> {
+        let rest = self.bytes.get(self.at..)?;
+        let length = frame_length(rest).ok()??;
+        self.at += length;
+        Some(Frame { tag: rest[0], body: &rest[5..length] })
+    }
+}
+
+/// How long the frame at the start of `bytes` is, when it is wholly there.
+fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    let Some((header, _)) = bytes.split_first_chunk::<5>() else { return Ok(None) };
+    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    if !(4..=limits::SOURCE_MESSAGE_BYTES_MAX).contains(&length) {
+        return Err(CaptureError::Malformed(format!("a message of {length} bytes")).into());
+    }
+    Ok((bytes.len() > length).then_some(length + 1))
 }
 
 impl AsyncRead for Transport {
@@ -128,5 +153,59 @@ impl AsyncWrite for Transport {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Wire::new(Transport::Plain(Socket::new(near))), listener.accept().await.unwrap().0)
+    }
+
+    fn bodies(mut frames: Frames) -> Vec<(u8, Vec<u8>)> {
+        std::iter::from_fn(|| frames.next().map(|frame| (frame.tag, frame.body.to_vec()))).collect()
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_whole_wherever_the_bytes_are_cut() {
+        let bytes = b"a\0\0\0\x04b\0\0\0\x07xyzc\0\0\0\x05w";
+        let expected = [(b'a', b"".to_vec()), (b'b', b"xyz".to_vec()), (b'c', b"w".to_vec())];
+        let (mut wire, mut far) = pair().await;
+        for cut in 0..=bytes.len() {
+            let mut found = Vec::new();
+            for part in [&bytes[..cut], &bytes[cut..]].into_iter().filter(|part| !part.is_empty()) {
+                far.write_all(part).await.unwrap();
+                let mut read = 0;
+                while read < part.len() {
+                    read += wire.fill().await.unwrap();
+                }
+                found.extend(bodies(wire.take_whole().unwrap()));
+            }
+            assert_eq!(found, expected, "{cut}");
+            far.write_all(bytes).await.unwrap();
+            for (tag, body) in &expected {
+                assert_eq!(wire.frame().await.unwrap(), (*tag, Bytes::copy_from_slice(body)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_that_no_frame_has_is_told_when_the_frames_before_it_are_taken() {
+        let (mut wire, mut far) = pair().await;
+        let bytes = b"a\0\0\0\x05wb\0\0\0\x03";
+        far.write_all(bytes).await.unwrap();
+        let mut read = 0;
+        while read < bytes.len() {
+            read += wire.fill().await.unwrap();
+        }
+        assert_eq!(bodies(wire.take_whole().unwrap()), [(b'a', b"w".to_vec())]);
+        let error = wire.take_whole().unwrap_err().to_string();
+        assert!(error.contains("3 bytes"), "{error}");
     }
 }

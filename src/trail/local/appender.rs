@@ -35,6 +35,8 @@ pub struct Appender {
     xids: Xids,
     next_commit: u64,
     open: Option<OpenTransaction>,
+    /// The head of a transaction before, whose texts the next one uses again.
+    spare: TransactionHead,
 }
 
 #[derive(Debug)]
@@ -110,6 +112,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         xids,
         next_commit: state.commit + 1,
         open: None,
+        spare: TransactionHead::default(),
     })
 }
 
@@ -200,7 +203,11 @@ impl Appender {
         let begins_at = self.chunk.len();
         let header = self.header(FrameKind::Begin, head.commit_ts, 0);
         frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &head.xid, &head.source.0));
-        self.open = Some(OpenTransaction { head: head.clone(), records: 0, begins_at: Some(begins_at) });
+        let mut kept = std::mem::take(&mut self.spare);
+        kept.xid.clone_from(&head.xid);
+        kept.commit_ts = head.commit_ts;
+        kept.source.0.clone_from(&head.source.0);
+        self.open = Some(OpenTransaction { head: kept, records: 0, begins_at: Some(begins_at) });
         Ok(())
     }
 
@@ -285,7 +292,7 @@ impl Appender {
     /// Closes the transaction and returns the position of its last record. It is durable when [`Self::durable`] has
     /// reached its commit number.
     pub fn commit(&mut self) -> Result<Position, AppendError> {
-        let Some(open) = self.open.take() else {
+        let Some(mut open) = self.open.take() else {
             return Err(AppendError::OutOfTurn("no transaction is open"));
         };
         let header = self.header(FrameKind::Commit, open.head.commit_ts, open.records);
@@ -300,8 +307,9 @@ impl Appender {
             self.xids.remember(Remembered { fingerprint, commit, last_record: record });
         }
         if !open.head.source.0.is_empty() {
-            self.source = Some(open.head.source);
+            std::mem::swap(self.source.get_or_insert_default(), &mut open.head.source);
         }
+        self.spare = open.head;
         Ok(Position { epoch: self.epoch(), commit, record, xid_hash })
     }
 

@@ -36,10 +36,12 @@ pub(super) struct State {
     pub(super) commit_ts: Timestamp,
     /// The transaction that is open.
     pub(super) open: Option<OpenTransaction>,
+    /// The one before it, whose buffers the next one uses again.
+    pub(super) spare: OpenTransaction,
 }
 
 /// A transaction whose commit frame is still to come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct OpenTransaction {
     /// Its begin frame, to be repeated in the next segment's head.
     pub(super) frame: Vec<u8>,
@@ -66,21 +68,26 @@ impl State {
                     return Err(OutOfPlace("transaction out of order"));
                 }
                 let (_, source) = read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed begin frame"))?;
-                let mut bytes = Vec::new();
-                crate::codec::frame::push(&mut bytes, header, |out| out.extend_from_slice(frame.payload));
                 if !repeated || self.open.is_none() {
                     self.shapes.begin();
-                    self.open = Some(OpenTransaction { frame: bytes, at, source: SourcePosition(source.to_owned()) });
+                    let mut open = std::mem::take(&mut self.spare);
+                    open.at = at;
+                    open.frame.clear();
+                    crate::codec::frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
+                    open.source.0.clear();
+                    open.source.0.push_str(source);
+                    self.open = Some(open);
                 }
             }
             FrameKind::Commit => {
-                let Some(open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
+                let Some(mut open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
                 self.shapes.commit();
                 self.commit = header.commit;
                 self.commit_ts = header.commit_ts;
                 if !open.source.0.is_empty() {
-                    self.source = Some(open.source);
+                    std::mem::swap(self.source.get_or_insert_default(), &mut open.source);
                 }
+                self.spare = open;
             }
             FrameKind::Shape => {
                 let schema = serde_json::from_slice(frame.payload).map_err(|_| OutOfPlace("malformed shape frame"))?;
