@@ -265,8 +265,8 @@ impl Encoder {
             number: held.number,
             operation: held.operation,
             schema: held.schema.as_ref(),
-            before: held.before.as_deref().and_then(image_of),
-            after: held.after.as_deref().and_then(image_of),
+            before: held.before.as_deref().map(Image::whole),
+            after: held.after.as_deref().map(Image::whole),
             tokens: held.tokens.as_deref(),
             ddl: held.ddl.as_ref().map(|(table, text)| (table, text.as_str())),
             place: held.place,
@@ -410,10 +410,6 @@ impl Encoder {
     pub fn take_messages(&mut self) -> (Vec<u8>, Vec<Piece>) {
         (self.batch.take(), std::mem::take(&mut self.pieces))
     }
-}
-
-fn image_of(bytes: &[u8]) -> Option<Image<'_>> {
-    Image::split(bytes).ok().map(|(image, _)| image)
 }
 
 #[inline(never)] // most streams send no events

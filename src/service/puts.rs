@@ -7,7 +7,7 @@ mod fitting;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::fitting::{Fitting, column_at, kind_of};
+use self::fitting::{Fittings, column_at, kind_of};
 use crate::codec::put::{self, BadPut, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
@@ -184,7 +184,7 @@ async fn append(
         source: SourcePosition::default(),
     };
     appender.begin(&head)?;
-    let mut fittings: Vec<Option<Fitting>> = transaction.forms.iter().map(|_| None).collect();
+    let mut fittings = Fittings::default();
     for operation in &transaction.operations {
         append_operation(appender, transaction, operation, &mut fittings)?;
         if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
@@ -238,12 +238,12 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Resul
     Ok(())
 }
 
-/// `fittings` are those of the transaction's forms, as far as they have been found.
+/// `fittings` are those of the transaction's forms that were used last.
 fn append_operation(
     appender: &mut Appender,
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
-    fittings: &mut [Option<Fitting>],
+    fittings: &mut Fittings,
 ) -> Result<(), AppendError> {
     let form = &transaction.forms[put.form];
     if form.operation == Operation::Ddl {
@@ -253,8 +253,7 @@ fn append_operation(
         return Ok(());
     }
     widen(appender, transaction, put)?;
-    // Another form of the same table has another shape now, too.
-    fittings.iter_mut().for_each(|fitting| *fitting = None);
+    fittings.forget(&transaction.forms[put.form].table);
     match write_row(appender, transaction, put, fittings)? {
         true => Ok(()),
         false => Err(AppendError::OutOfTurn("a row does not fit the shape that was made for it")),
@@ -266,14 +265,10 @@ fn write_row(
     appender: &mut Appender,
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
-    fittings: &mut [Option<Fitting>],
+    fittings: &mut Fittings,
 ) -> Result<bool, AppendError> {
     let form = &transaction.forms[put.form];
-    let fitting = &mut fittings[put.form];
-    if fitting.is_none() {
-        *fitting = appender.shape_of(&form.table).and_then(|schema| Fitting::of(form, schema));
-    }
-    let Some(fitting) = fitting else { return Ok(false) };
+    let Some(fitting) = fittings.of(put.form, form, || appender.shape_of(&form.table)) else { return Ok(false) };
     let (before, after) = fitting.images();
     let row = RowParts { operation: form.operation, before, after, tokens: put.tokens.as_deref() };
     let written = appender.write_row(&fitting.schema, row, |out| fitting.write(out, transaction, put))?;

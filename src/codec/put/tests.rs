@@ -257,4 +257,12 @@ mod agreement {
         assert!(agree(format!("{{\"operations\":[{ddl},{ddl}]}}").as_bytes()));
         assert!(!agree(format!("{{\"operations\":[{ddl},{{\"op\":\"DDL\",\"table\":\"t\"}}]}}").as_bytes()));
     }
+
+    #[test]
+    fn an_operation_that_says_nothing_is_refused_behind_a_statement_too() {
+        let ddl = "{\"op\":\"DDL\",\"table\":\"t\",\"ddl\":\"alter\"}";
+        for nothing in ["{\"after\":null}", "{\"before\":null}", "{\"tokens\":{\"a\":\"b\"}}", "{}"] {
+            assert!(!agree(format!("{{\"operations\":[{ddl},{nothing}]}}").as_bytes()), "{nothing}");
+        }
+    }
 }

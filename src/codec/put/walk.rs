@@ -208,7 +208,9 @@ impl<'a> Walk<'a, '_> {
     /// The form that an operation has, a new one if need be.
     fn form(&mut self, reading: Reading<'a>, ddl: Option<&str>) -> Option<usize> {
         let Reading { texts, beginning, .. } = reading;
+        // Without an operation there is nothing to be like; it would match what is not used again.
         if ddl.is_none()
+            && !texts.op.is_empty()
             && let Some(form) = self.latest(|known| *known == texts)
         {
             return Some(form);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::codec::image::ImageWriter;
 use crate::codec::json_text;
 use crate::codec::put::{PutCell, PutForm, PutOperation, PutTransaction};
-use crate::record::{Column, JsonKind, TableSchema};
+use crate::limits::PUT_FITTINGS_KEPT;
+use crate::record::{Column, JsonKind, TableName, TableSchema};
 
 /// Where the values of one form go.
 #[derive(Debug)]
@@ -14,6 +15,40 @@ pub(super) struct Fitting {
     pub(super) schema: Arc<TableSchema>,
     before: Option<Vec<Place>>,
     after: Option<Vec<Place>>,
+}
+
+/// The fittings used last: few, because each is as long as its table's list of columns, and a body may have any number
+/// of forms.
+#[derive(Debug, Default)]
+pub(super) struct Fittings(Vec<(usize, Fitting)>);
+
+impl Fittings {
+    /// The fitting of the transaction's form with that number, made if need be; none if it does not fit its table's shape.
+    pub(super) fn of<'s>(
+        &mut self,
+        number: usize,
+        form: &PutForm<'_>,
+        shape: impl FnOnce() -> Option<&'s Arc<TableSchema>>,
+    ) -> Option<&Fitting> {
+        let known = self.0.iter().rposition(|(known, _)| *known == number);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let fitting = Fitting::of(form, shape()?)?;
+                if self.0.len() >= PUT_FITTINGS_KEPT {
+                    self.0.remove(0);
+                }
+                self.0.push((number, fitting));
+                self.0.len() - 1
+            }
+        };
+        self.0.get(at).map(|(_, fitting)| fitting)
+    }
+
+    /// The table has another shape now.
+    pub(super) fn forget(&mut self, table: &TableName) {
+        self.0.retain(|(_, fitting)| fitting.schema.table != *table);
+    }
 }
 
 /// A column of the shape.
@@ -27,7 +62,7 @@ struct Place {
 
 impl Fitting {
     /// Nothing if the shape lacks a column of the form, or a column of its key is none of the shape's.
-    pub(super) fn of(form: &PutForm<'_>, schema: &Arc<TableSchema>) -> Option<Self> {
+    fn of(form: &PutForm<'_>, schema: &Arc<TableSchema>) -> Option<Self> {
         let places = |image: &Option<Vec<_>>| match image {
             Some(columns) => places(form, columns, schema).map(Some),
             None => Some(None),

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{HandClock, SharedClock};
+use crate::codec::image::Cell;
 use crate::service::trails::Trails;
 use crate::trail::local::disk::{Disk, DiskFile, SystemDisk};
+use crate::trail::{Begin, Entry, Fill};
 
 /// The system's disk, whose flushes fail and whose writes stand still on demand.
 #[derive(Debug, Default)]
@@ -163,4 +165,36 @@ async fn a_body_that_ends_with_a_repeated_transaction_waits_for_its_new_ones_too
     rig.trouble.failing.store(false, Ordering::SeqCst);
     assert_eq!(rig.put(&body).await.unwrap().commit, 2);
     assert_eq!(rig.commits(), 2);
+}
+
+/// More forms than fittings are kept, in turn, while shapes still widen: each row reads back as it was put.
+#[tokio::test]
+async fn rows_of_more_forms_than_are_remembered_are_written_as_they_were_put() {
+    let rig = Rig::new().await;
+    let forms = limits::PUT_FITTINGS_KEPT as u32 + 5;
+    let row = |round: u32, form: u32| format!("{{\"k\":{round},\"c{form}\":\"v{round}-{form}\"}}");
+    let insert = |round, form| {
+        let (table, row) = (form % 3, row(round, form));
+        format!("{{\"op\":\"INSERT\",\"table\":\"t{table}\",\"key\":[\"k\"],\"after\":{row}}}")
+    };
+    let operations: Vec<String> = (0..3).flat_map(|round| (0..forms).map(move |form| insert(round, form))).collect();
+    rig.put(&format!("{{\"operations\":[{}]}}", operations.join(","))).await.unwrap();
+    let entry = rig.service.trails.get(&rig.trail).unwrap();
+    let mut reader = entry.trail.as_ref().unwrap().read(Begin::Earliest).await.unwrap();
+    let mut read = Vec::new();
+    while reader.fill().await.unwrap() == Fill::Filled {
+        while let Some(entry) = reader.next().unwrap() {
+            let Entry::Record(record) = entry else { continue };
+            let schema = record.schema.unwrap();
+            let cells = record.row().unwrap().after.unwrap();
+            let cells = schema.columns.iter().zip(cells.cells().map(Result::unwrap));
+            let present = cells.filter_map(|(column, cell)| match cell {
+                Cell::Json(json) => Some(format!("\"{}\":{json}", column.name)),
+                _ => None,
+            });
+            read.push(format!("{{{}}}", present.collect::<Vec<_>>().join(",")));
+        }
+    }
+    let put: Vec<String> = (0..3).flat_map(|round| (0..forms).map(move |form| row(round, form))).collect();
+    assert_eq!(read, put);
 }
