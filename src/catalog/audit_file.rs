@@ -31,13 +31,15 @@ pub struct AuditFile {
     file: File,
     /// Length of the file; `None` of a pipe or a terminal, which has none and is neither rotated nor looked for.
     bytes: Option<u64>,
+    /// Why lines in a file that was left may not be on the disk; the next flush says it.
+    left_unflushed: Option<io::Error>,
 }
 
 impl AuditFile {
     /// Opens the file to append to it, making it (for its owner only) if it is not there.
     pub fn open(options: AuditFileOptions) -> io::Result<Self> {
         let (file, bytes) = open(&options.path)?;
-        Ok(Self { options, file, bytes })
+        Ok(Self { options, file, bytes, left_unflushed: None })
     }
 
     /// Opens the file in which lines of changes made without a server wait, in a data folder.
@@ -57,9 +59,10 @@ impl AuditFile {
     }
 
     /// Lines of this very moment may wait for a flush, which then comes to the next file.
-    fn leave_file(&self) {
+    fn leave_file(&mut self) {
         if let Err(error) = self.file.sync_data() {
             tracing::warn!(%error, "the audit file that is left cannot be flushed");
+            self.left_unflushed = Some(error);
         }
     }
 
@@ -98,9 +101,10 @@ impl Write for AuditFile {
         written.map(|()| line.len())
     }
 
-    /// To the disk, unless it is a pipe or a terminal.
+    /// To the disk, unless it is a pipe or a terminal; with what was written to a file that was left meanwhile.
     fn flush(&mut self) -> io::Result<()> {
-        if self.bytes.is_some() { self.file.sync_data() } else { self.file.flush() }
+        let flushed = if self.bytes.is_some() { self.file.sync_data() } else { self.file.flush() };
+        self.left_unflushed.take().map_or(flushed, Err)
     }
 }
 
@@ -120,10 +124,12 @@ fn open(path: &Path) -> io::Result<(File, Option<u64>)> {
     Ok((file, bytes))
 }
 
-/// The lines of changes that were made in a data folder without a server.
-pub fn offline_lines(data_folder: &Path) -> io::Result<Vec<String>> {
-    match fs::read_to_string(data_folder.join(OFFLINE_FILE)) {
-        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+/// The lines of changes that were made in a data folder without a server; not all need be text any more.
+pub fn offline_lines(data_folder: &Path) -> io::Result<Vec<Vec<u8>>> {
+    match fs::read(data_folder.join(OFFLINE_FILE)) {
+        Ok(bytes) => {
+            Ok(bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -197,6 +203,29 @@ mod tests {
             (read(folder.path(), "audit.log.old").as_str(), read(folder.path(), "audit.log").as_str()),
             ("one\n", "two\n")
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_left_unflushed_fails_the_next_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path(), 100);
+        // What no disk is behind cannot be flushed to it.
+        let file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let mut file = AuditFile { options, file, bytes: Some(0), left_unflushed: None };
+        file.write_all(b"one\n").unwrap();
+        assert_eq!(read(folder.path(), "audit.log"), "one\n");
+        assert!(file.flush().is_err());
+        file.flush().unwrap();
+    }
+
+    #[test]
+    fn lines_made_without_a_server_are_found_whatever_stands_among_them() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(offline_lines(folder.path()).unwrap().is_empty());
+        fs::write(folder.path().join(OFFLINE_FILE), b"one\n\xff\xfe\n\ntwo\ncut").unwrap();
+        let expected: [&[u8]; 4] = [b"one", b"\xff\xfe", b"two", b"cut"];
+        assert_eq!(offline_lines(folder.path()).unwrap(), expected);
     }
 
     #[cfg(unix)]

@@ -78,12 +78,13 @@ pub struct Audit {
     failed: AtomicU64,
 }
 
-/// A line for the writer; `done` is told when it was dealt with, which is after a flush if it is `durable`.
+/// A line for the writer; `done` is told when it was dealt with, which is after a flush if it is `durable`, and whether the
+/// writer has it.
 #[derive(Debug)]
 pub(super) struct Line {
     members: Map<String, Value>,
     durable: bool,
-    done: Option<oneshot::Sender<()>>,
+    done: Option<oneshot::Sender<bool>>,
 }
 
 impl Audit {
@@ -108,6 +109,18 @@ impl Audit {
     /// A change; waits (a little) until the line is written, so that no change is answered before, and flushed unless the
     /// change was refused: whoever may change nothing must not keep the disk busy either.
     pub async fn change(&self, actor: &Actor, change: &Change<'_>) {
+        let (members, durable) = self.of_change(actor, change);
+        self.take_and_wait(members, durable).await;
+    }
+
+    /// A change whose line goes to this writer, and is flushed when this returns. Blocks, as long as it takes.
+    pub fn write_change(&self, writer: &mut dyn Write, actor: &Actor, change: &Change<'_>) -> std::io::Result<()> {
+        write_line(writer, &self.of_change(actor, change).0)?;
+        writer.flush()
+    }
+
+    /// The line of a change, and whether it must be flushed before the change is answered.
+    fn of_change(&self, actor: &Actor, change: &Change<'_>) -> (Map<String, Value>, bool) {
         let result = match change.status {
             ..=399 => "done",
             401 | 403 | 429 => "refused",
@@ -128,24 +141,36 @@ impl Audit {
         members.insert("result".into(), result.into());
         members.insert("status".into(), change.status.into());
         members.insert("code".into(), change.code.into());
-        self.take_and_wait(members, result != "refused").await;
+        (members, result != "refused")
     }
 
-    /// A line that was written elsewhere, as it was, flushed.
-    pub(super) async fn take_over(&self, line: &str) {
-        match serde_json::from_str(line) {
-            Ok(Value::Object(members)) => self.take_and_wait(members, true).await,
-            _ => tracing::warn!("an audit line of a change made without a server was cut and is left out"),
+    /// A line that was written elsewhere, as it was; says whether it need not stay there: it is written and flushed (without
+    /// a writer it is in the log), or nobody can read it.
+    pub(super) async fn take_over(&self, line: &[u8]) -> bool {
+        match serde_json::from_slice(line) {
+            Ok(Value::Object(members)) if self.queue.get().is_some() => self.take_and_wait(members, true).await,
+            Ok(Value::Object(members)) => {
+                log(&members);
+                true
+            }
+            _ => {
+                tracing::warn!("an audit line of a change made without a server was cut or garbled and is left out");
+                true
+            }
         }
     }
 
-    async fn take_and_wait(&self, members: Map<String, Value>, durable: bool) {
+    /// Says whether the writer has the line, flushed if it is to be.
+    async fn take_and_wait(&self, members: Map<String, Value>, durable: bool) -> bool {
         let (done, written) = oneshot::channel();
         self.take(members, durable, Some(done));
         let patience = Duration::from_secs(limits::AUDIT_WAIT_SECONDS_MAX);
-        if timeout(patience, written).await.is_err() {
-            tracing::warn!("the audit file takes its time; the change is answered before its line is written");
-        }
+        let Ok(written) = timeout(patience, written).await else {
+            tracing::warn!("the audit file takes its time; a change goes on before its line is written");
+            return false;
+        };
+        // Nobody answers for a line that went to the log.
+        written.unwrap_or(false)
     }
 
     /// A session begins.
@@ -194,7 +219,7 @@ impl Audit {
         members
     }
 
-    fn take(&self, members: Map<String, Value>, durable: bool, done: Option<oneshot::Sender<()>>) {
+    fn take(&self, members: Map<String, Value>, durable: bool, done: Option<oneshot::Sender<bool>>) {
         let Some(queue) = self.queue.get() else { return log(&members) };
         if let Err(refused) = queue.try_send(Line { members, durable, done }) {
             let (mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line)) = refused;
@@ -227,21 +252,20 @@ pub(super) fn write_lines(
         let more = std::iter::from_fn(|| lines.try_recv().ok()).take(limits::AUDIT_FLUSH_LINES_MAX - 1);
         let (mut unflushed, mut waiting) = (Vec::new(), Vec::new());
         for Line { members, durable, done } in std::iter::once(first).chain(more) {
-            waiting.extend(done);
             let written = if members.is_empty() { Ok(()) } else { write_line(&mut *writer, &members) };
+            waiting.extend(done.map(|done| (done, written.is_ok())));
             match written {
                 Ok(()) if durable => unflushed.push(members),
                 Ok(()) => {}
                 Err(error) => not_taken(&members, &error),
             }
         }
-        if !unflushed.is_empty()
-            && let Err(error) = writer.flush()
-        {
-            unflushed.iter().filter(|members| !members.is_empty()).for_each(|members| not_taken(members, &error));
+        let flushed = if unflushed.is_empty() { Ok(()) } else { writer.flush() };
+        if let Err(error) = &flushed {
+            unflushed.iter().filter(|members| !members.is_empty()).for_each(|members| not_taken(members, error));
         }
-        for done in waiting {
-            let _ = done.send(());
+        for (done, written) in waiting {
+            let _ = done.send(written && flushed.is_ok());
         }
     }
 }
@@ -252,13 +276,14 @@ fn write_line(writer: &mut dyn Write, members: &Map<String, Value>) -> std::io::
     writer.write_all(&line)
 }
 
-/// One event of the log, with the members that the line would have.
+/// One event of the log, with the members that the line would have; its `time` too, for the log's own may be later.
 fn log(members: &Map<String, Value>) {
     let text = |name: &str| members.get(name).and_then(Value::as_str);
     let number = |name: &str| members.get(name).and_then(Value::as_u64);
     let seconds = members.get("seconds").and_then(Value::as_f64);
     tracing::info!(
         target: "audit",
+        time = text("time"),
         event = text("event"),
         user = text("user"),
         claimed = text("claimed"),
@@ -287,14 +312,23 @@ mod tests {
     use crate::record::Timestamp;
     use std::sync::{Arc, Mutex};
 
+    /// What fails now.
+    #[derive(Debug, Clone, Copy, Default, PartialEq)]
+    enum Trouble {
+        #[default]
+        None,
+        Writing,
+        Flushing,
+    }
+
     /// Fails while told to; a `|` in its text is a flush.
     #[derive(Clone, Default)]
-    struct Paper(Arc<Mutex<(bool, String)>>);
+    struct Paper(Arc<Mutex<(Trouble, String)>>);
 
     impl Write for Paper {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
             let mut paper = self.0.lock().unwrap();
-            if paper.0 {
+            if paper.0 == Trouble::Writing {
                 return Err(std::io::ErrorKind::StorageFull.into());
             }
             paper.1.push_str(std::str::from_utf8(line).unwrap());
@@ -302,7 +336,11 @@ mod tests {
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
-            self.0.lock().unwrap().1.push('|');
+            let mut paper = self.0.lock().unwrap();
+            if paper.0 == Trouble::Flushing {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            paper.1.push('|');
             Ok(())
         }
     }
@@ -340,12 +378,12 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_stops_nothing_and_is_counted_and_passes() {
         let (paper, audit) = audit();
-        paper.0.lock().unwrap().0 = true;
+        paper.0.lock().unwrap().0 = Trouble::Writing;
         for _ in 0..3 {
             audit.change(&ann(), &MADE).await;
         }
         assert_eq!(audit.failed(), 3);
-        paper.0.lock().unwrap().0 = false;
+        paper.0.lock().unwrap().0 = Trouble::None;
         audit.change(&ann(), &MADE).await;
         assert_eq!((audit.failed(), paper.0.lock().unwrap().1.matches('\n').count()), (3, 1));
     }
@@ -366,12 +404,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_taken_over_is_written_as_it_was_and_a_cut_one_is_left_out() {
+    async fn a_line_taken_over_is_written_as_it_was_and_a_cut_or_garbled_one_is_left_out() {
         let (paper, audit) = audit();
         let line = r#"{"time":"2020-01-01T00:00:00Z","event":"change","user":"uid 0","auth":"offline"}"#;
-        audit.take_over(line).await;
-        audit.take_over(&line[..40]).await;
+        assert!(audit.take_over(line.as_bytes()).await);
+        assert!(audit.take_over(&line.as_bytes()[..40]).await);
+        let garbled = [&line.as_bytes()[..60], b"\xff", &line.as_bytes()[61..]].concat();
+        assert!(audit.take_over(&garbled).await);
         assert_eq!(paper.0.lock().unwrap().1, format!("{line}\n|"));
+    }
+
+    #[tokio::test]
+    async fn a_line_is_not_taken_over_while_it_cannot_be_written_or_flushed() {
+        let (paper, audit) = audit();
+        for trouble in [Trouble::Writing, Trouble::Flushing] {
+            paper.0.lock().unwrap().0 = trouble;
+            assert!(!audit.take_over(b"{\"event\":\"change\"}").await, "{trouble:?}");
+        }
+        assert_eq!(audit.failed(), 2);
+        paper.0.lock().unwrap().0 = Trouble::None;
+        assert!(audit.take_over(b"{\"event\":\"change\"}").await);
     }
 
     #[tokio::test]

@@ -148,6 +148,7 @@ impl Service {
     }
 
     /// Takes over the audit lines of what was changed in the data folder without a server; once the audit has its writer.
+    /// Unless all of them are written and flushed they stay for the next start, those that were written too.
     pub async fn audit_offline_changes(&self) {
         let folder = self.folder.path().to_owned();
         let read = folder.clone();
@@ -156,7 +157,11 @@ impl Service {
             Ok(lines) if lines.is_empty() => return,
             Ok(lines) => {
                 for line in lines {
-                    self.audit.take_over(&line).await;
+                    // It may have been waited for: a start does not wait so long for each.
+                    if !self.audit.take_over(&line).await {
+                        tracing::error!("audit lines of changes made without a server stay for the next start");
+                        return;
+                    }
                 }
                 blocking(move || audit_file::forget_offline_lines(&folder)).await
             }

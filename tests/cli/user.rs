@@ -103,6 +103,45 @@ fn users_changed_in_the_folder_of_a_stopped_server_are_audited_at_its_next_start
 }
 
 #[test]
+fn audit_lines_of_a_stopped_server_wait_until_they_can_be_written_and_tell_their_own_time() {
+    let mut server = Server::start();
+    assert!(server.terminate().success());
+    let data = server.data_dir().to_str().unwrap().to_owned();
+    let user = |arguments: &[&str]| run(trailcast(&[&["user"], arguments, &["--data-dir", &data]].concat()), "one-1\n");
+    done(&user(&["add", "ann"]), "user ann added as User\n");
+    let waiting = server.data_dir().join("audit-offline.jsonl");
+    let line: serde_json::Value = serde_json::from_slice(&std::fs::read(&waiting).unwrap()).unwrap();
+    let made_at = line["time"].as_str().unwrap().to_owned();
+    server.set_environment("TRAILCAST_AUDIT_LOG", Some("/dev/full"));
+    server.start_again();
+    assert!(server.log_text().contains("stay for the next start"), "{}", server.log_text());
+    assert!(server.terminate().success());
+    // A byte that is no text keeps no other line back.
+    let lines = [b"\xff\n".as_slice(), &std::fs::read(&waiting).unwrap()].concat();
+    std::fs::write(&waiting, lines).unwrap();
+    server.set_environment("TRAILCAST_AUDIT_LOG", None);
+    server.start_again();
+    let log = server.log_text();
+    let told = |line: &&str| line.contains("/services/v2/users/ann") && line.contains(&made_at);
+    assert_eq!(log.lines().filter(told).count(), 1, "{made_at}: {log}");
+    assert_eq!(log.matches("cut or garbled").count(), 1, "{log}");
+    assert!(!waiting.exists());
+}
+
+#[test]
+fn a_change_whose_audit_line_cannot_be_written_is_made_and_fails() {
+    let mut server = Server::start();
+    assert!(server.terminate().success());
+    let data = server.data_dir().to_str().unwrap().to_owned();
+    let user = |arguments: &[&str]| run(trailcast(&[&["user"], arguments, &["--data-dir", &data]].concat()), "one-1\n");
+    let waiting = server.data_dir().join("audit-offline.jsonl");
+    std::os::unix::fs::symlink("/dev/full", &waiting).unwrap();
+    fails(&user(&["add", "ann"]), 1, "the change is made, but its audit line cannot be written");
+    std::fs::remove_file(&waiting).unwrap();
+    assert_eq!(users(&user(&["ls", "--json"])).len(), 2);
+}
+
+#[test]
 fn the_last_administrator_is_neither_removed_nor_demoted_with_a_server_or_without() {
     let mut server = Server::start();
     let online = |arguments: &[&str]| run(client(&server, arguments), "");

@@ -50,20 +50,21 @@ impl Offline {
         Ok(Self { accounts, folder })
     }
 
-    /// Leaves the line that the next server takes over. What was changed stays changed if there is no room for it.
-    async fn audited(&self, method: &str, name: &str) -> Result<(), Failure> {
-        let path = self.folder.path().to_owned();
-        let file = tokio::task::spawn_blocking(move || AuditFile::open_offline(&path)).await;
-        let no_line =
-            |error: &dyn std::fmt::Display| Failure::failed(format!("done, but without an audit line: {error}"));
-        let file = file.map_err(|error| no_line(&error))?.map_err(|error| no_line(&error))?;
-        let audit = Arc::new(Audit::new(Arc::new(SystemClock)));
-        audit.write_to(Box::new(file));
-        let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
-        let path = format!("/services/v2/users/{name}");
-        let change = Change { method, path: Some(&path), status: 200, code: None };
-        audit.change(&Actor { user, auth: "offline", ..Actor::default() }, &change).await;
-        if audit.failed() > 0 { Err(no_line(&"the data folder takes none")) } else { Ok(()) }
+    /// Leaves the line that the next server takes over, flushed. What was changed stays changed if there is no room for it.
+    async fn audited(&self, method: &'static str, name: &str) -> Result<(), Failure> {
+        let (folder, path) = (self.folder.path().to_owned(), format!("/services/v2/users/{name}"));
+        let write = move || {
+            let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
+            let actor = Actor { user, auth: "offline", ..Actor::default() };
+            let change = Change { method, path: Some(&path), status: 200, code: None };
+            let mut file = AuditFile::open_offline(&folder)?;
+            Audit::new(Arc::new(SystemClock)).write_change(&mut file, &actor, &change)
+        };
+        let written =
+            tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        written.map_err(|error| {
+            Failure::failed(format!("the change is made, but its audit line cannot be written: {error}"))
+        })
     }
 
     pub(super) async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), Failure> {
