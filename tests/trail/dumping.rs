@@ -1,9 +1,10 @@
 //! Goal: `trail dump` beside a server goes on where retention removes segments under it, and says what is missing. Method: a
 //! trail of more segments than a process holds open, and a reader of the output that lets the dump wait at its pipe
-//! while the oldest segments go.
+//! while the oldest segments go; where it is damage that stops the dump, nothing is printed again.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use crate::support::{Folder, Server, small_trail};
 
@@ -12,20 +13,30 @@ const ROW_BYTES: usize = 8_000;
 /// Of more than 300; the last 256 of them are open when the dump begins.
 const REMOVED: usize = 40;
 
-#[test]
-fn a_dump_overtaken_by_retention_says_what_is_missing_and_goes_on_behind_it() {
-    let data = Folder::new("data");
+/// A trail a1 of small segments; their files, in order.
+fn make(data: &Folder, transactions: u64) -> Vec<PathBuf> {
     let folder = data.path().join("trails").join("a1");
     std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    small_trail::make(&folder, TRANSACTIONS, ROW_BYTES);
+    small_trail::make(&folder, transactions, ROW_BYTES);
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|name| name == "seg")).collect();
     segments.sort();
-    assert!(segments.len() > 256 + REMOVED, "{} segments are all open at once", segments.len());
+    segments
+}
 
+fn start_dump(data: &Folder) -> Child {
     let mut command = Command::new(Server::program());
     command.args(["trail", "dump", "a1", "--json", "--data-dir"]).arg(data.path());
-    let mut dump = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_dump_overtaken_by_retention_says_what_is_missing_and_goes_on_behind_it() {
+    let data = Folder::new("data");
+    let segments = make(&data, TRANSACTIONS);
+    assert!(segments.len() > 256 + REMOVED, "{} segments are all open at once", segments.len());
+
+    let mut dump = start_dump(&data);
     let mut lines = BufReader::new(dump.stdout.take().unwrap()).lines();
     let mut read = vec![lines.next().unwrap().unwrap()];
     // The pipe is full long before the dump comes to the last of these.
@@ -49,4 +60,30 @@ fn a_dump_overtaken_by_retention_says_what_is_missing_and_goes_on_behind_it() {
         }
     }
     assert_eq!((removed, next), (1, TRANSACTIONS + 1), "{} lines", read.len());
+}
+
+#[test]
+fn a_dump_that_meets_damage_fails_and_prints_nothing_twice_although_retention_works_beside_it() {
+    let data = Folder::new("data");
+    let segments = make(&data, 240);
+    assert!(segments.len() > 24, "{} segments", segments.len());
+    let mut bytes = std::fs::read(&segments[20]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segments[20], bytes).unwrap();
+
+    let mut dump = start_dump(&data);
+    let mut lines = BufReader::new(dump.stdout.take().unwrap()).lines();
+    let mut read = vec![lines.next().unwrap().unwrap()];
+    // The pipe is full long before the dump comes to the damage.
+    segments[..5].iter().for_each(|segment| std::fs::remove_file(segment).unwrap());
+    read.extend(lines.map(Result::unwrap));
+    let output = dump.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("is damaged"), "{said}");
+    for (line, csn) in read.iter().zip(1..) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["csn"], csn, "{line}");
+    }
+    assert!(read.len() > 100, "{} lines", read.len());
 }

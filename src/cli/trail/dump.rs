@@ -11,7 +11,7 @@ use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
 use crate::record::{Operation, Timestamp};
-use crate::trail::{Begin, Entry, Fill, Gap, ReadError, Record, SeekError, Trail};
+use crate::trail::{Begin, Entry, Fill, Gap, ReadError, Reader, Record, SeekError, Trail};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -33,6 +33,7 @@ pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Fail
         as_json: house.json,
         left: arguments.limit.unwrap_or(u64::MAX),
         next: None,
+        begun: false,
     };
     let mut begin = begin(&arguments.begin)?;
     while let Err(error) = dump.print_from(begin).await {
@@ -43,6 +44,10 @@ pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Fail
             return Err(Failure::failed(error));
         }
         if let Some(next) = dump.next {
+            // Where the next one is still kept, something else went wrong, and its records would be printed again.
+            if next > first_now || (next == first_now && dump.begun) {
+                return Err(Failure::failed(error));
+            }
             if next < first_now {
                 print(removed_line(next, first_now, dump.as_json).as_bytes())?;
             }
@@ -84,6 +89,8 @@ struct Dump {
     left: u64,
     /// Commit number of the first transaction that has not been printed whole; none before anything was.
     next: Option<u64>,
+    /// Records of that transaction have been printed.
+    begun: bool,
 }
 
 impl Dump {
@@ -92,27 +99,40 @@ impl Dump {
         let reading = |error: ReadError| Stopped::Reading(error.into());
         while self.left > 0 && reader.fill().await.map_err(reading)? == Fill::Filled {
             let mut text = String::new();
-            while self.left > 0
-                && let Some(entry) = reader.next().map_err(reading)?
-            {
-                match entry {
-                    Entry::Record(record) => {
-                        text.push_str(&line(&self.trail, &record, self.as_json)?);
-                        self.left -= 1;
-                    }
-                    Entry::Gap(gap) => text.push_str(&gap_line(&self.trail, &gap, self.as_json)),
-                    Entry::Begin(transaction) => {
-                        self.next = Some(transaction.commit);
-                        continue;
-                    }
-                    Entry::Commit(commit) => {
-                        self.next = Some(commit.commit + 1);
-                        continue;
-                    }
-                }
-                text.push('\n');
-            }
+            let gathered = self.gather(&mut reader, &mut text);
+            // Also what came before an error, for it counts as printed.
             print(text.as_bytes()).map_err(Failure::from)?;
+            gathered?;
+        }
+        Ok(())
+    }
+
+    /// Adds the lines of the block at hand to `text`.
+    fn gather(&mut self, reader: &mut Reader, text: &mut String) -> Result<(), Stopped> {
+        while self.left > 0
+            && let Some(entry) = reader.next().map_err(|error| Stopped::Reading(error.into()))?
+        {
+            match entry {
+                Entry::Record(record) => {
+                    text.push_str(&line(&self.trail, &record, self.as_json)?);
+                    self.left -= 1;
+                    // A dump that starts inside a transaction sees no begin of it.
+                    (self.next, self.begun) = (Some(record.transaction.commit), true);
+                }
+                Entry::Gap(gap) => {
+                    text.push_str(&gap_line(&self.trail, &gap, self.as_json));
+                    (self.next, self.begun) = (Some(gap.next), false);
+                }
+                Entry::Begin(transaction) => {
+                    (self.next, self.begun) = (Some(transaction.commit), false);
+                    continue;
+                }
+                Entry::Commit(commit) => {
+                    (self.next, self.begun) = (Some(commit.commit + 1), false);
+                    continue;
+                }
+            }
+            text.push('\n');
         }
         Ok(())
     }
