@@ -88,7 +88,7 @@ pub struct PumpTimings {
     /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
     pub slow: Duration,
     /// The same while memory for messages is short; everything that was given must then be taken in
-    /// [`limits::CROWDED_HANDOVER_FACTOR`] times this time.
+    /// [`limits::CROWDED_HANDOVER_FACTOR`] times this time, from when it became short or was given.
     pub slow_crowded: Duration,
     /// See [`PumpTimings::slow`].
     pub slow_bytes_min: u64,
@@ -185,7 +185,7 @@ where
                 return PumpEnd { reason, bytes_sent: pump.bytes_sent };
             }
             let holds = pump.closing.is_none() && pump.outbox.has_data();
-            pump.crowded = holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow());
+            pump.crowd(holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow()));
             // A client that takes what it is given comes to the next look at its rights in no time.
             let blocked = pump.is_blocked();
             let deadline = pump.deadline();
@@ -247,8 +247,8 @@ struct Pump<S> {
     slowness: Slowness,
     /// Since when messages have been waiting here without a moment in which none did.
     given_since: Option<Instant>,
-    /// The client holds memory for messages, and that is short.
-    crowded: bool,
+    /// Since when the client holds memory for messages and that is short.
+    crowded_since: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
@@ -268,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             pings_unanswered: 0,
             slowness: Slowness::default(),
             given_since: None,
-            crowded: false,
+            crowded_since: None,
         }
     }
 
@@ -440,9 +440,14 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
     }
 
+    /// Whether the client holds memory for messages while that is short.
+    fn crowd(&mut self, crowded: bool) {
+        self.crowded_since = crowded.then(|| self.crowded_since.unwrap_or_else(Instant::now));
+    }
+
     /// Time in which a client must take enough of what waits for it.
     fn patience(&self) -> Duration {
-        if self.crowded { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
+        if self.crowded_since.is_some() { self.timings.slow.min(self.timings.slow_crowded) } else { self.timings.slow }
     }
 
     /// When a client that has something to take counts as blocked.
@@ -457,7 +462,8 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
     /// When the client has been too slow, unless it takes some before.
     fn slow_at(&self) -> Option<Instant> {
         let slow = self.slowness.deadline(self.patience());
-        let handover = self.given_since.filter(|_| self.crowded);
+        // What was fine until memory became short has its time from then on.
+        let handover = self.given_since.zip(self.crowded_since).map(|(given, crowded)| given.max(crowded));
         let handover = handover.map(|since| since + self.patience() * limits::CROWDED_HANDOVER_FACTOR);
         slow.into_iter().chain(handover).min()
     }

@@ -370,6 +370,37 @@ async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory
 }
 
 #[tokio::test]
+async fn a_client_that_drips_has_its_time_from_when_memory_becomes_short() {
+    let timings = PumpTimings {
+        slow: Duration::from_secs(600),
+        slow_crowded: Duration::from_millis(200),
+        slow_bytes_min: 1,
+        close: Duration::from_millis(50),
+        ..Default::default()
+    };
+    let handover = timings.slow_crowded * limits::CROWDED_HANDOVER_FACTOR;
+    let (short, crowded) = watch::channel(false);
+    let feed = InACrowd(message(&"x".repeat(8_000_000)), crowded);
+    let mut running = start_narrower(feed, timings, Some(8_192)).await;
+    let (begun, mut short_since) = (Instant::now(), None);
+    let mut bytes = [0; 8_192];
+    while !running.pump.is_finished() {
+        let _ = running.client.read(&mut bytes).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        // By then it would be overdue, had memory been short all the time.
+        if short_since.is_none() && begun.elapsed() > handover + timings.slow_crowded {
+            assert!(!running.pump.is_finished());
+            short_since = Some(Instant::now());
+            short.send(true).unwrap();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it stays");
+    }
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::Slow);
+    let stayed = short_since.unwrap().elapsed();
+    assert!(stayed >= handover, "closed {stayed:?} after memory became short");
+}
+
+#[tokio::test]
 async fn a_client_that_takes_late_what_the_kernel_holds_stays() {
     let timings = PumpTimings { ping: Duration::from_millis(30), slow: Duration::from_secs(60), ..Default::default() };
     let batches = VecDeque::from([vec![message(&"x".repeat(60_000))]]);
