@@ -20,6 +20,7 @@ pub struct Batch {
     records: u32,
     bytes_max: usize,
     single: bool,
+    largest_record: usize,
     /// The record that did not fit, while it moves behind the message it ended.
     moved: Vec<u8>,
 }
@@ -27,12 +28,28 @@ pub struct Batch {
 impl Batch {
     /// Messages of at most `bytes_max` bytes; `single`: one record a message, without an array around it.
     pub fn new(bytes_max: usize, single: bool) -> Self {
-        Self { bytes: Vec::new(), start: 0, records: 0, bytes_max, single, moved: Vec::new() }
+        Self { bytes: Vec::new(), start: 0, records: 0, bytes_max, single, largest_record: 0, moved: Vec::new() }
     }
 
     /// Makes room for about that many bytes of messages.
     pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes.max(FIRST_BYTES));
+        self.bytes.reserve_exact(bytes.max(FIRST_BYTES));
+    }
+
+    /// Bytes gathered, those of finished messages that were not taken yet included.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of the largest record since [`Self::take_largest_record`] was last called.
+    pub fn largest_record(&self) -> usize {
+        self.largest_record
+    }
+
+    /// The same, and begins anew.
+    pub fn take_largest_record(&mut self) -> usize {
+        std::mem::take(&mut self.largest_record)
     }
 
     /// Adds a record, which `write` appends to the buffer it is given. Returns where the message ends that had to be
@@ -50,6 +67,7 @@ impl Batch {
             self.bytes.truncate(before);
             return Err(error);
         }
+        self.largest_record = self.largest_record.max(self.bytes.len() - record);
         let text_bytes = self.bytes.len() + 1 - self.start - HEADER_ROOM;
         let mut finished = None;
         if self.records > 0 && (self.single || text_bytes > self.bytes_max) {

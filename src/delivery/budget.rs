@@ -41,13 +41,21 @@ impl Budget {
     /// Takes `bytes`; none when they are not there. A budget that nobody uses gives any amount, so that one record
     /// larger than the budget still passes.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
-        let more = |used: usize| (used == 0 || used + bytes <= self.limit).then_some(used + bytes);
-        if self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
-            self.exhausted.fetch_add(1, Ordering::Relaxed);
+        if !self.take(bytes, |used| used == 0) {
             return None;
         }
         self.look_whether_enough();
         Some(Charge { budget: self.clone(), bytes })
+    }
+
+    /// Takes `bytes` if they are there, or if `anyway` says so of what is used; counts when they are not.
+    fn take(&self, bytes: usize, anyway: impl Fn(usize) -> bool) -> bool {
+        let more = |used: usize| (used.saturating_add(bytes) <= self.limit || anyway(used)).then_some(used + bytes);
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if !taken {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// Whether memory is short: somebody went without, and a quarter of the budget has not been free since. Whoever holds
@@ -134,6 +142,21 @@ impl Budget {
 }
 
 impl Charge {
+    /// Bytes charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes so many bytes more; says whether they were there. Who holds the whole budget is given any amount.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let own = self.bytes;
+        let taken = self.budget.take(bytes, |used| used == own);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+
     /// Makes the charge fit what was really taken, which may be more.
     pub fn settle(&mut self, bytes: usize) {
         if bytes > self.bytes {

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use crate::catalog::stream::QualityOfService;
 use crate::codec::token;
-use crate::delivery::block::{Block, ChargedBytes, Passed, Piece, Place};
+use crate::delivery::block::{Block, ChargedBytes, Passed, Place};
 use crate::delivery::budget::Charge;
 use crate::delivery::contract::Contract;
-use crate::delivery::encoder::Encoder;
+use crate::delivery::encoder::{EncodeStop, Encoder};
+use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
 use crate::record::Timestamp;
 use crate::trail::{Entry, Fill, Location, Reader};
-
-/// Bytes of messages to expect of a hundred bytes of a trail, until it is known better.
-pub(super) const GROWTH_PERCENT_FIRST: usize = 200;
 
 /// A reader and an encoder that stand at the same place.
 #[derive(Debug)]
@@ -21,8 +19,7 @@ pub(super) struct Cursor {
     reader: Reader,
     encoder: Encoder,
     contract: Arc<Contract>,
-    /// Bytes of messages that a byte of the trail has become lately, in percent.
-    growth_percent: usize,
+    estimate: Arc<Estimate>,
 }
 
 /// How reading a stretch ended.
@@ -32,10 +29,32 @@ struct Stretch {
     stop: Option<DeliveryEnd>,
 }
 
+/// Why no further record is taken.
+enum Break {
+    /// The block is as large as memory allows; another one goes on behind it.
+    Full,
+    Stop(DeliveryEnd),
+}
+
+impl From<EncodeStop> for Break {
+    fn from(stop: EncodeStop) -> Self {
+        Self::Stop(DeliveryEnd::Encode(stop))
+    }
+}
+
+/// How much a block may still take.
+struct Room {
+    charge: Charge,
+    /// Largest record to be ready for, in bytes.
+    record: usize,
+    /// Bytes of messages up to which one more record has room.
+    enough_until: usize,
+}
+
 impl Cursor {
     /// A cursor where `reader` stands; `begun` as in [`Place`].
-    pub(super) fn new(reader: Reader, contract: Arc<Contract>, begun: Option<u64>) -> Self {
-        Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, growth_percent: GROWTH_PERCENT_FIRST }
+    pub(super) fn new(reader: Reader, contract: Arc<Contract>, begun: Option<u64>, estimate: Arc<Estimate>) -> Self {
+        Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate }
     }
 
     /// Where the next block starts.
@@ -44,56 +63,58 @@ impl Cursor {
         Place { at, begun: self.encoder.begun() }
     }
 
-    /// Bytes of messages to expect of a hundred bytes of the trail, by what the last block was.
-    pub(super) fn growth_percent(&self) -> usize {
-        self.growth_percent
-    }
-
     /// Whether everything up to `end` lies in memory, so that [`Self::make`] does not wait for a disk.
     pub(super) fn has_in_memory(&mut self, end: Location) -> bool {
         self.reader.take_from_memory(end)
     }
 
-    /// Encodes up to `end`, which is durable: to exactly there, unless a transaction's last record must be found first.
-    /// Reads the disk where need be.
-    pub(super) fn make(&mut self, end: Location, mut charge: Charge, now: Timestamp) -> Block {
+    /// Encodes up to `end`, which is durable: to exactly there, unless a transaction's last record must be found first, or
+    /// more memory would be needed than was charged and there is none. Reads the disk where need be.
+    pub(super) fn make(&mut self, end: Location, charge: Charge, now: Timestamp) -> Block {
         let from = self.place().at;
-        let trail_bytes = if from.segment == end.segment { end.offset.saturating_sub(from.offset) } else { 0 };
-        let trail_bytes = usize::try_from(trail_bytes).unwrap_or(usize::MAX);
-        self.encoder.reserve(trail_bytes.saturating_mul(self.growth_percent) / 100);
-        let Stretch { passed, stop } = self.encode_until(end, now);
+        let trail_bytes = |to: Location| {
+            let bytes = if from.segment == to.segment { to.offset.saturating_sub(from.offset) } else { 0 };
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        };
+        let mut room = Room::new(charge, self.estimate.record());
+        self.encoder.reserve(self.estimate.messages(trail_bytes(end)));
+        let Stretch { passed, stop } = self.encode_until(end, &mut room, now);
         self.encoder.finish();
         if stop.is_none() {
             self.reader.give_used_block_back();
         }
+        let largest_record = self.encoder.take_largest_record();
         let (mut bytes, pieces) = self.encoder.take_messages();
-        if let Some(percent) = bytes.len().saturating_mul(100).checked_div(trail_bytes) {
-            self.growth_percent = percent + percent / 16 + 1;
-        }
-        if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+        self.estimate.learn(trail_bytes(self.place().at), bytes.len(), largest_record);
+        if bytes.capacity() - bytes.len() > bytes.len() / 8 || room.is_exceeded_by(bytes.capacity(), pieces.len()) {
             // The room was an estimate; blocks at the tail, or of what rules leave, are mostly far smaller.
             bytes.shrink_to_fit();
         }
-        let memory = bytes.capacity() + size_of::<Block>() + pieces.len() * size_of::<Piece>();
-        charge.settle(memory);
+        let memory = bytes.capacity() + Estimate::around(pieces.len());
+        let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
         Block { bytes, pieces, to: self.place(), passed, stop, memory }
     }
 
-    fn encode_until(&mut self, end: Location, now: Timestamp) -> Stretch {
+    fn encode_until(&mut self, end: Location, room: &mut Room, now: Timestamp) -> Stretch {
         let mut passed = Passed::Nothing;
         let stop = loop {
             // A record kept back is released by the next one of its transaction, wherever that lies.
-            let rows = self.reader.rows_before(end, |row| self.encoder.take_row(row, now));
-            if let Err(stop) = rows {
-                break Some(DeliveryEnd::Encode(stop));
+            let rows = self.reader.rows_before(end, |row| {
+                self.encoder.take_row(row, now)?;
+                room.look(&mut self.encoder)
+            });
+            match rows {
+                Ok(()) => {}
+                Err(Break::Full) => break None,
+                Err(Break::Stop(stop)) => break Some(stop),
             }
             let limit = match self.encoder.kept_back() {
                 Some(place) if place >= end => break None,
                 Some(_) => Location::MAX,
                 None => end,
             };
-            match self.encode_next(limit, &mut passed, now) {
+            match self.encode_next(limit, &mut passed, room, now) {
                 Ok(true) => {}
                 Ok(false) if self.reader.location() >= limit => break None,
                 Ok(false) => match self.reader.fill_here() {
@@ -101,25 +122,81 @@ impl Cursor {
                     Ok(Fill::AtMark) => break None,
                     Err(error) => break Some(DeliveryEnd::Read(error)),
                 },
-                Err(stop) => break Some(stop),
+                Err(Break::Full) => break None,
+                Err(Break::Stop(stop)) => break Some(stop),
             }
         };
         Stretch { passed, stop }
     }
 
     /// Encodes the next entry before `limit`; says whether there was one in the reader's block.
-    fn encode_next(&mut self, limit: Location, passed: &mut Passed, now: Timestamp) -> Result<bool, DeliveryEnd> {
-        let Some(entry) = self.reader.next_before(limit).map_err(DeliveryEnd::Read)? else { return Ok(false) };
+    fn encode_next(
+        &mut self,
+        limit: Location,
+        passed: &mut Passed,
+        room: &mut Room,
+        now: Timestamp,
+    ) -> Result<bool, Break> {
+        let entry = self.reader.next_before(limit).map_err(|error| Break::Stop(DeliveryEnd::Read(error)))?;
+        let Some(entry) = entry else { return Ok(false) };
         match &entry {
             Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
             Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
             Entry::Gap(gap) if self.contract.quality_of_service != QualityOfService::AtMostOnce => {
                 let after = token::encode(&gap.position(self.contract.epoch), self.contract.hash);
-                return Err(DeliveryEnd::Gap { gap: *gap, after: after.as_str().to_owned() });
+                return Err(Break::Stop(DeliveryEnd::Gap { gap: *gap, after: after.as_str().to_owned() }));
             }
             Entry::Record(_) | Entry::Gap(_) => {}
         }
-        self.encoder.take(&entry, now).map_err(DeliveryEnd::Encode)?;
+        self.encoder.take(&entry, now)?;
+        room.look(&mut self.encoder)?;
         Ok(true)
+    }
+}
+
+impl Room {
+    fn new(charge: Charge, record: usize) -> Self {
+        let mut room = Self { charge, record, enough_until: 0 };
+        room.measure(1);
+        room
+    }
+
+    /// Looks whether one more record has room; takes more memory for it if there is some.
+    #[inline]
+    fn look(&mut self, encoder: &mut Encoder) -> Result<(), Break> {
+        if encoder.bytes() <= self.enough_until { Ok(()) } else { self.make_more(encoder) }
+    }
+
+    #[cold]
+    fn make_more(&mut self, encoder: &mut Encoder) -> Result<(), Break> {
+        self.record = self.record.max(encoder.largest_record());
+        let pieces = encoder.pieces() + 1;
+        self.measure(pieces);
+        if encoder.bytes() <= self.enough_until {
+            return Ok(());
+        }
+        let more = (self.charge.bytes() / 4).max(encoder.bytes() - self.enough_until);
+        if !self.charge.grow(more) {
+            return Err(Break::Full);
+        }
+        self.measure(pieces);
+        // So that the buffer does not take twice what it needs.
+        encoder.reserve(self.enough_until + self.record - encoder.bytes());
+        Ok(())
+    }
+
+    fn measure(&mut self, pieces: usize) {
+        self.enough_until = self.charge.bytes().saturating_sub(Estimate::around(pieces) + self.record);
+    }
+
+    fn is_exceeded_by(&self, bytes: usize, pieces: usize) -> bool {
+        bytes + Estimate::around(pieces) > self.charge.bytes()
+    }
+
+    /// The charge for what the block really takes: more than was charged only where its last record was larger than any
+    /// before.
+    fn settle(mut self, memory: usize) -> Charge {
+        self.charge.settle(memory);
+        self.charge
     }
 }

@@ -139,6 +139,27 @@ impl Encoder {
         self.batch.reserve(bytes);
     }
 
+    /// Bytes of messages so far, finished or not.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes()
+    }
+
+    /// Pieces so far.
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Bytes of the largest record since [`Self::take_largest_record`] was last called.
+    pub fn largest_record(&self) -> usize {
+        self.batch.largest_record()
+    }
+
+    /// The same, and begins anew.
+    pub fn take_largest_record(&mut self) -> usize {
+        self.batch.take_largest_record()
+    }
+
     /// Where the record lies that is kept until it is known whether another of its transaction follows. What lies
     /// before it has been encoded.
     pub fn kept_back(&self) -> Option<Location> {

@@ -19,7 +19,8 @@ use crate::codec::json::MetaField;
 use crate::delivery::block::{Block, Place};
 use crate::delivery::budget::{Budget, Charge};
 use crate::delivery::contract::Contract;
-use crate::delivery::cursor::{Cursor, GROWTH_PERCENT_FIRST};
+use crate::delivery::cursor::Cursor;
+use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
 use crate::limits::{BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
 use crate::trail::{Location, ReadError, Reader, Trail};
@@ -57,6 +58,7 @@ pub struct Fanout {
     budget: Arc<Budget>,
     limits: FanoutLimits,
     shelf: Mutex<Shelf>,
+    estimate: Arc<Estimate>,
     work: Arc<Work>,
 }
 
@@ -178,8 +180,8 @@ impl Fanout {
         work: Arc<Work>,
         limits: FanoutLimits,
     ) -> Arc<Self> {
-        let shelf = Mutex::default();
-        let fanout = Arc::new(Self { contract, trail, clock, budget, limits, shelf, work });
+        let (shelf, estimate) = (Mutex::default(), Arc::default());
+        let fanout = Arc::new(Self { contract, trail, clock, budget, limits, shelf, estimate, work });
         fanout.budget.register(&fanout);
         fanout
     }
@@ -206,7 +208,7 @@ impl Fanout {
 
     /// Takes over a reader that a session has brought to where it starts; `begun` as in [`Place`].
     pub fn start(&self, reader: Reader, begun: Option<u64>) -> Place {
-        let cursor = Cursor::new(reader, self.contract.clone(), begun);
+        let cursor = Cursor::new(reader, self.contract.clone(), begun, self.estimate.clone());
         let place = cursor.place();
         let mut shelf = self.shelf();
         let known = shelf.slots.contains_key(&place.at) || shelf.cursors.iter().any(|known| known.place() == place);
@@ -258,11 +260,9 @@ impl Fanout {
             return Some(Begun::Known(slot.outcome.get().cloned().map_or_else(wait, Taken::Block)));
         }
         let Some(end) = self.end_of(&shelf, from) else { return Some(Begun::Known(Taken::AtEnd)) };
+        let trail_bytes = usize::try_from(end.offset.saturating_sub(from.at.offset)).unwrap_or(usize::MAX);
+        let charge = self.budget.charge(self.estimate.memory(trail_bytes))?;
         let cursor = shelf.cursors.iter().position(|cursor| cursor.place() == from);
-        let growth_percent = cursor.map_or(GROWTH_PERCENT_FIRST, |at| shelf.cursors[at].growth_percent());
-        let trail_bytes = end.offset.saturating_sub(from.at.offset);
-        let expected = usize::try_from(trail_bytes).unwrap_or(usize::MAX).saturating_mul(growth_percent) / 100;
-        let charge = self.budget.charge(expected)?;
         let cursor = cursor.and_then(|at| shelf.cursors.remove(at));
         let slot = Arc::<Slot>::default();
         shelf.slots.insert(from.at, slot.clone());
@@ -390,7 +390,8 @@ impl Making {
 
     fn new_cursor(&self) -> Result<Box<Cursor>, ReadError> {
         let reader = self.fanout.trail.read_from(self.from.at)?;
-        Ok(Box::new(Cursor::new(reader, self.fanout.contract.clone(), self.from.begun)))
+        let Fanout { contract, estimate, .. } = &*self.fanout;
+        Ok(Box::new(Cursor::new(reader, contract.clone(), self.from.begun, estimate.clone())))
     }
 
     fn stopped(&self, stop: DeliveryEnd) -> Block {

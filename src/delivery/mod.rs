@@ -2,7 +2,7 @@
 //!
 //! Owns rules, finished messages and what each connection has heard. A trail's entries become messages once a contract
 //! ([`encoder`]): a stretch of the trail becomes a [`block`], which all sessions of the contract share ([`fanout`]) within
-//! the server's [`budget`]. Each session adds what its own client must hear first ([`session`]); a [`feed`] leads it from
+//! the server's [`budget`]; how much memory one will need is an `estimate` until it is made. Each session adds what its own client must hear first ([`session`]); a [`feed`] leads it from
 //! block to block, noting its [`progress`]. Leaves sockets to `listen`, resources to `service`.
 
 pub mod batch;
@@ -11,6 +11,7 @@ pub mod budget;
 pub mod contract;
 mod cursor;
 pub mod encoder;
+mod estimate;
 pub mod fanout;
 pub mod feed;
 pub mod progress;

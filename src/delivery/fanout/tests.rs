@@ -371,3 +371,24 @@ async fn what_may_read_a_whole_transaction_does_so_on_a_thread_of_its_own() {
     let place = start(&world).await;
     assert!(matches!(world.fanout.take(place), Taken::Block(_)), "control: at the tail it is made at once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_grows_beyond_what_was_expected_ends_where_memory_does() {
+    const LIMIT: usize = 30_000;
+    let home = tempfile::tempdir().unwrap();
+    let mut world = World::new(home.path(), FanoutLimits::default(), LIMIT);
+    // Rows that nobody is sent say that nothing is to be expected; then come some that grow to several times their size.
+    at_the_tail(&mut world, 60, false).await;
+    let held = world.budget.charge(20_000).unwrap();
+    world.append(&[(true, 1); 50]).await;
+    let refused = world.budget.exhausted();
+    while world.clients[0].heard.len() < 50 {
+        assert!(world.clients[0].take(PATIENCE).await, "stuck");
+        let used = world.budget.used();
+        assert!(used <= LIMIT, "{used} bytes, {LIMIT} allowed");
+        world.clients[0].drain();
+    }
+    assert!(world.budget.exhausted() > refused, "memory was never short: this tells nothing");
+    drop(held);
+    world.finish().await.unwrap();
+}
