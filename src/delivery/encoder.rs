@@ -18,7 +18,7 @@ use crate::delivery::contract::Contract;
 use crate::delivery::rules::{HeaderVerdict, RecordBody, RecordHeader, Rules};
 use crate::limits::{PIECE_BYTES_MAX, RULE_TABLES_REMEMBERED};
 use crate::record::{Operation, Position, SchemaId, TableName, TableSchema, Timestamp};
-use crate::trail::{Entry, Location, MalformedRecord, Record, Transaction};
+use crate::trail::{Entry, Followed, Location, MalformedRecord, Record, RowBody, Transaction};
 
 /// Why a contract's records cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +66,22 @@ struct Outgoing<'a> {
     place: Location,
 }
 
+impl<'a> Outgoing<'a> {
+    fn row(record: &Record<'a>, row: &RowBody<'a>) -> Self {
+        Self {
+            transaction: record.transaction,
+            number: record.number,
+            operation: record.operation,
+            schema: record.schema,
+            before: row.before,
+            after: row.after,
+            tokens: (!row.tokens.is_empty()).then_some(row.tokens),
+            ddl: None,
+            place: record.place,
+        }
+    }
+}
+
 /// A record kept until it is known whether it is the last that is sent of its transaction.
 #[derive(Debug)]
 struct Held {
@@ -78,7 +94,6 @@ struct Held {
     tokens: Option<String>,
     ddl: Option<(TableName, String)>,
     place: Location,
-    first: bool,
 }
 
 /// Encodes the entries of one contract.
@@ -105,8 +120,8 @@ pub struct Encoder {
     pieces: Vec<Piece>,
     looks_ahead: bool,
     held: Option<Held>,
-    /// Commit number of a transaction of which records were sent before this encoder's first.
-    begun_before: Option<u64>,
+    /// Commit number of the transaction of which a record was sent last, where that is asked for.
+    begun: Option<u64>,
 }
 
 impl Encoder {
@@ -130,7 +145,7 @@ impl Encoder {
             last: None,
             pieces: Vec::new(),
             held: None,
-            begun_before: begun,
+            begun,
         }
     }
 
@@ -170,8 +185,8 @@ impl Encoder {
     /// that goes on from here must be told.
     pub fn begun(&self) -> Option<u64> {
         match &self.held {
-            Some(held) => (!held.first).then_some(held.transaction.commit),
-            None => self.begun_before,
+            Some(held) => self.begun.filter(|begun| *begun == held.transaction.commit),
+            None => self.begun,
         }
     }
 
@@ -197,18 +212,10 @@ impl Encoder {
         if kind.is_none() || kind != self.alike {
             return self.record(record, now);
         }
-        let row = record.row()?;
-        let outgoing = Outgoing {
-            transaction: record.transaction,
-            number: record.number,
-            operation: record.operation,
-            schema: record.schema,
-            before: row.before,
-            after: row.after,
-            tokens: (!row.tokens.is_empty()).then_some(row.tokens),
-            ddl: None,
-            place: record.place,
-        };
+        let outgoing = Outgoing::row(record, &record.row()?);
+        if self.looks_ahead {
+            return self.write_placed(&outgoing, record.followed, true, now);
+        }
         self.write(&outgoing, TransInd::Whole, now)
     }
 
@@ -222,40 +229,63 @@ impl Encoder {
             self.unwanted = record.schema.map(|schema| (schema.id, record.operation));
             return Ok(());
         }
-        let row = if ddl.is_some() { Default::default() } else { record.row()? };
-        let tokens = (!row.tokens.is_empty()).then_some(row.tokens);
+        let row = if ddl.is_some() { RowBody::default() } else { record.row()? };
+        let mut outgoing = Outgoing::row(record, &row);
+        outgoing.ddl = ddl.as_ref().map(|(table, text)| (table, *text));
         if verdict == HeaderVerdict::NeedsBody {
             let schema = record.schema.map(|schema| &**schema);
-            let body = RecordBody { schema, before: row.before, after: row.after, tokens };
+            let body = RecordBody { schema, before: row.before, after: row.after, tokens: outgoing.tokens };
             if !self.rules.decide(&header, &body) {
                 return Ok(());
             }
         }
-        let outgoing = Outgoing {
-            transaction: record.transaction,
-            number: record.number,
-            operation: record.operation,
-            schema: record.schema,
-            before: row.before,
-            after: row.after,
-            tokens,
-            ddl: ddl.as_ref().map(|(table, text)| (table, *text)),
-            place: record.place,
-        };
+        let all_pass = verdict == HeaderVerdict::Pass;
         if self.looks_ahead {
-            return self.hold(&outgoing, now);
+            return self.write_placed(&outgoing, record.followed, all_pass, now);
         }
         self.push(&outgoing, TransInd::Whole, now)?;
-        let alike = verdict == HeaderVerdict::Pass && !self.contract.single;
-        self.alike = record.schema.filter(|_| alike).map(|schema| (schema.id, record.operation));
+        self.note_alike(&outgoing, all_pass);
         Ok(())
     }
 
+    /// Rows like the one just written need no second look, if all of its kind pass.
+    fn note_alike(&mut self, written: &Outgoing<'_>, all_pass: bool) {
+        let alike = written.schema.filter(|_| all_pass && !self.contract.single);
+        self.alike = alike.map(|schema| (schema.id, written.operation));
+    }
+
+    /// Writes a record with its place in its transaction (`trans_ind`); where that is not known, keeps it until it is.
+    fn write_placed(
+        &mut self,
+        record: &Outgoing<'_>,
+        followed: Followed,
+        all_pass: bool,
+        now: Timestamp,
+    ) -> Result<(), EncodeStop> {
+        let last = match followed {
+            Followed::ByCommit => true,
+            Followed::ByAlike if all_pass => false,
+            Followed::ByAlike | Followed::ByAny => return self.hold(record, now),
+        };
+        self.release_before(record, now)?;
+        self.push(record, self.trans_ind(record, last), now)?;
+        self.begun = Some(record.transaction.commit);
+        self.note_alike(record, all_pass);
+        Ok(())
+    }
+
+    fn trans_ind(&self, record: &Outgoing<'_>, last: bool) -> TransInd {
+        match (self.begun == Some(record.transaction.commit), last) {
+            (false, true) => TransInd::Whole,
+            (false, false) => TransInd::Begin,
+            (true, false) => TransInd::Middle,
+            (true, true) => TransInd::End,
+        }
+    }
+
+    /// Keeps a record until it is known whether it is the last that is sent of its transaction.
     fn hold(&mut self, record: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
-        let before = self.held.take();
-        let commit = record.transaction.commit;
-        let starts = before.as_ref().is_none_or(|held| held.transaction.commit != commit);
-        let first = starts && self.begun_before != Some(commit);
+        self.release_before(record, now)?;
         self.held = Some(Held {
             transaction: record.transaction.clone(),
             number: record.number,
@@ -266,21 +296,21 @@ impl Encoder {
             tokens: record.tokens.map(str::to_owned),
             ddl: record.ddl.map(|(table, text)| (table.clone(), text.to_owned())),
             place: record.place,
-            first,
         });
-        match before {
-            Some(held) => self.release(&held, starts, now),
+        Ok(())
+    }
+
+    /// Writes the record that is kept, if there is one, since `next` is sent behind it.
+    #[inline]
+    fn release_before(&mut self, next: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+        match self.held.take() {
+            Some(held) => self.release(&held, held.transaction.commit != next.transaction.commit, now),
             None => Ok(()),
         }
     }
 
+    #[inline(never)]
     fn release(&mut self, held: &Held, last: bool, now: Timestamp) -> Result<(), EncodeStop> {
-        let trans_ind = match (held.first, last) {
-            (true, true) => TransInd::Whole,
-            (true, false) => TransInd::Begin,
-            (false, false) => TransInd::Middle,
-            (false, true) => TransInd::End,
-        };
         let outgoing = Outgoing {
             transaction: &held.transaction,
             number: held.number,
@@ -292,7 +322,9 @@ impl Encoder {
             ddl: held.ddl.as_ref().map(|(table, text)| (table, text.as_str())),
             place: held.place,
         };
-        self.push(&outgoing, trans_ind, now)
+        self.push(&outgoing, self.trans_ind(&outgoing, last), now)?;
+        self.begun = Some(held.transaction.commit);
+        Ok(())
     }
 
     fn push(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), EncodeStop> {

@@ -49,7 +49,7 @@ mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row, RowParts};
-pub use local::entry::{Commit, Entry, Gap, MalformedRecord, Record, Transaction};
+pub use local::entry::{Commit, Entry, Followed, Gap, MalformedRecord, Record, RowBody, Transaction};
 pub use local::reader::{Fill, Reader};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;

@@ -35,8 +35,21 @@ pub struct Record<'a> {
     pub append_ts: Timestamp,
     /// Where its frame lies.
     pub place: Location,
+    /// What follows it in the trail, as far as that is known.
+    pub followed: Followed,
     pub(super) body: &'a [u8],
     pub(super) flags: u8,
+}
+
+/// What follows a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// Anything: the next frame was not looked at, or is none of the others.
+    ByAny,
+    /// Another record of its transaction, of the same table's shape and the same operation.
+    ByAlike,
+    /// The end of its transaction.
+    ByCommit,
 }
 
 /// The images and tokens of a row operation.

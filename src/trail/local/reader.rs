@@ -13,7 +13,7 @@ use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HE
 use crate::record::{Operation, SchemaId, SourcePosition, TableSchema, Timestamp, TransactionHead};
 use crate::trail::local::Shared;
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::entry::{Commit, Entry, GAP_RECORD, Gap, Record, Transaction};
+use crate::trail::local::entry::{Commit, Entry, Followed, GAP_RECORD, Gap, Record, Transaction};
 use crate::trail::local::segment::Segment;
 use crate::trail::local::stretch::Stretch;
 use crate::trail::{DurableMark, Location, ReadError};
@@ -135,24 +135,35 @@ impl Reader {
         let (Some(transaction), Some(schema), Skip::Nothing) = (&self.transaction, &self.recent, self.skip) else {
             return Ok(());
         };
-        while self.given < stop {
-            let Ok(frame) = frame::read_unchecked(&self.block[self.given..]) else { break };
-            let header = &frame.header;
-            let FrameKind::Record(operation) = header.kind else { break };
-            if header.schema != schema.id || header.flags & FLAG_REPEATED != 0 || operation == Operation::Ddl {
-                break;
+        let row = |frame: &Frame<'_>| match frame.header.kind {
+            FrameKind::Record(operation) if operation != Operation::Ddl => {
+                (frame.header.schema == schema.id && frame.header.flags & FLAG_REPEATED == 0).then_some(operation)
             }
+            _ => None,
+        };
+        let mut next = frame::read_unchecked(&self.block[self.given..]);
+        while self.given < stop
+            && let Ok(frame) = next
+            && let Some(operation) = row(&frame)
+        {
             let place = Location { segment, offset: start + self.given as u64 };
             self.given += frame.bytes();
+            next = frame::read_unchecked(&self.block[self.given..]);
+            let followed = match &next {
+                Ok(next) if row(next) == Some(operation) => Followed::ByAlike,
+                Ok(next) if next.header.kind == FrameKind::Commit => Followed::ByCommit,
+                _ => Followed::ByAny,
+            };
             take(&Record {
                 transaction,
-                number: header.record,
+                number: frame.header.record,
                 operation,
                 schema: Some(schema),
-                append_ts: header.append_ts,
+                append_ts: frame.header.append_ts,
                 place,
+                followed,
                 body: frame.payload,
-                flags: header.flags,
+                flags: frame.header.flags,
             })?;
         }
         Ok(())
@@ -253,6 +264,7 @@ impl Reader {
                     schema,
                     append_ts: header.append_ts,
                     place: self.place(at),
+                    followed: Followed::ByAny,
                     body: frame.payload,
                     flags: header.flags,
                 })
