@@ -38,21 +38,25 @@ impl Budget {
         Arc::new(Self { limit, used, exhausted, freed: Notify::new(), short, is_short, keepers: Mutex::default() })
     }
 
-    /// Takes `bytes`; none when they are not there. A budget that nobody uses gives any amount, so that one record
-    /// larger than the budget still passes.
-    pub fn charge(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
-        if !self.take(bytes, |used| used == 0) {
-            return None;
-        }
+    /// Takes `most` bytes, or as many as are there, but no fewer than `least`; none when they are not there. A budget that
+    /// nobody uses gives any amount, so that one record larger than the budget still passes.
+    pub fn charge(self: &Arc<Self>, least: usize, most: usize) -> Option<Charge> {
+        let bytes = self.take(least, most, |used| used == 0)?;
         self.look_whether_enough();
         Some(Charge { budget: self.clone(), bytes })
     }
 
-    /// Takes `bytes` if they are there, or if `anyway` says so of what is used; counts when they are not.
-    fn take(&self, bytes: usize, anyway: impl Fn(usize) -> bool) -> bool {
-        let more = |used: usize| (used.saturating_add(bytes) <= self.limit || anyway(used)).then_some(used + bytes);
-        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
-        if !taken {
+    /// Takes `most` bytes if they are there, or if `anyway` says so of what is used; else what is there, from `least` on. Says
+    /// how many; counts when there are none.
+    fn take(&self, least: usize, most: usize, anyway: impl Fn(usize) -> bool) -> Option<usize> {
+        let bytes = |used: usize| match self.limit.saturating_sub(used).min(most) {
+            _ if anyway(used) => Some(most),
+            there => (there >= least).then_some(there),
+        };
+        let more = |used: usize| bytes(used).map(|bytes| used + bytes);
+        let before = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        let taken = before.ok().and_then(bytes);
+        if taken.is_none() {
             self.exhausted.fetch_add(1, Ordering::Relaxed);
         }
         taken
@@ -150,11 +154,9 @@ impl Charge {
     /// Takes so many bytes more; says whether they were there. Who holds the whole budget is given any amount.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let own = self.bytes;
-        let taken = self.budget.take(bytes, |used| used == own);
-        if taken {
-            self.bytes += bytes;
-        }
-        taken
+        let taken = self.budget.take(bytes, bytes, |used| used == own);
+        self.bytes += taken.unwrap_or(0);
+        taken.is_some()
     }
 
     /// Makes the charge fit what was really taken, which may be more.
@@ -189,11 +191,11 @@ mod tests {
     #[test]
     fn a_charge_is_given_back_when_its_holder_goes() {
         let budget = Budget::new(100);
-        let mut first = budget.charge(60).unwrap();
-        assert!(budget.charge(41).is_none());
+        let mut first = budget.charge(60, 60).unwrap();
+        assert!(budget.charge(41, 41).is_none());
         assert_eq!(budget.exhausted(), 1);
         first.settle(50);
-        let second = budget.charge(50).unwrap();
+        let second = budget.charge(50, 50).unwrap();
         assert!(!budget.has_room());
         drop(first);
         drop(second);
@@ -204,16 +206,30 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_budget_passes_alone() {
         let budget = Budget::new(100);
-        let huge = budget.charge(1_000).unwrap();
-        assert!(budget.charge(1).is_none());
+        let huge = budget.charge(1_000, 1_000).unwrap();
+        assert!(budget.charge(1, 1).is_none());
         drop(huge);
-        assert!(budget.charge(1).is_some());
+        assert!(budget.charge(1, 1).is_some());
+    }
+
+    #[test]
+    fn where_less_is_there_than_wanted_less_is_taken_but_not_too_little() {
+        let budget = Budget::new(100);
+        let most = budget.charge(10, 70).unwrap();
+        assert_eq!(most.bytes(), 70);
+        let mut rest = budget.charge(10, 70).unwrap();
+        assert_eq!(rest.bytes(), 30);
+        assert!(!rest.grow(1));
+        assert!(budget.charge(1, 70).is_none());
+        drop(most);
+        assert!(rest.grow(70));
+        assert_eq!(budget.used(), 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_given_back_wakes_those_who_wait_one_after_the_other_and_none_by_a_clock() {
         let budget = Budget::new(100);
-        let held = budget.charge(100).unwrap();
+        let held = budget.charge(100, 100).unwrap();
         let woken = Arc::new(AtomicUsize::new(0));
         let wait = |passes_on: bool| {
             let (budget, woken) = (budget.clone(), woken.clone());
@@ -234,10 +250,10 @@ mod tests {
         second.await.unwrap();
         tokio::task::yield_now().await;
         assert_eq!(woken.load(Ordering::Relaxed), 2, "the one behind the one that found nothing was woken");
-        drop(budget.charge(1).unwrap());
+        drop(budget.charge(1, 1).unwrap());
         third.await.unwrap();
         // What is given back between a look and the wait is not missed.
-        drop(budget.charge(1).unwrap());
+        drop(budget.charge(1, 1).unwrap());
         budget.freed().await;
     }
 
@@ -245,12 +261,12 @@ mod tests {
     fn memory_is_short_from_when_somebody_goes_without_until_a_quarter_is_free() {
         let budget = Budget::new(100);
         let short = budget.short();
-        let most = budget.charge(70).unwrap();
-        let rest = budget.charge(25).unwrap();
+        let most = budget.charge(70, 70).unwrap();
+        let rest = budget.charge(25, 25).unwrap();
         assert!(!*short.borrow(), "used up is not short: nobody went without");
         assert!(!budget.has_room());
         assert!(*short.borrow());
-        drop(budget.charge(5).unwrap());
+        drop(budget.charge(5, 5).unwrap());
         assert!(*short.borrow());
         drop(rest);
         assert!(!*short.borrow());

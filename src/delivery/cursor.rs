@@ -77,7 +77,7 @@ impl Cursor {
             usize::try_from(bytes).unwrap_or(usize::MAX)
         };
         let mut room = Room::new(charge, self.estimate.record());
-        self.encoder.reserve(self.estimate.messages(trail_bytes(end)));
+        self.encoder.reserve(self.estimate.messages(trail_bytes(end)).min(room.messages()));
         let Stretch { passed, stop } = self.encode_until(end, &mut room, now);
         self.encoder.finish();
         if stop.is_none() {
@@ -181,12 +181,17 @@ impl Room {
         }
         self.measure(pieces);
         // So that the buffer does not take twice what it needs.
-        encoder.reserve(self.enough_until + self.record - encoder.bytes());
+        encoder.reserve(self.messages() - encoder.bytes());
         Ok(())
     }
 
     fn measure(&mut self, pieces: usize) {
         self.enough_until = self.charge.bytes().saturating_sub(Estimate::around(pieces) + self.record);
+    }
+
+    /// Bytes of messages that have room in all.
+    fn messages(&self) -> usize {
+        self.enough_until + self.record
     }
 
     fn is_exceeded_by(&self, bytes: usize, pieces: usize) -> bool {

@@ -22,7 +22,9 @@ use crate::delivery::contract::Contract;
 use crate::delivery::cursor::Cursor;
 use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
-use crate::limits::{BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES};
+use crate::limits::{
+    BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, SHORT_BLOCK_TRAIL_BYTES,
+};
 use crate::trail::{Location, ReadError, Reader, Trail};
 
 /// How blocks are cut and kept.
@@ -261,7 +263,9 @@ impl Fanout {
         }
         let Some(end) = self.end_of(&shelf, from) else { return Some(Begun::Known(Taken::AtEnd)) };
         let trail_bytes = usize::try_from(end.offset.saturating_sub(from.at.offset)).unwrap_or(usize::MAX);
-        let charge = self.budget.charge(self.estimate.memory(trail_bytes))?;
+        let memory = |trail_bytes| self.estimate.memory(trail_bytes);
+        // A short block now is better than a whole one when somebody slow has let go of enough for it.
+        let charge = self.budget.charge(memory(trail_bytes.min(SHORT_BLOCK_TRAIL_BYTES)), memory(trail_bytes))?;
         let cursor = shelf.cursors.iter().position(|cursor| cursor.place() == from);
         let cursor = cursor.and_then(|at| shelf.cursors.remove(at));
         let slot = Arc::<Slot>::default();

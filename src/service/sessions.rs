@@ -404,7 +404,7 @@ mod tests {
             event_framing: false,
         };
         let budget = service.delivery_budget.clone();
-        let held = budget.charge(budget.limit()).unwrap();
+        let held = budget.charge(budget.limit(), budget.limit()).unwrap();
         let refused = service.open_session(&stream, request.clone()).await.unwrap_err();
         assert_eq!(refused, SessionError::NoMemory);
         assert_eq!(service.limit_hits().of(Limit::DeliveryMemory), 1);

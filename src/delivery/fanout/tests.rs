@@ -379,7 +379,7 @@ async fn a_block_that_grows_beyond_what_was_expected_ends_where_memory_does() {
     let mut world = World::new(home.path(), FanoutLimits::default(), LIMIT);
     // Rows that nobody is sent say that nothing is to be expected; then come some that grow to several times their size.
     at_the_tail(&mut world, 60, false).await;
-    let held = world.budget.charge(20_000).unwrap();
+    let held = world.budget.charge(20_000, 20_000).unwrap();
     world.append(&[(true, 1); 50]).await;
     let refused = world.budget.exhausted();
     while world.clients[0].heard.len() < 50 {
