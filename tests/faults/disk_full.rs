@@ -69,6 +69,10 @@ fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {
     for number in 0..20 {
         assert_eq!(put(number).status, 200);
     }
+    // On a disk as small as this one all room is for data.
+    let segment = server.data_dir().join("trails/a1/0000000000000001.seg");
+    let held = server.get("/services/v2/trails/a1").expect(200).response()["bytes"].as_u64().unwrap();
+    assert_eq!(std::fs::metadata(segment).unwrap().len(), held);
     disk.fill();
     let full = (20..400).map(&mut put).find(|answer| answer.status != 200).expect("the disk never filled up");
     assert_eq!(full.status, 507, "{full}");

@@ -59,7 +59,8 @@ fn a_dump_overtaken_by_retention_says_what_is_missing_and_goes_on_behind_it() {
             next += 1;
         }
     }
-    assert_eq!((removed, next), (1, TRANSACTIONS + 1), "{} lines", read.len());
+    // More than one, when the dump looks between two removals.
+    assert!(removed >= 1 && next == TRANSACTIONS + 1, "{removed} removed, {next} next, {} lines", read.len());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A disk in memory that keeps the live image and the durable one apart, and that fails on demand.
 //!
-//! What was not synced is, at a crash, there in part: of the writes since the last sync a prefix survives, the last of
-//! them torn; of the changes to a folder's names a prefix survives.
+//! What was not synced is, at a crash, there in part: of the writes since the last sync that make a file longer a prefix
+//! survives, the last of them torn; of those over bytes that are there already any sectors survive, in no order; of the
+//! changes to a folder's names a prefix survives.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use trailcast::trail::local::disk::{Disk, DiskFile};
+
+/// What a disk writes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 
 #[derive(Debug, Default, Clone)]
 pub struct MemoryDisk(Arc<Mutex<Inner>>);
@@ -62,6 +66,54 @@ impl NameChange {
             Self::Remove(path) => names.remove(path),
         };
     }
+}
+
+impl Contents {
+    fn after_a_crash(&self, chance: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        let survive = chance(self.unsynced.len() + 1);
+        // Sectors that the disk has already and may write whenever it likes; what lies behind a cut comes anew.
+        let mut in_place = self.durable.len();
+        for (at, change) in self.unsynced.iter().enumerate() {
+            let length = match change {
+                Change::Write(_, written) => written.len(),
+                Change::Cut(to) => {
+                    in_place = in_place.min(*to as usize);
+                    0
+                }
+            };
+            let keep = match (at + 1).cmp(&survive) {
+                std::cmp::Ordering::Less => length,
+                std::cmp::Ordering::Equal => chance(length + 1),
+                std::cmp::Ordering::Greater => 0,
+            };
+            match change {
+                Change::Write(offset, written) => {
+                    let from = *offset as usize;
+                    let over = in_place.saturating_sub(from).min(written.len());
+                    for (at, byte) in sectors(from, from + over) {
+                        if chance(2) == 1 {
+                            bytes[at..byte].copy_from_slice(&written[at - from..byte - from]);
+                        }
+                    }
+                    if keep > over {
+                        Change::Write((from + over) as u64, written[over..keep].to_vec()).apply(&mut bytes, usize::MAX);
+                    }
+                }
+                Change::Cut(_) if at < survive => change.apply(&mut bytes, 0),
+                Change::Cut(_) => {}
+            }
+        }
+        bytes
+    }
+}
+
+/// The parts of sectors from one byte to another.
+fn sectors(from: usize, to: usize) -> impl Iterator<Item = (usize, usize)> {
+    let first = from / SECTOR_BYTES;
+    (first..to.div_ceil(SECTOR_BYTES))
+        .map(move |sector| (from.max(sector * SECTOR_BYTES), to.min((sector + 1) * SECTOR_BYTES)))
+        .filter(|(from, to)| from < to)
 }
 
 impl Change {
@@ -132,16 +184,7 @@ impl MemoryDisk {
                 .files
                 .iter()
                 .map(|file| {
-                    let mut bytes = file.durable.clone();
-                    let survive = chance(file.unsynced.len() + 1);
-                    for (at, change) in file.unsynced[..survive].iter().enumerate() {
-                        let length = match change {
-                            Change::Write(_, written) => written.len(),
-                            Change::Cut(_) => 0,
-                        };
-                        let keep = if at + 1 == survive { chance(length + 1) } else { length };
-                        change.apply(&mut bytes, keep);
-                    }
+                    let bytes = file.after_a_crash(&mut chance);
                     Contents { live: bytes.clone(), durable: bytes, unsynced: Vec::new() }
                 })
                 .collect();

@@ -1,5 +1,6 @@
 //! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
 
+mod ahead;
 mod backup;
 mod crash;
 mod dumping;

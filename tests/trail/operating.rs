@@ -400,3 +400,56 @@ fn verify_says_the_first_bad_position_and_fails() {
     let byte: usize = said.split("damaged at byte ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!(byte < at && byte + 100 > at && said.contains("of segment 1: frame checksum does not match"), "{said}");
 }
+
+/// The end of the data of a trail's only segment, as `info` says it, and the length of its file.
+fn lengths(server: &Server, trail: &str) -> (u64, u64) {
+    let info: Value = serde_json::from_str(&done(server.data_dir(), &["trail", "info", trail, "--json"])).unwrap();
+    (info["bytes"].as_u64().unwrap(), std::fs::metadata(segment(server, trail)).unwrap().len())
+}
+
+#[test]
+fn a_killed_server_leaves_zeros_that_nobody_takes_for_damage_or_for_data() {
+    let mut server = Server::start();
+    server.make_trail("a1");
+    server.make_stream("sa", "a1");
+    put_each(&server, "a1", 1..=25);
+    // Beside the running server, and beside none.
+    for running in [true, false] {
+        if !running {
+            server.kill();
+        }
+        let (bytes, length) = lengths(&server, "a1");
+        assert!(bytes < length && length <= 2 * bytes + 4_096, "{bytes} bytes of data in a file of {length}");
+        let ls = done(server.data_dir(), &["trail", "ls"]);
+        assert!(ls.contains(&format!("1 segments  {bytes} bytes")), "{ls}");
+        let verified: Value =
+            serde_json::from_str(&done(server.data_dir(), &["trail", "verify", "a1", "--json"])).unwrap();
+        assert_eq!(
+            (&verified["bytes"], &verified["transactions"], &verified["unmarkedBytes"]),
+            (&json!(bytes), &json!(25), &json!(0)),
+            "{verified}"
+        );
+        assert_eq!(done(server.data_dir(), &["trail", "dump", "a1", "--json"]).lines().count(), 25);
+        let copy = Folder::new("copy");
+        let said = done(server.data_dir(), &["backup", copy.path().join("b").to_str().unwrap()]);
+        assert!(said.contains(&format!("up to commit 25  1 segments  {bytes} bytes")), "{said}");
+        if running {
+            assert_eq!(server.get("/services/v2/trails/a1").expect(200).response()["bytes"], bytes);
+            let page = server.get("/metrics").expect(200).text();
+            assert!(page.contains(&format!("trailcast_trail_bytes{{trail=\"a1\"}} {bytes}\n")), "{page}");
+        }
+    }
+    let before = std::fs::read(segment(&server, "a1")).unwrap();
+    let said = done(server.data_dir(), &["trail", "repair", "a1", "--dry-run"]);
+    assert!(said.contains("is not damaged"), "{said}");
+    assert_eq!(std::fs::read(segment(&server, "a1")).unwrap(), before);
+    server.start_again();
+    put_each(&server, "a1", 26..=27);
+    assert_eq!(ids_until(&server, "sa", "begin=earliest", 27), (1..=27).collect::<Vec<_>>());
+    assert!(server.terminate().success());
+    let (bytes, length) = lengths(&server, "a1");
+    assert_eq!(bytes, length, "a server that ends in good order leaves none");
+    let names = std::fs::read_dir(segment(&server, "a1").parent().unwrap()).unwrap();
+    let names: Vec<_> = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with("cut-")), "{names:?}");
+}

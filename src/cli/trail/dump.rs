@@ -50,6 +50,8 @@ pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Fail
             }
             if next < first_now {
                 print(removed_line(next, first_now, dump.as_json).as_bytes())?;
+                // Retention may go on before anything more is printed.
+                (dump.next, dump.begun) = (Some(first_now), false);
             }
             begin = Begin::Earliest;
         }

@@ -74,7 +74,7 @@ impl Trail {
 /// The last mark on disk: the noted one, or a later one in the trail. Every flush group begins with one; only a
 /// transaction that fills whole segments leaves some without.
 fn last_mark(shared: &Shared, noted: Option<DurableMark>) -> Result<DurableMark, OpenError> {
-    let found = last_mark_in_segments(shared)?;
+    let found = last_mark_in_segments(shared, noted.as_ref().map(|mark| mark.end))?;
     let is_there = |mark: &DurableMark| {
         let segment = shared.segment(mark.end.segment);
         segment.is_some_and(|segment| segment.file.length().is_ok_and(|length| mark.end.offset <= length))
@@ -85,7 +85,7 @@ fn last_mark(shared: &Shared, noted: Option<DurableMark>) -> Result<DurableMark,
     })
 }
 
-fn last_mark_in_segments(shared: &Shared) -> Result<DurableMark, OpenError> {
+fn last_mark_in_segments(shared: &Shared, noted: Option<Location>) -> Result<DurableMark, OpenError> {
     let mut closed_end = None;
     for segment in shared.segments().iter().rev() {
         let mut mark = DurableMark::default();
@@ -98,8 +98,12 @@ fn last_mark_in_segments(shared: &Shared) -> Result<DurableMark, OpenError> {
             }
         };
         let until = segment.file.length().unwrap_or_else(|_| segment.bytes());
-        scan(&*segment.file, segment.head.file_id, segment.first_own(), until, note)
+        let end = scan(&*segment.file, segment.head.file_id, segment.first_own(), until, note)
             .map_err(recovery::io_failed(shared, "reading a segment"))?;
+        if segment.seal().is_none() {
+            let data = segment.data_end(end.offset, until, noted);
+            segment.set_bytes(data.map_err(recovery::io_failed(shared, "reading a segment's end"))?);
+        }
         if !segment.head.inside && closed_end.is_none() {
             // A segment that opens between transactions was made when all before it was flushed.
             let end = Location { segment: segment.number(), offset: segment.first_own() };

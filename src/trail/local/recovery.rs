@@ -14,7 +14,7 @@ use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::recent::Recent;
 use crate::trail::local::scan::{find_frames, scan};
-use crate::trail::local::segment::{self, Segment, number_of};
+use crate::trail::local::segment::{self, Seal, Segment, number_of, seal_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
 use crate::trail::local::xids::Xids;
@@ -145,6 +145,10 @@ struct Found {
     good: u64,
     trouble: Option<String>,
     index: SegmentIndex,
+    /// What the last frame says, when it is a seal.
+    seal: Option<Seal>,
+    /// The same when zeros follow: the crash came before the file was cut to its end.
+    left_uncut: Option<Seal>,
 }
 
 fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
@@ -161,6 +165,9 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
         keep_copy(shared, &last, found.good);
         tracing::warn!(trail = %shared.description.name, segment = at.segment, offset = at.offset, "torn end cut");
     }
+    if let Some(seal) = found.left_uncut {
+        last.set_seal(seal);
+    }
     settle(shared, &last, found)
 }
 
@@ -173,6 +180,8 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
         good: start.offset,
         trouble: None,
         index: SegmentIndex::default(),
+        seal: None,
+        left_uncut: None,
     };
     let keep_xids = shared.keeps_xids();
     let from = SEGMENT_HEAD_BYTES as u64;
@@ -187,6 +196,9 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
     if end.bad.is_some() && end.offset < start.offset {
         return Err(shared.damage(Location { segment: number, offset: end.offset }, "damaged segment head").into());
     }
+    if end.bad.is_some() {
+        leave_zeros_out(shared, last, &mut found, end.offset)?;
+    }
     if found.trouble.is_some() {
         let behind = found.good + 1;
         find_frames(&*last.file, last.head.file_id, behind, MARK_FRAME_BYTES, |_, frame| {
@@ -197,6 +209,19 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
         .map_err(io_failed(shared, "reading behind a bad frame"))?;
     }
     Ok(found)
+}
+
+/// Zeros up to the end of the file are what the writer keeps ahead of its data, and no trouble: unless they lie where
+/// something was durable.
+fn leave_zeros_out(shared: &Shared, last: &Segment, found: &mut Found, bad_at: u64) -> Result<(), OpenError> {
+    let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch).map(|mark| mark.end);
+    let data = last.data_end(bad_at, last.bytes(), noted).map_err(io_failed(shared, "reading its end"))?;
+    last.set_bytes(data);
+    if data == bad_at && found.good == bad_at {
+        found.trouble = None;
+        found.left_uncut = found.seal;
+    }
+    Ok(())
 }
 
 fn take_note(found: &mut Found, at: Location, frame: &Frame<'_>, keep_xids: bool) {
@@ -210,6 +235,7 @@ fn take_note(found: &mut Found, at: Location, frame: &Frame<'_>, keep_xids: bool
     }
     found.index.note(at.offset, frame, keep_xids);
     found.good = at.offset + frame.bytes() as u64;
+    found.seal = seal_of(frame);
     if let Some(promised) = promised_by(frame) {
         found.promised = found.promised.max(promised);
     }
@@ -255,6 +281,8 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
     // A closed segment too: had the flush of its seal failed, nothing else would bring it to the disk.
     rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
     if closed {
+        // Its cut may have been lost with that flush as well, although the file seems no longer than its data.
+        last.file.cut(end.offset).map_err(cut_failed())?;
         last.file.sync().map_err(io_failed(shared, "flushing its end again"))?;
     } else {
         cut_to(shared, end, found.state.commit).map_err(cut_failed())?;

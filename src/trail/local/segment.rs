@@ -8,6 +8,8 @@ use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
+use crate::trail::Location;
+use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::index::{SegmentIndex, Stamp};
 use crate::trail::local::lately_used::LatelyUsed;
@@ -145,6 +147,13 @@ impl Segment {
     /// Bytes written so far.
     pub(super) fn bytes(&self) -> u64 {
         self.read_state(|state| state.bytes)
+    }
+
+    /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`. Up to
+    /// `noted` something was durable: zeros below it are no room kept for data but damage.
+    pub(super) fn data_end(&self, whole: u64, length: u64, noted: Option<Location>) -> io::Result<u64> {
+        let noted = noted.filter(|noted| noted.segment == self.number()).map_or(0, |noted| noted.offset.min(length));
+        Ok(data_end(&*self.file, whole, length)?.max(noted))
     }
 
     /// What the seal says, when the segment is closed.

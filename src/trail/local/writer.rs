@@ -13,6 +13,7 @@ use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES}
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::Timestamp;
+use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
 use crate::trail::local::segment::{Seal, Segment, drop_index_file, file_name, number_of};
 use crate::trail::local::tail::{State, Tail};
@@ -72,6 +73,7 @@ pub(super) struct TrailWriter {
     reached: Option<Location>,
     /// Bytes handed over that are not flushed yet.
     unsettled_bytes: u64,
+    ahead: Ahead,
     /// Commit number of the last transaction that this writer, and no later one, has flushed: after a failure another
     /// writer gives the same numbers to other transactions.
     flushed: watch::Sender<u64>,
@@ -81,7 +83,17 @@ impl TrailWriter {
     pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         let last = (tail.state.commit, u32::MAX);
         let flushed = watch::Sender::new(tail.state.commit);
-        Self { shared, tail, pending: Vec::new(), group_bytes: 0, last, reached: None, unsettled_bytes: 0, flushed }
+        Self {
+            shared,
+            ahead: Ahead::new(tail.offset),
+            tail,
+            pending: Vec::new(),
+            group_bytes: 0,
+            last,
+            reached: None,
+            unsettled_bytes: 0,
+            flushed,
+        }
     }
 
     fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> io::Result<()> {
@@ -189,6 +201,7 @@ impl TrailWriter {
     fn write_pending(&mut self) -> io::Result<()> {
         self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
         self.shared.work.wrote(self.pending.len(), self.shared.clock.now());
+        self.ahead.wrote(self.pending.len());
         let at = Location { segment: self.tail.segment.number(), offset: self.tail.offset };
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_bytes(self.tail.offset);
@@ -200,6 +213,7 @@ impl TrailWriter {
         self.write_pending()?;
         if let Some(end) = self.reached.take() {
             let mark = self.mark_at(end);
+            self.fill_ahead()?;
             let (began, started) = (self.shared.clock.now(), Instant::now());
             self.tail.segment.file.sync()?;
             self.shared.work.flushed(started.elapsed());
@@ -209,6 +223,12 @@ impl TrailWriter {
             self.flushed.send_replace(commit);
         }
         Ok(())
+    }
+
+    fn fill_ahead(&mut self) -> io::Result<()> {
+        let (file, shared) = (&*self.tail.segment.file, &self.shared);
+        let limit = shared.description.segment_bytes;
+        self.ahead.fill(file, self.tail.offset, limit, &*shared.disk, &shared.folder)
     }
 
     /// Nothing of what came so far waits for a flush any more; what came during the last one does.
@@ -223,6 +243,7 @@ impl TrailWriter {
         let segment = cut_to(&self.shared, open.at, self.tail.state.commit)?;
         self.tail.segment = segment;
         self.tail.offset = open.at.offset;
+        self.ahead.restart(self.tail.offset);
         self.last = (self.tail.state.commit, u32::MAX);
         // Whole transactions before it in this group are still to be flushed.
         self.tail.segment.file.sync()?;
@@ -234,6 +255,7 @@ impl TrailWriter {
     fn close(&mut self) -> io::Result<()> {
         self.start_group()?;
         self.write_pending()?;
+        self.ahead.cut(&*self.tail.segment.file, self.tail.offset)?;
         self.tail.segment.file.sync()
     }
 
@@ -242,6 +264,7 @@ impl TrailWriter {
         let segment = self.tail.segment.clone();
         seal(&segment, &mut self.pending, self.tail.state.open.is_some(), self.last, self.shared.clock.now());
         self.write_pending()?;
+        self.ahead.cut(&*segment.file, self.tail.offset)?;
         segment.file.sync()?;
         if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
             tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
@@ -249,6 +272,7 @@ impl TrailWriter {
         let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
         let next = Arc::new(next);
         self.tail.offset = next.bytes();
+        self.ahead.restart(self.tail.offset);
         self.tail.segment = next.clone();
         self.shared.change_segments(|segments| segments.push(next));
         Ok(())

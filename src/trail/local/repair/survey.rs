@@ -10,6 +10,7 @@ use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, MA
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::record::{Operation, SchemaId, Timestamp};
 use crate::trail::local::Shared;
+use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::mark_file;
 use crate::trail::local::repair::DamagedPlace;
@@ -176,7 +177,12 @@ impl Walk {
                     || (header.commit >= commit && header.commit - commit < COMMITS_AHEAD_MAX)
             };
             let next = next_frame(&*file, file_id, end.offset + 1, bytes, plausible)?;
-            self.damaged(number, end.offset, next.unwrap_or(bytes), bad.to_string());
+            let to = match next {
+                Some(next) => next,
+                None if is_last && !sealed => data_end(&*file, end.offset, bytes)?,
+                None => bytes,
+            };
+            self.damaged(number, end.offset, to, bad.to_string());
             match next {
                 Some(next) => at = next,
                 None => break,
