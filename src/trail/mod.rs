@@ -11,7 +11,7 @@
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
-//! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | …
+//! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | … | zeros
 //! <trail>/mark.bin                how far it is durable, for who looks from another process; never flushed
 //! <trail>/repair.json             a repair is decided and not carried out to its end
 //! <trail>/damaged/<epoch>/…       files that a repair replaced, kept for a person to look at
@@ -27,6 +27,12 @@
 //! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
 //! ```
 //!
+//! Zeros stand behind the data of the open segment, written ahead by the flush that came to the end of the ones before: a
+//! flush that does not make the file longer costs a third to a half less. There are at most 256 KiB of them, no more than
+//! the writer has written since it has had the trail (but up to the end of a disk block of 4 KiB), none beyond the size at
+//! which the segment is closed, and none while the disk has less than 64 MiB left. Closing the segment or the trail cuts
+//! the file to its data, and so does opening the trail. They count nowhere: what is said of a trail's bytes is its data.
+//!
 //! A flush group is what one `fdatasync` made durable. Its first frame is a mark: how far the trail was durable when
 //! the group was written. A transaction larger than a group spans several, and several segments; it is visible when the
 //! group with its commit frame is flushed.
@@ -40,7 +46,9 @@
 //!
 //! Only the last segment is read. Its last mark says what had been promised: a bad frame below it is damage, and the
 //! trail does not open. Above it, whole transactions are kept (and flushed again before anything is said of them), and
-//! the rest is cut. Damage inside the very last flush group cannot be told from a tear that a power cut left, for
+//! the rest is cut. Zeros from the last whole frame to the end of the file are what was written ahead, not a torn end,
+//! unless `mark.bin` says that something was durable there; zeros with anything else behind them are a torn end. A seal
+//! with only zeros behind it closes its segment: the crash came before the file was cut. Damage inside the very last flush group cannot be told from a tear that a power cut left, for
 //! nothing behind it says that it was once whole; it is cut like one.
 
 mod error;

@@ -62,7 +62,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    TrailBytes: Gauge, "trailcast_trail_bytes", ["trail"], "Bytes of a trail's segments on disk.";
+    TrailBytes: Gauge, "trailcast_trail_bytes", ["trail"], "Bytes of a trail's segments on disk, without the zeros (256 KiB at most) that are written ahead of the data.";
     TrailSegments: Gauge, "trailcast_trail_segments", ["trail"], "Segments of a trail on disk.";
     TrailFirst: Gauge, "trailcast_trail_first_commit", ["trail"], "Commit number of the first transaction that a trail keeps.";
     TrailLast: Gauge, "trailcast_trail_last_commit", ["trail"], "Commit number of a trail's last durable transaction.";

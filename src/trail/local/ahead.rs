@@ -237,7 +237,7 @@ mod tests {
         };
         assert_eq!((fill(4_000), fill(4_001), fill(8_192)), (8_192, 8_192, 8_192));
         file.cut(8_193).unwrap();
-        assert_eq!(fill(8_193), 16_384);
+        assert_eq!(fill(8_193), 12_288);
         ahead.cut(&file, 9_000).unwrap();
         assert_eq!(file.length().unwrap(), 9_000);
         file.cut(9_001).unwrap();

@@ -24,7 +24,7 @@ const LOOKS_MAX: u32 = 10;
 pub struct SegmentReport {
     /// Its number.
     pub segment: u64,
-    /// Its bytes.
+    /// Its bytes; of the open one without the zeros that are written ahead.
     pub bytes: u64,
     /// Good frames in it.
     pub frames: u64,

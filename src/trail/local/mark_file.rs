@@ -2,7 +2,7 @@
 //! have vanished from the end.
 //!
 //! It is written after each flush and never flushed itself, so after a power cut it may say less than is true; it never
-//! says more. Recovery of the last segment does not use it.
+//! says more. Recovery of the last segment uses it only to tell lost data from zeros that were written ahead.
 //!
 //! ```text
 //! "TRAILMRK" | epoch | segment | offset | commit number | commit time, microseconds | CRC-32C of the bytes before

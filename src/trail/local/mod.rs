@@ -66,7 +66,7 @@ impl Default for TrailOptions {
 pub struct TrailStatus {
     /// Segments on disk.
     pub segments: usize,
-    /// Bytes on disk, without indexes.
+    /// Bytes of its segments' data, without indexes and the zeros that are written ahead.
     pub bytes: u64,
     /// Commit number of the first transaction kept; one more than the last when there is none.
     pub first_commit: u64,

@@ -63,7 +63,7 @@ impl Trail {
         }
     }
 
-    /// Bytes of the trail's segments on disk.
+    /// Bytes of the trail's segments, without the zeros that are written ahead.
     pub fn bytes(&self) -> u64 {
         self.shared.segments().iter().map(|segment| segment.bytes()).sum()
     }
