@@ -88,6 +88,9 @@ pub const PUT_INLINE_BYTES: usize = 256 << 10;
 pub const PUT_FITTINGS_KEPT: usize = 32;
 /// Operations in one transaction of a put.
 pub const PUT_OPERATIONS_MAX: usize = 1_000_000;
+/// Levels of arrays and objects inside one another in a value that is put: readers stop at a depth of their own (serde_json
+/// at 128, others at some hundreds to 1,000), and a record adds some levels around the value.
+pub const NESTING_MAX: usize = 100;
 /// Longest transaction id, in bytes.
 pub const XID_BYTES_MAX: usize = 256;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::form::check_columns;
+use super::value::{Unfit, unfit};
+use super::xid;
 use super::{BadPut, Fault, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, text, tokens};
-use super::{undecodable, xid};
 use crate::limits;
 use crate::record::{Operation, TableName, Timestamp};
 
@@ -26,7 +27,7 @@ pub(super) fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_
             member: "body".into(),
             what: format!("malformed JSON: {error}"),
         })?;
-        transactions.push(transaction(value, now).map_err(|(member, what)| BadPut { line, member, what })?);
+        transactions.push(transaction(value, begin, now).map_err(|(member, what)| BadPut { line, member, what })?);
         start = values.byte_offset();
         line += line_breaks(&body[begin..start]);
     }
@@ -51,10 +52,11 @@ fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result
     }
 }
 
-fn transaction(value: &RawValue, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
+fn transaction(value: &RawValue, at: usize, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
     let members = object(value.get(), "transaction")?;
     known_members(&members, &["xid", "commitTs", "operations"], "")?;
     let mut transaction = PutTransaction {
+        at,
         xid: members.get("xid").map(|value| xid(value.get())).transpose()?,
         commit_ts: members.get("commitTs").map(|value| commit_ts(value.get(), now)).transpose()?,
         ..PutTransaction::default()
@@ -101,9 +103,18 @@ impl<'a> Last<'a> {
             return Ok(key.clone());
         }
         let key: Result<Arc<[String]>, _> = serde_json::from_str(value.get());
-        let key = key.map_err(|_| ("key".to_owned(), "must be an array of column names".to_owned()))?;
+        let key = key.map_err(|_| ("key".to_owned(), not_names(value.get())))?;
         self.key = Some((value.get(), key.clone()));
         Ok(key)
+    }
+}
+
+/// Why JSON is no array of names.
+fn not_names(json: &str) -> String {
+    let texts: Result<Vec<&RawValue>, _> = serde_json::from_str(json);
+    match texts {
+        Ok(texts) if texts.iter().all(|text| text.get().starts_with('"')) => Unfit::HalfPair.to_string(),
+        _ => "must be an array of column names".to_owned(),
     }
 }
 
@@ -130,15 +141,16 @@ fn operation<'a>(value: &'a RawValue, last: &mut Last<'a>, transaction: &mut Put
     };
     let tokens = members.get("tokens").map(|value| tokens(value.get())).transpose()?;
     let ddl = members.get("ddl").map(|value| text(value.get(), "ddl").map(Cow::into_owned)).transpose()?;
-    form.check(ddl.as_deref())?;
+    form.check(tokens.as_deref(), ddl.as_deref())?;
     transaction.push(form, cells_at, tokens, ddl);
     Ok(())
 }
 
 /// The names of an image's columns; its values go to `cells`.
 fn columns<'a>(image: RawObject<'a>, member: &str, cells: &mut Vec<PutCell<'a>>) -> Result<Vec<Cow<'a, str>>, Fault> {
-    if let Some((name, _)) = image.0.iter().find(|(_, value)| undecodable(value.get())) {
-        return fault(format!("{member}.{name}"), "holds half of a surrogate pair, which is no character");
+    let mut unfit = image.0.iter().filter_map(|(name, value)| Some((name, unfit(value.get())?)));
+    if let Some((name, what)) = unfit.next() {
+        return fault(format!("{member}.{name}"), what.to_string());
     }
     check_columns(image.0.iter().map(|(name, _)| name), member)?;
     cells.extend(image.0.iter().map(|(_, value)| PutCell::new(value.get())));

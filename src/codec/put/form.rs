@@ -1,6 +1,7 @@
 //! What an operation of a put is made of: a form, which it mostly shares with others, and its values.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Fault, PutTransaction, fault};
@@ -59,7 +60,7 @@ impl<'a> PutForm<'a> {
     }
 
     /// Each operation has the members it needs and none that would mean nothing.
-    pub(super) fn check(&self, ddl: Option<&str>) -> Result<(), Fault> {
+    pub(super) fn check(&self, tokens: Option<&str>, ddl: Option<&str>) -> Result<(), Fault> {
         use Operation::{Ddl, Delete, Insert, Truncate, Update, Upsert};
         let operation = self.operation;
         let needs_after = matches!(operation, Insert | Update | Upsert);
@@ -71,12 +72,17 @@ impl<'a> PutForm<'a> {
             (!takes_before && self.before.is_some(), "before", "is not taken"),
             (operation == Ddl && ddl.is_none_or(str::is_empty), "ddl", "is required"),
             (operation != Ddl && ddl.is_some(), "ddl", "is not taken"),
+            (operation == Ddl && tokens.is_some(), "tokens", "is not taken"),
             (matches!(operation, Ddl | Truncate) && !self.key.is_empty(), "key", "is not taken"),
         ];
         if let Some((_, member, what)) = rules.iter().find(|(broken, _, _)| *broken) {
             return fault(*member, format!("{what} by {}", operation.as_str()));
         }
+        let mut earlier = HashSet::new();
         for name in self.key.iter() {
+            if self.key.len() > 1 && !earlier.insert(name) {
+                return fault("key", format!("column {name:?} stands twice"));
+            }
             let mut images = [&self.before, &self.after].into_iter().flatten();
             if images.any(|image| !image.iter().any(|column| column == name)) {
                 return fault("key", format!("column {name:?} is missing from an image"));

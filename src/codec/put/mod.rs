@@ -8,6 +8,7 @@ mod careful;
 mod form;
 mod raw_object;
 mod scan;
+mod value;
 mod walk;
 
 #[cfg(test)]
@@ -17,6 +18,8 @@ use std::borrow::Cow;
 
 pub use form::{PutCell, PutForm, PutOperation};
 pub use raw_object::RawObject;
+
+use self::value::{Unfit, has_half_pair};
 
 use crate::codec::json_text;
 use crate::limits;
@@ -37,6 +40,8 @@ pub struct BadPut {
 /// One transaction of a put, borrowed from its body.
 #[derive(Debug, Default)]
 pub struct PutTransaction<'a> {
+    /// Byte of the body where it begins.
+    pub at: usize,
     /// The caller's transaction id, if given.
     pub xid: Option<String>,
     /// The commit time, if given.
@@ -56,6 +61,14 @@ impl<'a> PutTransaction<'a> {
         let cells = &self.cells[operation.cells_at..];
         let (before, rest) = cells.split_at(form.before.as_ref().map_or(0, Vec::len));
         (before, &rest[..form.after.as_ref().map_or(0, Vec::len)])
+    }
+}
+
+impl BadPut {
+    /// A fault of the transaction that begins at byte `at` of `body`.
+    pub fn at(body: &[u8], at: usize, member: String, what: String) -> Self {
+        let line = 1 + body.iter().take(at).filter(|byte| **byte == b'\n').count();
+        Self { line, member, what }
     }
 }
 
@@ -80,11 +93,17 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn text<'a>(json: &'a str, member: &str) -> Result<Cow<'a, str>, Fault> {
     let text: Result<Text<'a>, _> = serde_json::from_str(json);
-    text.map(|Text(text)| text).map_err(|_| (member.to_owned(), "must be a string".to_owned()))
+    text.map(|Text(text)| text).map_err(|_| (member.to_owned(), not_text(json)))
+}
+
+/// Why JSON is no text.
+fn not_text(json: &str) -> String {
+    // A string that is JSON can be wrong in this only.
+    if json.starts_with('"') { Unfit::HalfPair.to_string() } else { "must be a string".to_owned() }
 }
 
 fn object<'a>(json: &'a str, member: &str) -> Result<RawObject<'a>, Fault> {
-    serde_json::from_str(json).map_err(|error| (member.to_owned(), format!("must be an object: {error}")))
+    RawObject::read(json).map_err(|what| (member.to_owned(), what))
 }
 
 fn xid(json: &str) -> Result<String, Fault> {
@@ -106,17 +125,14 @@ fn commit_ts(json: &str, now: Timestamp) -> Result<Timestamp, Fault> {
     Ok(time)
 }
 
-/// Whether a value holds half of a surrogate pair: a value stays the text it came as, so what no client could decode must
-/// be found here.
-fn undecodable(json: &str) -> bool {
-    json.contains("\\u") && serde_json::from_str::<serde_json::Value>(json).is_err()
-}
-
 /// Tokens as a compact JSON object of strings.
 fn tokens(json: &str) -> Result<String, Fault> {
     let tokens = object(json, "tokens")?;
     if let Some((name, _)) = tokens.0.iter().find(|(_, value)| !value.get().starts_with('"')) {
         return fault(format!("tokens.{name}"), "must be a string");
+    }
+    if let Some((name, _)) = tokens.0.iter().find(|(_, value)| has_half_pair(value.get())) {
+        return fault(format!("tokens.{name}"), Unfit::HalfPair.to_string());
     }
     let mut compact = Vec::new();
     json_text::push_compacted(&mut compact, json);

@@ -7,8 +7,6 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Text;
-
 /// A JSON object whose values are still text, in the order given, no name twice.
 #[derive(Debug, Default)]
 pub struct RawObject<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -48,11 +46,32 @@ impl<'a> Names<'a> {
     }
 }
 
+/// An object as it was read, and what its names are wrong in.
+struct Reading<'a>(RawObject<'a>, Option<String>);
+
+impl<'a> RawObject<'a> {
+    /// Reads what is known to be JSON; the error is for whoever sent it.
+    pub(super) fn read(json: &'a str) -> Result<Self, String> {
+        match serde_json::from_str(json) {
+            Ok(Reading(object, None)) => Ok(object),
+            Ok(Reading(_, Some(wrong))) => Err(wrong),
+            Err(error) => Err(format!("must be an object: {error}")),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for RawObject<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Reading(object, wrong) = Reading::deserialize(deserializer)?;
+        wrong.map_or(Ok(object), |wrong| Err(serde::de::Error::custom(wrong)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Reading<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = RawObject<'de>;
+            type Value = Reading<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -61,13 +80,18 @@ impl<'de> Deserialize<'de> for RawObject<'de> {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
                 let mut names = Names::default();
                 let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
-                while let Some(Text(name)) = map.next_key()? {
-                    if !names.is_new(&name, members.iter().map(|(known, _)| known)) {
-                        return Err(serde::de::Error::custom(format!("member {name:?} stands twice")));
+                let mut wrong = None;
+                while let Some(name) = map.next_key::<&'de RawValue>()? {
+                    let value = map.next_value()?;
+                    match super::text(name.get(), "") {
+                        Ok(name) if names.is_new(&name, members.iter().map(|(known, _)| known)) => {
+                            members.push((name, value));
+                        }
+                        Ok(name) => wrong = wrong.or_else(|| Some(format!("member {name:?} stands twice"))),
+                        Err((_, what)) => wrong = wrong.or_else(|| Some(format!("the member {} {what}", name.get()))),
                     }
-                    members.push((name, map.next_value()?));
                 }
-                Ok(RawObject(members))
+                Ok(Reading(RawObject(members), wrong))
             }
         }
         deserializer.deserialize_map(Members)

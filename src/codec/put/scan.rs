@@ -3,9 +3,12 @@
 //! It takes no text that `serde_json` refuses. Where it finds anything else than it was asked for it gives `None`; what
 //! was wrong is not its business.
 
-use serde_json::value::RawValue;
+use super::PutCell;
+use super::value::has_half_pair;
+use crate::limits::NESTING_MAX;
 
-use super::{PutCell, undecodable};
+/// Whether each level that is open is an object's takes one bit.
+const _: () = assert!(NESTING_MAX <= u128::BITS as usize);
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -161,18 +164,19 @@ impl<'a> Scan<'a> {
     #[inline]
     pub(super) fn value(&mut self) -> Option<PutCell<'a>> {
         match self.peek() {
+            b'{' | b'[' => self.nested().map(|json| PutCell { json, compact: false }),
+            _ => self.scalar(),
+        }
+    }
+
+    #[inline]
+    fn scalar(&mut self) -> Option<PutCell<'a>> {
+        match self.peek() {
             b'"' => {
-                let string = self.string()?;
-                if string.escaped && undecodable(string.json) {
-                    return None;
-                }
+                let string = self.decodable()?;
                 Some(PutCell { json: string.json, compact: !string.separators })
             }
             b'-' | b'0'..=b'9' => self.number().map(|json| PutCell { json, compact: true }),
-            b'{' | b'[' => {
-                let json = self.nested().filter(|json| !undecodable(json))?;
-                Some(PutCell { json, compact: false })
-            }
             _ => {
                 let start = self.at;
                 let known = ["null", "true", "false"].iter().any(|known| self.same(known));
@@ -180,6 +184,12 @@ impl<'a> Scan<'a> {
                 Some(PutCell { json, compact: true })
             }
         }
+    }
+
+    /// Takes a string all of whose characters are whole.
+    #[inline]
+    fn decodable(&mut self) -> Option<RawString<'a>> {
+        self.string().filter(|string| !string.escaped || !has_half_pair(string.json))
     }
 
     fn number(&mut self) -> Option<&'a str> {
@@ -217,13 +227,55 @@ impl<'a> Scan<'a> {
         (self.at > start).then_some(())
     }
 
-    /// Takes an object or array, of any depth.
+    /// Takes an object or array and all that is in it, at most [`NESTING_MAX`] levels.
     pub(super) fn nested(&mut self) -> Option<&'a str> {
-        let mut values = serde_json::Deserializer::from_str(self.text.get(self.at..)?).into_iter::<&'a RawValue>();
-        let value = values.next()?.ok()?.get();
-        self.at += values.byte_offset();
-        Some(value)
+        self.peek();
+        let start = self.at;
+        // What is open, the innermost last: 1 for an object, 0 for an array.
+        let (mut open, mut depth) = (0_u128, 0);
+        loop {
+            match self.peek() {
+                byte @ (b'{' | b'[') if depth < NESTING_MAX => {
+                    self.at += 1;
+                    let is_object = byte == b'{';
+                    (open, depth) = (open << 1 | u128::from(is_object), depth + 1);
+                    if self.peek() != end_of(is_object) {
+                        self.member(is_object)?;
+                        continue;
+                    }
+                    self.at += 1;
+                    (open, depth) = (open >> 1, depth - 1);
+                }
+                b'{' | b'[' => return None,
+                _ => drop(self.scalar()?),
+            }
+            // A value has ended, and with it all that it is the last of.
+            loop {
+                if depth == 0 {
+                    return self.since(start);
+                }
+                let is_object = open & 1 == 1;
+                if self.more(end_of(is_object))? {
+                    self.member(is_object)?;
+                    break;
+                }
+                (open, depth) = (open >> 1, depth - 1);
+            }
+        }
     }
+
+    /// Takes the name of an object's next member; elements of an array have none.
+    fn member(&mut self, is_object: bool) -> Option<()> {
+        if is_object {
+            self.decodable()?;
+            self.byte(b':')?;
+        }
+        Some(())
+    }
+}
+
+fn end_of(is_object: bool) -> u8 {
+    if is_object { b'}' } else { b']' }
 }
 
 /// The high bit of each byte that is a quote, a backslash, a control character or 0xE2, up to the lowest such byte; above

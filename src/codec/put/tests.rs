@@ -37,6 +37,12 @@ fn every_fault_names_its_line_and_member() {
         (insert(",\"after\":{\"a\":1},\"key\":[\"b\"]"), 1, "operations[0].key"),
         (insert(",\"after\":{\"a\":1},\"tokens\":{\"x\":1}"), 1, "operations[0].tokens.x"),
         (insert(",\"after\":{\"a\":1},\"more\":1"), 1, "operations[0].more"),
+        (
+            "{\"operations\":[{\"op\":\"DDL\",\"table\":\"t\",\"ddl\":\"x\",\"tokens\":{}}]}".into(),
+            1,
+            "operations[0].tokens",
+        ),
+        (insert(",\"after\":{\"a\":1},\"key\":[\"a\",\"a\"]"), 1, "operations[0].key"),
         ("{\"operations\":[{\"op\":\"MERGE\",\"table\":\"t\"}]}".into(), 1, "operations[0].op"),
         (
             "{\"operations\":[{\"op\":\"DELETE\",\"table\":\"a.b.c.d\",\"before\":{\"a\":1}}]}".into(),
@@ -47,6 +53,69 @@ fn every_fault_names_its_line_and_member() {
     for (body, line, member) in cases {
         assert_eq!(refused(&body), (line, member.to_owned()), "{body}");
     }
+}
+
+/// Why a body with one operation is refused, without the line.
+fn reason(op: &str) -> String {
+    let body = format!("{{\"operations\":[{op}]}}");
+    let bad = parse(body.as_bytes(), Timestamp::parse("2026-07-13T04:00:00Z").unwrap()).unwrap_err();
+    format!("{}: {}", bad.member, bad.what)
+}
+
+#[test]
+fn half_of_a_surrogate_pair_is_called_so_wherever_it_stands() {
+    let half = "\"\\ud800\"";
+    let row = |table: &str, rest: &str| format!("{{\"op\":\"INSERT\",\"table\":{table},\"after\":{{\"a\":1}}{rest}}}");
+    let what = "holds half of a surrogate pair, which is no character";
+    let cases = [
+        (row("\"t\"", &format!(",\"tokens\":{{\"b\":{half}}}")), format!("operations[0].tokens.b: {what}")),
+        (
+            row("\"t\"", &format!(",\"tokens\":{{{half}:\"b\"}}")),
+            format!("operations[0].tokens: the member {half} {what}"),
+        ),
+        (row(half, ""), format!("operations[0].table: {what}")),
+        (row("\"t\"", &format!(",\"key\":[{half}]")), format!("operations[0].key: {what}")),
+        (format!("{{\"op\":\"DDL\",\"table\":\"t\",\"ddl\":{half}}}"), format!("operations[0].ddl: {what}")),
+        (
+            format!("{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{{half}:1}}}}"),
+            format!("operations[0].after: the member {half} {what}"),
+        ),
+    ];
+    for (op, expected) in cases {
+        assert_eq!(reason(&op), expected, "{op}");
+    }
+    let xid = format!("{{\"xid\":{half},\"operations\":[{}]}}", row("\"t\"", ""));
+    let bad = parse(xid.as_bytes(), Timestamp::from_micros(0)).unwrap_err();
+    assert_eq!((bad.member.as_str(), bad.what.as_str()), ("xid", what));
+}
+
+#[test]
+fn a_value_may_be_nested_as_deep_as_readers_follow_and_no_number_in_it_is_too_large() {
+    let nested = |depth: usize, inner: &str| "[".repeat(depth) + inner + &"]".repeat(depth);
+    let objects = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
+    let row = |value: &str| format!("{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{\"doc\":{value}}}}}");
+    let max = limits::NESTING_MAX;
+    for value in [
+        nested(max, "\"\\u00e9\""),
+        objects(max),
+        "{\"x\":1e400,\"y\":\"caf\\u00e9\",\"z\":-9e99999999999999999999}".to_owned(),
+    ] {
+        let body = format!("{{\"operations\":[{}]}}", row(&value));
+        let transactions = parse(body.as_bytes(), Timestamp::from_micros(0)).unwrap();
+        assert_eq!(transactions[0].cells[0].json, value);
+        assert!(walk::walk(body.as_bytes(), Timestamp::from_micros(0)).is_some(), "{value}");
+    }
+    for value in [nested(max + 1, ""), nested(max + 1, "\"\\u00e9\""), objects(100_000), nested(100_000, "")] {
+        assert_eq!(reason(&row(&value)), format!("operations[0].after.doc: is nested deeper than {max} levels"));
+    }
+}
+
+#[test]
+fn a_member_that_stands_twice_is_named() {
+    let twice = "{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{\"id\":1,\"id\":2}}";
+    assert_eq!(reason(twice), "operations[0].after: member \"id\" stands twice");
+    let key = "{\"op\":\"INSERT\",\"table\":\"t\",\"key\":[\"id\",\"id\"],\"after\":{\"id\":1}}";
+    assert_eq!(reason(key), "operations[0].key: column \"id\" stands twice");
 }
 
 mod agreement {
@@ -104,8 +173,28 @@ mod agreement {
             2 => prop_oneof![Just("null"), Just("true"), Just("false")].prop_map(str::to_owned),
             1 => Just("{ \"a\" : [1 , {\"b\":\"\\ud83d\\ude00\"}, []] }".to_owned()),
             1 => (1..200_usize).prop_map(|depth| "[".repeat(depth) + &"]".repeat(depth)),
+            1 => (95..106_usize, "(\"\\\\u00e9\"|1e400|\\{\\}|)").prop_map(|(depth, inner)| {
+                "[".repeat(depth) + &inner + &"]".repeat(depth)
+            }),
+            1 => (95..106_usize).prop_map(|depth| "{\"a\":".repeat(depth) + "[]" + &"}".repeat(depth)),
+            2 => nested(),
             1 => Just("[\"\\udc00\"]".to_owned()),
         ]
+    }
+
+    /// Arrays and objects of anything.
+    fn nested() -> impl Strategy<Value = String> {
+        let leaf =
+            "(-?[1-9]{1,4}e-?[1-9]{1,3}|true|\\[ \\]|\\{\\}|\"(\\\\u(00e9|d83d|de00|D83D\\\\uDE00)|\\\\n|a){0,3}\")";
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(" ,"))),
+                proptest::collection::vec(("(a|b|\\\\u00e9|\\\\udc00)?", inner), 0..3).prop_map(|members| {
+                    let members = members.iter().map(|(name, value)| format!("\"{name}\": {value}"));
+                    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+                }),
+            ]
+        })
     }
 
     fn column() -> impl Strategy<Value = String> {
@@ -141,9 +230,8 @@ mod agreement {
         ];
         let table =
             prop_oneof![8 => Just("\"s.t\""), 2 => Just("\"u\""), 1 => Just("\"\\u0074\""), 1 => Just("\"a.b.c.d\"")];
-        let key = prop_oneof![6 => Just("[\"id\"]"), 1 => Just("[ ]"), 1 => Just("[\"id\" ,\"note\"]"), 1 => Just("null"), 1 => Just("{}")];
-        let tokens =
-            prop_oneof![4 => Just("{\"T\": \"x\"}"), 1 => Just("{\"T\":1}"), 1 => Just("null"), 1 => Just("{}")];
+        let key = prop_oneof![6 => Just("[\"id\"]"), 1 => Just("[ ]"), 1 => Just("[\"id\" ,\"note\"]"), 1 => Just("[\"id\",\"id\"]"), 1 => Just("null"), 1 => Just("{}")];
+        let tokens = prop_oneof![4 => Just("{\"T\": \"x\"}"), 1 => Just("{\"T\":1}"), 1 => Just("null"), 1 => Just("{}"), 1 => Just("{\"T\":\"\\ud800\"}"), 1 => Just("{\"\\udc00\":\"x\"}")];
         let ddl = prop_oneof![4 => Just("\"alter\\n\""), 1 => Just("\"\""), 1 => Just("1")];
         let given = (proptest::bool::weighted(0.7), proptest::bool::weighted(0.15), proptest::bool::weighted(0.1));
         (op, table, key, image(), image(), tokens, ddl, given, (0..40_usize, 0..40_usize, space())).prop_map(

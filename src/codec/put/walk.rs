@@ -28,7 +28,8 @@ pub(super) fn walk(body: &[u8], now: Timestamp) -> Option<Vec<PutTransaction<'_>
 }
 
 fn transaction<'a>(scan: &mut Scan<'a>, now: Timestamp) -> Option<PutTransaction<'a>> {
-    let mut transaction = PutTransaction::default();
+    scan.peek();
+    let mut transaction = PutTransaction { at: scan.mark(), ..PutTransaction::default() };
     scan.byte(b'{')?;
     loop {
         let name = scan.string()?.json;
@@ -153,7 +154,7 @@ impl<'a> Walk<'a, '_> {
         }
         let tokens = if reading.tokens.is_empty() { None } else { Some(tokens(reading.tokens).ok()?) };
         let ddl = if reading.ddl.is_empty() { None } else { Some(text(reading.ddl, "ddl").ok()?.into_owned()) };
-        self.last = self.form(reading, ddl.as_deref())?;
+        self.last = self.form(reading, tokens.as_deref(), ddl.as_deref())?;
         self.transaction.operations.push(PutOperation { form: self.last, cells_at, tokens, ddl });
         Some(())
     }
@@ -206,7 +207,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// The form that an operation has, a new one if need be.
-    fn form(&mut self, reading: Reading<'a>, ddl: Option<&str>) -> Option<usize> {
+    fn form(&mut self, reading: Reading<'a>, tokens: Option<&str>, ddl: Option<&str>) -> Option<usize> {
         let Reading { texts, beginning, .. } = reading;
         // Without an operation there is nothing to be like; it would match what is not used again.
         if ddl.is_none()
@@ -222,7 +223,7 @@ impl<'a> Walk<'a, '_> {
             before: columns(texts.before.as_deref())?,
             after: columns(texts.after.as_deref())?,
         };
-        form.check(ddl).ok()?;
+        form.check(tokens, ddl).ok()?;
         // What was checked with a statement may not do without.
         let known = if ddl.is_some() { Known::default() } else { Known { texts, beginning } };
         self.known.push(known);
