@@ -22,7 +22,7 @@
 //! |---|---|
 //! | 1–5 row operations | before image if flag 1, after image if flag 2 (see [`image`](crate::codec::image)), tokens as JSON text if flag 4 |
 //! | 6 DDL | `u16` length of the table's name, the name, the statement |
-//! | 16 begin | `u16` length of the transaction id, the id, the source's coordinate after this transaction |
+//! | 16 begin | `u16` length of the transaction id, the id, the source's coordinate after this transaction; flag 8: see [`FLAG_OWN_ID`] |
 //! | 17 commit | none |
 //! | 18 shape | a table's shape as JSON |
 //! | 19 source | `u16` length of the source's identity, the identity, its coordinate |
@@ -100,6 +100,8 @@ pub const FLAG_BEFORE: u8 = 1;
 pub const FLAG_AFTER: u8 = 2;
 /// The payload holds tokens.
 pub const FLAG_TOKENS: u8 = 4;
+/// The transaction came without an id and was given one, by which nobody will ask for it.
+pub const FLAG_OWN_ID: u8 = 8;
 /// The frame repeats, in a segment's head, what an earlier segment said.
 pub const FLAG_REPEATED: u8 = 0x80;
 

@@ -23,7 +23,8 @@ use crate::trail::{AppendError, Appender, OpenError, RowParts, Writer};
 pub struct PutAnswer {
     /// Transactions now in the trail, those put before included.
     pub acked: usize,
-    /// Position of the last record of the furthest of these transactions: any stream of the trail accepts it as `begin`.
+    /// Position of the last record of the furthest of these transactions: any stream of the trail accepts it as `begin` and
+    /// goes on after it.
     pub pos: TokenText,
 }
 
@@ -51,6 +52,9 @@ pub enum PutError {
     /// The trail.
     #[error(transparent)]
     Trail(#[from] TrailError),
+    /// The body has a table or column for which the trail has no room.
+    #[error(transparent)]
+    NoRoom(BadPut),
     /// The trail did not take it.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -68,8 +72,12 @@ impl PutError {
             Self::Trail(TrailError::Busy { .. }) => "other_writer",
             Self::Append(AppendError::DiskFull) => "disk_full",
             Self::Trail(_) | Self::Append(AppendError::Stopped(_) | AppendError::OutOfTurn(_)) => "trail_stopped",
-            Self::Append(
-                AppendError::TooLarge { .. } | AppendError::TooLong { .. } | AppendError::TooManyTables(_),
+            Self::NoRoom(_)
+            | Self::Append(
+                AppendError::TooLarge { .. }
+                | AppendError::TooLong { .. }
+                | AppendError::TooManyColumns { .. }
+                | AppendError::TooManyTables(_),
             ) => "too_large",
         }
     }
@@ -90,8 +98,8 @@ impl Service {
         let transactions = off_the_worker(body.len(), || put::parse(body, now))?;
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
         let mut end = entry.puts.lock().await;
-        let appended = append_all(&entry, &mut end, &transactions, now).await;
-        if let Err(AppendError::Stopped(_) | AppendError::DiskFull) = appended {
+        let appended = append_all(&entry, &mut end, &transactions, body, now).await;
+        if let Err(PutError::Append(AppendError::Stopped(_) | AppendError::DiskFull)) = appended {
             // The next put takes the end anew, which cuts back to what is flushed.
             *end = None;
         }
@@ -129,21 +137,22 @@ async fn append_all(
     entry: &TrailEntry,
     end: &mut Option<Appender>,
     transactions: &[PutTransaction<'_>],
+    body: &[u8],
     now: Timestamp,
-) -> Result<(Position, usize), AppendError> {
+) -> Result<(Position, usize), PutError> {
     if end.as_ref().is_none_or(Appender::has_stopped) {
         // What an appender remembers of a writer that failed may never have been flushed.
         *end = None;
         let trail = entry.trail.as_ref().map_err(|reason| AppendError::Stopped(reason.clone()))?;
         if *entry.gone.borrow() {
-            return Err(AppendError::Stopped("the trail has been deleted".to_owned()));
+            return Err(AppendError::Stopped("the trail has been deleted".to_owned()).into());
         }
         *end = Some(trail.appender().map_err(not_taken)?);
     }
-    let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned())) };
+    let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned()).into()) };
     // A put whose caller went away may have left its transaction open.
     appender.abort().await?;
-    check_room(appender, transactions)?;
+    check_room(appender, transactions, body).map_err(PutError::NoRoom)?;
     // A repeated transaction stands earlier in the trail than a new one before it in the body: the caller waits for the
     // furthest of them.
     let mut furthest: Option<Position> = None;
@@ -159,7 +168,7 @@ async fn append_all(
                 Ok(position) => position,
                 Err(error) => {
                     appender.abort().await?;
-                    return Err(error);
+                    return Err(error.into());
                 }
             },
         };
@@ -178,12 +187,11 @@ async fn append(
     transaction: &PutTransaction<'_>,
     now: Timestamp,
 ) -> Result<Position, AppendError> {
-    let head = TransactionHead {
-        xid: transaction.xid.clone().unwrap_or_else(|| own_xid(appender)),
-        commit_ts: transaction.commit_ts.unwrap_or(now),
-        source: SourcePosition::default(),
-    };
-    appender.begin(&head)?;
+    let commit_ts = transaction.commit_ts.unwrap_or(now);
+    match transaction.xid.clone() {
+        Some(xid) => appender.begin(&TransactionHead { xid, commit_ts, source: SourcePosition::default() })?,
+        None => appender.begin_unnamed(commit_ts)?,
+    }
     let mut fittings = Fittings::default();
     for operation in &transaction.operations {
         append_operation(appender, transaction, operation, &mut fittings)?;
@@ -202,40 +210,53 @@ fn not_taken(error: OpenError) -> AppendError {
     }
 }
 
-/// The id of a transaction that was put without one. The epoch is in it so that no id which came from another trail, or
-/// from a person's mind, is taken for it.
-fn own_xid(appender: &Appender) -> String {
-    format!("put-{:016x}-{}", appender.epoch().0, appender.next_commit())
-}
-
 /// Sees to it that the trail has room for every table and column of the body before anything of it is appended.
-fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>]) -> Result<(), AppendError> {
+fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[u8]) -> Result<(), BadPut> {
     let mut grown: HashMap<&TableName, HashSet<&str>> = HashMap::new();
     let mut tables = appender.tables();
     let is_new = |put: &&PutTransaction<'_>| put.xid.as_deref().is_none_or(|xid| appender.find_xid(xid).is_none());
-    let forms = transactions.iter().filter(is_new).flat_map(|transaction| &transaction.forms);
-    for form in forms.filter(|form| form.operation != Operation::Ddl) {
-        let known = appender.shape_of(&form.table);
-        if known.is_none() && !grown.contains_key(&form.table) {
-            tables += 1;
-            grown.insert(&form.table, HashSet::new());
-        }
-        for columns in [&form.after, &form.before].into_iter().flatten() {
-            for (at, name) in columns.iter().enumerate() {
-                if known.is_none_or(|schema| column_at(schema, at, name).is_none()) {
-                    grown.entry(&form.table).or_default().insert(name);
+    for transaction in transactions.iter().filter(is_new) {
+        for (number, form) in transaction.forms.iter().enumerate() {
+            if form.operation == Operation::Ddl {
+                continue;
+            }
+            let known = appender.shape_of(&form.table);
+            if known.is_none() && !grown.contains_key(&form.table) {
+                tables += 1;
+                grown.insert(&form.table, HashSet::new());
+            }
+            let mut columns = known.map_or(0, |schema| schema.columns.len());
+            columns += grown.get(&form.table).map_or(0, HashSet::len);
+            for (member, image) in [("after", &form.after), ("before", &form.before)] {
+                for (at, name) in image.iter().flatten().enumerate() {
+                    let is_known = known.is_some_and(|schema| column_at(schema, at, name).is_some());
+                    columns += usize::from(!is_known && grown.entry(&form.table).or_default().insert(name));
                 }
+                if columns > limits::TABLE_COLUMNS_MAX {
+                    return Err(no_room(body, transaction, number, member, columns_full(&form.table)));
+                }
+            }
+            if tables > limits::TRAIL_TABLES_MAX {
+                return Err(no_room(body, transaction, number, "table", tables_full(&form.table)));
             }
         }
     }
-    if tables > limits::TRAIL_TABLES_MAX {
-        return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
-    }
-    let columns = |table| appender.shape_of(table).map_or(0, |schema| schema.columns.len());
-    if grown.iter().any(|(table, names)| columns(table) + names.len() > limits::TABLE_COLUMNS_MAX) {
-        return Err(AppendError::TooLong { what: "list of columns", max: limits::TABLE_COLUMNS_MAX });
-    }
     Ok(())
+}
+
+fn columns_full(table: &TableName) -> String {
+    let max = limits::TABLE_COLUMNS_MAX;
+    format!("table {table} would have more than {max} columns; every column that was ever put of a table counts")
+}
+
+fn tables_full(table: &TableName) -> String {
+    format!("the trail holds {} tables, which is the limit, and {table} is none of them", limits::TRAIL_TABLES_MAX)
+}
+
+/// The trail has no room for what the first operation of a form brings in that member.
+fn no_room(body: &[u8], transaction: &PutTransaction<'_>, form: usize, member: &str, what: String) -> BadPut {
+    let operation = transaction.operations.iter().position(|operation| operation.form == form).unwrap_or_default();
+    BadPut::at(body, transaction.at, format!("operations[{operation}].{member}"), what)
 }
 
 /// `fittings` are those of the transaction's forms that were used last.

@@ -100,6 +100,14 @@ pub enum AppendError {
         /// The cap in bytes.
         max: usize,
     },
+    /// A table would have more columns than it may.
+    #[error("table {table} has more than {max} columns")]
+    TooManyColumns {
+        /// Which.
+        table: String,
+        /// The cap.
+        max: usize,
+    },
     /// The trail holds as many tables as it may.
     #[error("trail holds {0} tables already")]
     TooManyTables(usize),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::trail::workload::{Transaction, appender, create, drain, expected, open, read_all};
-use trailcast::record::{Position, Timestamp, xid_hash};
+use trailcast::record::{Position, TableName, Timestamp, xid_hash};
 use trailcast::trail::local::disk::SystemDisk;
 use trailcast::trail::{Begin, SeekError, Trail};
 
@@ -101,6 +101,26 @@ async fn a_transaction_id_is_remembered_across_reopening() {
         assert_eq!((found.commit, found.record), (commit, transaction.rows - 1));
     }
     assert_eq!(writing.find_xid("x61"), None);
+}
+
+/// They would push out those that somebody may ask for again.
+#[tokio::test]
+async fn a_transaction_that_came_without_an_id_takes_no_place_among_those_remembered() {
+    let home = tempfile::tempdir().unwrap();
+    let (trail, written) = filled(&home.path().join("t1"), 3).await;
+    let mut writing = appender(&trail).await;
+    writing.begin_unnamed(written[0].time()).unwrap();
+    writing.ddl(&TableName::parse("shop.t0").unwrap(), "alter").unwrap();
+    let made = writing.commit().unwrap();
+    let own = format!("put-{:016x}-{}", made.epoch.0, made.commit);
+    assert_eq!((made.commit, made.xid_hash), (4, xid_hash(&own)));
+    assert_eq!(writing.find_xid(&own), None);
+    writing.close().await.unwrap();
+    drop(trail);
+    let trail = open(Arc::new(SystemDisk), &home.path().join("t1")).unwrap();
+    let writing = appender(&trail).await;
+    assert_eq!(writing.find_xid(&own), None);
+    assert_eq!(writing.find_xid(&written[2].xid()).map(|found| found.commit), Some(3));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl From<TrailError> for ErrorAnswer {
 impl From<PutError> for ErrorAnswer {
     fn from(error: PutError) -> Self {
         match error {
-            PutError::Body(error) => Self::new(Fact::OutOfRange, error),
+            PutError::Body(error) | PutError::NoRoom(error) => Self::new(Fact::OutOfRange, error),
             PutError::Trail(error) => error.into(),
             PutError::Append(error @ AppendError::Stopped(_)) => Self::new(Fact::TrailStopped, error).retry_after(5),
             PutError::Append(error @ AppendError::DiskFull) => Self::new(Fact::DiskFull, error).retry_after(10),

@@ -149,10 +149,25 @@ async fn a_body_that_the_trail_has_no_room_for_is_refused_whole() {
         |from: usize, to: usize| (from..to).map(|number| format!("\"c{number}\":1")).collect::<Vec<_>>().join(",");
     let half = limits::TABLE_COLUMNS_MAX / 2;
     let body = insert(Some("a"), &columns(0, half)) + &insert(Some("b"), &columns(half, 2 * half + 1));
-    assert!(matches!(rig.put(&body).await, Err(PutError::Append(AppendError::TooLong { .. }))));
+    let Err(PutError::NoRoom(refused)) = rig.put(&body).await else { panic!("it should not fit") };
+    let columns_of_all = "table t would have more than 4096 columns; every column that was ever put of a table counts";
+    assert_eq!(refused.to_string(), format!("line 2: operations[0].after: {columns_of_all}"));
     assert_eq!(rig.put(&insert(Some("c"), "\"id\":1")).await.unwrap().commit, 1);
     let fits = insert(Some("a"), &columns(0, half)) + &insert(Some("b"), &columns(half, 2 * half - 1));
     assert_eq!(rig.put(&fits).await.unwrap().commit, 3);
+}
+
+#[tokio::test]
+async fn a_table_too_many_is_named_with_its_line_and_operation() {
+    let rig = Rig::new().await;
+    let insert = |table: usize| format!("{{\"op\":\"INSERT\",\"table\":\"t{table}\",\"after\":{{\"id\":1}}}}");
+    let tables = |from, to| (from..to).map(insert).collect::<Vec<_>>().join(",");
+    let max = limits::TRAIL_TABLES_MAX;
+    let body = format!("{{\"operations\":[{}]}}\n\n {{\"operations\":[{}]}}", tables(0, max), tables(max - 1, max + 1));
+    let Err(PutError::NoRoom(refused)) = rig.put(&body).await else { panic!("it should not fit") };
+    let what = format!("the trail holds {max} tables, which is the limit, and t{max} is none of them");
+    assert_eq!(refused.to_string(), format!("line 3: operations[1].table: {what}"));
+    assert_eq!(rig.commits(), 0);
 }
 
 #[tokio::test]

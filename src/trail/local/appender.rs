@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_TOKENS, FrameHeader, FrameKind};
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_OWN_ID, FLAG_TOKENS, FrameHeader, FrameKind};
 use crate::limits;
 use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
@@ -42,6 +42,8 @@ pub struct Appender {
 #[derive(Debug)]
 struct OpenTransaction {
     head: TransactionHead,
+    /// It came without an id.
+    unnamed: bool,
     records: u32,
     /// Byte of the chunk where it begins; `None` when a part of it has been handed over.
     begins_at: Option<usize>,
@@ -177,7 +179,7 @@ impl Appender {
             return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
         }
         if columns.len() > limits::TABLE_COLUMNS_MAX {
-            return Err(AppendError::TooLong { what: "list of columns", max: limits::TABLE_COLUMNS_MAX });
+            return Err(AppendError::TooManyColumns { table: table.to_string(), max: limits::TABLE_COLUMNS_MAX });
         }
         let schema = self.shapes.declare(table, columns);
         let header = FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) };
@@ -193,6 +195,18 @@ impl Appender {
 
     /// Opens a transaction.
     pub fn begin(&mut self, head: &TransactionHead) -> Result<(), AppendError> {
+        self.begin_flagged(head, 0)
+    }
+
+    /// Opens a transaction that came without an id, so that nobody can ask for it: it takes no place among those that
+    /// [`Self::find_xid`] knows.
+    pub fn begin_unnamed(&mut self, commit_ts: Timestamp) -> Result<(), AppendError> {
+        // The epoch is in its id so that no id which came from another trail, or from a person's mind, is the same.
+        let xid = format!("put-{:016x}-{}", self.epoch().0, self.next_commit);
+        self.begin_flagged(&TransactionHead { xid, commit_ts, source: SourcePosition::default() }, FLAG_OWN_ID)
+    }
+
+    fn begin_flagged(&mut self, head: &TransactionHead, flags: u8) -> Result<(), AppendError> {
         self.outside("a transaction is open already")?;
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
@@ -201,13 +215,14 @@ impl Appender {
             self.chunk.reserve(self.usual_bytes);
         }
         let begins_at = self.chunk.len();
-        let header = self.header(FrameKind::Begin, head.commit_ts, 0);
+        let header = FrameHeader { flags, ..self.header(FrameKind::Begin, head.commit_ts, 0) };
         frame::push(&mut self.chunk, &header, |out| frame::push_text_pair(out, &head.xid, &head.source.0));
         let mut kept = std::mem::take(&mut self.spare);
         kept.xid.clone_from(&head.xid);
         kept.commit_ts = head.commit_ts;
         kept.source.0.clone_from(&head.source.0);
-        self.open = Some(OpenTransaction { head: kept, records: 0, begins_at: Some(begins_at) });
+        let unnamed = flags & FLAG_OWN_ID != 0;
+        self.open = Some(OpenTransaction { head: kept, unnamed, records: 0, begins_at: Some(begins_at) });
         Ok(())
     }
 
@@ -302,7 +317,7 @@ impl Appender {
         let (commit, record) = (self.next_commit, open.records.saturating_sub(1));
         self.next_commit += 1;
         let xid_hash = open.head.xid_hash();
-        if self.shared.keeps_xids() {
+        if self.shared.keeps_xids() && !open.unnamed {
             let fingerprint = fingerprint(&open.head.xid);
             self.xids.remember(Remembered { fingerprint, commit, last_record: record });
         }

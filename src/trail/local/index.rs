@@ -5,7 +5,7 @@
 //! then these, then CRC-32C of all of it; little-endian. Transaction ids, which seeks do not need, have a file of their
 //! own: see [`xids`](crate::trail::local::xids).
 
-use crate::codec::frame::{FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
+use crate::codec::frame::{FLAG_OWN_ID, FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
 use crate::limits::INDEX_BLOCK_BYTES;
 use crate::record::Timestamp;
 use crate::trail::local::xids::{Remembered, SegmentXids, fingerprint};
@@ -89,8 +89,9 @@ impl SegmentIndex {
         }
         match header.kind {
             FrameKind::Begin => {
+                let keep = keep_xids && header.flags & FLAG_OWN_ID == 0;
                 let xid = crate::codec::frame::read_text_pair(frame.payload).map_or("", |(xid, _)| xid);
-                self.open = Some(Open { begin: offset, fingerprint: keep_xids.then(|| fingerprint(xid)) });
+                self.open = Some(Open { begin: offset, fingerprint: keep.then(|| fingerprint(xid)) });
             }
             FrameKind::Commit => {
                 let open = self.open.take();
