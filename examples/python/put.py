@@ -3,6 +3,7 @@
     python put.py http://USER:PASSWORD@localhost:9002 events
 
 Both rows become visible together or not at all. The `xid` makes a second try harmless: the trail holds it once.
+docs/puts.md has every member of a transaction.
 """
 
 import base64
@@ -41,7 +42,7 @@ def main():
         ],
     }
     answer = post(server, f"/services/v2/trails/{trail}/transactions", transaction)
-    # The answer comes after the flush. `pos` is a begin for any stream of this trail: read your own writes.
+    # The answer comes after the flush. A stream of this trail that begins with `pos` resumes after these rows.
     print(answer["acked"], answer["pos"])
 
 

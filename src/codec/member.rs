@@ -3,6 +3,7 @@
 //!
 //! Owns how a configuration's error is worded; which members there are is for whoever reads one.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
@@ -22,6 +23,22 @@ impl ConfigError {
     pub fn new(member: impl Into<String>, message: impl Into<String>) -> Self {
         Self { member: member.into(), message: message.into() }
     }
+}
+
+/// Reads a document into its type; the error names the member, as far as serde knows it.
+pub fn typed<T: DeserializeOwned>(document: Value) -> Result<T, ConfigError> {
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let mut member = error.path().to_string();
+        if member == "." {
+            member.clear();
+        }
+        let message = error.into_inner().to_string();
+        if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+            let dot = if member.is_empty() { "" } else { "." };
+            return ConfigError::new(format!("{member}{dot}{missing}"), "is required");
+        }
+        ConfigError::new(if member.is_empty() { "body".to_owned() } else { member }, message)
+    })
 }
 
 /// An object's members, and where the object stands.

@@ -13,4 +13,5 @@ pub mod put;
 pub mod schema_record;
 pub mod segment_head;
 pub mod token;
+pub mod twice;
 pub mod ws_frame;

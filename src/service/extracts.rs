@@ -10,6 +10,7 @@ use crate::capture::{SharedStatus, Status};
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig};
 use crate::catalog::stream::merge_patch;
 use crate::catalog::{Catalog, CatalogError, Shelf, VaultError};
+use crate::codec::member::{self, ConfigError};
 use crate::record::{ResourceName, TrailName};
 use crate::service::supervisor::{Running, run_extract};
 use crate::service::trails::TrailError;
@@ -203,8 +204,8 @@ impl Service {
         let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
         let mut given = serde_json::to_value(&old.config).unwrap_or_default();
         merge_patch(&mut given, patch);
-        let config: ExtractConfig = serde_json::from_value(given)
-            .map_err(|error| InvalidExtract { member: "body".into(), message: error.to_string() })?;
+        let config: ExtractConfig =
+            member::typed(given).map_err(|ConfigError { member, message }| InvalidExtract { member, message })?;
         config.validate()?;
         if config.trail != old.config.trail {
             return Err(ExtractError::Fixed("trail: an extract writes one trail for its whole life"));

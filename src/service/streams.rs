@@ -230,13 +230,17 @@ impl Service {
         Ok(true)
     }
 
-    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed.
-    /// Also says whether a document that had been set for it was dropped.
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
+    /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<(Arc<Stream>, bool), StreamError> {
         let _one_at_a_time = self.streams.changing.lock().await;
         let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
         let config = old.config.patched(patch)?;
         crate::delivery::rules::Rules::compile(&config)?;
+        if config.as_given() == old.config.as_given() {
+            // Nothing to change: neither its sessions nor its document are disturbed.
+            return Ok((old, false));
+        }
         let dropped = self.drop_document(&old).await?;
         let (key, given) = (name.to_string(), config.as_given().clone());
         let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await;

@@ -256,6 +256,78 @@ fn every_route_is_in_the_openapi_document_and_nothing_else() {
     check_references(&document, &document);
 }
 
+/// What the document says of a put is what the server does with it.
+#[test]
+fn the_openapi_document_describes_puts_as_the_server_takes_them() {
+    let server = Server::start();
+    server.make_trail("a1");
+    let mut schema = server.get("/openapi.json").expect(200).json();
+    let example = schema["paths"]["/services/v2/trails/{name}/transactions"]["post"]["requestBody"]["content"]
+        ["application/json"]["example"]
+        .clone();
+    schema["$ref"] = "#/components/schemas/PutTransaction".into();
+    let transaction = jsonschema::draft202012::new(&schema).unwrap();
+    schema["$ref"] = "#/components/schemas/PutAnswer".into();
+    let answer = jsonschema::draft202012::new(&schema).unwrap();
+    let one = |operation: Value| json!({"operations": [operation]});
+    let with = |op: &str, rest: Value| {
+        let mut operation = json!({"op": op, "table": "app.t"});
+        operation.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        one(operation)
+    };
+    let (row, nested) = (json!({"id": 1, "v": [1.5, {"x": null}]}), json!({"id": 2, "v": "x"}));
+    let good = [
+        example,
+        json!({"xid": "a", "commitTs": "2026-01-01T00:00:00Z", "operations": [{"op": "TRUNCATE", "table": "t"}]}),
+        with("INSERT", json!({"after": row, "before": null, "key": ["id"], "tokens": {"T": "x"}})),
+        with("UPDATE", json!({"after": row, "before": nested, "key": ["id", "v"]})),
+        with("UPSERT", json!({"after": row})),
+        with("DELETE", json!({"before": row, "after": null})),
+        with("TRUNCATE", json!({"tokens": {}, "key": []})),
+        with("DDL", json!({"ddl": "alter"})),
+    ];
+    for good in good {
+        assert!(transaction.is_valid(&good), "{good}");
+        let put = server.put("a1", std::slice::from_ref(&good)).expect(200);
+        assert!(answer.is_valid(&put.response()), "{put}");
+    }
+    let bad = [
+        json!({}),
+        json!({"operations": []}),
+        json!({"operations": [{"op": "TRUNCATE", "table": "t"}], "xid": ""}),
+        json!({"operations": [{"op": "TRUNCATE", "table": "t"}], "xid": null}),
+        json!({"operations": [{"op": "TRUNCATE", "table": "t"}], "more": 1}),
+        json!({"operations": {"op": "TRUNCATE", "table": "t"}}),
+        one(json!({"op": "TRUNCATE"})),
+        one(json!({"op": "TRUNCATE", "table": ""})),
+        one(json!({"table": "t", "after": row})),
+        with("MERGE", json!({"after": row})),
+        with("INSERT", json!({})),
+        with("INSERT", json!({"after": {}})),
+        with("INSERT", json!({"after": null})),
+        with("INSERT", json!({"after": row, "before": row})),
+        with("INSERT", json!({"after": row, "key": ["id", "id"]})),
+        with("INSERT", json!({"after": row, "key": "id"})),
+        with("INSERT", json!({"after": row, "tokens": {"T": 1}})),
+        with("INSERT", json!({"after": row, "tokens": null})),
+        with("INSERT", json!({"after": row, "ddl": "alter"})),
+        with("INSERT", json!({"after": row, "more": 1})),
+        with("UPDATE", json!({"before": row})),
+        with("DELETE", json!({"after": row, "before": row})),
+        with("DELETE", json!({})),
+        with("TRUNCATE", json!({"before": row})),
+        with("TRUNCATE", json!({"key": ["id"]})),
+        with("DDL", json!({})),
+        with("DDL", json!({"ddl": ""})),
+        with("DDL", json!({"ddl": "alter", "tokens": {}})),
+        with("DDL", json!({"ddl": "alter", "after": row})),
+    ];
+    for bad in bad {
+        assert!(!transaction.is_valid(&bad), "{bad}");
+        server.put("a1", std::slice::from_ref(&bad)).expect(400);
+    }
+}
+
 fn check_references(document: &Value, within: &Value) {
     match within {
         Value::Object(members) => {

@@ -303,6 +303,108 @@ fn a_put_with_one_bad_operation_among_a_thousand_appends_nothing() {
     assert_eq!(house.read_rows(4).len(), 4);
 }
 
+#[test]
+fn a_body_that_is_packed_is_refused_by_the_name_of_its_header() {
+    let house = House::new();
+    for coding in ["gzip", "identity, br", "Deflate"] {
+        for target in [PUT.to_owned(), format!("{STREAM}/s2"), format!("{EXTRACTS}/e1")] {
+            let headers = [JSON[0], ("Content-Encoding", coding)];
+            let answer = house.server.request("POST", &target, &headers, b"\x1f\x8b\x08").expect(415);
+            is_clear(&answer, coding, &["Content-Encoding", "identity"]);
+        }
+        let yaml = [("Content-Type", "application/yaml"), ("Content-Encoding", coding)];
+        house.server.request("PATCH", &format!("{STREAM}/s1/yaml"), &yaml, b"\x1f\x8b\x08").expect(415);
+    }
+    house.nothing_changed("packed bodies");
+    let headers = [JSON[0], ("Content-Encoding", "identity")];
+    house.server.request("POST", PUT, &headers, insert("x4", 4).to_string().as_bytes()).expect(200);
+}
+
+#[test]
+fn a_member_that_stands_twice_is_refused_everywhere() {
+    let house = House::new();
+    let twice = r#"{"source":{"trail":"a1","trail":"a2"}}"#;
+    let answer = house.server.request("POST", &format!("{STREAM}/s2"), JSON, twice.as_bytes()).expect(400);
+    is_clear(&answer, twice, &["source.trail: stands twice"]);
+    let answer = house.server.request("PATCH", &format!("{STREAM}/s1"), JSON, twice.as_bytes()).expect(400);
+    is_clear(&answer, twice, &["source.trail: stands twice"]);
+    let segments = br#"{"segmentBytes":1048576,"segmentBytes":2097152}"#;
+    let answer = house.server.request("POST", &format!("{TRAILS}/a2"), JSON, segments).expect(400);
+    is_clear(&answer, "segmentBytes", &["segmentBytes: stands twice"]);
+    let extract = br#"{"source":{"type":"postgresql","host":"a","host":"b"},"tables":["a.b"],"trail":"a2"}"#;
+    let answer = house.server.request("POST", &format!("{EXTRACTS}/e1"), JSON, extract).expect(400);
+    is_clear(&answer, "an extract", &["source.host: stands twice"]);
+    house.nothing_changed("members that stand twice");
+}
+
+#[test]
+fn what_is_wrong_with_an_extract_is_named_by_its_member() {
+    let house = House::new();
+    let extract = |member: &str, value: Value| {
+        let mut config = json!({
+            "source": {"type": "postgresql", "host": "127.0.0.1", "port": 1, "database": "d", "user": "u"},
+            "tables": ["public.*"], "trail": "a2", "status": "stopped",
+        });
+        let (outer, inner) = member.split_once('.').unwrap_or((member, ""));
+        let place = if inner.is_empty() { &mut config[outer] } else { &mut config[outer][inner] };
+        *place = value;
+        config
+    };
+    let cases = [
+        ("source.host", json!({}), "source.host: invalid type"),
+        ("source.port", json!("5432"), "source.port: invalid type"),
+        ("source.type", json!("oracle"), "source.type: unknown variant"),
+        ("source.colour", json!(1), "colour"),
+        ("source", json!({"type": "postgresql"}), "source.host: is required"),
+        ("tables", json!(["public.*", 7]), "tables[1]: "),
+        ("trail", json!(null), "trail: invalid type"),
+        ("status", json!("asleep"), "status: unknown variant"),
+    ];
+    for (member, value, says) in &cases {
+        let answer = house.server.post(&format!("{EXTRACTS}/e1"), &extract(member, value.clone())).expect(400);
+        is_clear(&answer, member, &[says]);
+    }
+    house.nothing_changed("extracts");
+    house.server.post(&format!("{EXTRACTS}/e1"), &extract("status", json!("stopped"))).expect(200);
+    let change = br#"{"source":{"port":"x"}}"#;
+    let answer = house.server.request("PATCH", &format!("{EXTRACTS}/e1"), JSON, change).expect(400);
+    is_clear(&answer, "a change", &["source.port: invalid type"]);
+}
+
+#[test]
+fn a_refusal_says_a_thing_once() {
+    let house = House::new();
+    let bob = json!({"role": "User", "password": "long enough 1"});
+    house.server.post("/services/v2/users/bob", &bob).expect(200);
+    let answer = house.server.post("/services/v2/users/bob", &bob).expect(409);
+    is_clear(&answer, "bob", &["user bob already exists."]);
+    house.server.make_stream("s3", "a3");
+    let Err(Refused::Answer(answer)) = house.server.subscribe("s3", &format!("begin={}", house.rows[0])) else {
+        panic!("a position in no trail")
+    };
+    assert_eq!(answer.titles().matches("trail a3 does not exist yet").count(), 1, "{answer}");
+}
+
+#[test]
+fn a_change_that_changes_nothing_closes_no_session() {
+    let house = House::new();
+    let mut subscriber = house.server.subscribe("s1", "begin=now").unwrap();
+    for nothing in ["{}", r#"{"source":{"trail":"a1"}}"#, r#"{"rules":null}"#] {
+        house.server.request("PATCH", &format!("{STREAM}/s1"), JSON, nothing.as_bytes()).expect(200);
+    }
+    house.server.put("a1", &[insert("x4", 4)]).expect(200);
+    let next = std::iter::repeat_with(|| subscriber.next(PATIENCE)).find_map(|next| match next {
+        Next::Record(record) => record.pos().map(str::to_owned),
+        Next::Quiet => panic!("no record"),
+        Next::Ended(end) => panic!("{end:?}"),
+    });
+    assert!(next.is_some());
+    let change = br#"{"description":"x"}"#;
+    house.server.request("PATCH", &format!("{STREAM}/s1"), JSON, change).expect(200);
+    let ended = std::iter::repeat_with(|| subscriber.next(PATIENCE)).find(|next| !matches!(next, Next::Record(_)));
+    assert!(matches!(&ended, Some(Next::Ended(end)) if format!("{end:?}").contains("4012")), "{ended:?}");
+}
+
 /// What the server answers when it does not upgrade.
 fn refusal(house: &House, query: &str) -> Answer {
     match house.server.subscribe("s1", query) {

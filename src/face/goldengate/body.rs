@@ -2,21 +2,24 @@
 
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::messages::{ErrorAnswer, Fact};
+use crate::codec::member::{self, ConfigError};
+use crate::codec::twice::member_twice;
 
 /// Reads a body of at most `bytes_max` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
     check_media_type(headers)?;
-    collected(body, bytes_max).await
+    collected(headers, body, bytes_max).await
 }
 
-async fn collected(body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
+async fn collected(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
+    check_encoding(headers)?;
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -28,9 +31,23 @@ async fn collected(body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
 
 /// Reads a document in YAML or JSON, whatever its media type is called: YAML has had many names. Its error is for the
 /// caller to word.
-pub(super) async fn yaml(body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
-    let bytes = collected(body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
+pub(super) async fn yaml(headers: &HeaderMap, body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
+    let bytes = collected(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
     Ok(serde_yaml::from_slice(&bytes))
+}
+
+/// A body is taken as it is: nothing unpacks it, so that its size is what its sender sent.
+fn check_encoding(headers: &HeaderMap) -> Result<(), ErrorAnswer> {
+    for given in headers.get_all(CONTENT_ENCODING) {
+        let given = String::from_utf8_lossy(given.as_bytes());
+        let packed = |coding: &&str| !matches!(coding.to_ascii_lowercase().as_str(), "" | "identity");
+        if let Some(coding) = given.split(',').map(str::trim).find(packed) {
+            let shown: String = coding.chars().take(32).collect();
+            let detail = format!("Content-Encoding is {shown:?}, and only identity is taken");
+            return Err(ErrorAnswer::new(Fact::UnsupportedEncoding, detail));
+        }
+    }
+    Ok(())
 }
 
 /// JSON by its name, or one of the types that simple clients send when they say nothing of their own.
@@ -58,13 +75,16 @@ pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Error
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
         ErrorAnswer::new(Fact::MalformedJson, format!("line {}, column {}", error.line(), error.column()))
-    })
+    })?;
+    match member_twice(&bytes) {
+        Some(member) => Err(ConfigError::new(member, "stands twice").into()),
+        None => Ok(value),
+    }
 }
 
 /// Reads a control request's JSON into its type; the error names the member.
 pub(super) async fn typed<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ErrorAnswer> {
-    let value = json(headers, body).await?;
-    serde_json::from_value(value).map_err(|error| ErrorAnswer::new(Fact::OutOfRange, error))
+    Ok(member::typed(json(headers, body).await?)?)
 }

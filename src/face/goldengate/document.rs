@@ -43,12 +43,13 @@ pub(super) async fn replace_yaml(
     caller: Caller,
     Named(name): Named<ResourceName>,
     at: Address,
+    headers: HeaderMap,
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
     streams::find(&face, &name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
-    let document = body::yaml(content).await?.map_err(|error| invalid(&error))?;
+    let document = body::yaml(&headers, content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
     face.service.set_document(&name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));

@@ -4,7 +4,7 @@
 
 use std::fmt::Display;
 
-use axum::http::header::{ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -94,6 +94,8 @@ facts! {
     TooLarge: "OGG-27042", Error, 413, "too-large", "The body is too large; the limit is {}.";
     /// A media type that is not read here. Detail: those that are.
     UnsupportedMediaType: "OGG-27043", Error, 415, "unsupported-media-type", "The media type is not supported; supported are {}.";
+    /// The body is packed in some way. Detail: the header and what is taken.
+    UnsupportedEncoding: "OGG-27045", Error, 415, "unsupported-encoding", "The content encoding is not supported: {}.";
     /// The body did not arrive in time. Detail: the limit.
     BodyTooLate: "OGG-27044", Error, 408, "body-too-late", "The body did not arrive in time: {}.";
 
@@ -178,6 +180,11 @@ impl Message {
         Self::at(fact, detail, SystemClock.now())
     }
 
+    #[cfg(test)]
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// A fact with its detail, issued at a moment.
     pub fn at(fact: Fact, detail: impl Display, issued: Timestamp) -> Self {
         let (code, severity, _, kind, _) = fact.row();
@@ -246,6 +253,9 @@ impl IntoResponse for ErrorAnswer {
                 .or_insert(HeaderValue::from_static("Basic realm=\"trailcast\""));
         }
         let mut set = |name: HeaderName, value: HeaderValue| drop(response.headers_mut().insert(name, value));
+        if self.fact == Fact::UnsupportedEncoding {
+            set(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if self.fact == Fact::UpgradeVersion {
             set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }

@@ -16,7 +16,9 @@ use crate::trail::{AppendError, SeekError};
 impl From<CatalogError> for ErrorAnswer {
     fn from(error: CatalogError) -> Self {
         match &error {
-            CatalogError::Exists { .. } => Self::new(Fact::Exists, error),
+            CatalogError::Exists { shelf, name } => {
+                Self::new(Fact::Exists, format!("{} {name}", shelf.name().trim_end_matches('s')))
+            }
             CatalogError::Full { .. } => Self::new(Fact::Unavailable, error),
             CatalogError::DiskFull => Self::new(Fact::NoRoom, error).retry_after(10),
             _ => Self::internal("the catalog cannot be read or written", &error),
@@ -123,17 +125,43 @@ impl From<InvalidBegin> for ErrorAnswer {
 pub(super) fn session_refused(error: SessionError, starts_at: &str) -> ErrorAnswer {
     let with_start = |fact, error: &dyn std::fmt::Display| ErrorAnswer::new(fact, format!("{error}; {starts_at}"));
     match &error {
-        SessionError::OtherTrail(_) | SessionError::NoTrail(_) => with_start(Fact::PositionOtherTrail, &error),
+        SessionError::OtherTrail(_) => with_start(Fact::PositionOtherTrail, &error),
+        // Where its trail starts says all that there is to say of it.
+        SessionError::NoTrail(_) => ErrorAnswer::new(Fact::PositionOtherTrail, starts_at),
         SessionError::OtherRules => with_start(Fact::PositionOtherRules, &error),
         SessionError::Seek(SeekError::OtherEpoch | SeekError::OtherTransaction) => {
             with_start(Fact::PositionOtherEpoch, &error)
         }
-        SessionError::Seek(SeekError::Beyond { .. }) => with_start(Fact::PositionBeyondEnd, &error),
-        SessionError::Seek(SeekError::Purged { .. }) => with_start(Fact::PositionPurged, &error),
+        SessionError::Seek(SeekError::Beyond { ends_at }) => {
+            with_start(Fact::PositionBeyondEnd, &format!("it ends at commit number {ends_at}"))
+        }
+        SessionError::Seek(SeekError::Purged { .. }) => ErrorAnswer::new(Fact::PositionPurged, starts_at),
         SessionError::Seek(SeekError::Read(_)) | SessionError::TrailStopped(_) => {
             ErrorAnswer::new(Fact::TrailStopped, error)
         }
         SessionError::Full(NoPlace::User(_)) => ErrorAnswer::new(Fact::Throttled, error).retry_after(5),
         SessionError::Full(_) | SessionError::NoMemory => ErrorAnswer::new(Fact::Unavailable, error).retry_after(5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_position_is_told_once_what_is_wrong_and_where_the_trail_starts() {
+        let starts_at = "trail a1 starts at commit number 5";
+        let title = |error: SessionError| {
+            let answer = session_refused(error, starts_at);
+            super::super::messages::Message::new(answer.fact, answer.detail).title().to_owned()
+        };
+        assert_eq!(
+            title(SessionError::Seek(SeekError::Purged { starts_at: 5 })),
+            "Records after the position are no longer kept; trail a1 starts at commit number 5."
+        );
+        assert_eq!(
+            title(SessionError::Seek(SeekError::Beyond { ends_at: 9 })),
+            "The position is beyond the end of the trail; it ends at commit number 9; trail a1 starts at commit number 5."
+        );
     }
 }
