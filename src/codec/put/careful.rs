@@ -8,7 +8,9 @@ use serde_json::value::RawValue;
 use super::form::check_columns;
 use super::value::{Unfit, unfit};
 use super::xid;
-use super::{BadPut, Fault, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, text, tokens};
+use super::{
+    BadPut, Fault, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, shown, text, tokens,
+};
 use crate::limits;
 use crate::record::{Operation, TableName, Timestamp};
 
@@ -47,7 +49,9 @@ fn line_breaks(bytes: &[u8]) -> usize {
 
 fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result<(), Fault> {
     match object.0.iter().find(|(name, _)| !known.contains(&name.as_ref())) {
-        Some((name, _)) => fault(format!("{prefix}{name}"), format!("unknown member; known are {}", known.join(", "))),
+        Some((name, _)) => {
+            fault(format!("{prefix}{}", shown(name)), format!("unknown member; known are {}", known.join(", ")))
+        }
         None => Ok(()),
     }
 }
@@ -150,7 +154,7 @@ fn operation<'a>(value: &'a RawValue, last: &mut Last<'a>, transaction: &mut Put
 fn columns<'a>(image: RawObject<'a>, member: &str, cells: &mut Vec<PutCell<'a>>) -> Result<Vec<Cow<'a, str>>, Fault> {
     let mut unfit = image.0.iter().filter_map(|(name, value)| Some((name, unfit(value.get())?)));
     if let Some((name, what)) = unfit.next() {
-        return fault(format!("{member}.{name}"), what.to_string());
+        return fault(format!("{member}.{}", shown(name)), what.to_string());
     }
     check_columns(image.0.iter().map(|(name, _)| name), member)?;
     cells.extend(image.0.iter().map(|(_, value)| PutCell::new(value.get())));

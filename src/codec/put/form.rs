@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Fault, PutTransaction, fault};
+use super::{Fault, PutTransaction, fault, shown};
 use crate::codec::json_text;
 use crate::limits;
 use crate::record::{Operation, TableName};
@@ -81,11 +81,11 @@ impl<'a> PutForm<'a> {
         let mut earlier = HashSet::new();
         for name in self.key.iter() {
             if self.key.len() > 1 && !earlier.insert(name) {
-                return fault("key", format!("column {name:?} stands twice"));
+                return fault("key", format!("column {:?} stands twice", shown(name)));
             }
             let mut images = [&self.before, &self.after].into_iter().flatten();
             if images.any(|image| !image.iter().any(|column| column == name)) {
-                return fault("key", format!("column {name:?} is missing from an image"));
+                return fault("key", format!("column {:?} is missing from an image", shown(name)));
             }
         }
         Ok(())
@@ -102,8 +102,8 @@ pub(super) fn check_columns<'n, 'a: 'n>(
     }
     let fits = |name: &str| (1..=limits::IDENTIFIER_BYTES_MAX).contains(&name.len()) && !name.contains('\0');
     if let Some(name) = columns.into_iter().find(|name| !fits(name)) {
-        let shown: String = name.chars().take(32).collect();
-        return fault(member, format!("column {shown:?}: a name has 1 to {} bytes", limits::IDENTIFIER_BYTES_MAX));
+        let max = limits::IDENTIFIER_BYTES_MAX;
+        return fault(member, format!("column {:?}: a name has 1 to {max} bytes", shown(name)));
     }
     Ok(())
 }

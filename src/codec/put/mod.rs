@@ -83,6 +83,15 @@ pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, Bad
 /// Member at fault, and what is wrong.
 type Fault = (String, String);
 
+/// A name as faults show it: whoever sent a long one need not get all of it back.
+fn shown(name: &str) -> String {
+    const SHOWN_CHARS: usize = 64;
+    match name.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
 fn fault<T>(member: impl Into<String>, what: impl Into<String>) -> Result<T, Fault> {
     Err((member.into(), what.into()))
 }
@@ -129,10 +138,10 @@ fn commit_ts(json: &str, now: Timestamp) -> Result<Timestamp, Fault> {
 fn tokens(json: &str) -> Result<String, Fault> {
     let tokens = object(json, "tokens")?;
     if let Some((name, _)) = tokens.0.iter().find(|(_, value)| !value.get().starts_with('"')) {
-        return fault(format!("tokens.{name}"), "must be a string");
+        return fault(format!("tokens.{}", shown(name)), "must be a string");
     }
     if let Some((name, _)) = tokens.0.iter().find(|(_, value)| has_half_pair(value.get())) {
-        return fault(format!("tokens.{name}"), Unfit::HalfPair.to_string());
+        return fault(format!("tokens.{}", shown(name)), Unfit::HalfPair.to_string());
     }
     let mut compact = Vec::new();
     json_text::push_compacted(&mut compact, json);

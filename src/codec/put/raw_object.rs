@@ -7,6 +7,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::shown;
+
 /// A JSON object whose values are still text, in the order given, no name twice.
 #[derive(Debug, Default)]
 pub struct RawObject<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -87,8 +89,10 @@ impl<'de> Deserialize<'de> for Reading<'de> {
                         Ok(name) if names.is_new(&name, members.iter().map(|(known, _)| known)) => {
                             members.push((name, value));
                         }
-                        Ok(name) => wrong = wrong.or_else(|| Some(format!("member {name:?} stands twice"))),
-                        Err((_, what)) => wrong = wrong.or_else(|| Some(format!("the member {} {what}", name.get()))),
+                        Ok(name) => wrong = wrong.or_else(|| Some(format!("member {:?} stands twice", shown(&name)))),
+                        Err((_, what)) => {
+                            wrong = wrong.or_else(|| Some(format!("the member {} {what}", shown(name.get()))))
+                        }
                     }
                 }
                 Ok(Reading(RawObject(members), wrong))

@@ -111,6 +111,22 @@ fn a_value_may_be_nested_as_deep_as_readers_follow_and_no_number_in_it_is_too_la
 }
 
 #[test]
+fn of_a_long_name_an_answer_shows_the_beginning() {
+    let long = "é".repeat(1 << 20);
+    for rest in [
+        format!("\"after\":{{\"{long}\":1,\"{long}\":1}}"),
+        format!("\"after\":{{\"{long}\":\"\\ud800\"}}"),
+        format!("\"after\":{{\"a\":1}},\"key\":[\"{long}\"]"),
+        format!("\"after\":{{\"a\":1}},\"tokens\":{{\"{long}\":1}}"),
+        format!("\"{long}\":1"),
+        format!("\"after\":{{\"{long}\\ud800\":1}}"),
+    ] {
+        let reason = reason(&format!("{{\"op\":\"INSERT\",\"table\":\"t\",{rest}}}"));
+        assert!(reason.contains("ééé…") && reason.len() < 400, "{}", reason.len());
+    }
+}
+
+#[test]
 fn a_member_that_stands_twice_is_named() {
     let twice = "{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{\"id\":1,\"id\":2}}";
     assert_eq!(reason(twice), "operations[0].after: member \"id\" stands twice");
