@@ -56,9 +56,9 @@ pub const INDEX_MEMORY_BYTES_MAX: usize = 16 << 20;
 pub const READ_BLOCK_BYTES: usize = 256 << 10;
 /// Newest bytes of a trail that stay in memory for readers at the tail.
 pub const RECENT_BYTES_MAX: usize = 2 << 20;
-/// Transaction ids of puts that a trail remembers, to refuse a second append of the same one; ids that the server made for
-/// transactions without one are not among them. At that number they take 60 MB: two tables of 2^20 and 2^19 places, and the
-/// list of a segment that holds nothing but small transactions.
+/// Transaction ids of puts that a trail remembers at least, to refuse a second append of the same one; it remembers twice as
+/// many at most. Ids that the server made for transactions without one are not among them. They take 52 MB at most: two tables
+/// of 2^19 places, and the list of a segment that holds nothing but small transactions.
 pub const REMEMBERED_XIDS: usize = 450_000;
 /// How far ahead of the server's clock a put's commit time may be, in seconds; a time index with dates of the far future
 /// would send every seek by time to the wrong place.

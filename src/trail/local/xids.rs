@@ -95,29 +95,28 @@ impl SegmentXids {
     }
 }
 
-/// The most recent [`REMEMBERED_XIDS`] transaction ids.
+/// At least the most recent [`REMEMBERED_XIDS`] transaction ids, at most twice as many: the newer ones, and those that were
+/// the newer ones when there were that many. A list of which is oldest, and the room that a table needs where ids come and go,
+/// would take more than the older ones do.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Xids {
-    places: HashMap<[u8; 16], (u64, u32)>,
-    oldest_first: VecDeque<[u8; 16]>,
+    newer: HashMap<[u8; 16], (u64, u32)>,
+    older: HashMap<[u8; 16], (u64, u32)>,
 }
 
 impl Xids {
     /// Commit number and last record of that transaction, if it is remembered.
     pub(super) fn find(&self, xid: &str) -> Option<(u64, u32)> {
-        self.places.get(&fingerprint(xid)).copied()
+        let fingerprint = fingerprint(xid);
+        self.newer.get(&fingerprint).or_else(|| self.older.get(&fingerprint)).copied()
     }
 
-    /// Remembers one more; the oldest goes when there are too many.
+    /// Remembers one more.
     pub(super) fn remember(&mut self, xid: Remembered) {
-        if self.places.insert(xid.fingerprint, (xid.commit, xid.last_record)).is_none() {
-            self.oldest_first.push_back(xid.fingerprint);
+        if self.newer.len() >= REMEMBERED_XIDS {
+            self.older = std::mem::take(&mut self.newer);
         }
-        while self.oldest_first.len() > REMEMBERED_XIDS {
-            if let Some(oldest) = self.oldest_first.pop_front() {
-                self.places.remove(&oldest);
-            }
-        }
+        self.newer.insert(xid.fingerprint, (xid.commit, xid.last_record));
     }
 }
 
@@ -153,5 +152,26 @@ mod tests {
             xids.push(Remembered { fingerprint: [0; 16], commit, last_record: 0 });
         }
         assert_eq!((xids.len(), xids.iter().next().map(|xid| xid.commit)), (REMEMBERED_XIDS, Some(6)));
+    }
+
+    #[test]
+    fn the_last_transaction_ids_are_remembered_and_memory_for_them_is_bounded() {
+        let mut xids = Xids::default();
+        let name = |number: u64| format!("x{number}");
+        let remember =
+            |number: u64| Remembered { fingerprint: fingerprint(&name(number)), commit: number, last_record: 0 };
+        let window = REMEMBERED_XIDS as u64;
+        (1..=2 * window + 1).for_each(|number| xids.remember(remember(number)));
+        for number in [window + 1, window + 2, 2 * window, 2 * window + 1] {
+            assert_eq!(xids.find(&name(number)), Some((number, 0)), "{number}");
+        }
+        assert_eq!(xids.find(&name(1)), None);
+        assert!(xids.newer.len() + xids.older.len() <= 2 * REMEMBERED_XIDS);
+        // One byte of a table's place says whether it is taken; an eighth of the places stays free.
+        let table = |map: &HashMap<[u8; 16], (u64, u32)>| {
+            (map.capacity() * 8 / 7).next_power_of_two() * (size_of::<([u8; 16], (u64, u32))>() + 1)
+        };
+        let segment = REMEMBERED_XIDS.next_power_of_two() * size_of::<Remembered>();
+        assert!(2 * table(&xids.older) + segment <= 64 << 20, "{} and {segment}", table(&xids.older));
     }
 }
