@@ -78,11 +78,10 @@ impl<'a> PutForm<'a> {
         if let Some((_, member, what)) = rules.iter().find(|(broken, _, _)| *broken) {
             return fault(*member, format!("{what} by {}", operation.as_str()));
         }
-        let mut earlier = HashSet::new();
+        if let Some(name) = twice(&self.key) {
+            return fault("key", format!("column {:?} stands twice", shown(name)));
+        }
         for name in self.key.iter() {
-            if self.key.len() > 1 && !earlier.insert(name) {
-                return fault("key", format!("column {:?} stands twice", shown(name)));
-            }
             let mut images = [&self.before, &self.after].into_iter().flatten();
             if images.any(|image| !image.iter().any(|column| column == name)) {
                 return fault("key", format!("column {:?} is missing from an image", shown(name)));
@@ -90,6 +89,15 @@ impl<'a> PutForm<'a> {
         }
         Ok(())
     }
+}
+
+/// A name that stands twice.
+fn twice(names: &[String]) -> Option<&String> {
+    if names.len() < 2 {
+        return None;
+    }
+    let mut earlier = HashSet::new();
+    names.iter().find(|name| !earlier.insert(*name))
 }
 
 /// An image has columns, not too many, and each a name of a fitting length.
