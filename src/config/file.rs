@@ -299,6 +299,8 @@ mod tests {
             (2, "listen"),
             (3, "lgo"),
             (5, "audit.maxBytes"),
+            (6, "user[0].role"),
+            (6, "user[0].passwordFile"),
             (7, "user[0].name"),
             (10, "extract[0].source.hots"),
             (14, "stream[0].bufferSize"),

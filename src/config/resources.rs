@@ -106,7 +106,7 @@ where
 pub(super) fn trails(file: &Section<'_>) -> Vec<(TrailName, TrailSettings)> {
     let mut names = HashSet::new();
     let trail = |section: Section<'_>| {
-        let name = name(&section, &mut names, |name| TrailName::new(name));
+        let name = name(&section, &mut names, TrailName::new);
         let settings = survey(&section, &json!({}), |value| {
             TrailSettings::from_value(value).map_err(|error| (error.member, error.message))
         });
@@ -121,7 +121,7 @@ pub(super) fn extracts(file: &Section<'_>) -> Vec<(ResourceName, ExtractConfig)>
     let source = json!({"type": "postgresql", "host": "h", "database": "d", "user": "u"});
     let instead = json!({"tables": ["public.*"], "trail": "t1", "source": source});
     let extract = |section: Section<'_>| {
-        let name = name(&section, &mut names, |name| ResourceName::new(name));
+        let name = name(&section, &mut names, ResourceName::new);
         let config = survey(&section, &instead, parse_extract)?;
         if !trails.insert(config.trail.clone()) {
             section.problem("trail", "another extract of this file writes it; a trail has one writer");
@@ -175,7 +175,7 @@ fn members_below(path: &str, value: &Value, found: &mut Vec<String>) {
 pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {
     let mut names = HashSet::new();
     let stream = |section: Section<'_>| {
-        let name = name(&section, &mut names, |name| ResourceName::new(name));
+        let name = name(&section, &mut names, ResourceName::new);
         let config = survey(&section, &json!({"source": {"trail": "t1"}}), |value| {
             StreamConfig::from_value(value.clone()).map_err(|error| (error.member, error.message))
         });
@@ -208,7 +208,7 @@ fn survey<T>(
             break;
         }
         // What is missed may be there with a slip in its name.
-        let is_missed = message.starts_with("is required") || message.starts_with("missing field");
+        let is_missed = message.contains("is required") || message.starts_with("missing field");
         if !is_missed || unknown.is_empty() {
             section.problem(&member, message);
         }
