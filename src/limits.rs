@@ -362,8 +362,9 @@ pub const CLIENT_CONNECT_SECONDS_MAX: u64 = 15;
 pub const CLIENT_ANSWER_SECONDS_MAX: u64 = 120;
 /// Largest answer that the client reads, in bytes.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
-/// Largest message of a stream that the client reads, in bytes.
-pub const CLIENT_STREAM_MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Largest message of a stream that the client reads, in bytes: what can become of a record of the longest frame. As strings its
+/// values take at most twice as much, and names of columns stand in the message and not in the frame.
+pub const CLIENT_STREAM_MESSAGE_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX + (64 << 20);
 /// Silence of a stream's socket, pings included, after which the client takes the connection for dead, in seconds: three
 /// pings of the server.
 pub const CLIENT_SILENCE_SECONDS_MAX: u64 = 3 * PING_SECONDS + 5;
@@ -400,6 +401,8 @@ pub const BENCH_THREADS_MAX: usize = 64;
 pub const BENCH_SECONDS_MAX: u64 = 86_400;
 /// Operations in one transaction that `bench` makes.
 pub const BENCH_OPERATIONS_MAX: u32 = 10_000;
+/// Smallest record that `bench` makes, in bytes: what the default encoding adds to the column that fills it up.
+pub const BENCH_RECORD_BYTES_MIN: usize = 190;
 /// Largest record that `bench` makes, in bytes.
 pub const BENCH_RECORD_BYTES_MAX: usize = 1 << 20;
 /// Transactions that one `bench latency` can tell apart; each takes eight bytes.

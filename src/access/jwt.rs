@@ -112,8 +112,8 @@ impl JwtRules {
         let mut validation = Validation::new(header.alg);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Times are compared below, by the one clock of the program.
+        validation.set_required_spec_claims(&["iss", "aud", "sub"]);
+        // Times are read and compared below, by the one clock of the program; the library takes no fraction of a second.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let wanted = |kid: &Option<String>| kid.is_none() || header.kid.is_none() || *kid == header.kid;
@@ -239,6 +239,20 @@ mod tests {
         let known = issuer.rules(None).check(&issuer.token(&claims()), NOW).unwrap();
         assert_eq!((known.name.as_str(), known.role), ("ann", None));
         assert_eq!(known.expires.micros(), (NOW_SECONDS + 60) * 1_000_000);
+    }
+
+    #[test]
+    fn times_may_have_fractions() {
+        let issuer = Issuer::new();
+        let rules = issuer.rules(None);
+        let token = |exp: &str| {
+            let text = with("exp", json!(0)).to_string().replace("\"exp\":0", &format!("\"exp\":{exp}"));
+            issuer.token(&serde_json::from_str(&text).unwrap())
+        };
+        let known = rules.check(&token(&format!("{NOW_SECONDS}.500")), NOW).unwrap();
+        assert_eq!(known.expires.micros(), NOW_SECONDS * 1_000_000 + 500_000);
+        assert_eq!(rules.check(&token("1.7e9"), NOW), Err(JwtRefusal::Expired));
+        assert_eq!(rules.check(&token("1e999"), NOW), Err(JwtRefusal::Invalid));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::postgres;
-use super::source::{CaptureError, Fault, RunState, SharedStatus};
+use super::source::{CaptureError, Fault, RunState, SharedStatus, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
@@ -26,7 +26,7 @@ pub async fn run(
     status: &SharedStatus,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), CaptureError> {
-    status.update(|status| status.status = RunState::Starting);
+    status.update(Status::starts);
     let outcome = attempts(name, config, password, appender, status, &mut shutdown).await;
     match &outcome {
         Ok(()) => {

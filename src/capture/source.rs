@@ -62,6 +62,19 @@ pub enum CaptureError {
     /// The trail refused.
     #[error("the trail refuses: {0}")]
     Trail(#[from] AppendError),
+    /// The trail does not take a row, nor will it when the row is read again.
+    #[error(
+        "the trail does not take a row of {table}: {error}; the extract does not come past its transaction (commit at \
+         {position}) while it captures that table"
+    )]
+    RowRefused {
+        /// The table.
+        table: String,
+        /// Where the source has the transaction's commit.
+        position: String,
+        /// Why.
+        error: AppendError,
+    },
     /// The trail stopped.
     #[error("the trail has stopped")]
     TrailStopped,
@@ -79,7 +92,7 @@ impl CaptureError {
             Self::SlotAhead { .. } => "slot_ahead",
             Self::Malformed(_) => "malformed",
             Self::Trail(AppendError::DiskFull) => "disk_full",
-            Self::Trail(_) | Self::TrailStopped => "trail",
+            Self::Trail(_) | Self::RowRefused { .. } | Self::TrailStopped => "trail",
         }
     }
 }
@@ -172,6 +185,9 @@ pub struct Status {
     /// When the source was last heard.
     #[serde(skip)]
     pub heard: Option<tokio::time::Instant>,
+    /// The place in the source's log up to which the trail must come before the last fault is over.
+    #[serde(skip)]
+    pub stuck_before: Option<u64>,
 }
 
 /// What a source keeps for an extract.
@@ -199,6 +215,30 @@ impl Status {
         }
         self.position = Some(position);
         self.lag_bytes = Some(lag_bytes);
+    }
+
+    /// Changes flow, or would. A fault at one place of the source stays in sight until that place is behind.
+    pub(crate) fn runs(&mut self) {
+        if self.stuck_before.is_some() {
+            self.status = RunState::Retrying;
+            return;
+        }
+        self.status = RunState::Running;
+        self.last_error = None;
+        self.last_error_reason = None;
+    }
+
+    /// The trail holds everything before this place of the source's log.
+    pub(crate) fn passed(&mut self, place: u64) {
+        if self.stuck_before.is_some_and(|stuck| place >= stuck) {
+            self.stuck_before = None;
+            self.runs();
+        }
+    }
+
+    /// Another attempt begins.
+    pub(crate) fn starts(&mut self) {
+        self.status = if self.stuck_before.is_some() { RunState::Retrying } else { RunState::Starting };
     }
 
     /// For how many seconds the trail has stood still although the source's log has gone on.
@@ -236,6 +276,27 @@ mod tests {
     use tokio::time::{Duration, advance};
 
     use super::*;
+
+    #[test]
+    fn a_fault_at_one_place_stays_in_sight_until_the_place_is_behind() {
+        let mut status = Status::default();
+        status.failed(RunState::Failed, "too large".into(), "trail");
+        status.stuck_before = Some(100);
+        let shown = |status: &Status| (status.status, status.last_error.is_some(), status.last_error_reason);
+        status.starts();
+        assert_eq!(shown(&status), (RunState::Retrying, true, Some("trail")));
+        status.runs();
+        status.passed(99);
+        assert_eq!(shown(&status), (RunState::Retrying, true, Some("trail")));
+        status.passed(100);
+        assert_eq!(shown(&status), (RunState::Running, false, None));
+        status.starts();
+        assert_eq!(status.status, RunState::Starting);
+        // Any other fault is over when changes flow again.
+        status.failed(RunState::Retrying, "connection lost".into(), "connection");
+        status.runs();
+        assert_eq!(shown(&status), (RunState::Running, false, None));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_trail_that_stands_still_while_its_source_goes_on_is_seen() {

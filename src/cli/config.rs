@@ -11,7 +11,7 @@ use super::logging;
 use super::output::print;
 use super::serve;
 use crate::access::OriginRules;
-use crate::config::{AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Problem, Settings};
+use crate::config::{AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Overrides, Problem, Settings, SettingsError};
 use crate::listen::Tls;
 
 #[derive(Debug, Args)]
@@ -54,17 +54,8 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 fn check(arguments: serve::Arguments, as_json: bool) -> Result<(), Failure> {
     let named = arguments.config_path().map(Path::to_owned);
     let path = named.clone().or_else(|| Path::new(CONFIG_FILE_DEFAULT).is_file().then(|| CONFIG_FILE_DEFAULT.into()));
-    let (file, mut problems) = match path.as_deref().map(ConfigFile::read) {
-        None => (ConfigFile::default(), Vec::new()),
-        Some(Ok(file)) => (file, Vec::new()),
-        Some(Err(error)) => (ConfigFile::default(), error.problems),
-    };
-    // With a file that cannot be read, what flags and environment say is still looked at.
-    match Settings::new(file, arguments.overrides()) {
-        Ok(settings) => problems.extend(of_settings(&settings)),
-        Err(error) if problems.is_empty() => problems.push(problem("", error)),
-        Err(_) => {}
-    }
+    let (file, mut problems) = path.as_deref().map(ConfigFile::survey).unwrap_or_default();
+    problems.extend(beyond(file, arguments.overrides()));
     let place = path.map_or_else(|| "environment and flags".to_owned(), |path| path.display().to_string());
     if problems.is_empty() {
         return if as_json { Ok(()) } else { Ok(print(format!("{place}: no problem\n").as_bytes())?) };
@@ -83,11 +74,39 @@ fn problem(member: &str, message: impl std::fmt::Display) -> Problem {
     Problem { line: None, member: member.into(), message: message.to_string() }
 }
 
-/// What no single member tells.
-fn of_settings(settings: &Settings) -> Vec<Problem> {
+/// What no single member tells, and what is wrong outside of the file. Of a file with problems, as far as it could be read.
+fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut note = |member: &str, failed: Option<String>| problems.extend(failed.map(|what| problem(member, what)));
-    if let Some(files) = settings.tls.clone() {
+    let tls_files = [
+        ("tls.certificate", overrides.tls_certificate.clone().or_else(|| file.tls.certificate.clone())),
+        ("tls.key", overrides.tls_key.clone().or_else(|| file.tls.key.clone())),
+        ("tls.clientCa", overrides.tls_client_ca.clone().or_else(|| file.tls.client_ca.clone())),
+    ];
+    let mut tls_is_there = true;
+    for (member, path) in &tls_files {
+        let fault = path.as_deref().and_then(unreadable);
+        tls_is_there &= fault.is_none();
+        note(member, fault);
+    }
+    for (at, password) in &file.user_passwords {
+        note(&format!("user[{at}]"), password.read().err());
+    }
+    // A contradiction is noted and taken away, so that it hides nothing.
+    let settings = loop {
+        match Settings::new(file.clone(), overrides.clone()) {
+            Ok(settings) => break settings,
+            Err(error) => {
+                note("", Some(error.to_string()));
+                if error == SettingsError::HalfTls {
+                    file.tls = Default::default();
+                    (overrides.tls_certificate, overrides.tls_key, overrides.tls_client_ca) = (None, None, None);
+                }
+                overrides.allow_plain_text = Some(true);
+            }
+        }
+    };
+    if let Some(files) = settings.tls.clone().filter(|_| tls_is_there) {
         note("tls", Tls::load(files).err().map(|error| error.to_string()));
     }
     let origins = OriginRules::new(settings.listen, settings.public_url.as_deref(), &settings.allowed_origins);
@@ -97,10 +116,12 @@ fn of_settings(settings: &Settings) -> Vec<Problem> {
     if let Some(AuditTarget::File(options)) = &settings.audit {
         note("audit.file", file_fault(&options.path));
     }
-    for (at, user) in settings.users.iter().enumerate() {
-        note(&format!("user[{at}]"), user.password.read().err());
-    }
     problems
+}
+
+/// Why a file could not be read.
+fn unreadable(path: &Path) -> Option<String> {
+    std::fs::File::open(path).err().map(|error| format!("{}: {error}", path.display()))
 }
 
 /// Why a folder could be neither used nor made.

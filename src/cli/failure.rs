@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::output::harmless_lines;
 use crate::client::ClientError;
 
 /// Exit code of a command line that asks for what cannot be.
@@ -37,7 +38,7 @@ impl Failure {
             Self::Failed(what) => (what, FAILED),
             Self::ReaderGone => return ExitCode::SUCCESS,
         };
-        let _ = writeln!(io::stderr().lock(), "error: {what}");
+        let _ = writeln!(io::stderr().lock(), "error: {}", harmless_lines(what));
         ExitCode::from(code)
     }
 }

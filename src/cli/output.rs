@@ -4,7 +4,21 @@ use std::io::{self, IsTerminal as _, Write};
 
 /// One line on standard error for the person in front of it. Nobody reading it is no failure.
 pub(super) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", harmless_lines(&line.to_string()));
+}
+
+/// A text of one line: control characters would steer the terminal or break the line.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|character| if steers(character) { ' ' } else { character }).collect()
+}
+
+/// A text of our own, with lines of its own, that may quote what others wrote.
+pub(super) fn harmless_lines(text: &str) -> String {
+    text.chars().map(|character| if character != '\n' && steers(character) { ' ' } else { character }).collect()
+}
+
+fn steers(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// Whether standard output is a terminal that wants colours (`NO_COLOR` is respected).

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+mod heard;
 pub mod request;
 pub mod subscription;
 

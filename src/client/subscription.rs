@@ -18,13 +18,14 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+use super::heard::Heard;
 use super::{ClientError, Refusal, ServerAddress, request};
 use crate::limits;
 
 /// A live subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    socket: WebSocketStream<TokioIo<Upgraded>>,
+    socket: WebSocketStream<Heard<TokioIo<Upgraded>>>,
 }
 
 /// Why a subscription ended.
@@ -39,12 +40,14 @@ pub enum Ended {
     },
     /// The connection broke.
     Broken(String),
+    /// The server sent what this client does not take, and would send it again.
+    Unusable(String),
 }
 
 impl Ended {
     /// Whether connecting again with the same position cannot help: rights withdrawn, record too large, stream gone.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Closed { code: 4001 | 4013 | 4014 | 4020, .. })
+        matches!(self, Self::Closed { code: 4001 | 4013 | 4014 | 4020, .. } | Self::Unusable(_))
     }
 }
 
@@ -53,7 +56,7 @@ impl std::fmt::Display for Ended {
         match self {
             Self::Closed { code, reason } if reason.is_empty() => write!(f, "closed with {code}"),
             Self::Closed { code, reason } => write!(f, "closed with {code}: {}", reason.escape_debug()),
-            Self::Broken(what) => f.write_str(what),
+            Self::Broken(what) | Self::Unusable(what) => f.write_str(what),
         }
     }
 }
@@ -61,6 +64,16 @@ impl std::fmt::Display for Ended {
 impl Subscription {
     /// Opens the socket of a stream. What the server says instead of an upgrade is the error.
     pub async fn open(address: &ServerAddress, stream: &str, begin: Option<&str>) -> Result<Self, ClientError> {
+        Self::open_within(address, stream, begin, limits::CLIENT_STREAM_MESSAGE_BYTES_MAX).await
+    }
+
+    /// The same with another limit of a message, in bytes.
+    async fn open_within(
+        address: &ServerAddress,
+        stream: &str,
+        begin: Option<&str>,
+        message_bytes_max: usize,
+    ) -> Result<Self, ClientError> {
         let mut target = address.path(&["services", "v2", "stream", stream]);
         if let Some(begin) = begin {
             target.push_str("?begin=");
@@ -92,9 +105,10 @@ impl Subscription {
             .await
             .map_err(|error| ClientError::Unreachable(format!("no upgrade from {address}: {error}")))?;
         let config = WebSocketConfig::default()
-            .max_message_size(Some(limits::CLIENT_STREAM_MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(limits::CLIENT_STREAM_MESSAGE_BYTES_MAX));
-        let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, Some(config)).await;
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let stream = Heard::new(TokioIo::new(upgraded));
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
         Ok(Self { socket })
     }
 
@@ -115,11 +129,18 @@ impl Subscription {
 
     async fn next_frame(&mut self) -> Result<Message, Ended> {
         let silence = Duration::from_secs(limits::CLIENT_SILENCE_SECONDS_MAX);
-        match timeout(silence, poll_fn(|context| Pin::new(&mut self.socket).poll_next(context))).await {
-            Ok(Some(Ok(message))) => Ok(message),
-            Ok(Some(Err(error))) => Err(Ended::Broken(format!("connection lost: {error}"))),
-            Ok(None) => Err(Ended::Broken("connection lost".into())),
-            Err(_) => Err(Ended::Broken(format!("connection silent for {silence:?}"))),
+        loop {
+            let heard = self.socket.get_ref().bytes();
+            match timeout(silence, poll_fn(|context| Pin::new(&mut self.socket).poll_next(context))).await {
+                Ok(Some(Ok(message))) => return Ok(message),
+                Ok(Some(Err(error @ (tungstenite::Error::Capacity(_) | tungstenite::Error::Utf8(_))))) => {
+                    return Err(Ended::Unusable(format!("the next message cannot be taken: {error}")));
+                }
+                Ok(Some(Err(error))) => return Err(Ended::Broken(format!("connection lost: {error}"))),
+                Ok(None) => return Err(Ended::Broken("connection lost".into())),
+                Err(_) if self.socket.get_ref().bytes() > heard => {}
+                Err(_) => return Err(Ended::Broken(format!("connection silent for {silence:?}"))),
+            }
         }
     }
 
@@ -220,6 +241,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_would_come_again_is_final() {
+        for sent in [b"\x81\x05[1,2]".as_slice(), b"\x81\x02\xff\xff"] {
+            let (listener, address) = listener().await;
+            let server = tokio::spawn(async move { upgraded(&listener, sent, &Mutex::default()).await });
+            let mut subscription = Subscription::open_within(&address, "s1", None, 4).await.unwrap();
+            let ended = subscription.next().await.unwrap_err();
+            assert!(matches!(ended, Ended::Unusable(_)) && ended.is_final(), "{ended}");
+            drop(server.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
     async fn a_connection_that_breaks_is_lost() {
         let (listener, address) = listener().await;
         let server = tokio::spawn(async move { drop(upgraded(&listener, b"\x81\x05[", &Mutex::default()).await) });
@@ -236,6 +269,22 @@ mod tests {
         let _kept_open = server.await.unwrap();
         let Err(Ended::Broken(what)) = subscription.next().await else { panic!("still open") };
         assert!(what.contains("silent"), "{what}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_takes_long_to_come_is_no_silence() {
+        let (listener, address) = listener().await;
+        let server = tokio::spawn(async move { upgraded(&listener, b"\x81\x05", &Mutex::default()).await });
+        let mut subscription = Subscription::open(&address, "s1", None).await.unwrap();
+        let mut stream = server.await.unwrap();
+        let sending = async {
+            for byte in *b"[1,2]" {
+                tokio::time::sleep(Duration::from_secs(limits::CLIENT_SILENCE_SECONDS_MAX - 1)).await;
+                stream.write_u8(byte).await.unwrap();
+            }
+        };
+        let (message, ()) = tokio::join!(subscription.next(), sending);
+        assert_eq!(message.unwrap().as_str(), "[1,2]");
     }
 
     #[tokio::test]

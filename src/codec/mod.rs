@@ -3,6 +3,7 @@
 pub mod asyncapi;
 pub mod cloudevents;
 mod crc;
+pub mod decimal;
 pub mod frame;
 pub mod image;
 pub mod json;

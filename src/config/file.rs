@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::limit_members::LimitMembers;
 use super::problem::{Problem, Problems, line_at};
-use super::resources::{self, FileUser};
+use super::resources::{self, FileUser, PasswordSource};
 use super::section::Section;
 use super::security::{AuditSizes, JwtMembers, TlsMembers};
 use super::{ListenAddress, LogFormat, members};
@@ -50,6 +50,8 @@ pub struct ConfigFile {
     pub limits: LimitMembers,
     /// `[[user]]`.
     pub users: Vec<FileUser>,
+    /// Where the password of each `[[user]]` stands, by its number: also of one that has a fault.
+    pub user_passwords: Vec<(usize, PasswordSource)>,
     /// `[[trail]]`.
     pub trails: Vec<(TrailName, TrailSettings)>,
     /// `[[extract]]`.
@@ -85,33 +87,49 @@ impl std::fmt::Display for ConfigFileError {
 impl ConfigFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigFileError> {
-        let about = |problems| ConfigFileError { path: path.into(), problems };
-        let unread = |what: &dyn std::fmt::Display| {
-            about(vec![Problem { line: None, member: String::new(), message: what.to_string() }])
-        };
-        let file = std::fs::File::open(path).map_err(|error| unread(&error))?;
+        let (read, problems) = Self::survey(path);
+        if problems.is_empty() { Ok(read) } else { Err(ConfigFileError { path: path.into(), problems }) }
+    }
+
+    /// What a file says as far as it can be read, and everything that is wrong with it.
+    pub fn survey(path: &Path) -> (Self, Vec<Problem>) {
+        match Self::text_of(path) {
+            Ok(text) => Self::survey_text(&text),
+            Err(message) => (Self::default(), vec![Problem { line: None, member: String::new(), message }]),
+        }
+    }
+
+    fn text_of(path: &Path) -> Result<String, String> {
+        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
         let mut text = String::new();
         let limit = limits::CONFIG_FILE_BYTES_MAX;
-        let read = file.take(limit + 1).read_to_string(&mut text).map_err(|error| unread(&error))?;
+        let read = file.take(limit + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
         if read as u64 > limit {
-            return Err(unread(&format_args!("a configuration file has at most {limit} bytes")));
+            return Err(format!("a configuration file has at most {limit} bytes"));
         }
-        Self::parse(&text).map_err(|error| about(error.problems))
+        Ok(text)
     }
 
     /// Reads a file's text.
     pub fn parse(text: &str) -> Result<Self, ConfigFileError> {
-        let refused = |problems| ConfigFileError { path: PathBuf::new(), problems };
-        let table: toml::Table = text.parse().map_err(|error| refused(not_toml(text, &error)))?;
+        let (read, problems) = Self::survey_text(text);
+        if problems.is_empty() { Ok(read) } else { Err(ConfigFileError { path: PathBuf::new(), problems }) }
+    }
+
+    fn survey_text(text: &str) -> (Self, Vec<Problem>) {
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return (Self::default(), not_toml(text, &error)),
+        };
         let problems = Problems::default();
         members::check("", &table, members::FILE, &problems);
         let read = Self::of_section(&Section::of_file(&table, &problems));
-        let problems = problems.located(text);
-        if problems.is_empty() { Ok(read) } else { Err(refused(problems)) }
+        (read, problems.located(text))
     }
 
     fn of_section(file: &Section<'_>) -> Self {
         let audit = file.inner("audit");
+        let (users, user_passwords) = resources::users(file);
         Self {
             listen: file.parsed("listen").map(|ListenAddress(address)| address),
             data_dir: file.text("dataDir").map(PathBuf::from),
@@ -126,7 +144,8 @@ impl ConfigFile {
             audit_file: audit.as_ref().and_then(|audit| audit.text("file")).map(PathBuf::from),
             audit_sizes: audit.as_ref().map(AuditSizes::read).unwrap_or_default(),
             limits: LimitMembers::read(file),
-            users: resources::users(file),
+            users,
+            user_passwords,
             trails: resources::trails(file),
             extracts: resources::extracts(file),
             streams: resources::streams(file),
@@ -280,6 +299,8 @@ mod tests {
             (2, "listen"),
             (3, "lgo"),
             (5, "audit.maxBytes"),
+            (6, "user[0].role"),
+            (6, "user[0].passwordFile"),
             (7, "user[0].name"),
             (10, "extract[0].source.hots"),
             (14, "stream[0].bufferSize"),

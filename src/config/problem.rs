@@ -45,6 +45,12 @@ impl Problems {
         self.0.borrow().iter().filter_map(behind).any(|next| matches!(next, None | Some('.' | '[')))
     }
 
+    /// The paths of the members below this path that are among them, from there on.
+    pub(super) fn below(&self, path: &str) -> Vec<String> {
+        let rest = |problem: &Problem| Some(problem.member.strip_prefix(path)?.strip_prefix('.')?.to_owned());
+        self.0.borrow().iter().filter_map(rest).collect()
+    }
+
     pub(super) fn take(&self) -> Vec<Problem> {
         self.0.take()
     }

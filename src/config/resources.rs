@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::section::Section;
 use crate::access::Role;
@@ -16,8 +16,8 @@ use crate::catalog::user::check_user_name;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 
-/// Problems of one stream that are looked for; each costs a pass over its members.
-const STREAM_PROBLEMS_MAX: usize = 64;
+/// Problems of one resource that are looked for; each costs a pass over its members.
+const PROBLEMS_MAX: usize = 64;
 
 /// A `[[user]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,38 +64,53 @@ impl PasswordSource {
     }
 }
 
-pub(super) fn users(file: &Section<'_>) -> Vec<FileUser> {
+/// The users of whom nothing is wrong, and where the password of each is to be found, by its number in the file.
+pub(super) fn users(file: &Section<'_>) -> (Vec<FileUser>, Vec<(usize, PasswordSource)>) {
     let mut names = HashSet::new();
-    let user = |section: Section<'_>| {
-        let name = section.need("name")?;
-        section.noted("name", check_user_name(name))?;
-        unique(&section, &mut names, name.to_owned())?;
-        section.need("role");
-        let role = section.parsed("role");
+    let (mut users, mut passwords) = (Vec::new(), Vec::new());
+    for (at, section) in file.list("user").into_iter().enumerate() {
+        // Each member is looked at, whatever is wrong with another.
+        let name = section.need("name").and_then(|name| {
+            section.noted("name", check_user_name(name))?;
+            unique(&section, &mut names, name.to_owned())?;
+            Some(name.to_owned())
+        });
+        let role = section.need("role").and_then(|role| section.noted("role", role.parse()));
         let password = match (section.text("passwordFile"), section.text("passwordEnv")) {
-            (Some(path), None) => PasswordSource::File(path.into()),
-            (None, Some(variable)) => PasswordSource::Environment(variable.into()),
+            (Some(path), None) => Some(PasswordSource::File(path.into())),
+            (None, Some(variable)) => Some(PasswordSource::Environment(variable.into())),
             _ => {
                 section.problem("passwordFile", "a user has either passwordFile or passwordEnv");
-                return None;
+                None
             }
         };
-        Some(FileUser { name: name.into(), role: role?, password })
-    };
-    file.list("user").into_iter().filter_map(user).collect()
+        passwords.extend(password.clone().map(|password| (at, password)));
+        if let (Some(name), Some(role), Some(password)) = (name, role, password) {
+            users.push(FileUser { name, role, password });
+        }
+    }
+    (users, passwords)
+}
+
+/// A resource's name: valid, and no other's.
+fn name<N, E>(section: &Section<'_>, names: &mut HashSet<N>, parse: impl Fn(&str) -> Result<N, E>) -> Option<N>
+where
+    N: Hash + Eq + Clone + std::fmt::Display,
+    E: std::fmt::Display,
+{
+    let name = section.noted("name", parse(section.need("name")?))?;
+    unique(section, names, name.clone())?;
+    Some(name)
 }
 
 pub(super) fn trails(file: &Section<'_>) -> Vec<(TrailName, TrailSettings)> {
     let mut names = HashSet::new();
     let trail = |section: Section<'_>| {
-        let name = section.noted("name", TrailName::new(section.need("name")?))?;
-        unique(&section, &mut names, name.clone())?;
-        if section.has_problems() {
-            return None;
-        }
-        let settings = TrailSettings::from_value(&members(&section));
-        let settings = settings.map_err(|error| section.problem(&error.member, error.message)).ok()?;
-        Some((name, settings))
+        let name = name(&section, &mut names, TrailName::new);
+        let settings = survey(&section, &json!({}), |value| {
+            TrailSettings::from_value(value).map_err(|error| (error.member, error.message))
+        });
+        Some((name?, settings?))
     };
     file.list("trail").into_iter().filter_map(trail).collect()
 }
@@ -103,39 +118,32 @@ pub(super) fn trails(file: &Section<'_>) -> Vec<(TrailName, TrailSettings)> {
 pub(super) fn extracts(file: &Section<'_>) -> Vec<(ResourceName, ExtractConfig)> {
     let mut names = HashSet::new();
     let mut trails = HashSet::new();
+    let source = json!({"type": "postgresql", "host": "h", "database": "d", "user": "u"});
+    let instead = json!({"tables": ["public.*"], "trail": "t1", "source": source});
     let extract = |section: Section<'_>| {
-        let name = section.noted("name", ResourceName::new(section.need("name")?))?;
-        unique(&section, &mut names, name.clone())?;
-        if section.has_problems() {
-            return None;
-        }
-        let config = parse_extract(&section)?;
+        let name = name(&section, &mut names, ResourceName::new);
+        let config = survey(&section, &instead, parse_extract)?;
         if !trails.insert(config.trail.clone()) {
             section.problem("trail", "another extract of this file writes it; a trail has one writer");
             return None;
         }
-        Some((name, config))
+        Some((name?, config))
     };
     file.list("extract").into_iter().filter_map(extract).collect()
 }
 
-fn parse_extract(section: &Section<'_>) -> Option<ExtractConfig> {
-    let value = members(section);
+/// The configuration, or a member and what is wrong with it.
+fn parse_extract(value: &Value) -> Result<ExtractConfig, (String, String)> {
     // serde's text about a wrong type shows the value, so what may hold a password is looked at first.
     if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
-        section.problem("source.password", "must be a string");
-        return None;
+        return Err(("source.password".to_owned(), "must be a string".to_owned()));
     }
-    let config: ExtractConfig = match serde_json::from_value(value.clone()) {
-        Ok(config) => config,
-        Err(error) => {
-            let error = error.to_string();
-            section.problem(&culprit(&value, &error), error);
-            return None;
-        }
-    };
-    config.validate().map_err(|error| section.problem(&error.member, error.message)).ok()?;
-    Some(config)
+    let config: ExtractConfig = serde_json::from_value(value.clone()).map_err(|error| {
+        let error = error.to_string();
+        (culprit(value, &error), error)
+    })?;
+    config.validate().map_err(|error| (error.member, error.message))?;
+    Ok(config)
 }
 
 /// The path of the member that serde's error is about, which the error does not tell: the one without which it is another.
@@ -167,36 +175,62 @@ fn members_below(path: &str, value: &Value, found: &mut Vec<String>) {
 pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {
     let mut names = HashSet::new();
     let stream = |section: Section<'_>| {
-        let name = section.noted("name", ResourceName::new(section.need("name")?))?;
-        unique(&section, &mut names, name.clone())?;
-        Some((name, parse_stream(&section)?))
+        let name = name(&section, &mut names, ResourceName::new);
+        let config = survey(&section, &json!({"source": {"trail": "t1"}}), |value| {
+            StreamConfig::from_value(value.clone()).map_err(|error| (error.member, error.message))
+        });
+        Some((name?, config?))
     };
     file.list("stream").into_iter().filter_map(stream).collect()
 }
 
-/// The configuration, or a note of everything that is wrong: a wrong member is left out, and the rest looked at again.
-fn parse_stream(section: &Section<'_>) -> Option<StreamConfig> {
+/// What the members say, or a note of everything that is wrong: for a wrong member that must be there stands that of
+/// `instead`, any other is left out, and the rest looked at again.
+fn survey<T>(
+    section: &Section<'_>,
+    instead: &Value,
+    parse: impl Fn(&Value) -> Result<T, (String, String)>,
+) -> Option<T> {
     let mut value = members(section);
-    let mut left_out = HashSet::new();
-    if section.has_problems() {
-        return None;
+    // What nobody knows has been noted before.
+    let unknown = section.wrong_members();
+    for member in &unknown {
+        leave_out(&mut value, member);
     }
-    for _ in 0..STREAM_PROBLEMS_MAX {
-        let error = match StreamConfig::from_value(value.clone()) {
-            Ok(config) => return (!section.has_problems()).then_some(config),
+    let mut wrong = HashSet::new();
+    for _ in 0..PROBLEMS_MAX {
+        let (member, message) = match parse(&value) {
+            Ok(read) => return (!section.has_problems()).then_some(read),
             Err(error) => error,
         };
-        // One that is missed only because it was left out.
-        if left_out.contains(&error.member) {
+        // One that is missed because it was left out.
+        if wrong.contains(&member) {
             break;
         }
-        section.problem(&error.member, &error.message);
-        if !leave_out(&mut value, &error.member) {
+        // What is missed may be there with a slip in its name.
+        let is_missed = message.contains("is required") || message.starts_with("missing field");
+        if !is_missed || unknown.is_empty() {
+            section.problem(&member, message);
+        }
+        if !replace(&mut value, &member, instead) {
             break;
         }
-        left_out.insert(error.member);
+        wrong.insert(member);
     }
     None
+}
+
+/// Puts what stands in `instead` for a member, or leaves it out; whether that changed anything.
+fn replace(value: &mut Value, path: &str, instead: &Value) -> bool {
+    let was_there = leave_out(value, path);
+    let pointer = format!("/{}", path.replace('.', "/"));
+    let (Some(sound), Some((parent, last))) = (instead.pointer(&pointer), pointer.rsplit_once('/')) else {
+        return was_there;
+    };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(members)) => members.insert(last.to_owned(), sound.clone()).is_none(),
+        _ => was_there,
+    }
 }
 
 /// Removes a member by its path; whether it was there.
@@ -228,20 +262,20 @@ fn unique<N: Hash + Eq + std::fmt::Display>(section: &Section<'_>, names: &mut H
 /// The members beside the name, in JSON.
 fn members(section: &Section<'_>) -> Value {
     let members = section.table().iter().filter(|(name, _)| *name != "name");
-    Value::Object(members.map(|(name, value)| (name.clone(), json(value))).collect())
+    Value::Object(members.map(|(name, value)| (name.clone(), to_json(value))).collect())
 }
 
 /// The same value in JSON; dates become their text, numbers without a JSON form null.
-fn json(value: &toml::Value) -> Value {
+fn to_json(value: &toml::Value) -> Value {
     match value {
         toml::Value::String(text) => text.as_str().into(),
         toml::Value::Integer(number) => (*number).into(),
         toml::Value::Float(number) => (*number).into(),
         toml::Value::Boolean(truth) => (*truth).into(),
         toml::Value::Datetime(moment) => moment.to_string().into(),
-        toml::Value::Array(values) => values.iter().map(json).collect(),
+        toml::Value::Array(values) => values.iter().map(to_json).collect(),
         toml::Value::Table(members) => {
-            Value::Object(members.iter().map(|(name, value)| (name.clone(), json(value))).collect())
+            Value::Object(members.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
         }
     }
 }

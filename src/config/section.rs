@@ -31,6 +31,11 @@ impl<'t> Section<'t> {
         self.problems.has_below(&self.path)
     }
 
+    /// The members of this table that are wrong already, by their paths in it.
+    pub(super) fn wrong_members(&self) -> Vec<String> {
+        self.problems.below(&self.path)
+    }
+
     /// Notes that a member is wrong.
     pub(super) fn problem(&self, member: &str, what: impl std::fmt::Display) {
         self.problems.add(&self.path_of(member), what);

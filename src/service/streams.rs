@@ -266,3 +266,40 @@ impl Service {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn stored(service: &Service, name: &str) -> String {
+        let raw: Option<Box<RawValue>> = service.catalog.get(Shelf::Streams, name).unwrap();
+        raw.unwrap().get().to_owned()
+    }
+
+    #[tokio::test]
+    async fn streams_of_an_older_catalog_are_kept_as_they_are_and_new_ones_as_given() {
+        let home = tempfile::tempdir().unwrap();
+        let of = |number: &str| {
+            let condition = format!(r#"{{"column":"id","operator":"EQ","value":{number}}}"#);
+            format!(
+                r#"{{"source":{{"trail":"a1"}},"encoding":{{"json":{{"staticFields":{{"s":{number}}}}}}},"rules":[{{"action":"include","filter":{{"columnValues":[{condition}]}}}}]}}"#
+            )
+        };
+        let old = of("1.2345678901234568e+20");
+        let open = || Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap();
+        open().catalog.put(Shelf::Streams, "old", &RawValue::from_string(old.clone()).unwrap()).unwrap();
+        let service = open();
+        let (old_name, new_name) = (ResourceName::new("old").unwrap(), ResourceName::new("new").unwrap());
+        assert_eq!(service.streams.get(&old_name).unwrap().config.as_given().to_string(), old);
+        let new = of("123456789012345678901");
+        service.make_stream(&new_name, StreamConfig::parse(new.as_bytes()).unwrap()).await.unwrap();
+        assert_eq!((stored(&service, "old"), stored(&service, "new")), (old, new.clone()));
+        drop(service);
+        let again = open().streams.get(&new_name).unwrap();
+        assert_eq!(again.config.as_given().to_string(), new);
+        assert_eq!(again.config.json.static_fields, [("s".to_owned(), "123456789012345678901".to_owned())]);
+    }
+}

@@ -88,8 +88,9 @@ async fn keep_running(
                     tracing::warn!(extract = %name, %error, "trail not closed in good order");
                 }
                 match outcome {
-                    // A trail that stopped over a failed disk is tried again; everything else needs a person.
-                    Err(CaptureError::Trail(_) | CaptureError::TrailStopped) => {}
+                    // A trail that stopped over a failed disk is tried again, and so is a row that was refused: whoever
+                    // leaves its table out changes the extract. Everything else needs a person.
+                    Err(CaptureError::Trail(_) | CaptureError::RowRefused { .. } | CaptureError::TrailStopped) => {}
                     Ok(()) | Err(_) => return,
                 }
             }

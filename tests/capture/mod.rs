@@ -2,6 +2,7 @@
 //! once, in commit order, and every sign of loss stops loudly.
 
 mod connecting;
+mod limits;
 mod resuming;
 mod rig;
 mod rows;

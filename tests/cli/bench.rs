@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::command::{client, run, stderr, stdout};
+use super::command::{client, run, stderr, stdout, trailcast};
 use crate::support::{Folder, Postgres, Server};
 
 fn figures(server: &Server, arguments: &[&str]) -> Value {
@@ -111,4 +111,14 @@ fn capture_and_latency_of_commits_use_a_database_and_leave_nothing_in_it() {
                     + (select count(*) from pg_tables where schemaname = 'public')";
         assert_eq!(cluster.psql(left), "0");
     });
+}
+
+#[test]
+fn a_record_smaller_than_can_be_made_is_refused() {
+    for arguments in [&["publish", "a1"][..], &["latency"], &["capture"]] {
+        let arguments = [&["bench"], arguments, &["--record-bytes", "189"]].concat();
+        let output = run(trailcast(&arguments), "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("190..="), "{}", stderr(&output));
+    }
 }

@@ -66,6 +66,56 @@ fn every_problem_is_printed_with_its_line_and_the_end_is_1() {
 }
 
 #[test]
+fn no_problem_hides_another() {
+    let folder = Folder::new("config");
+    let cases = [
+        (
+            "listn = 1\n[tls]\ncertificate = \"/nowhere/c.pem\"\nkey = \"/nowhere/k.pem\"\n",
+            vec!["listn: unknown member", "tls.certificate: /nowhere/c.pem", "tls.key: /nowhere/k.pem"],
+        ),
+        (
+            "listen = \"0.0.0.0:1\"\nlog = \"trailcast=loud\"\n[tls]\nkey = \"/nowhere/k.pem\"\n",
+            vec!["TLS needs both", "tls.key: /nowhere/k.pem", "log: "],
+        ),
+        (
+            "[[user]]\nname = \"o:ps\"\nrole = \"Admin\"\npasswordEnv = \"NOT_SET_7\"\n",
+            vec!["line 2: user[0].name: ", "line 3: user[0].role: a role is", "user[0]: NOT_SET_7 is not set"],
+        ),
+        (
+            "[[stream]]\nname = \"a b\"\nsource.trail = \"aa\"\nbuferSize = 1\ntcpKeepAliveTimeout = 0\nqualityOfService = \"x\"\n",
+            vec![
+                "stream[0].name",
+                "stream[0].buferSize",
+                "stream[0].tcpKeepAliveTimeout",
+                "stream[0].qualityOfService",
+            ],
+        ),
+        (
+            "[[trail]]\nname = \"a/b\"\nsegmentBytes = 1\nretention.bytes = 1\n",
+            vec!["trail[0].name", "trail[0].segmentBytes", "trail[0].retention.bytes"],
+        ),
+        (
+            "[[extract]]\nname = \"a b\"\ntables = [\"*\"]\ntrail = \"a1\"\nbegin = \"then\"\n[extract.source]\n\
+             type = \"postgresql\"\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\nport = \"x\"\n",
+            vec!["extract[0].name", "extract[0].tables", "extract[0].source.port", "extract[0].begin"],
+        ),
+        (
+            "[[stream]]\nname = \"s\"\nsource.trail = \"a\"\nbufferSize = 1\n[[stream]]\nname = \"r\"\nbufferSize = 1\n",
+            vec!["stream[0].source.trail", "stream[0].bufferSize", "stream[1].source: is", "stream[1].bufferSize"],
+        ),
+    ];
+    for (text, problems) in cases {
+        let output = check(&folder, text);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let told = stdout(&output);
+        for problem in &problems {
+            assert!(told.contains(problem), "{problem} is not in:\n{told}");
+        }
+        assert_eq!(told.lines().count(), problems.len(), "{told}");
+    }
+}
+
+#[test]
 fn what_only_a_start_would_find_is_found_without_one() {
     let folder = Folder::new("config");
     let other = Folder::new("other");

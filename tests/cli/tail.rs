@@ -131,3 +131,27 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!((output.stdout.iter().filter(|byte| **byte == b'\n').count(), stderr(&output).as_str()), (3, ""));
 }
+
+#[test]
+fn a_record_far_beyond_the_size_of_a_put_is_printed() {
+    let server = Server::start();
+    server.make_trail("events");
+    // As a string, each of its quotes takes two bytes.
+    let strings = serde_json::json!({"treatAllColumnsAsStrings": true});
+    let config = serde_json::json!({"source": {"trail": "events"}, "encoding": {"json": strings}});
+    server.post("/services/v2/stream/orders", &config).expect(200);
+    let values = format!("[{}\"\"]", "\"\",".repeat(16_000_000));
+    let put = |id: u64, values: &str| {
+        let row = format!("{{\"op\":\"INSERT\",\"table\":\"t\",\"after\":{{\"id\":{id},\"v\":{values}}}}}");
+        let output = run(client(&server, &["put", "events"]), &format!("{{\"operations\":[{row}]}}\n"));
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    put(1, &values);
+    put(2, "[]");
+    let mut tail = tail(&server, &["--json"]);
+    let lines = tail.lines_until(PATIENCE, |line| line.contains("\"id\":\"2\""));
+    let large = lines.iter().find(|line| line.contains("\"id\":\"1\"")).unwrap();
+    assert!(large.len() > 64 << 20, "{}", large.len());
+    assert_eq!(tail.complaints(), "");
+    interrupt(&mut tail);
+}

@@ -196,6 +196,65 @@ fn decimals_are_sent_as_strings_where_asked() {
 }
 
 #[test]
+fn decimals_of_columns_of_several_types_are_strings_too_and_those_inside_values_stay() {
+    let server = server();
+    let position = server.put("a1", &[insert(7)]).expect(200).response()["pos"].as_str().unwrap().to_owned();
+    make(&server, "s1", json!({"trailcast": {"decimals": "string"}}));
+    let values = ["\"x\"", "0.1000000000000000000001", "{\"n\":9007199254740993}", "[1.50]", "true", "-1e400"];
+    for value in values {
+        let row = format!("{{\"op\":\"INSERT\",\"table\":\"app.m\",\"after\":{{\"v\":{value}}}}}");
+        let body = format!("{{\"operations\":[{row}]}}");
+        server.post_text("/services/v2/trails/a1/transactions", &body).expect(200);
+    }
+    let mut subscriber = server.subscribe("s1", &format!("begin={position}")).unwrap();
+    let mut schema = serde_json::Value::Null;
+    for (at, value) in values.iter().enumerate() {
+        let record = loop {
+            let record = subscriber.expect_record(PATIENCE);
+            if record.json["id"] == "app.m" {
+                schema = record.json.clone();
+            }
+            if record.pos().is_some() {
+                break record;
+            }
+        };
+        let is_number = matches!(at, 1 | 5);
+        let sent = if is_number { format!("\"{value}\"") } else { (*value).to_owned() };
+        assert!(record.text.contains(&format!("\"after\":{{\"v\":{sent}}}")), "{}", record.text);
+        assert!(jsonschema::draft4::is_valid(&schema, &record.json), "{schema} {}", record.text);
+    }
+    let column = &schema["definitions"]["row"]["properties"]["v"]["type"];
+    assert_eq!(column, &json!(["string", "boolean", "object", "array", "null"]));
+}
+
+#[test]
+fn numbers_of_a_configuration_are_given_back_digit_for_digit() {
+    let server = server();
+    let number = "123456789012345678901";
+    let put = |id: &str| {
+        let row = format!("{{\"op\":\"INSERT\",\"table\":\"app.n\",\"after\":{{\"id\":{id}}}}}");
+        server.post_text("/services/v2/trails/a1/transactions", &format!("{{\"operations\":[{row}]}}")).expect(200);
+    };
+    ["123456789012345678900", number, "123456789012345678902"].iter().for_each(|id| put(id));
+    let condition = format!("{{\"column\":\"id\",\"operator\":\"EQ\",\"value\":{number}}}");
+    let rule =
+        format!("{{\"action\":\"include\",\"filter\":{{\"objectNames\":[\"app.n\"],\"columnValues\":[{condition}]}}}}");
+    let config = format!(
+        "{{\"source\":{{\"trail\":\"a1\"}},\"rules\":[{rule}],\"encoding\":{{\"json\":{{\"staticFields\":{{\"s\":12.50,\"u\":{number}}}}}}}}}"
+    );
+    server.post_text(&format!("{STREAM}/s1"), &config).expect(200);
+    let shown = server.get(&format!("{STREAM}/s1")).expect(200).text();
+    assert!(shown.contains(&condition) && shown.contains(&format!("{{\"s\":12.50,\"u\":{number}}}")), "{shown}");
+    let record = server.subscribe("s1", "begin=earliest").unwrap().expect_data(PATIENCE);
+    assert!(record.text.contains(&format!("{{\"id\":{number}}}")), "{}", record.text);
+    assert!(record.text.contains(&format!("\"s\":12.50,\"u\":{number}")), "{}", record.text);
+    for document in ["yaml", "asyncapi.yaml", "asyncapi.json"] {
+        let text = server.get(&format!("{STREAM}/s1/{document}")).expect(200).text();
+        assert!(text.contains("12.50") && text.contains(number) && !text.contains("serde_json"), "{document}: {text}");
+    }
+}
+
+#[test]
 fn a_record_beyond_a_limit_closes_with_4013_and_says_after_which_position_to_go_on() {
     let server = server();
     let big = json!({"id": 4, "total": 1, "name": "y".repeat(200_000)});

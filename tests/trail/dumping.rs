@@ -88,3 +88,26 @@ fn a_dump_that_meets_damage_fails_and_prints_nothing_twice_although_retention_wo
     }
     assert!(read.len() > 100, "{} lines", read.len());
 }
+
+#[test]
+fn names_and_values_cannot_steer_the_terminal() {
+    let server = Server::start();
+    server.make_trail("a1");
+    let row = serde_json::json!({"op": "INSERT", "table": "a.\u{1b}[2Jt", "after": {"c\u{7f}": "v\u{9b}31m\u{2028}"}});
+    let ddl = serde_json::json!({"op": "DDL", "table": "a.\nb", "ddl": "drop \u{1b}[31m\r table\nline"});
+    let xid = "\u{1b}[31mX\n";
+    server.put("a1", &[serde_json::json!({"xid": xid, "operations": [row, ddl]})]).expect(200);
+    let dump = |json: &[&str]| {
+        let mut command = Command::new(Server::program());
+        command.args(["trail", "dump", "a1", "--data-dir"]).arg(server.data_dir()).args(json);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = dump(&[]);
+    let steers = |character: char| character != '\n' && (character.is_control() || character == '\u{2028}');
+    assert!(!text.contains(steers) && text.lines().count() == 2, "{text:?}");
+    // For machines nothing is taken away.
+    let first: serde_json::Value = serde_json::from_str(dump(&["--json"]).lines().next().unwrap()).unwrap();
+    assert_eq!((&first["xid"], &first["qual_table"]), (&xid.into(), &"a.\u{1b}[2Jt".into()));
+}

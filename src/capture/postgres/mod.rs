@@ -36,7 +36,7 @@ use self::lsn::Lsn;
 use self::setup::{Prepared, TrailState};
 use self::stream::Stream;
 use super::run::{Backoff, stopped};
-use super::source::{CaptureError, Fault, RunState, SharedStatus};
+use super::source::{CaptureError, Fault, SharedStatus};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
@@ -99,9 +99,7 @@ pub(super) async fn session(
     walsender.start_replication(&command).await?;
     info!(slot = target.slot, position = %start, "capture runs");
     status.update(|status| {
-        status.status = RunState::Running;
-        status.last_error = None;
-        status.last_error_reason = None;
+        status.runs();
         status.starts += 1;
         status.moved = Some(tokio::time::Instant::now());
     });

@@ -70,6 +70,7 @@ pub(super) async fn prepare(
     };
     publication(target, catalogue, version, has_slot).await?;
     warn_of_tables_without_identity(target, catalogue).await?;
+    warn_of_partitioned_tables(target, catalogue).await?;
     let start = match resume {
         Some(start) => start,
         None => create_slot(target, walsender).await?,
@@ -245,6 +246,32 @@ async fn warn_of_tables_without_identity(target: &Target, catalogue: &mut Catalo
             tables = tables.join(", "),
             "PostgreSQL refuses UPDATE and DELETE on these published tables: give each a primary key or ALTER TABLE … \
              REPLICA IDENTITY FULL"
+        );
+    }
+    Ok(())
+}
+
+/// PostgreSQL sends the rows of a partition under its table's name, and no TRUNCATE of a partition at all.
+async fn warn_of_partitioned_tables(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
+    let sql = format!(
+        "SELECT p.schemaname, p.tablename FROM pg_catalog.pg_publication_tables p \
+         JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname \
+         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+         WHERE p.pubname = {} AND c.relkind = 'p' ORDER BY 1, 2",
+        literal(&target.publication)
+    );
+    let rows = catalogue.query(&target.address, &sql).await?;
+    let named = rows.iter().filter_map(|row| match &row[..] {
+        [Some(schema), Some(table)] if target.captures(schema, table) => Some(format!("{schema}.{table}")),
+        _ => None,
+    });
+    let tables: Vec<_> = named.take(20).collect();
+    if !tables.is_empty() {
+        warn!(
+            publication = target.publication,
+            tables = tables.join(", "),
+            "these published tables are partitioned: PostgreSQL sends no TRUNCATE of a single partition; delete its rows \
+             instead, or truncate the whole table"
         );
     }
     Ok(())

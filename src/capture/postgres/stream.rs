@@ -84,6 +84,10 @@ impl<'a> Stream<'a> {
     pub(super) async fn run(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
         let outcome = self.stream(shutdown).await;
         self.show_counts();
+        if let Err(Fault::Stop(CaptureError::RowRefused { .. })) = &outcome {
+            let stuck_before = self.transactions.open_position().map(|position| position.0);
+            self.status.update(|status| status.stuck_before = stuck_before);
+        }
         self.transactions.abort().await?;
         if outcome.is_ok() {
             if self.transactions.appender.pending_bytes() > 0 {
@@ -265,6 +269,7 @@ impl<'a> Stream<'a> {
             // The source's log may go on beyond what it has sent.
             let current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
             status.heard = Some(heard);
+            status.passed(durable.0);
             status.reached(durable.to_string(), received.0.max(current).saturating_sub(durable.0));
             status.received_lsn = Some(received.to_string());
             status.confirmed_lsn = Some(confirmed.to_string());

@@ -12,7 +12,7 @@ use super::relation::{self, Relation};
 use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
 use crate::record::{Column, Operation, TableSchema, Timestamp, TransactionHead};
-use crate::trail::{Appender, Row};
+use crate::trail::{AppendError, Appender, Row};
 
 /// What has been received and not been given to the trail's writer, and how far that is.
 pub(super) struct Transactions<'a> {
@@ -88,6 +88,11 @@ impl<'a> Transactions<'a> {
         self.open.as_ref().is_some_and(|open| !open.skipped).then_some(self.head.commit_ts)
     }
 
+    /// The position that the one that is half in will have.
+    pub(super) fn open_position(&self) -> Option<Lsn> {
+        self.open.as_ref().map(|open| Self::position(open.commit_lsn))
+    }
+
     /// Counts what was appended, from 0 again.
     pub(super) fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
@@ -161,8 +166,17 @@ impl<'a> Transactions<'a> {
         open.begin(self.appender, &self.head)?;
         let before = old.is_some().then_some(self.buffers.before.as_slice());
         let after = new.is_some().then_some(self.buffers.after.as_slice());
-        self.appender.row(&relation.schema, Row { operation, before, after, tokens: None })?;
-        Ok(())
+        let row = Row { operation, before, after, tokens: None };
+        let appended = self.appender.row(&relation.schema, row).map(drop);
+        appended.map_err(|error| match error {
+            AppendError::TooLarge { .. } => CaptureError::RowRefused {
+                table: relation.schema.table.to_string(),
+                position: open.commit_lsn.to_string(),
+                error,
+            }
+            .into(),
+            error => error.into(),
+        })
     }
 
     pub(super) fn truncate(&mut self, relations: RelationIds<'_>) -> Result<(), Fault> {

@@ -1,7 +1,8 @@
 //! The hash of a stream's source and rules that its positions carry.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
+use crate::codec::decimal::Decimal;
 use crate::codec::json_text::push_string;
 use crate::codec::token::ContractHash;
 
@@ -39,6 +40,20 @@ fn push_canonical(out: &mut Vec<u8>, value: &Value) {
             out.push(b']');
         }
         Value::String(text) => push_string(out, text),
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.extend_from_slice(value.to_string().as_bytes()),
+        Value::Number(number) => out.extend_from_slice(canonical_number(number).as_bytes()),
+        Value::Null | Value::Bool(_) => out.extend_from_slice(value.to_string().as_bytes()),
     }
+}
+
+/// A number that a float holds exactly is written as that float, whatever its digits look like; any other as given. Earlier
+/// versions kept floats, so that positions given out then stay valid.
+fn canonical_number(number: &Number) -> String {
+    let text = number.as_str();
+    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') && text != "-0";
+    if is_whole && (number.is_u64() || number.is_i64()) {
+        return text.to_owned();
+    }
+    let nearest = number.as_f64().filter(|float| float.is_finite()).and_then(Number::from_f64);
+    let exact = nearest.filter(|float| Decimal::parse(float.as_str()) == Decimal::parse(text));
+    exact.map_or_else(|| text.to_owned(), |float| float.to_string())
 }

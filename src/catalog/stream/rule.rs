@@ -208,10 +208,11 @@ fn operator_and_value(members: &Members<'_>) -> Result<(Comparison, Option<Strin
     let value = match members.get("value") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if text.chars().count() <= limits::RULE_TEXT_CHARS_MAX => Some(text.clone()),
-        Some(number @ (Value::Number(_) | Value::Bool(_))) => Some(number.to_string()),
+        Some(Value::Number(number)) if number.as_str().len() <= limits::RULE_TEXT_CHARS_MAX => Some(number.to_string()),
+        Some(Value::Bool(truth)) => Some(truth.to_string()),
         Some(_) => {
             let allowed = format!(
-                "must be a string of at most {} characters, a number, true or false",
+                "must be a string or a number of at most {} characters, true or false",
                 limits::RULE_TEXT_CHARS_MAX
             );
             return Err(members.error("value", allowed));

@@ -112,6 +112,63 @@ fn positions_depend_on_source_and_rules_only_and_not_on_the_order_of_members() {
     assert_ne!(hash(r#"{"source":{"trail":"a1"}}"#), base);
 }
 
+fn of_number(number: &str) -> StreamConfig {
+    let condition = format!(r#"{{"column":"id","operator":"EQ","value":{number}}}"#);
+    let rule = format!(r#"{{"action":"include","filter":{{"columnValues":[{condition}]}}}}"#);
+    StreamConfig::parse(format!(r#"{{"source":{{"trail":"a1"}},"rules":[{rule}]}}"#).as_bytes()).unwrap()
+}
+
+#[test]
+fn numbers_keep_every_digit_from_the_request_to_the_rule_and_back() {
+    for number in ["123456789012345678901", "12.50", "0.1000000000000000000001", "1e+9999999999", "-0", "1e-2", "7"] {
+        let config = of_number(number);
+        assert_eq!(config.rules[0].column_values[0].value.as_deref(), Some(number));
+        let stored = serde_json::to_vec(config.as_given()).unwrap();
+        assert_eq!(config, StreamConfig::parse(&stored).unwrap(), "{number}");
+        assert!(String::from_utf8(stored).unwrap().contains(&format!("\"value\":{number}}}")), "{number}");
+        let patched = config.patched(&json!({"description": "x"})).unwrap();
+        assert_eq!(
+            (patched.rules, patched.given["rules"].to_string()),
+            (config.rules, config.given["rules"].to_string())
+        );
+    }
+    let long = format!("[{}]", "1".repeat(limits::RULE_TEXT_CHARS_MAX + 1));
+    let long: Value = serde_json::from_str(&long).unwrap();
+    let rule = json!({"columnValues": [{"column": "a", "operator": "EQ", "value": long[0]}]});
+    let config = with("rules", json!([{"action": "include", "filter": rule}]));
+    assert_eq!(StreamConfig::from_value(config).unwrap_err().member, "rules[0].filter.columnValues[0].value");
+}
+
+#[test]
+fn positions_of_streams_saved_when_numbers_were_floats_stay_valid() {
+    let hash = |number: &str| of_number(number).contract_hash();
+    // As versions with floats wrote it, with what they made of the number.
+    let as_float = |text: &str| {
+        let condition = format!(r#"{{"column":"id","operator":"EQ","value":{text},}}"#);
+        let rule = format!(r#"{{"action":"include","filter":{{"columnValues":[{condition},],}},}}"#);
+        ContractHash(crc32c::crc32c(format!("{{\"trail\":\"a1\",}}\n[{rule},]\n").as_bytes()))
+    };
+    for (given, was) in [
+        ("12", "12"),
+        ("-12", "-12"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("12.50", "12.5"),
+        ("12.5", "12.5"),
+        ("1e2", "100.0"),
+        ("100.0", "100.0"),
+        ("1E25", "1e+25"),
+        ("-0", "-0.0"),
+        ("0.10", "0.1"),
+        // A number that was rounded before it was stored.
+        ("1.2345678901234567e+19", "1.2345678901234567e+19"),
+    ] {
+        assert_eq!(hash(given), as_float(was), "{given}");
+    }
+    assert_ne!(hash("123456789012345678901"), as_float("1.2345678901234568e+20"));
+    assert_ne!(hash("123456789012345678901"), hash("123456789012345678902"));
+    assert_ne!(hash("1e9999999998"), hash("1e9999999999"));
+}
+
 #[test]
 fn a_patch_is_checked_as_a_whole() {
     let config = StreamConfig::from_value(with("bufferSize", json!(131_072))).unwrap();

@@ -36,7 +36,8 @@ pub(super) struct Arguments {
     rows_a_transaction: u64,
     /// Bytes of one row's record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 370, value_name = "BYTES",
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
+          value_parser = RangedU64ValueParser::<usize>::new()
+              .range(limits::BENCH_RECORD_BYTES_MIN as u64..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,
     /// How long it may take, in seconds
     #[arg(long, env = "TRAILCAST_BENCH_SECONDS", default_value_t = 600, value_name = "SECONDS",

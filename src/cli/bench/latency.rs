@@ -48,7 +48,8 @@ pub(super) struct Arguments {
     seconds: u64,
     /// Bytes of one record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 200, value_name = "BYTES",
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
+          value_parser = RangedU64ValueParser::<usize>::new()
+              .range(limits::BENCH_RECORD_BYTES_MIN as u64..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,
     /// Measure fdatasync too, in a file of its own in this folder: one on the disk of the server's data folder
     #[arg(long, env = "TRAILCAST_BENCH_FSYNC_DIR", value_name = "FOLDER")]

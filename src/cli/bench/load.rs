@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use crate::limits;
+
 /// What the default encoding adds to the column `note` in one record, the comma behind it included.
-const RECORD_BYTES_BESIDE_NOTE: usize = 190;
+const RECORD_BYTES_BESIDE_NOTE: usize = limits::BENCH_RECORD_BYTES_MIN;
 
 /// The first row's `id`. All ids have as many digits, so that a transaction is made by overwriting another's: the client
 /// must not be what is measured.

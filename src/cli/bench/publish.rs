@@ -41,7 +41,8 @@ pub(super) struct Arguments {
     transactions_a_request: u32,
     /// Bytes of one record as the default encoding sends it; 190 at least
     #[arg(long, env = "TRAILCAST_BENCH_RECORD_BYTES", default_value_t = 200, value_name = "BYTES",
-          value_parser = RangedU64ValueParser::<usize>::new().range(1..=limits::BENCH_RECORD_BYTES_MAX as u64))]
+          value_parser = RangedU64ValueParser::<usize>::new()
+              .range(limits::BENCH_RECORD_BYTES_MIN as u64..=limits::BENCH_RECORD_BYTES_MAX as u64))]
     record_bytes: usize,
     /// Requests a second, over all callers [default: as many as are answered]
     #[arg(long, env = "TRAILCAST_BENCH_RATE", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]

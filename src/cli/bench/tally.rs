@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::arrivals::Arrivals;
 use super::frames::Sink;
@@ -166,9 +167,8 @@ impl Verify {
     fn message(&mut self) -> u64 {
         let message = std::mem::take(&mut self.message);
         let mut count = 0;
-        match serde_json::from_slice(&message) {
-            Ok(Value::Array(records)) => records.iter().for_each(|record| count += self.record(record)),
-            Ok(record) => count += self.record(&record),
+        match records(&message) {
+            Ok(records) => records.iter().for_each(|record| count += self.record(record)),
             Err(error) => self.complain(format!("a message is no JSON: {error}")),
         }
         self.message = message;
@@ -176,10 +176,9 @@ impl Verify {
         count
     }
 
-    fn record(&mut self, record: &Value) -> u64 {
-        // A CloudEvent has the record inside.
-        let Some(pos) = record["pos"].as_str().or_else(|| record["data"]["pos"].as_str()) else { return 0 };
-        let Ok(token) = token::decode(pos) else {
+    fn record(&mut self, record: &RawValue) -> u64 {
+        let Some(pos) = position(record) else { return 0 };
+        let Ok(token) = token::decode(&pos) else {
             self.complain("a position is malformed");
             return 1;
         };
@@ -190,6 +189,33 @@ impl Verify {
         self.last = Some(order);
         1
     }
+}
+
+/// The records of a message: values are checked by JSON's grammar and not made, so that none is too large or too deep.
+fn records(message: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
+    if message.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice(message)
+    } else {
+        serde_json::from_slice(message).map(|record| vec![record])
+    }
+}
+
+/// The members that may hold the position.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Members<'m> {
+    #[serde(borrow)]
+    pos: Option<&'m RawValue>,
+    #[serde(borrow)]
+    data: Option<&'m RawValue>,
+}
+
+fn position(record: &RawValue) -> Option<String> {
+    let members: Members<'_> = serde_json::from_str(record.get()).ok()?;
+    let text = |raw: Option<&RawValue>| serde_json::from_str::<String>(raw?.get()).ok();
+    // A CloudEvent has the record inside.
+    let inside = |data: &RawValue| text(serde_json::from_str::<Members<'_>>(data.get()).ok()?.pos);
+    text(members.pos).or_else(|| inside(members.data?))
 }
 
 #[cfg(test)]
@@ -232,6 +258,20 @@ mod tests {
         assert_eq!(told(Counting::Each, &twice).1, None);
         assert_eq!(told(Counting::Verify, &twice).1.unwrap(), "a position does not grow");
         assert!(told(Counting::Verify, &[b"[{\"pos\":\"x\"}]".to_vec()]).1.unwrap().contains("malformed"));
-        assert!(told(Counting::Verify, &[b"[".to_vec()]).1.unwrap().contains("no JSON"));
+        for bad in [b"[".as_slice(), b"[1,]", b"[{\"a\":01}]", b"\"\xff\"", b"{} {}"] {
+            assert!(told(Counting::Verify, &[bad.to_vec()]).1.unwrap().contains("no JSON"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn any_json_is_taken_however_large_its_numbers_and_however_deep() {
+        let deep = format!("{}1{}", "[".repeat(1_000), "]".repeat(1_000));
+        let pos = String::from_utf8(message(1..2)).unwrap();
+        let record = pos.trim_matches(['[', ']', '{', '}']);
+        let values = format!("{{{record},\"a\":1e400,\"b\":-123456789012345678901234567890,\"c\":{deep}}}");
+        let event = format!("{{\"specversion\":\"1.0\",\"data\":{values}}}");
+        for message in [values.clone(), format!("[{values}]"), format!("[{event}]"), event] {
+            assert_eq!(told(Counting::Verify, &[message.clone().into_bytes()]), (1, None), "{message}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use super::message::Record;
+use crate::cli::output::harmless;
 use crate::codec::put::RawObject;
 use crate::limits;
 
@@ -167,17 +168,6 @@ fn stream(record: &Record<'_>) -> String {
     let producer = format!("{} {}", member("producer", "name"), member("producer", "version"));
     let database = format!("{} {}", member("database", "name"), member("database", "version"));
     format!("from {}, database {}, trail {}", producer.trim(), database.trim(), member("source", "file"))
-}
-
-/// Control characters would steer the terminal or break the line.
-fn harmless(text: &str) -> String {
-    text.chars()
-        .map(
-            |character| {
-                if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') { ' ' } else { character }
-            },
-        )
-        .collect()
 }
 
 #[cfg(test)]

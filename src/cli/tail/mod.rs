@@ -150,7 +150,7 @@ impl Tail {
                 Err(ended) => break ended,
             }
         };
-        finish(ended)
+        finish(ended, self.begin.as_deref())
     }
 
     /// Prints one message, then saves the position of its last record.
@@ -190,9 +190,12 @@ impl Tail {
     }
 }
 
-fn finish(ended: Ended) -> Result<Connection, Failure> {
+/// `begin`: where the next connection would begin.
+fn finish(ended: Ended, begin: Option<&str>) -> Result<Connection, Failure> {
     if ended.is_final() {
-        return Err(Failure::failed(ended));
+        let place =
+            begin.map(|begin| format!("; everything up to here is printed: --begin {begin}")).unwrap_or_default();
+        return Err(Failure::failed(format_args!("{ended}{place}")));
     }
     Ok(Connection::Lost { why: ended.to_string(), was_open: true })
 }
@@ -220,13 +223,19 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_gone_is_not_tried_again_and_a_server_going_away_is() {
-        let closed = |code| finish(Ended::Closed { code, reason: String::new() });
+        let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"));
         for code in [4001, 4013, 4014, 4020] {
             assert!(closed(code).is_err(), "{code}");
         }
         for code in [1001, 1006, 4000, 4004, 4011, 4012] {
             assert!(matches!(closed(code), Ok(Connection::Lost { was_open: true, .. })), "{code}");
         }
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_taken_ends_with_the_position() {
+        let Err(Failure::Failed(what)) = finish(Ended::Unusable("too long".into()), Some("AQ1")) else { panic!() };
+        assert_eq!(what, "too long; everything up to here is printed: --begin AQ1");
     }
 
     #[test]

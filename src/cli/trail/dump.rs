@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::House;
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{harmless, print};
 use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
@@ -197,7 +197,7 @@ fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Fai
             pos.as_str(),
         )
     } else {
-        format!(
+        harmless(&format!(
             "{}.{} {operation:<8} {table}  xid={} op_ts={} at={}:{} {} bytes{}",
             position.commit,
             position.record,
@@ -207,7 +207,7 @@ fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Fai
             record.place.offset,
             record.bytes(),
             body.replacen(',', "  ", 1),
-        )
+        ))
     })
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::House;
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{harmless, print};
 use crate::trail::{Trail, Writer};
 
 fn described(trail: &Trail) -> Value {
@@ -44,7 +44,7 @@ pub(super) fn list(house: &House) -> Result<(), Failure> {
                 if house.json {
                     json!({"name": name.as_str(), "error": what}).to_string()
                 } else {
-                    format!("{name:<24} {what}")
+                    format!("{name:<24} {}", harmless(&what))
                 }
             }
             Err(other) => return Err(other),
@@ -61,7 +61,7 @@ pub(super) fn describe(house: &House, name: &str) -> Result<(), Failure> {
         Value::Object(members) if !house.json => members
             .iter()
             .map(|(member, value)| match value {
-                Value::String(text) => format!("{member:<13} {text}\n"),
+                Value::String(text) => format!("{member:<13} {}\n", harmless(text)),
                 other => format!("{member:<13} {other}\n"),
             })
             .collect(),

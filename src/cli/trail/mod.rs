@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::failure::Failure;
+use super::output::harmless;
 use crate::clock::SystemClock;
 use crate::config::DATA_DIR_DEFAULT;
 use crate::record::TrailName;
@@ -57,14 +58,19 @@ enum Command {
 /// Runs a subcommand.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let house = House { trails: arguments.data_dir.join("trails"), data_dir: arguments.data_dir, json: arguments.json };
-    match arguments.command {
+    let done = match arguments.command {
         Command::Ls => ls::list(&house),
         Command::Info { trail } => ls::describe(&house, &trail),
         Command::Dump(dump) => dump::run(&house, &dump).await,
         Command::Verify { trail } => verify::run(&house, &trail),
         Command::Repair(arguments) => repair::repair(&house, &arguments),
         Command::NewEpoch(arguments) => repair::new_epoch(&house, &arguments),
-    }
+    };
+    // What is wrong with a trail may be told with names that stand in it.
+    done.map_err(|failure| match failure {
+        Failure::Failed(what) => Failure::Failed(harmless(&what)),
+        other => other,
+    })
 }
 
 /// The trails' folder, and how to print.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::House;
 use crate::catalog::{DataFolder, FolderError};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{harmless_lines, print};
 use crate::clock::SystemClock;
 use crate::record::TrailName;
 use crate::trail::local::disk::SystemDisk;
@@ -45,7 +45,8 @@ pub(super) fn repair(house: &House, arguments: &RepairArguments) -> Result<(), F
         repair::repair(&folder, disk, clock)
     };
     let told = told.map_err(Failure::failed)?;
-    let text = if house.json { as_json(&arguments.trail, &told) } else { as_text(&arguments.trail, &told) };
+    let text =
+        if house.json { as_json(&arguments.trail, &told) } else { harmless_lines(&as_text(&arguments.trail, &told)) };
     Ok(print(text.as_bytes())?)
 }
 

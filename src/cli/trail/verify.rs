@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::House;
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{harmless, print};
 
 /// Prints a line a segment; fails with the first bad position.
 pub(super) fn run(house: &House, name: &str) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub(super) fn run(house: &House, name: &str) -> Result<(), Failure> {
             .to_string()
         } else {
             let state = if report.closed { "closed" } else { "open" };
-            let verdict = bad.as_ref().map_or("good".to_owned(), |bad| format!("BAD at {bad}"));
+            let verdict = bad.as_ref().map_or("good".to_owned(), |bad| harmless(&format!("BAD at {bad}")));
             format!(
                 "segment {:>6}  {:>12} bytes  {:>10} frames  {:>9} transactions  {state:<6}  {verdict}",
                 report.segment, report.bytes, report.frames, report.transactions

@@ -8,6 +8,7 @@ mod examples;
 mod names;
 mod payload;
 mod single;
+mod yaml;
 
 pub use check::{InvalidDocument, check};
 pub use payload::record_kinds;
@@ -96,7 +97,7 @@ pub fn to_json(document: &Value) -> String {
 
 /// The document as YAML text.
 pub fn to_yaml(document: &Value) -> Result<String, serde_yaml::Error> {
-    serde_yaml::to_string(document)
+    yaml::text(document)
 }
 
 fn info(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {

@@ -1,6 +1,95 @@
 //! One cell on its way to a client: copied as it is, made a string, or cut.
 
+use crate::codec::json::{Decimals, JsonOptions};
 use crate::codec::json_text::push_string;
+use crate::record::{Column, JsonKind};
+
+/// How a column's cells are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::codec) enum Sent {
+    /// As they are.
+    AsIs,
+    /// Each as a string.
+    AsString,
+    /// One that is a number as a string, any other as it is.
+    NumberAsString,
+    /// Each number in it as a string, however deep.
+    NumbersAsStrings,
+}
+
+impl Sent {
+    /// How this column's cells are sent under these options.
+    pub(in crate::codec) fn of(column: &Column, options: &JsonOptions) -> Self {
+        if options.all_as_strings {
+            return Self::AsString;
+        }
+        match (options.decimals, column.kind) {
+            (Decimals::Number, _) | (_, JsonKind::String | JsonKind::Boolean | JsonKind::Object) => Self::AsIs,
+            (Decimals::String, JsonKind::Number | JsonKind::Float) => Self::AsString,
+            (Decimals::String, JsonKind::Any) => Self::NumberAsString,
+            (Decimals::String, JsonKind::Array) if is_array_of_numbers(&column.sql_type) => Self::NumbersAsStrings,
+            (Decimals::String, JsonKind::Array) => Self::AsIs,
+        }
+    }
+
+    /// Appends a cell as it is sent.
+    #[inline]
+    pub(super) fn push(self, out: &mut Vec<u8>, json: &str) {
+        match self {
+            Self::AsIs => out.extend_from_slice(json.as_bytes()),
+            Self::AsString => push_as_string(out, json),
+            Self::NumberAsString if starts_number(json.as_bytes()) => push_as_string(out, json),
+            Self::NumberAsString => out.extend_from_slice(json.as_bytes()),
+            Self::NumbersAsStrings => push_numbers_as_strings(out, json.as_bytes()),
+        }
+    }
+}
+
+/// Whether a type's name, as sources write it, is that of an array of numbers: `numeric(12,2)[]`.
+fn is_array_of_numbers(sql_type: &str) -> bool {
+    let Some(element) = sql_type.strip_suffix("[]") else { return false };
+    let element = element.split_once('(').map_or(element, |(name, _)| name);
+    matches!(element, "smallint" | "integer" | "bigint" | "numeric" | "real" | "double precision" | "oid")
+}
+
+fn starts_number(json: &[u8]) -> bool {
+    matches!(json.first(), Some(b'-' | b'0'..=b'9'))
+}
+
+fn push_numbers_as_strings(out: &mut Vec<u8>, mut json: &[u8]) {
+    while let Some(first) = json.first() {
+        let length = match first {
+            b'"' => string_length(json),
+            _ if starts_number(json) => {
+                let is_of_number = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                json.iter().take_while(is_of_number).count()
+            }
+            _ => 1,
+        };
+        let (token, rest) = json.split_at(length);
+        if starts_number(token) {
+            out.push(b'"');
+            out.extend_from_slice(token);
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(token);
+        }
+        json = rest;
+    }
+}
+
+/// Bytes of the JSON string that stands at the start, quotes included.
+fn string_length(json: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    json.len()
+}
 
 /// Appends a cell as a string: a string as it is, anything else as its JSON text in quotes.
 pub(super) fn push_as_string(out: &mut Vec<u8>, json: &str) {
@@ -104,6 +193,30 @@ mod tests {
         push_cut(&mut out, r#""a\ud83d\ude00b""#, 4);
         assert_eq!(out, b"\"a\"");
         assert_eq!(value_bytes(r#""a\ud83d\ude00b""#), 6);
+    }
+
+    #[test]
+    fn numbers_in_arrays_become_strings_and_nothing_else_does() {
+        for (json, sent) in [
+            ("[1,-2.50,null,1e-7]", r#"["1","-2.50",null,"1e-7"]"#),
+            ("[[1],[],[\"NaN\"]]", r#"[["1"],[],["NaN"]]"#),
+            (r#"["1","a\"2","\\",3,true]"#, r#"["1","a\"2","\\","3",true]"#),
+            ("[]", "[]"),
+        ] {
+            let mut out = Vec::new();
+            Sent::NumbersAsStrings.push(&mut out, json);
+            assert_eq!(String::from_utf8(out).unwrap(), sent);
+        }
+    }
+
+    #[test]
+    fn arrays_of_numbers_are_known_by_their_type() {
+        for numbers in ["integer[]", "numeric(12,2)[]", "double precision[]"] {
+            assert!(is_array_of_numbers(numbers), "{numbers}");
+        }
+        for other in ["", "integer", "text[]", "jsonb[]", "interval(3)[]", "timestamp(3) without time zone[]"] {
+            assert!(!is_array_of_numbers(other), "{other}");
+        }
     }
 
     #[test]

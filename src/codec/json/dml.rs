@@ -1,12 +1,13 @@
 //! DML records: what was prepared once for a table, and cells copied between.
 
 use crate::codec::image::{Cell, Image, MalformedImage};
+use crate::codec::json::cell::{self, Sent};
 use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
 use crate::codec::json::layout::{Layout, Shape};
 use crate::codec::json::stencil::{CellForm, Stencil, StencilMaker};
-use crate::codec::json::{Decimals, JsonOptions, cell, shrink};
+use crate::codec::json::{JsonOptions, shrink};
 use crate::codec::json_text::push_string;
-use crate::record::{JsonKind, Operation, SchemaId, TableSchema};
+use crate::record::{Operation, SchemaId, TableSchema};
 
 /// A change of one row, or a TRUNCATE.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +81,8 @@ pub struct PreparedTable {
     after_keys: Keys,
     /// Of rows with a before image, an after image, and both.
     stencils: [Stencil; 3],
-    as_string: Vec<bool>,
+    /// How each column's cells are sent.
+    sent: Vec<Sent>,
     names: Vec<Vec<u8>>,
     unchanged_key: Vec<u8>,
     truncated_key: Vec<u8>,
@@ -128,7 +130,7 @@ impl PreparedTable {
             before_keys,
             after_keys,
             stencils,
-            as_string: schema.columns.iter().map(|column| sent_as_string(column.kind, options)).collect(),
+            sent: schema.columns.iter().map(|column| Sent::of(column, options)).collect(),
             names: schema.columns.iter().map(|column| crate::codec::json_text::quoted(&column.name).into()).collect(),
             unchanged_key: key(&layout.unchanged, b":["),
             truncated_key: key(&layout.truncated, b":["),
@@ -233,7 +235,7 @@ impl PreparedTable {
             (true, true) => &self.stencils[2],
             (false, false) => return Ok(false),
         };
-        let form = CellForm { as_string: &self.as_string, lob_bytes_max, omit_null: self.omit_null };
+        let form = CellForm { sent: &self.sent, lob_bytes_max, omit_null: self.omit_null };
         stencil.push(out, before, after, form)
     }
 
@@ -282,12 +284,6 @@ fn stencil(images: [(&Vec<u8>, &Keys); 2], sent: [bool; 2], nested: bool, mut co
     }
     maker.push(b"}");
     maker.finish()
-}
-
-/// Whether columns of this kind are sent as strings under these options.
-pub(in crate::codec) fn sent_as_string(kind: JsonKind, options: &JsonOptions) -> bool {
-    let decimal = matches!(kind, JsonKind::Number | JsonKind::Float) && options.decimals == Decimals::String;
-    decimal || options.all_as_strings
 }
 
 /// Columns to name at the end of a record. Empty for nearly every record, and then never allocated.
@@ -351,11 +347,7 @@ impl RowWriter<'_, '_> {
 
     #[inline]
     fn push_value(&mut self, column: usize, json: &str) {
-        if self.table.as_string[column] {
-            cell::push_as_string(self.out, json);
-        } else {
-            self.out.extend_from_slice(json.as_bytes());
-        }
+        self.table.sent[column].push(self.out, json);
     }
 
     /// A cell whose text is longer than the limit; what it stands for need not be.
@@ -372,8 +364,8 @@ impl RowWriter<'_, '_> {
         }
         self.lists.truncated.push(column);
         let mut value = Vec::new();
-        if self.table.as_string[column] {
-            cell::push_as_string(&mut value, json);
+        if self.table.sent[column] != Sent::AsIs {
+            self.table.sent[column].push(&mut value, json);
         }
         let json = std::str::from_utf8(&value).ok().filter(|value| !value.is_empty()).unwrap_or(json);
         // Half a number or half an object would be another value or no JSON: such a value is left out.
@@ -409,9 +401,9 @@ impl RowWriter<'_, '_> {
 mod tests {
     use super::*;
     use crate::codec::image::ImageWriter;
-    use crate::codec::json::Model;
     use crate::codec::json::meta::MetaFields;
-    use crate::record::{Column, TableName};
+    use crate::codec::json::{Decimals, Model};
+    use crate::record::{Column, JsonKind, TableName};
     use proptest::prelude::*;
 
     fn schema(columns: usize) -> TableSchema {
@@ -420,8 +412,8 @@ mod tests {
         };
         let column = |at| Column {
             name: name(at),
-            kind: if at % 3 == 0 { JsonKind::Number } else { JsonKind::String },
-            sql_type: String::new(),
+            kind: [JsonKind::Number, JsonKind::String, JsonKind::Any, JsonKind::Number, JsonKind::Array][at % 5],
+            sql_type: if at % 5 == 4 { "integer[]".into() } else { String::new() },
             nullable: true,
             key: at == 0,
         };
@@ -440,7 +432,9 @@ mod tests {
                 0 => writer.null(),
                 1 => writer.absent(),
                 2 => writer.unchanged(),
-                _ if at % 3 == 0 => writer.json(b"12.50"),
+                _ if at % 5 == 0 || at % 5 == 3 => writer.json(b"12.50"),
+                length if at % 5 == 4 => writer.json(format!("[{length}]").as_bytes()),
+                length if at % 5 == 2 && length % 2 == 0 => writer.json(length.to_string().as_bytes()),
                 length => writer.json(format!("\"{}\"", "x".repeat(usize::from(*length))).as_bytes()),
             }
         }

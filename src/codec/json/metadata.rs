@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::codec::json::dml::sent_as_string;
+use crate::codec::json::cell::Sent;
 use crate::codec::json::{JsonOptions, MetaField, OBJECT_METADATA, STREAM_METADATA};
 use crate::record::{Column, JsonKind, TableSchema};
 
@@ -117,7 +117,7 @@ pub fn object_metadata(schema: &TableSchema, options: &JsonOptions) -> Value {
 
 /// A column's `type` in `OBJECT_METADATA`: the class of JSON that its values are sent as.
 pub fn column_type(column: &Column, options: &JsonOptions) -> &'static str {
-    if sent_as_string(column.kind, options) {
+    if Sent::of(column, options) == Sent::AsString {
         return "string";
     }
     match column.kind {

@@ -5,7 +5,7 @@
 
 mod cell;
 mod ddl;
-pub(in crate::codec) mod dml;
+mod dml;
 mod head;
 mod layout;
 mod meta;
@@ -15,6 +15,7 @@ mod shrink;
 mod stencil;
 mod timestamp;
 
+pub(in crate::codec) use cell::Sent;
 pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
 pub use head::{HeadCache, RecordContext};

@@ -3,7 +3,7 @@
 //! Nearly every row is of that kind. What is left out, not sent or too long is `dml`'s, which writes any row.
 
 use crate::codec::image::{Cell, Image, MalformedImage};
-use crate::codec::json::cell;
+use crate::codec::json::cell::Sent;
 
 /// Bytes that are copied at once, however few of them are wanted.
 const WINDOW_BYTES: usize = 32;
@@ -22,8 +22,8 @@ pub(super) struct Stencil {
 /// What a row's cells are written by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CellForm<'a> {
-    /// Which columns are sent as strings.
-    pub(super) as_string: &'a [bool],
+    /// How each column's cells are sent.
+    pub(super) sent: &'a [Sent],
     /// The longest text of a cell that may be sent as it is, in bytes.
     pub(super) lob_bytes_max: Option<usize>,
     /// Whether a column that is null is left out.
@@ -87,11 +87,13 @@ impl Stencil {
         if cells.len() != gaps.len() {
             return Ok(false);
         }
-        for (end, as_string) in gaps.iter().zip(form.as_string) {
+        for (end, sent) in gaps.iter().zip(form.sent) {
             self.push_between(out, *start, *end);
             *start = *end;
             // Copied as bytes; only who must understand a text looks whether it is one.
-            if !as_string && let Some(json) = cells.next_json()? {
+            if *sent == Sent::AsIs
+                && let Some(json) = cells.next_json()?
+            {
                 if form.lob_bytes_max.is_some_and(|limit| json.len() > limit) {
                     return Ok(false);
                 }
@@ -100,7 +102,7 @@ impl Stencil {
             }
             match cells.next().ok_or(MalformedImage)?? {
                 Cell::Json(json) if form.lob_bytes_max.is_none_or(|limit| json.len() <= limit) => {
-                    cell::push_as_string(out, json);
+                    sent.push(out, json);
                 }
                 Cell::Null if !form.omit_null => out.extend_from_slice(b"null"),
                 _ => return Ok(false),

@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::codec::json::{JsonOptions, MetaField, TransInd, dml::sent_as_string};
+use crate::codec::json::{JsonOptions, MetaField, Sent, TransInd};
 use crate::record::{Column, JsonKind};
 
 /// What a column's values may be. NULL is allowed wherever it is sent, also where the source says "not null": an image
 /// of a key may hold it for other columns.
 pub(super) fn column_schema(column: &Column, options: &JsonOptions) -> Value {
-    let kinds: &[&str] = if sent_as_string(column.kind, options) {
+    let sent = Sent::of(column, options);
+    let kinds: &[&str] = if sent == Sent::AsString {
         &["string"]
     } else {
         match column.kind {
@@ -18,6 +19,10 @@ pub(super) fn column_schema(column: &Column, options: &JsonOptions) -> Value {
             JsonKind::Boolean => &["boolean"],
             JsonKind::Object => &["object"],
             JsonKind::Array => &["array"],
+            // A value that is null in the source's own JSON is sent whatever becomes of NULL.
+            JsonKind::Any if sent == Sent::NumberAsString => {
+                return json!({"type": ["string", "boolean", "object", "array", "null"]});
+            }
             JsonKind::Any => return json!({}),
         }
     };

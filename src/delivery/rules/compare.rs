@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
-use super::decimal::Decimal;
 use super::pattern::{self, BadPattern};
 use crate::catalog::stream::Comparison;
+use crate::codec::decimal::Decimal;
 
 /// A comparison, compiled.
 #[derive(Debug)]

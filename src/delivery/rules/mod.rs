@@ -5,7 +5,6 @@
 //! rules are `catalog::stream`'s.
 
 mod compare;
-mod decimal;
 mod pattern;
 mod rule;
 #[cfg(test)]

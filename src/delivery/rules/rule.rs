@@ -134,17 +134,21 @@ impl ColumnTest {
         })
     }
 
-    fn names(&self, column: &str) -> bool {
-        column == self.column || !self.exact_case && column.to_lowercase() == self.column.to_lowercase()
+    /// The column that is meant: one of exactly this name, else the first of it in other case.
+    fn column_of(&self, schema: &TableSchema) -> Option<usize> {
+        let exact = schema.columns.iter().position(|column| column.name == self.column);
+        let in_other_case = || {
+            let wanted = self.column.to_lowercase();
+            schema.columns.iter().position(|column| column.name.to_lowercase() == wanted)
+        };
+        exact.or_else(|| if self.exact_case { None } else { in_other_case() })
     }
 
     fn holds(&self, operation: Operation, schema: &TableSchema, body: &RecordBody<'_>) -> Truth {
         if self.table.as_ref().is_some_and(|table| !table.matches(&schema.table)) {
             return Truth::False;
         }
-        let Some(column) = schema.columns.iter().position(|column| self.names(&column.name)) else {
-            return Truth::Unknown;
-        };
+        let Some(column) = self.column_of(schema) else { return Truth::Unknown };
         let before = body.before.map(|image| cell_of(image, column));
         // A value that did not change is the one before.
         let after = body.after.map(|image| match cell_of(image, column) {

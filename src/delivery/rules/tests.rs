@@ -151,6 +151,52 @@ fn values_compare_as_exact_decimals_or_as_text() {
 }
 
 #[test]
+fn numbers_of_a_rule_compare_to_the_last_digit_and_in_any_size() {
+    let (one, two) = ("123456789012345678901", "123456789012345678902");
+    for (operator, value, total, matches) in [
+        ("EQ", one, one, true),
+        ("EQ", one, two, false),
+        ("LE", one, two, false),
+        ("GT", one, two, true),
+        ("GT", "0", "1e9999999999", true),
+        ("LT", "0", "-1e9999999999", true),
+        ("GT", "0", "1e-9999999999", true),
+        ("LT", "1e9999999999", "1e9999999998", true),
+    ] {
+        let condition = format!(r#"{{"column":"total","operator":"{operator}","value":{value}}}"#);
+        let mut rules = include(json!({"columnValues": [serde_json::from_str::<Value>(&condition).unwrap()]}));
+        let passed = by_body(&mut rules, Operation::Insert, None, Some(["1", total, "null"]));
+        assert_eq!(passed, matches, "{operator} {value} {total}");
+    }
+}
+
+#[test]
+fn a_column_of_the_exact_name_is_meant_before_one_in_other_case() {
+    let column = |name: &str| Column {
+        name: name.into(),
+        kind: JsonKind::Number,
+        sql_type: String::new(),
+        nullable: true,
+        key: false,
+    };
+    let schema = TableSchema {
+        id: SchemaId(1),
+        table: TableName::parse("public.cs").unwrap(),
+        columns: vec![column("ID"), column("id"), column("Id")],
+    };
+    let mut bytes = Vec::new();
+    let mut writer = ImageWriter::new(&mut bytes);
+    ["1", "2", "3"].iter().for_each(|json| writer.json(json.as_bytes()));
+    let after = Some(Image::split(&bytes).unwrap().0);
+    let body = RecordBody { schema: Some(&schema), before: None, after, tokens: None };
+    for (name, value) in [("ID", 1), ("id", 2), ("Id", 3), ("iD", 1), ("\"id\"", 2)] {
+        let mut rules = include(json!({"columnValues": [{"column": name, "operator": "EQ", "value": value}]}));
+        let header = RecordHeader { table: Some(&schema.table), operation: Operation::Insert, partition: None };
+        assert!(rules.decide(&header, &body), "{name}");
+    }
+}
+
+#[test]
 fn an_unknown_column_matches_in_an_include_rule_and_not_in_an_exclude_rule() {
     let filter = json!({"columnValues": [{"column": "total", "operator": "GT", "value": 100}]});
     let only_key = Some(["1", "-", "-"]);

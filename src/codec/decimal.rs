@@ -4,18 +4,21 @@ use std::cmp::Ordering;
 
 /// A decimal number: its digits without leading or trailing zeros, the first standing `point` places before the point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decimal {
+pub struct Decimal {
     negative: bool,
     digits: Vec<u8>,
-    point: i64,
+    point: i128,
 }
+
+/// Exponents beyond it count as this one: no text has so many digits that it would matter to the rest.
+const EXPONENT_MAX: i128 = 1 << 120;
 
 impl Decimal {
     /// Reads `-12.50`, `1e3`, `+.5`; anything else is no number.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            Some((mantissa, exponent)) => (mantissa, read_exponent(exponent)?),
             None => (unsigned, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -31,7 +34,7 @@ impl Decimal {
         if digits.is_empty() {
             return Some(Self { negative: false, digits, point: 0 });
         }
-        let point = whole.len() as i64 - zeros as i64 + i64::from(exponent);
+        let point = whole.len() as i128 - zeros as i128 + exponent;
         Some(Self { negative: text.starts_with('-'), digits, point })
     }
 
@@ -41,6 +44,15 @@ impl Decimal {
             (zero, other_zero) => other_zero.cmp(&zero),
         }
     }
+}
+
+fn read_exponent(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let size = digits.parse::<i128>().map_or(EXPONENT_MAX, |size| size.min(EXPONENT_MAX));
+    Some(if text.starts_with('-') { -size } else { size })
 }
 
 impl Ord for Decimal {
@@ -76,9 +88,28 @@ mod tests {
         for (one, same) in [("1.50", "1.5"), ("0", "-0.00"), ("1e2", "100"), ("0.01", "1E-2"), ("+5", "05")] {
             assert_eq!(compare(one, same), Ordering::Equal, "{one} {same}");
         }
-        for bad in ["", "-", ".", "1e", "0x1", "1 ", "NaN", "1e99999999999", "--1", "1.2.3"] {
+        for bad in ["", "-", ".", "1e", "1e+", "1e--1", "1e1.5", "0x1", "1 ", "NaN", "--1", "1.2.3"] {
             assert_eq!(Decimal::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn exponents_of_any_size_compare_by_sign_and_magnitude() {
+        let enormous = format!("1e{}", "9".repeat(60));
+        for (less, more) in [
+            ("0", "1e9999999999"),
+            ("1e9999999998", "1e9999999999"),
+            ("-1e9999999999", "0"),
+            ("-1e9999999999", "-1e9999999998"),
+            ("0", "1e-9999999999"),
+            ("1e-9999999999", "1e-400"),
+            ("-1", enormous.as_str()),
+            ("1e9999999999", enormous.as_str()),
+        ] {
+            assert_eq!(compare(less, more), Ordering::Less, "{less} {more}");
+            assert_eq!(compare(more, less), Ordering::Greater, "{less} {more}");
+        }
+        assert_eq!(compare("10e9999999998", "1e9999999999"), Ordering::Equal);
     }
 
     proptest! {
