@@ -155,6 +155,8 @@ pub const DELIVERY_BYTES_MAX: u64 = 1 << 40;
 /// Bytes of a trail that one encoded block covers at most, behind the tail: large enough that a block's costs are
 /// small beside its records', small enough to stay in a processor's cache until it is written.
 pub const BLOCK_TRAIL_BYTES: u64 = 256 << 10;
+/// Largest record for which room is kept ready in every block, in bytes.
+pub const EXPECTED_RECORD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a trail for which a block is worth making while memory for a whole one is missing.
 pub const SHORT_BLOCK_TRAIL_BYTES: usize = 32 << 10;
 /// Bytes of a trail that are encoded at once where a session asks for them, in bytes; more goes to a thread of its own.

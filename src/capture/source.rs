@@ -188,6 +188,9 @@ pub struct Status {
     /// The place in the source's log up to which the trail must come before the last fault is over.
     #[serde(skip)]
     pub stuck_before: Option<u64>,
+    /// That fault and its kind: another one on the way there does not hide it for good.
+    #[serde(skip)]
+    pub stuck_fault: Option<(String, &'static str)>,
 }
 
 /// What a source keeps for an extract.
@@ -221,6 +224,9 @@ impl Status {
     pub(crate) fn runs(&mut self) {
         if self.stuck_before.is_some() {
             self.status = RunState::Retrying;
+            if let Some((error, reason)) = self.stuck_fault.clone() {
+                (self.last_error, self.last_error_reason) = (Some(error), Some(reason));
+            }
             return;
         }
         self.status = RunState::Running;
@@ -231,7 +237,7 @@ impl Status {
     /// The trail holds everything before this place of the source's log.
     pub(crate) fn passed(&mut self, place: u64) {
         if self.stuck_before.is_some_and(|stuck| place >= stuck) {
-            self.stuck_before = None;
+            (self.stuck_before, self.stuck_fault) = (None, None);
             self.runs();
         }
     }
@@ -250,6 +256,9 @@ impl Status {
     /// Notes what went wrong; `reason` is of a fixed list.
     pub(crate) fn failed(&mut self, state: RunState, error: String, reason: &'static str) {
         self.status = state;
+        if self.stuck_before.is_some() && reason != "connection" {
+            self.stuck_fault = Some((error.clone(), reason));
+        }
         self.last_error = Some(error);
         self.last_error_reason = Some(reason);
     }
@@ -279,14 +288,17 @@ mod tests {
 
     #[test]
     fn a_fault_at_one_place_stays_in_sight_until_the_place_is_behind() {
-        let mut status = Status::default();
+        let mut status = Status { stuck_before: Some(100), ..Status::default() };
         status.failed(RunState::Failed, "too large".into(), "trail");
-        status.stuck_before = Some(100);
         let shown = |status: &Status| (status.status, status.last_error.is_some(), status.last_error_reason);
         status.starts();
         assert_eq!(shown(&status), (RunState::Retrying, true, Some("trail")));
         status.runs();
         status.passed(99);
+        assert_eq!(shown(&status), (RunState::Retrying, true, Some("trail")));
+        status.failed(RunState::Retrying, "connection lost".into(), "connection");
+        assert_eq!(shown(&status), (RunState::Retrying, true, Some("connection")));
+        status.runs();
         assert_eq!(shown(&status), (RunState::Retrying, true, Some("trail")));
         status.passed(100);
         assert_eq!(shown(&status), (RunState::Running, false, None));

@@ -26,13 +26,18 @@ impl ConfigError {
 }
 
 /// Reads a document into its type; the error names the member, as far as serde knows it.
-pub fn typed<T: DeserializeOwned>(document: Value) -> Result<T, ConfigError> {
-    serde_path_to_error::deserialize(document).map_err(|error| {
+pub fn typed<T: DeserializeOwned>(document: &Value) -> Result<T, ConfigError> {
+    // From the text: of a number that keeps its digits, serde_json says what was expected only there.
+    let text = document.to_string();
+    let mut document = serde_json::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(&mut document).map_err(|error| {
         let mut member = error.path().to_string();
         if member == "." {
             member.clear();
         }
         let message = error.into_inner().to_string();
+        // The line and column are those of our own text.
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
         if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
             let dot = if member.is_empty() { "" } else { "." };
             return ConfigError::new(format!("{member}{dot}{missing}"), "is required");
@@ -147,6 +152,31 @@ impl<'v> Members<'v> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_number_out_of_range_or_in_place_of_something_else_is_called_so() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Inner {
+            #[serde(rename = "port")]
+            _port: u16,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        struct Outer {
+            #[serde(rename = "source")]
+            _source: Inner,
+            #[serde(rename = "name")]
+            _name: Option<String>,
+        }
+        let wrong = |text: &str| typed::<Outer>(&serde_json::from_str(text).unwrap()).unwrap_err().to_string();
+        assert_eq!(wrong(r#"{"source":{"port":70000}}"#), "source.port: invalid value: integer `70000`, expected u16");
+        assert!(wrong(r#"{"source":{"port":1.5}}"#).starts_with("source.port: invalid type: floating point `1.5`"));
+        for text in [r#"{"source":12.50}"#, r#"{"source":{"port":1},"name":12.50}"#] {
+            let said = wrong(text);
+            assert!(said.contains("invalid type") && !said.contains('$') && !said.contains(" at line "), "{said}");
+        }
+        assert_eq!(wrong(r#"{"source":{}}"#), "source.port: is required");
+    }
 
     #[test]
     fn an_error_names_the_member_by_its_path_and_the_range() {

@@ -324,7 +324,7 @@ mod tests {
         for (source, more, says) in [
             ("type = \"oracle\"\nhost = \"h\"", "", "line 9: extract[0].source.type: unknown variant"),
             ("type = \"postgresql\"\nhost = 7", "", "line 10: extract[0].source.host: invalid type"),
-            ("type = \"postgresql\"", "", "line 6: extract[0].source.host: missing field"),
+            ("type = \"postgresql\"", "", "line 6: extract[0].source.host: is required"),
             (right, "status = \"asleep\"", "line 5: extract[0].status: unknown variant"),
             (right, "postgresql.slot = \"Upper\"", "line 5: extract[0].postgresql.slot: 1 to 63"),
         ] {

@@ -13,6 +13,7 @@ use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::user::check_user_name;
+use crate::codec::member::typed;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 
@@ -138,38 +139,9 @@ fn parse_extract(value: &Value) -> Result<ExtractConfig, (String, String)> {
     if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
         return Err(("source.password".to_owned(), "must be a string".to_owned()));
     }
-    let config: ExtractConfig = serde_json::from_value(value.clone()).map_err(|error| {
-        let error = error.to_string();
-        (culprit(value, &error), error)
-    })?;
+    let config: ExtractConfig = typed(value).map_err(|error| (error.member, error.message))?;
     config.validate().map_err(|error| (error.member, error.message))?;
     Ok(config)
-}
-
-/// The path of the member that serde's error is about, which the error does not tell: the one without which it is another.
-fn culprit(value: &Value, error: &str) -> String {
-    if let Some(missing) = error.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        let in_source = value.get("source").is_some() && !matches!(missing, "tables" | "trail" | "source");
-        return if in_source { format!("source.{missing}") } else { missing.to_owned() };
-    }
-    let mut paths = Vec::new();
-    members_below("", value, &mut paths);
-    let is_about = |path: &String| {
-        let mut without = value.clone();
-        leave_out(&mut without, path);
-        serde_json::from_value::<ExtractConfig>(without).err().is_none_or(|other| other.to_string() != error)
-    };
-    // The innermost one: without a table around it the error goes too.
-    paths.into_iter().rev().find(is_about).unwrap_or_default()
-}
-
-/// The paths of all members, each table before its own.
-fn members_below(path: &str, value: &Value, found: &mut Vec<String>) {
-    for (name, value) in value.as_object().into_iter().flatten() {
-        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        found.push(here.clone());
-        members_below(&here, value, found);
-    }
 }
 
 pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {
@@ -192,11 +164,9 @@ fn survey<T>(
     parse: impl Fn(&Value) -> Result<T, (String, String)>,
 ) -> Option<T> {
     let mut value = members(section);
-    // What nobody knows has been noted before.
-    let unknown = section.wrong_members();
-    for member in &unknown {
-        leave_out(&mut value, member);
-    }
+    // What nobody knows has been noted before. A wrong name has too, but is none of these members.
+    let mut unknown = section.wrong_members();
+    unknown.retain(|member| leave_out(&mut value, member));
     let mut wrong = HashSet::new();
     for _ in 0..PROBLEMS_MAX {
         let (member, message) = match parse(&value) {

@@ -10,6 +10,7 @@ use crate::delivery::contract::Contract;
 use crate::delivery::encoder::{EncodeStop, Encoder};
 use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
+use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::{Entry, Fill, Location, Reader};
 
@@ -47,7 +48,7 @@ struct Room {
     charge: Charge,
     /// Largest record to be ready for, in bytes.
     record: usize,
-    /// Bytes of messages up to which one more record has room.
+    /// Memory of messages up to which one more record has room.
     enough_until: usize,
 }
 
@@ -157,41 +158,46 @@ impl Cursor {
 impl Room {
     fn new(charge: Charge, record: usize) -> Self {
         let mut room = Self { charge, record, enough_until: 0 };
-        room.measure(1);
+        room.measure();
         room
     }
 
     /// Looks whether one more record has room; takes more memory for it if there is some.
     #[inline]
     fn look(&mut self, encoder: &mut Encoder) -> Result<(), Break> {
-        if encoder.bytes() <= self.enough_until { Ok(()) } else { self.make_more(encoder) }
+        if encoder.memory() <= self.enough_until { Ok(()) } else { self.make_more(encoder) }
     }
 
     #[cold]
     fn make_more(&mut self, encoder: &mut Encoder) -> Result<(), Break> {
-        self.record = self.record.max(encoder.largest_record());
-        let pieces = encoder.pieces() + 1;
-        self.measure(pieces);
-        if encoder.bytes() <= self.enough_until {
-            return Ok(());
-        }
-        let more = (self.charge.bytes() / 4).max(encoder.bytes() - self.enough_until);
-        if !self.charge.grow(more) {
-            return Err(Break::Full);
-        }
-        self.measure(pieces);
+        self.make(encoder.memory(), encoder.largest_record())?;
         // So that the buffer does not take twice what it needs.
-        encoder.reserve(self.messages() - encoder.bytes());
+        encoder.reserve(self.messages().saturating_sub(encoder.memory()));
         Ok(())
     }
 
-    fn measure(&mut self, pieces: usize) {
-        self.enough_until = self.charge.bytes().saturating_sub(Estimate::around(pieces) + self.record);
+    /// Sees to it that one more record has room beside messages of that memory.
+    fn make(&mut self, memory: usize, largest_record: usize) -> Result<(), Break> {
+        self.record = self.record.max(largest_record.min(EXPECTED_RECORD_BYTES_MAX));
+        let charged = self.charge.bytes();
+        let missing = (memory + self.beside()).saturating_sub(charged);
+        let has_room = missing == 0 || self.charge.grow(missing.max(charged / 4));
+        self.measure();
+        if has_room { Ok(()) } else { Err(Break::Full) }
     }
 
-    /// Bytes of messages that have room in all.
+    /// What must be there beside the memory of the messages: for one more record, and for what a block takes itself.
+    fn beside(&self) -> usize {
+        Estimate::around(1) + self.record
+    }
+
+    fn measure(&mut self) {
+        self.enough_until = self.charge.bytes().saturating_sub(self.beside());
+    }
+
+    /// Memory for messages in all, the last record included.
     fn messages(&self) -> usize {
-        self.enough_until + self.record
+        self.charge.bytes().saturating_sub(Estimate::around(1))
     }
 
     fn is_exceeded_by(&self, bytes: usize, pieces: usize) -> bool {
@@ -203,5 +209,24 @@ impl Room {
     fn settle(mut self, memory: usize) -> Charge {
         self.charge.settle(memory);
         self.charge
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delivery::budget::Budget;
+
+    #[test]
+    fn room_is_made_also_where_what_is_known_of_messages_takes_more_than_they_do() {
+        for (charged, memory, record) in [(100, 33_000, 40), (33_000, 130_000, 20), (5_000, 5_000, 70_000), (1, 0, 0)] {
+            let budget = Budget::new(1 << 20);
+            let mut room = Room::new(budget.charge(charged, charged).unwrap(), record);
+            let other = budget.charge(1, 1).unwrap();
+            assert!(room.make(memory, record).is_ok());
+            let (charged, room_for) = (room.charge.bytes(), room.messages().saturating_sub(memory));
+            assert!(charged >= memory + Estimate::around(1) && room_for >= record.min(EXPECTED_RECORD_BYTES_MAX));
+            drop(other);
+        }
     }
 }

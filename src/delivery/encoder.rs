@@ -155,14 +155,14 @@ impl Encoder {
     }
 
     /// Bytes of messages so far, finished or not.
-    #[inline]
     pub fn bytes(&self) -> usize {
         self.batch.bytes()
     }
 
-    /// Pieces so far.
-    pub fn pieces(&self) -> usize {
-        self.pieces.len()
+    /// Memory that these and what is known of them take, in bytes.
+    #[inline]
+    pub fn memory(&self) -> usize {
+        self.batch.bytes() + self.pieces.len() * size_of::<Piece>()
     }
 
     /// Bytes of the largest record since [`Self::take_largest_record`] was last called.

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::delivery::block::{Block, Piece};
+use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 
 /// Bytes of messages to expect of a hundred bytes of a trail, until it is known better.
 const GROWTH_PERCENT_FIRST: usize = 200;
@@ -37,9 +38,10 @@ impl Estimate {
         messages.saturating_add(self.record()) + Self::around(1)
     }
 
-    /// Bytes of the largest record to expect.
+    /// Bytes of the largest record to expect. One that is larger than most comes as a surprise, and may pass what was
+    /// charged: to wait for room for another of its kind before every block would cost more.
     pub(super) fn record(&self) -> usize {
-        self.record_bytes.load(Ordering::Relaxed)
+        self.record_bytes.load(Ordering::Relaxed).min(EXPECTED_RECORD_BYTES_MAX)
     }
 
     /// What a block takes beside its bytes, with that many pieces.
@@ -86,5 +88,12 @@ mod tests {
         let estimate = Estimate::default();
         estimate.learn(10_000, 10_000, 8_000);
         assert!(estimate.memory(50) >= 8_000);
+    }
+
+    #[test]
+    fn one_huge_record_does_not_make_every_later_block_wait_for_room_for_another() {
+        let estimate = Estimate::default();
+        estimate.learn(200 << 20, 200 << 20, 200 << 20);
+        assert!(estimate.memory(300) < 2 * EXPECTED_RECORD_BYTES_MAX);
     }
 }

@@ -205,7 +205,7 @@ impl Service {
         let mut given = serde_json::to_value(&old.config).unwrap_or_default();
         merge_patch(&mut given, patch);
         let config: ExtractConfig =
-            member::typed(given).map_err(|ConfigError { member, message }| InvalidExtract { member, message })?;
+            member::typed(&given).map_err(|ConfigError { member, message }| InvalidExtract { member, message })?;
         config.validate()?;
         if config.trail != old.config.trail {
             return Err(ExtractError::Fixed("trail: an extract writes one trail for its whole life"));

@@ -86,5 +86,5 @@ pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Error
 
 /// Reads a control request's JSON into its type; the error names the member.
 pub(super) async fn typed<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, ErrorAnswer> {
-    Ok(member::typed(json(headers, body).await?)?)
+    Ok(member::typed(&json(headers, body).await?)?)
 }
