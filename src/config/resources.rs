@@ -139,7 +139,9 @@ fn parse_extract(value: &Value) -> Result<ExtractConfig, (String, String)> {
     if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
         return Err(("source.password".to_owned(), "must be a string".to_owned()));
     }
-    let config: ExtractConfig = typed(value).map_err(|error| (error.member, error.message))?;
+    // Of a list with a wrong value all is wrong: without that value it might be too short.
+    let whole = |member: String| member.split('[').next().unwrap_or_default().to_owned();
+    let config: ExtractConfig = typed(value).map_err(|error| (whole(error.member), error.message))?;
     config.validate().map_err(|error| (error.member, error.message))?;
     Ok(config)
 }
