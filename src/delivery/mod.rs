@@ -2,8 +2,9 @@
 //!
 //! Owns rules, finished messages and what each connection has heard. A trail's entries become messages once a contract
 //! ([`encoder`]): a stretch of the trail becomes a [`block`], which all sessions of the contract share ([`fanout`]) within
-//! the server's [`budget`]; how much memory one will need is an `estimate` until it is made. Each session adds what its own client must hear first ([`session`]); a [`feed`] leads it from
-//! block to block, noting its [`progress`]. Leaves sockets to `listen`, resources to `service`.
+//! the server's [`budget`]; how much memory one will need is an `estimate` until it is made. Each session adds what its
+//! own client must hear first ([`session`]); a [`feed`] leads it from block to block, noting its [`progress`]. Leaves
+//! sockets to `listen`, resources to `service`.
 
 pub mod batch;
 pub mod block;

@@ -340,16 +340,20 @@ async fn a_client_that_takes_its_messages_stays_when_memory_is_short() {
     assert!(!running.pump.is_finished());
 }
 
-#[tokio::test]
-async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory_is_short_and_only_then() {
-    let timings = PumpTimings {
+/// Timings for which every byte taken shows that a client is awake.
+fn of_drips() -> PumpTimings {
+    PumpTimings {
         slow: Duration::from_secs(600),
         slow_crowded: Duration::from_millis(200),
-        // Every byte taken shows that it is awake.
         slow_bytes_min: 1,
         close: Duration::from_millis(50),
         ..Default::default()
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory_is_short_and_only_then() {
+    let timings = of_drips();
     for short in [true, false] {
         let (_short, crowded) = watch::channel(short);
         let feed = InACrowd(message(&"x".repeat(8_000_000)), crowded);
@@ -371,13 +375,7 @@ async fn a_client_that_drips_must_take_all_that_it_was_given_in_time_when_memory
 
 #[tokio::test]
 async fn a_client_that_drips_has_its_time_from_when_memory_becomes_short() {
-    let timings = PumpTimings {
-        slow: Duration::from_secs(600),
-        slow_crowded: Duration::from_millis(200),
-        slow_bytes_min: 1,
-        close: Duration::from_millis(50),
-        ..Default::default()
-    };
+    let timings = of_drips();
     let handover = timings.slow_crowded * limits::CROWDED_HANDOVER_FACTOR;
     let (short, crowded) = watch::channel(false);
     let feed = InACrowd(message(&"x".repeat(8_000_000)), crowded);

@@ -119,7 +119,7 @@ metrics! {
     LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
     DeliveryUsed: Gauge, "trailcast_delivery_memory_bytes", [], "Memory taken by encoded messages, kept or on their way, over all streams.";
     DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
-    DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that a block had to wait for memory for messages.";
+    DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that memory for messages was missing when a block was to be made or to grow.";
     AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
 
     Build: Gauge, "trailcast_build_info", ["version"], "1; the version is a label.";
