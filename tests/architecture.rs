@@ -396,3 +396,24 @@ fn the_rule_of_shape_sees_it() {
     assert!(breaks(shape, "record/mod.rs", "//! Values.\npub(crate) mod common;"));
     assert!(!breaks(shape, "record/name.rs", "//! Names."));
 }
+
+// --- the first command ----------------------------------------------------------------------------------------------
+
+/// Whether `cargo run` with a manifest like this one starts `trailcast`, whatever other programs stand beside it.
+fn runs_trailcast(manifest: &str) -> bool {
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let package = &manifest["package"];
+    package.get("default-run").and_then(toml::Value::as_str) == Some("trailcast")
+}
+
+#[test]
+fn cargo_run_needs_no_word_on_which_program_to_run() {
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    assert!(
+        runs_trailcast(&manifest),
+        "README's first command, `cargo run --release -- demo`, would not know what to run"
+    );
+    assert!(!runs_trailcast(
+        "[package]\nname = \"trailcast\"\n[[bin]]\nname = \"trailcast\"\n[[bin]]\nname = \"peers\"\n"
+    ));
+}
