@@ -13,6 +13,9 @@ use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
 use crate::limits;
 
+/// What an answer is to, for who reads that it was not understood.
+const QUERY: &str = "a query of the catalogue";
+
 /// The catalogue, and what was read of it.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
@@ -66,8 +69,10 @@ impl Catalogue {
         );
         let mut facts = TableFacts::default();
         for row in self.query(address, &sql).await? {
-            let [Some(name), Some(type_id), Some(not_null), Some(key)] = &row[..] else { return Err(unexpected()) };
-            let type_id = type_id.parse().map_err(|_| unexpected())?;
+            let [Some(name), Some(type_id), Some(not_null), Some(key)] = &row[..] else {
+                return Err(unexpected(QUERY));
+            };
+            let type_id = type_id.parse().map_err(|_| unexpected(QUERY))?;
             if key == "t" {
                 facts.primary_key.push(name.clone());
             }
@@ -97,7 +102,7 @@ impl Catalogue {
         );
         let rows = self.query(address, &sql).await?;
         if rows.len() != columns.len() {
-            return Err(unexpected());
+            return Err(unexpected(QUERY));
         }
         // A type that is gone is printed as "???"; that says nothing, so leave it out.
         let name = |row: &Row| row.first().cloned().flatten().filter(|name| !name.contains("???")).unwrap_or_default();
@@ -146,7 +151,7 @@ impl Catalogue {
         else {
             return Ok(Step::Other);
         };
-        let number = |text: &String| text.parse::<u32>().map_err(|_| unexpected());
+        let number = |text: &String| text.parse::<u32>().map_err(|_| unexpected(QUERY));
         if kind == "d" {
             return Ok(Step::Domain(number(base)?));
         }
@@ -165,6 +170,12 @@ enum Step {
     Other,
 }
 
-fn unexpected() -> Fault {
-    CaptureError::Malformed("an answer of the catalogue".into()).into()
+/// The one value of an answer of one row and one column.
+pub(super) fn scalar(rows: &[Row]) -> Option<&str> {
+    rows.first()?.first()?.as_deref()
+}
+
+/// The server has answered something else than the statement that `what` names can give.
+pub(super) fn unexpected(what: &str) -> Fault {
+    CaptureError::Malformed(format!("an answer to {what}")).into()
 }

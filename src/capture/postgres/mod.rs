@@ -14,6 +14,7 @@ mod look;
 mod lsn;
 mod pace;
 mod pgoutput;
+mod publication;
 mod relation;
 mod server_error;
 pub mod session;
