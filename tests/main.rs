@@ -17,3 +17,4 @@ mod faces;
 mod faults;
 mod support;
 mod trail;
+mod upgrade;

@@ -8,7 +8,12 @@ use super::{Postgres, Server};
 
 /// Makes the extract `name` that captures `tables` into `trail`, and returns when every later commit will be captured.
 pub fn capture(server: &Server, postgres: &Postgres, name: &str, tables: &[&str], trail: &str) {
-    let body = json!({"source": postgres.source(), "tables": tables, "trail": trail});
+    capture_from(server, postgres, postgres.source(), name, tables, trail);
+}
+
+/// The same with a `source` of one's own, which is this cluster too.
+pub fn capture_from(server: &Server, postgres: &Postgres, source: Value, name: &str, tables: &[&str], trail: &str) {
+    let body = json!({"source": source, "tables": tables, "trail": trail});
     server.post(&format!("/services/v2/extracts/{name}"), &body).expect(200);
     let deadline = Instant::now() + Duration::from_secs(60);
     // A slot holds every commit from the moment it has a confirmed position on.

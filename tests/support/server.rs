@@ -39,17 +39,29 @@ impl Server {
 
     /// A server on an empty data folder with further arguments of `serve` and further environment variables.
     pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut server = Self {
+        Self::stopped(Folder::new("data"), arguments, environment).started()
+    }
+
+    /// A server on a data folder that is there.
+    pub fn start_on(data: Folder, arguments: &[&str]) -> Self {
+        Self::stopped(data, arguments, &[]).started()
+    }
+
+    fn started(mut self) -> Self {
+        self.start_again();
+        self
+    }
+
+    fn stopped(data: Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self {
             child: None,
             port: 0,
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             credentials: Basic::new(USER, PASSWORD),
             log: Log::default(),
-            data: Folder::new("data"),
-        };
-        server.start_again();
-        server
+            data,
+        }
     }
 
     /// The program under test.
