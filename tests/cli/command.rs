@@ -1,9 +1,8 @@
 //! The program with its arguments, run to its end or watched.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{Program, Server};
 
@@ -52,15 +51,6 @@ pub fn stderr(output: &Output) -> String {
 pub fn interrupt(program: &mut Program) {
     program.signal("INT");
     assert!(program.ends_well(PATIENCE), "{}", program.complaints());
-}
-
-/// Waits until the file holds this text.
-pub fn wait_for_file(path: &Path, expected: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while std::fs::read_to_string(path).unwrap_or_default().trim() != expected {
-        assert!(Instant::now() < deadline, "{} does not come to hold {expected}", path.display());
-        std::thread::yield_now();
-    }
 }
 
 /// Transactions `from` to `to`, one insert each, one a line.

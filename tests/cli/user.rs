@@ -114,14 +114,14 @@ fn audit_lines_of_a_stopped_server_wait_until_they_can_be_written_and_tell_their
     let made_at = line["time"].as_str().unwrap().to_owned();
     server.set_environment("TRAILCAST_AUDIT_LOG", Some("/dev/full"));
     server.start_again();
-    assert!(server.log_text().contains("stay for the next start"), "{}", server.log_text());
+    server.says("stay for the next start");
     assert!(server.terminate().success());
     // A byte that is no text keeps no other line back.
     let lines = [b"\xff\n".as_slice(), &std::fs::read(&waiting).unwrap()].concat();
     std::fs::write(&waiting, lines).unwrap();
     server.set_environment("TRAILCAST_AUDIT_LOG", None);
     server.start_again();
-    let log = server.log_text();
+    let log = server.last_words();
     let told = |line: &&str| line.contains("/services/v2/users/ann") && line.contains(&made_at);
     assert_eq!(log.lines().filter(told).count(), 1, "{made_at}: {log}");
     assert_eq!(log.matches("cut or garbled").count(), 1, "{log}");

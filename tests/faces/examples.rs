@@ -1,11 +1,11 @@
 //! Goal: what the documentation tells people to run does what it says. Method: run the very files against the server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::support::extract::capture;
-use crate::support::subscriber::Next;
+use crate::support::waiting::wait_for_file;
 use crate::support::{Folder, Postgres, Program, Server, clients};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,10 +48,7 @@ fn resumes_where_it_was(start: impl Fn(&str, &str) -> Program) {
     let lines = first.lines_until(PATIENCE, |line| printed_id(line) == 30);
     assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), (21..=30).collect::<Vec<_>>());
     // The position is saved after the line is printed: wait until the file has the last one.
-    let deadline = Instant::now() + PATIENCE;
-    while something_follows(&server, &std::fs::read_to_string(&position).unwrap()) {
-        assert!(Instant::now() < deadline, "the position was not saved");
-    }
+    wait_for_file(&position, &position_of(&server, 30));
     first.signal("INT");
     first.ends_well(PATIENCE);
 
@@ -61,14 +58,13 @@ fn resumes_where_it_was(start: impl Fn(&str, &str) -> Program) {
     assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), (31..=35).collect::<Vec<_>>());
 }
 
-/// Whether data follows a position; metadata always does.
-fn something_follows(server: &Server, position: &str) -> bool {
-    let mut subscriber = server.subscribe("orders", &format!("begin={}", position.trim())).unwrap();
+/// The position of the row with this id.
+fn position_of(server: &Server, id: u64) -> String {
+    let mut subscriber = server.subscribe("orders", "begin=earliest").unwrap();
     loop {
-        match subscriber.next(Duration::from_millis(300)) {
-            Next::Record(record) if record.pos().is_some() => return true,
-            Next::Record(_) => {}
-            Next::Quiet | Next::Ended(_) => return false,
+        let record = subscriber.expect_data(PATIENCE);
+        if record.json["after"]["id"] == id {
+            return record.pos().unwrap().to_owned();
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::extract::capture;
-use crate::support::{Postgres, Server, skip, small_trail};
+use crate::support::{Postgres, Server, skip, small_trail, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,17 +81,16 @@ fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {
     // Readers go on.
     let mut reader = server.subscribe("s1", "begin=earliest").unwrap();
     assert_eq!(reader.expect_data(PATIENCE).json["after"]["id"], 0);
-    let ready = server.get("/readyz").expect(503).json();
+    let ready = server.readiness(503);
     assert!(ready["troubles"][0].as_str().unwrap().starts_with("trail a1 has stopped: "), "{ready}");
-    let page = server.get("/metrics").expect(200).text();
-    assert!(page.contains("trailcast_trail_disk_full{trail=\"a1\"} 1\n"), "{page}");
-    assert!(page.contains("trailcast_put_refused_total{reason=\"disk_full\"} 2\n"), "{page}");
+    server.sample_until("trailcast_trail_disk_full{trail=\"a1\"}", |full| full == 1.0);
+    server.sample_until("trailcast_put_refused_total{reason=\"disk_full\"}", |puts| puts == 2.0);
     disk.free();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while put(2_000).status != 200 {
-        assert!(Instant::now() < deadline, "puts did not resume within 30 s");
-    }
-    assert_eq!(server.get("/readyz").status, 200);
+    until(|| {
+        let answer = put(2_000);
+        if answer.status == 200 { Ok(()) } else { Err(answer.to_string()) }
+    });
+    server.readiness(200);
     assert_eq!(put(2_001).status, 200);
     let mut again = server.subscribe("s1", "begin=earliest").unwrap();
     for number in acknowledged {
@@ -126,7 +125,7 @@ fn capture_that_confirms_before_the_trail_holds_it_is_seen_to_lose_on_a_full_dis
     for id in 1..=30 {
         insert(&postgres, id);
     }
-    server.wait_for_log("trail has stopped", PATIENCE).expect("the disk is full");
+    server.says("trail has stopped");
     disk.free();
     insert(&postgres, 31);
     let mut reader = server.subscribe("s1", "begin=earliest").unwrap();
@@ -156,15 +155,10 @@ fn capture_pauses_on_a_full_disk_without_confirming_and_goes_on_by_itself() {
     disk.fill();
     // Half a block of the disk may still be free: more than that comes.
     let ends: Vec<u64> = (11..=30).map(insert).collect();
-    server.wait_for_log("trail has stopped", PATIENCE).expect("the disk is full");
-    let deadline = Instant::now() + PATIENCE;
-    while server.get("/readyz").status != 503 {
-        assert!(Instant::now() < deadline, "the server says that it is ready");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let page = server.get("/metrics").expect(200).text();
-    assert!(page.contains("trailcast_capture_running{extract=\"e1\"} 0\n"), "{page}");
-    assert!(page.contains("trailcast_capture_error{extract=\"e1\",reason=\"disk_full\"} 1\n"), "{page}");
+    server.says("trail has stopped");
+    server.readiness(503);
+    server.sample_until("trailcast_capture_running{extract=\"e1\"}", |running| running == 0.0);
+    server.sample_until("trailcast_capture_error{extract=\"e1\",reason=\"disk_full\"}", |is| is == 1.0);
     // What the source may forget never passes what the trail holds, however often capture tries.
     let trail = || server.get("/services/v2/trails/a1").expect(200).response();
     let held = trail()["lastCommit"].as_u64().unwrap();
@@ -183,11 +177,7 @@ fn capture_pauses_on_a_full_disk_without_confirming_and_goes_on_by_itself() {
     for id in 11..=30 {
         assert_eq!(reader.expect_data(PATIENCE).json["after"]["id"], id, "nothing is lost, nothing comes twice");
     }
-    let deadline = Instant::now() + PATIENCE;
-    while server.get("/readyz").status != 200 {
-        assert!(Instant::now() < deadline, "the server does not get ready again");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    server.readiness(200);
 }
 
 #[test]
@@ -245,24 +235,12 @@ fn trails_that_take_more_than_half_of_the_disk_lose_their_oldest_segments() {
     let Some(_disk) = SmallDisk::over(&trails) else { return };
     small_trail::make(&trails.join("a1"), 280, 20_000);
     server.start_again();
-    let line = server.wait_for_log("more than their share of the disk", PATIENCE).expect("nothing was said");
+    let line = server.says("more than their share of the disk");
     assert!(line.contains("trail=a1"), "{line}");
-    let removed = server.wait_for_log("segment removed by retention", PATIENCE).unwrap();
+    let removed = server.says("segment removed by retention");
     assert!(removed.contains("rule=\"disk\""), "{removed}");
-    let share = "trailcast_disk_retention_share_bytes ";
-    let deadline = Instant::now() + PATIENCE;
-    let share = loop {
-        let page = server.get("/metrics").expect(200).text();
-        if let Some(found) = page.lines().find_map(|line| line.strip_prefix(share)) {
-            break found.parse::<u64>().unwrap();
-        }
-        assert!(Instant::now() < deadline);
-    };
+    let share = server.sample_until("trailcast_disk_retention_share_bytes", |bytes| bytes > 0.0) as u64;
     assert!((3 << 20..=4 << 20).contains(&share), "{share}");
-    while server.get("/services/v2/trails/a1").expect(200).response()["bytes"].as_u64().unwrap() > share {
-        assert!(Instant::now() < deadline, "the trail stays larger than its share");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let trail = server.get("/services/v2/trails/a1").expect(200).response();
+    let trail = server.get_until("/services/v2/trails/a1", |trail| trail["bytes"].as_u64().unwrap() <= share);
     assert!(trail["firstCommit"].as_u64().unwrap() > 50 && trail["lastCommit"] == 280, "{trail}");
 }

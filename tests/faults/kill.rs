@@ -336,7 +336,7 @@ fn read_all(server: &Server, enough: usize) -> Vec<String> {
     let mut subscriber: Subscriber = server.subscribe("s1", "begin=earliest").unwrap();
     let mut records = Vec::new();
     loop {
-        let patience = Duration::from_millis(if records.len() < enough { 5_000 } else { 1_000 });
+        let patience = Duration::from_millis(if records.len() < enough { 20_000 } else { 1_000 });
         match subscriber.next(patience) {
             Next::Record(record) if record.pos().is_some() => records.push(summary(&record)),
             Next::Record(_) => {}

@@ -86,7 +86,7 @@ fn one_reader_of_fifty_that_takes_nothing_is_closed_with_4011_and_the_others_get
     let folder = Folder::new("slow");
     let file = folder.path().join("trailcast.toml");
     std::fs::write(&file, "[limits]\nslowClientSeconds = 4").unwrap();
-    let server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
+    let mut server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
     server.make_trail("a1");
     server.make_stream("s1", "a1");
     let stuck = takes_nothing(&server, server.credentials());
@@ -114,7 +114,8 @@ fn one_reader_of_fifty_that_takes_nothing_is_closed_with_4011_and_the_others_get
     for (reader, _) in &mut readers {
         reads_all(reader, ROWS + 1, ROWS + 1);
     }
-    assert_eq!(server.log_text().matches("closing with 4011").count(), 1, "another reader was closed too");
+    drop(readers);
+    assert_eq!(server.last_words().matches("closing with 4011").count(), 1, "another reader was closed too");
 }
 
 #[test]
@@ -133,26 +134,18 @@ fn control_without_the_rule_the_reader_that_takes_nothing_stays() {
 
 /// Waits until the only session of the stream has messages to take and takes none.
 fn wait_until_blocked(server: &Server) {
-    let start = Instant::now();
-    loop {
-        let info = server.get("/services/v2/stream/s1/info").expect(200).response();
+    server.get_until("/services/v2/stream/s1/info", |info| {
         let sessions = info["sessions"].as_array().unwrap();
-        if sessions.len() == 1 && sessions[0]["state"] == "blocked" {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "{info}");
-        std::thread::yield_now();
-    }
+        sessions.len() == 1 && sessions[0]["state"] == "blocked"
+    });
 }
 
-/// How long it takes until the only session of the stream is gone, closed with `code`.
+/// How long it takes until the only session of the stream is gone, closed with `code`. Waited for far less long than a
+/// client may take nothing.
 fn time_to_end(server: &Server, code: u16) -> Duration {
     let start = Instant::now();
-    let ended = format!("trailcast_stream_sessions_ended_total{{stream=\"s1\",code=\"{code}\"}} 1\n");
-    while !server.get("/metrics").expect(200).text().contains(&ended) {
-        assert!(start.elapsed() < PATIENCE, "the session that is blocked lives on:\n{}", server.log_text());
-        std::thread::yield_now();
-    }
+    let ended = format!("trailcast_stream_sessions_ended_total{{stream=\"s1\",code=\"{code}\"}}");
+    server.sample_until(&ended, |ended| ended == 1.0);
     start.elapsed()
 }
 
@@ -178,8 +171,6 @@ fn a_reader_that_takes_nothing_is_ended_at_once_when_its_rights_or_its_trail_are
         act(&server);
         let time = time_to_end(&server, code);
         println!("{what}: the session was gone after {time:?}");
-        // The closing handshake, which it does not take part in, has five seconds.
-        assert!(time < Duration::from_secs(20), "{what}: after {time:?}");
         drop(stuck);
     }
 }

@@ -5,9 +5,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-const LINES_KEPT: usize = 400;
+/// More than any test makes a child say: what is kept is all of it.
+const LINES_KEPT: usize = 100_000;
+/// Of these, the last ones are shown when a test fails.
+const LINES_SHOWN: usize = 400;
 
-/// The last lines of a child's output.
+/// The lines of a child's output.
 #[derive(Debug, Clone, Default)]
 pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 
@@ -41,32 +44,47 @@ impl Log {
 
     fn push(&self, line: String) {
         let mut lines = self.lines();
-        if lines.kept.len() == LINES_KEPT {
-            lines.kept.pop_front();
-        }
+        assert!(lines.kept.len() < LINES_KEPT, "a child says more than is kept");
         lines.kept.push_back(line);
         drop(lines);
         self.0.1.notify_all();
     }
 
-    /// The first kept line that holds `part`, waited for until it comes, the output ends, or `patience` is over.
+    /// The first line that holds `part`, waited for until it comes, the output ends, or `patience` is over.
     pub fn wait_for(&self, part: &str, patience: Duration) -> Option<String> {
+        self.wait_for_lines(part, 1, patience).map(|mut lines| lines.swap_remove(0))
+    }
+
+    /// The lines that hold `part`, once there are `count` of them, waited for likewise.
+    pub fn wait_for_lines(&self, part: &str, count: usize, patience: Duration) -> Option<Vec<String>> {
+        self.wait(patience, |lines| {
+            let found: Vec<_> = lines.kept.iter().filter(|line| line.contains(part)).cloned().collect();
+            (found.len() >= count).then_some(found)
+        })
+    }
+
+    /// All that the child said, once it has ended; `None` if it has not within `patience`.
+    pub fn whole(&self, patience: Duration) -> Option<String> {
+        self.wait(patience, |lines| lines.ended.then(|| lines.kept.iter().map(|line| format!("{line}\n")).collect()))
+    }
+
+    fn wait<T>(&self, patience: Duration, mut found: impl FnMut(&Lines) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut lines = self.lines();
         loop {
-            if let Some(line) = lines.kept.iter().find(|line| line.contains(part)) {
-                return Some(line.clone());
-            }
+            let is = found(&lines);
             let left = deadline.saturating_duration_since(Instant::now());
-            if lines.ended || left.is_zero() {
-                return None;
+            if is.is_some() || lines.ended || left.is_zero() {
+                return is;
             }
             lines = self.0.1.wait_timeout(lines, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
     }
 
-    /// Everything kept, as one text.
+    /// Its last lines so far, for the message of a test that fails and for nothing else: the next line may be on its way.
     pub fn text(&self) -> String {
-        self.lines().kept.iter().map(|line| format!("    {line}\n")).collect()
+        let lines = self.lines();
+        let shown = lines.kept.len().saturating_sub(LINES_SHOWN);
+        lines.kept.iter().skip(shown).map(|line| format!("    {line}\n")).collect()
     }
 }

@@ -4,13 +4,13 @@
 //! folders listed in `TRAILCAST_TEST_PG_BIN` (colons between). PostgreSQL refuses to run as root, so as root the
 //! cluster belongs to the user `postgres`.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::log::Log;
+use super::port::Port;
 use super::workplace::{self, Folder};
 use super::{process, skip};
 
@@ -119,7 +119,7 @@ impl Installation {
         let folder = Folder::adopt(folder);
         let mut cluster = Postgres {
             installation: self,
-            port: 0,
+            port: Port::hold(),
             settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             child: None,
             log: Log::default(),
@@ -128,16 +128,7 @@ impl Installation {
         if tls {
             cluster.make_certificates();
         }
-        // The port is free when we look, and somebody else's when PostgreSQL binds it, once in a long while.
-        let mut outcome = Err(String::new());
-        for _ in 0..3 {
-            cluster.port = free_port();
-            outcome = cluster.try_start();
-            if !outcome.as_ref().is_err_and(|complaint| complaint.contains("Address already in use")) {
-                break;
-            }
-        }
-        outcome.map(|()| cluster)
+        cluster.try_start().map(|()| cluster)
     }
 }
 
@@ -146,10 +137,6 @@ fn make_folder_of_cluster_user(folder: &Path) {
     if process::is_root() {
         process::output(Command::new("chown").arg(USER).arg(folder));
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// How to stop a cluster.
@@ -165,7 +152,7 @@ pub enum Stop {
 #[derive(Debug)]
 pub struct Postgres {
     installation: &'static Installation,
-    port: u16,
+    port: Port,
     settings: Vec<String>,
     child: Option<Child>,
     log: Log,
@@ -213,7 +200,7 @@ impl Postgres {
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The superuser.
@@ -234,7 +221,7 @@ impl Postgres {
     /// The `source` of an extract: this cluster over plain TCP.
     pub fn source(&self) -> serde_json::Value {
         serde_json::json!({
-            "type": "postgresql", "host": "127.0.0.1", "port": self.port, "database": self.database(),
+            "type": "postgresql", "host": "127.0.0.1", "port": self.port(), "database": self.database(),
             "user": USER, "password": PASSWORD, "tls": "disable",
         })
     }
@@ -249,7 +236,7 @@ impl Postgres {
         let mut command = process::tied_command(self.installation.bin.join("psql"), "KILL", None);
         command
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER, "-d", "postgres"])
-            .args(["-p", &self.port.to_string()])
+            .args(["-p", &self.port().to_string()])
             .env("PGPASSWORD", PASSWORD)
             .env("PGCONNECT_TIMEOUT", "10");
         command
@@ -302,7 +289,7 @@ impl Postgres {
         let mut command = as_cluster_user(self.installation.bin.join("postgres"));
         command.arg("-D").arg(self.folder.path().join("data"));
         let fixed = [
-            format!("port={}", self.port),
+            format!("port={}", self.port()),
             format!("unix_socket_directories={sockets}"),
             "listen_addresses=127.0.0.1".to_owned(),
             "wal_level=logical".to_owned(),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::log::Log;
 use super::process;
+use super::waiting::PATIENCE;
 
 /// A running program.
 #[derive(Debug)]
@@ -74,9 +75,15 @@ impl Program {
         line.unwrap_or_else(|| panic!("it does not say {part:?}; it said:\n{}", self.complaints.text()))
     }
 
-    /// What it wrote to standard error.
+    /// The last of what it wrote to standard error, for the message of a test that fails: more may be on its way.
     pub fn complaints(&self) -> String {
         self.complaints.text()
+    }
+
+    /// All that it wrote to standard error, once it has ended.
+    pub fn last_words(&self) -> String {
+        let whole = self.complaints.whole(PATIENCE);
+        whole.unwrap_or_else(|| panic!("it does not end; it said:\n{}", self.complaints.text()))
     }
 }
 

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use super::http::{self, Answer, Basic};
 use super::log::Log;
+use super::port::Port;
 use super::process;
 use super::subscriber::{Refused, Subscriber};
+use super::waiting::{PATIENCE, until};
 use super::workplace::Folder;
 
 /// The user that every first start makes.
@@ -23,7 +25,7 @@ const LISTENING: &str = "listening on http";
 #[derive(Debug)]
 pub struct Server {
     child: Option<Child>,
-    port: u16,
+    port: Port,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     credentials: Basic,
@@ -55,7 +57,7 @@ impl Server {
     fn stopped(data: Folder, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self {
             child: None,
-            port: 0,
+            port: Port::hold(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             credentials: Basic::new(USER, PASSWORD),
@@ -69,12 +71,12 @@ impl Server {
         PathBuf::from(env!("CARGO_BIN_EXE_trailcast"))
     }
 
-    /// Starts the server, again on its folder and, from the second time on, its port.
+    /// Starts the server, again on its folder and its port.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
         let mut command = process::tied_command(Self::program(), "KILL", None);
         command
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port())])
             .arg("--data-dir")
             .arg(self.data.path())
             .args(&self.arguments)
@@ -86,12 +88,9 @@ impl Server {
         let mut child = command.spawn().unwrap();
         self.log = Log::follow(child.stderr.take().unwrap());
         self.child = Some(child);
-        let Some(line) = self.log.wait_for(LISTENING, START) else {
+        if self.log.wait_for(LISTENING, START).is_none() {
             panic!("the server does not start:\n{}", self.log.text());
-        };
-        let port = line.split("127.0.0.1:").nth(1).unwrap_or_default();
-        let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
-        self.port = digits.parse().unwrap();
+        }
     }
 
     /// SIGKILL, and waits until it is gone.
@@ -121,7 +120,7 @@ impl Server {
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Its process id.
@@ -141,15 +140,34 @@ impl Server {
 
     /// `http://admin:…@127.0.0.1:PORT`, without a slash at the end; `scheme` is `http` or `ws`.
     pub fn url(&self, scheme: &str) -> String {
-        format!("{scheme}://{USER}:{PASSWORD}@127.0.0.1:{}", self.port)
+        format!("{scheme}://{USER}:{PASSWORD}@127.0.0.1:{}", self.port())
     }
 
-    /// What it wrote to standard error in this life.
+    /// The last of what it wrote to standard error, for the message of a test that fails: a line that it has written may not
+    /// be here yet. Whoever expects one waits for it, and whoever expects none waits for [`Self::last_words`].
     pub fn log_text(&self) -> String {
         self.log.text()
     }
 
-    /// Waits for a line of its log that holds `part`.
+    /// The first line of its log that holds `part`, waited for.
+    pub fn says(&self, part: &str) -> String {
+        self.says_times(part, 1).swap_remove(0)
+    }
+
+    /// The lines of its log that hold `part`, once there are `count` of them.
+    pub fn says_times(&self, part: &str, count: usize) -> Vec<String> {
+        let found = self.log.wait_for_lines(part, count, PATIENCE);
+        found.unwrap_or_else(|| panic!("it does not say {part:?} {count} times:\n{}", self.log.text()))
+    }
+
+    /// Ends it in good order; all that it said in this life.
+    pub fn last_words(&mut self) -> String {
+        let status = self.terminate();
+        assert!(status.success(), "{status}:\n{}", self.log.text());
+        self.log.whole(PATIENCE).unwrap_or_else(|| panic!("its log does not end:\n{}", self.log.text()))
+    }
+
+    /// Waits for a line of its log that holds `part`; none if it does not come within `patience`.
     pub fn wait_for_log(&self, part: &str, patience: Duration) -> Option<String> {
         self.log.wait_for(part, patience)
     }
@@ -158,13 +176,41 @@ impl Server {
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut all = vec![("Authorization", self.credentials.header())];
         all.extend_from_slice(headers);
-        http::request(self.port, method, target, &all, body)
+        http::request(self.port(), method, target, &all, body)
             .unwrap_or_else(|error| panic!("{method} {}: {error}\n{}", shortened(target), self.log.text()))
     }
 
     /// GET.
     pub fn get(&self, target: &str) -> Answer {
         self.request("GET", target, &[], b"")
+    }
+
+    /// What is asked for (the member `response`), once it is as wanted.
+    pub fn get_until(&self, target: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until(|| {
+            let seen = self.get(target).expect(200).response();
+            if wanted(&seen) { Ok(seen) } else { Err(format!("{target}: {seen}\n{}", self.log.text())) }
+        })
+    }
+
+    /// What `/readyz` says to the administrator, once its status is `status`.
+    pub fn readiness(&self, status: u16) -> Value {
+        until(|| {
+            let seen = self.get("/readyz");
+            if seen.status == status { Ok(seen.json()) } else { Err(format!("{seen}\n{}", self.log.text())) }
+        })
+    }
+
+    /// A sample of `/metrics` by its name with labels, once it is there and as wanted.
+    pub fn sample_until(&self, name: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        until(|| {
+            let page = self.get("/metrics").expect(200).text();
+            let is = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+            match is {
+                Some(value) if wanted(value) => Ok(value),
+                seen => Err(format!("{name} is {seen:?}\n{}", self.log.text())),
+            }
+        })
     }
 
     /// DELETE.
@@ -207,7 +253,7 @@ impl Server {
 
     /// Subscribes to a stream; `query` is empty or `begin=…`.
     pub fn subscribe(&self, stream: &str, query: &str) -> Result<Subscriber, Refused> {
-        subscribe(self.port, stream, query, &self.credentials)
+        subscribe(self.port(), stream, query, &self.credentials)
     }
 }
 

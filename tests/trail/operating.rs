@@ -279,15 +279,7 @@ fn an_extract_whose_trail_lost_what_the_source_has_forgotten_stops_and_repeats_n
         cluster.psql("select pg_replication_slot_advance('trailcast_e1', pg_current_wal_lsn())");
         lose_the_end(&server);
         server.start_again();
-        let deadline = std::time::Instant::now() + PATIENCE;
-        let info = loop {
-            let info = extract::info(&server, "e1");
-            if info["status"] == "failed" {
-                break info;
-            }
-            assert!(std::time::Instant::now() < deadline, "{info}");
-            std::thread::sleep(Duration::from_millis(20));
-        };
+        let info = extract::info_until(&server, "e1", |info| info["status"] == "failed");
         assert!(info["lastError"].as_str().unwrap().contains("ahead of the trail"), "{info}");
         assert_eq!(ids_until(&server, "skipping", "begin=earliest", 7), (1..=7).collect::<Vec<_>>());
     });
@@ -435,8 +427,7 @@ fn a_killed_server_leaves_zeros_that_nobody_takes_for_damage_or_for_data() {
         assert!(said.contains(&format!("up to commit 25  1 segments  {bytes} bytes")), "{said}");
         if running {
             assert_eq!(server.get("/services/v2/trails/a1").expect(200).response()["bytes"], bytes);
-            let page = server.get("/metrics").expect(200).text();
-            assert!(page.contains(&format!("trailcast_trail_bytes{{trail=\"a1\"}} {bytes}\n")), "{page}");
+            server.sample_until("trailcast_trail_bytes{trail=\"a1\"}", |shown| shown == bytes as f64);
         }
     }
     let before = std::fs::read(segment(&server, "a1")).unwrap();
