@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Time that anything may take to arrive. Far beyond what it needs: it only ends a test that would never end.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Looks until `look` gives what is waited for; panics with what it saw last.
 pub fn until<T>(mut look: impl FnMut() -> Result<T, String>) -> T {
