@@ -67,6 +67,8 @@ pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
 pub const TRAIL_TABLES_MAX: usize = 20_000;
 /// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.
 pub const TABLE_COLUMNS_MAX: usize = 4_096;
+/// Tables that one gap frame names; a gap of more is written as several. At their longest names that is 6 MB.
+pub const GAP_TABLES_MAX: usize = 4_096;
 /// Age at which segments go unless the trail says otherwise, in seconds: a week.
 pub const RETENTION_SECONDS_DEFAULT: u64 = 7 * 86_400;
 /// Longest age that a trail may choose, in seconds: a hundred years.

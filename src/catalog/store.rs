@@ -1,6 +1,7 @@
 //! Named shelves of JSON values in one `redb` file; each change is one durable transaction.
 //!
-//! Synchronous: async callers go through `spawn_blocking`. Knows nothing of what the values mean.
+//! Synchronous: async callers go through `spawn_blocking`. Knows nothing of what the values mean, but for the number of
+//! their format: whoever adds a member that an earlier program refuses raises it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +15,14 @@ use crate::limits;
 
 /// Name of the catalog's file in the data folder.
 pub(super) const CATALOG_FILE: &str = "catalog.redb";
+
+/// The format that the catalog is written in. 1, which no catalog says, is that of version 0.1; 2 may have members that
+/// version 0.1 did not know.
+const FORMAT: u64 = 2;
+const FORMAT_UNSAID: u64 = 1;
+/// Where the format stands.
+const FORMAT_TABLE: TableDefinition<'static, &'static str, u64> = TableDefinition::new("format");
+const FORMAT_NAME: &str = "catalog";
 
 /// One kind of thing that the catalog keeps by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +107,15 @@ pub enum CatalogError {
     /// The database refused.
     #[error("the catalog cannot be read or written")]
     Storage(#[source] Box<redb::Error>),
+    /// A newer program wrote it. It is whole, and stays as it is.
+    #[error(
+        "the catalog was written by a newer version of Trailcast: it has format {found} and this program knows formats up to \
+         {FORMAT}; start a program at least as new as the one that wrote it"
+    )]
+    Newer {
+        /// Its format.
+        found: u64,
+    },
     /// There is no room on the disk; nothing was changed.
     #[error("the disk is full")]
     DiskFull,
@@ -148,6 +166,7 @@ impl Catalog {
         let database = open(folder)?;
         flush_folder(folder).map_err(CatalogError::Flush)?;
         let change = database.begin_write().map_err(storage)?;
+        change.open_table(FORMAT_TABLE).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
         for shelf in Shelf::ALL {
             change.open_table(shelf.table()).map_err(storage)?;
         }
@@ -269,7 +288,21 @@ impl Catalog {
 }
 
 fn open(folder: &Path) -> Result<Database, CatalogError> {
-    Database::create(folder.join(CATALOG_FILE)).map_err(storage)
+    let database = Database::create(folder.join(CATALOG_FILE)).map_err(storage)?;
+    match format_of(&database)? {
+        found if found > FORMAT => Err(CatalogError::Newer { found }),
+        _ => Ok(database),
+    }
+}
+
+fn format_of(database: &Database) -> Result<u64, CatalogError> {
+    let view = database.begin_read().map_err(storage)?;
+    let table = match view.open_table(FORMAT_TABLE) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(FORMAT_UNSAID),
+        table => table.map_err(storage)?,
+    };
+    let format = table.get(FORMAT_NAME).map_err(storage)?;
+    Ok(format.map_or(FORMAT_UNSAID, |format| format.value()))
 }
 
 fn read<T: DeserializeOwned>(shelf: Shelf, name: &str, bytes: &[u8]) -> Result<T, CatalogError> {
@@ -326,6 +359,29 @@ mod tests {
         catalog.put(Shelf::Trails, "a1", &"text").unwrap();
         let error = catalog.get::<u64>(Shelf::Trails, "a1").unwrap_err();
         assert_eq!(error.to_string(), "the stored a1 among the trails cannot be read");
+    }
+
+    #[test]
+    fn a_catalog_of_a_newer_format_is_refused_in_words_and_stays_as_it_is() {
+        let (folder, catalog) = catalog();
+        catalog.put(Shelf::Streams, "s1", &"first").unwrap();
+        drop(catalog);
+        let set_format = |format: u64| {
+            let database = Database::create(folder.path().join(CATALOG_FILE)).unwrap();
+            let change = database.begin_write().unwrap();
+            change.open_table(FORMAT_TABLE).unwrap().insert(FORMAT_NAME, format).unwrap();
+            change.commit().unwrap();
+        };
+        set_format(FORMAT + 1);
+        let refused = Catalog::open(folder.path()).unwrap_err();
+        assert!(matches!(refused, CatalogError::Newer { found } if found == FORMAT + 1), "{refused}");
+        assert!(
+            refused.to_string().starts_with("the catalog was written by a newer version of Trailcast"),
+            "{refused}"
+        );
+        set_format(FORMAT);
+        let catalog = Catalog::open(folder.path()).unwrap();
+        assert_eq!(catalog.get::<String>(Shelf::Streams, "s1").unwrap().as_deref(), Some("first"));
     }
 
     #[test]

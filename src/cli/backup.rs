@@ -63,14 +63,25 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
             .as_bytes(),
         )?;
     }
-    match failed {
-        0 => Ok(()),
-        failed => Err(Failure::failed(format!("{failed} of the trails are missing from the backup or damaged in it"))),
+    match (failed.missing, failed.damaged) {
+        (0, 0) => Ok(()),
+        (missing, 0) => Err(Failure::failed(format!("{missing} of the trails are missing from the backup"))),
+        (0, damaged) => Err(Failure::failed(format!("{damaged} of the trails are damaged in the backup"))),
+        (missing, damaged) => Err(Failure::failed(format!(
+            "{missing} of the trails are missing from the backup and {damaged} are damaged in it"
+        ))),
     }
 }
 
+/// How many trails a backup does not hold whole.
+#[derive(Default)]
+struct NotWhole {
+    missing: usize,
+    damaged: usize,
+}
+
 /// Copies every trail; returns how many could not be copied whole.
-fn trails(arguments: &Arguments, draft: &Path) -> Result<usize, Failure> {
+fn trails(arguments: &Arguments, draft: &Path) -> Result<NotWhole, Failure> {
     let from = arguments.data_dir.join("trails");
     let to = draft.join("trails");
     make_private(&to).map_err(Failure::failed)?;
@@ -80,12 +91,12 @@ fn trails(arguments: &Arguments, draft: &Path) -> Result<usize, Failure> {
         names.extend(name.to_str().and_then(|name| TrailName::new(name).ok()));
     }
     names.sort();
-    let mut failed = 0;
+    let mut failed = NotWhole::default();
     for name in names.iter().filter(|name| from.join(name.as_str()).join("trail.json").is_file()) {
         let (trail, copy) = (from.join(name.as_str()), to.join(name.as_str()));
         match backup::copy(&trail, &copy, Arc::new(SystemDisk), Arc::new(SystemClock)) {
             Ok(copied) => {
-                failed += usize::from(copied.bad.is_some());
+                failed.damaged += usize::from(copied.bad.is_some());
                 let bad = copied.bad.as_ref().map(|bad| format!("  DAMAGED at {bad}")).unwrap_or_default();
                 let (commit, segments, bytes) = (copied.last_commit, copied.segments, copied.bytes);
                 let line = format!("{name:<24} up to commit {commit}  {segments} segments  {bytes} bytes{bad}");
@@ -98,7 +109,7 @@ fn trails(arguments: &Arguments, draft: &Path) -> Result<usize, Failure> {
             // Deleted while we were at it.
             Err(_) if !trail.exists() => {}
             Err(error) => {
-                failed += 1;
+                failed.missing += 1;
                 let object = json!({"trail": name.as_str(), "error": error.to_string()});
                 tell(arguments.json, object, format!("{name:<24} NOT COPIED: {error}"))?;
             }

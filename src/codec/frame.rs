@@ -23,14 +23,22 @@
 //! | 1–5 row operations | before image if flag 1, after image if flag 2 (see [`image`](crate::codec::image)), tokens as JSON text if flag 4 |
 //! | 6 DDL | `u16` length of the table's name, the name, the statement |
 //! | 16 begin | `u16` length of the transaction id, the id, the source's coordinate after this transaction; flag 8: see [`FLAG_OWN_ID`] |
-//! | 17 commit | none |
+//! | 17 commit | none, or `u32` hash of the transaction's content (2) |
 //! | 18 shape | a table's shape as JSON |
 //! | 19 source | `u16` length of the source's identity, the identity, its coordinate |
 //! | 20 mark | `u64` segment, `u64` offset, `u64` commit number: what is known to be durable |
 //! | 21 seal | `u64` greatest commit time of the segment, `u64` flags (1: ends inside a transaction) |
 //! | 22 gap | `u64` first commit number missing, `u64` the next one there; the same twice when it is not known how many |
+//! | 22 gap in what is captured (2) | `u64` its own commit number, `u64` the next one, then texts, each with its `u16` length before it: the source's coordinates from and to, the tables |
+//! | 23 source mark (2) | `u32` hash, `u16` length of the transaction id, the id, the source's coordinate; the commit time is the frame's |
+//!
+//! What is marked (2) stands only in segments of version 2: see [`segment_head`](crate::codec::segment_head).
 //!
 //! A gap's commit number is the last before the next one there, and its commit time is no earlier than any that is missing.
+//! A gap in what is captured takes a commit number of its own, so that several in a row have different positions.
+//!
+//! A source mark stands among the repeated frames of a segment's head. It says of the last transaction whose commit has a
+//! hash what its begin and its commit said.
 
 use crate::codec::crc::WordEffect;
 use crate::record::{Operation, SchemaId, Timestamp};
@@ -61,8 +69,10 @@ pub enum FrameKind {
     Mark,
     /// End of a closed segment.
     Seal,
-    /// Transactions are missing here: damage was repaired.
+    /// Transactions are missing here: damage was repaired. Or rows may be: the source did not give them.
     Gap,
+    /// The last transaction of the source with a hash, in a segment's head.
+    SourceMark,
 }
 
 impl FrameKind {
@@ -76,6 +86,7 @@ impl FrameKind {
             Self::Mark => 20,
             Self::Seal => 21,
             Self::Gap => 22,
+            Self::SourceMark => 23,
         }
     }
 
@@ -89,6 +100,7 @@ impl FrameKind {
             20 => Self::Mark,
             21 => Self::Seal,
             22 => Self::Gap,
+            23 => Self::SourceMark,
             _ => Self::Record(Operation::from_code(code)?),
         })
     }
@@ -306,13 +318,26 @@ pub fn push_text_pair(out: &mut Vec<u8>, first: &str, second: &str) {
 
 /// Reads what [`push_text_pair`] wrote.
 pub fn read_text_pair(payload: &[u8]) -> Result<(&str, &str), BadFrame> {
+    let (first, second) = read_text(payload)?;
+    std::str::from_utf8(second).map(|second| (first, second)).map_err(|_| BadFrame::Content)
+}
+
+/// Appends a text with its length before it.
+pub fn push_text(out: &mut Vec<u8>, text: &str) {
+    push_text_pair(out, text, "");
+}
+
+/// The text with its length before it at the start of `payload`, and what follows.
+pub fn read_text(payload: &[u8]) -> Result<(&str, &[u8]), BadFrame> {
     let (length, rest) = payload.split_at_checked(2).ok_or(BadFrame::Content)?;
     let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
-    let (first, second) = rest.split_at_checked(length).ok_or(BadFrame::Content)?;
-    match (std::str::from_utf8(first), std::str::from_utf8(second)) {
-        (Ok(first), Ok(second)) => Ok((first, second)),
-        _ => Err(BadFrame::Content),
-    }
+    let (text, rest) = rest.split_at_checked(length).ok_or(BadFrame::Content)?;
+    std::str::from_utf8(text).map(|text| (text, rest)).map_err(|_| BadFrame::Content)
+}
+
+/// The hash in the payload of a commit frame, if there is one.
+pub fn read_commit_hash(payload: &[u8]) -> Option<u32> {
+    (payload.len() == 4).then(|| u32_at(payload, 0))
 }
 
 /// Appends numbers: the payload of mark and seal frames.
@@ -338,7 +363,7 @@ mod tests {
     fn any_header() -> impl Strategy<Value = FrameHeader> {
         let kind = prop_oneof![
             (1_u8..=6).prop_map(|code| FrameKind::from_code(code).unwrap()),
-            (16_u8..=22).prop_map(|code| FrameKind::from_code(code).unwrap()),
+            (16_u8..=23).prop_map(|code| FrameKind::from_code(code).unwrap()),
         ];
         (kind, any::<u8>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>())
             .prop_map(|(kind, flags, partition, record, commit, commit_ts, append_ts, schema)| FrameHeader {
@@ -391,6 +416,7 @@ mod tests {
             let _ = read_unchecked(&bytes);
             let _ = peek(&bytes);
             let _ = read_text_pair(&bytes);
+            let _ = read_commit_hash(&bytes);
         }
     }
 }

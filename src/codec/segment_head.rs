@@ -3,7 +3,7 @@
 //! ```text
 //! offset size
 //!      0    8  "TRAILSEG"
-//!      8    2  version of this layout, 1
+//!      8    2  version: 1 or 2, see below
 //!     10    2  flags: 1 = opens inside a transaction
 //!     12    4  bytes of the repeated frames that follow the head (source, shapes in force, the open begin)
 //!     16    8  the trail's epoch
@@ -15,21 +15,33 @@
 //!     60    4  CRC-32C of the bytes before
 //! ```
 //!
-//! The head is written once and never changed.
+//! The head is written once and never changed. Its version says which frames may follow:
+//!
+//! | version | brings |
+//! |---|---|
+//! | 1 | what version 0.1 of the program knew |
+//! | 2 | gaps that name tables, commits with a hash, source marks: see [`frame`](crate::codec::frame) |
+//!
+//! Whatever a later version changes behind it, these 64 bytes keep their checksum in its place: a head that checks and has
+//! a version that we do not know was written by a newer program, and is not damaged.
 
 use crate::codec::frame::{u32_at, u64_at};
 use crate::record::{Epoch, Timestamp};
+
+/// The version that segments are made with.
+pub const SEGMENT_VERSION: u16 = 2;
 
 /// Bytes of the head.
 pub const SEGMENT_HEAD_BYTES: usize = 64;
 
 const MAGIC: &[u8; 8] = b"TRAILSEG";
-const VERSION: u16 = 1;
 const INSIDE: u16 = 1;
 
 /// What a segment says of itself before its first frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHead {
+    /// Version of the head, which says which frames may follow.
+    pub version: u16,
     /// The trail's epoch.
     pub epoch: Epoch,
     /// Salt of the checksums in this file.
@@ -48,15 +60,24 @@ pub struct SegmentHead {
 
 /// The bytes are no segment head of a version that we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not the head of a trail segment, or of a newer version")]
-pub struct BadSegmentHead;
+pub enum BadSegmentHead {
+    /// They are no whole head.
+    #[error("segment head does not check")]
+    Damaged,
+    /// They are one of a version that is newer than ours.
+    #[error("segment of format {version}")]
+    Newer {
+        /// Its version.
+        version: u16,
+    },
+}
 
 impl SegmentHead {
     /// Its bytes.
     pub fn encode(&self) -> [u8; SEGMENT_HEAD_BYTES] {
         let mut bytes = [0; SEGMENT_HEAD_BYTES];
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.version.to_le_bytes());
         bytes[10..12].copy_from_slice(&(if self.inside { INSIDE } else { 0 }).to_le_bytes());
         bytes[12..16].copy_from_slice(&self.repeated_bytes.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.epoch.0.to_le_bytes());
@@ -71,12 +92,16 @@ impl SegmentHead {
 
     /// Reads the head at the start of `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadSegmentHead> {
-        let bytes = bytes.get(..SEGMENT_HEAD_BYTES).ok_or(BadSegmentHead)?;
+        let bytes = bytes.get(..SEGMENT_HEAD_BYTES).ok_or(BadSegmentHead::Damaged)?;
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if &bytes[..8] != MAGIC || version != VERSION || crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
-            return Err(BadSegmentHead);
+        if &bytes[..8] != MAGIC || version == 0 || crc32c::crc32c(&bytes[..60]) != u32_at(bytes, 60) {
+            return Err(BadSegmentHead::Damaged);
+        }
+        if version > SEGMENT_VERSION {
+            return Err(BadSegmentHead::Newer { version });
         }
         Ok(Self {
+            version,
             epoch: Epoch(u64_at(bytes, 16)),
             file_id: u64_at(bytes, 24),
             segment: u64_at(bytes, 32),
@@ -92,9 +117,9 @@ impl SegmentHead {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_head_reads_back_and_every_flipped_bit_is_noticed() {
-        let head = SegmentHead {
+    fn head(version: u16) -> SegmentHead {
+        SegmentHead {
+            version,
             epoch: Epoch(7),
             file_id: 0xDEAD_BEEF_0102_0304,
             segment: 3,
@@ -102,13 +127,27 @@ mod tests {
             inside: true,
             repeated_bytes: 123,
             earlier_commit_ts: Timestamp::from_micros(-5),
-        };
-        let bytes = head.encode();
-        assert_eq!(SegmentHead::decode(&bytes), Ok(head));
-        for at in 0..bytes.len() * 8 {
-            let mut damaged = bytes;
-            damaged[at / 8] ^= 1 << (at % 8);
-            assert_eq!(SegmentHead::decode(&damaged), Err(BadSegmentHead), "bit {at}");
         }
+    }
+
+    #[test]
+    fn a_head_reads_back_and_every_flipped_bit_is_noticed() {
+        for version in 1..=SEGMENT_VERSION {
+            let bytes = head(version).encode();
+            assert_eq!(SegmentHead::decode(&bytes), Ok(head(version)));
+            for at in 0..bytes.len() * 8 {
+                let mut damaged = bytes;
+                damaged[at / 8] ^= 1 << (at % 8);
+                assert_eq!(SegmentHead::decode(&damaged), Err(BadSegmentHead::Damaged), "bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_of_a_newer_version_is_told_from_a_damaged_one() {
+        let newer = SEGMENT_VERSION + 1;
+        let bytes = head(newer).encode();
+        assert_eq!(SegmentHead::decode(&bytes), Err(BadSegmentHead::Newer { version: newer }));
+        assert_eq!(SegmentHead::decode(&head(0).encode()), Err(BadSegmentHead::Damaged));
     }
 }

@@ -12,7 +12,7 @@ use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
-use crate::trail::{Entry, Fill, Location, Reader};
+use crate::trail::{Entry, Fill, Gap, Location, Reader};
 
 /// A reader and an encoder that stand at the same place.
 #[derive(Debug)]
@@ -143,15 +143,26 @@ impl Cursor {
         match &entry {
             Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
             Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
-            Entry::Gap(gap) if self.contract.quality_of_service != QualityOfService::AtMostOnce => {
+            Entry::Gap(gap) if concerns(&self.contract, gap) => {
                 let after = token::encode(&gap.position(self.contract.epoch), self.contract.hash);
-                return Err(Break::Stop(DeliveryEnd::Gap { gap: *gap, after: after.as_str().to_owned() }));
+                return Err(Break::Stop(DeliveryEnd::Gap { gap: gap.clone(), after: after.as_str().to_owned() }));
             }
             Entry::Record(_) | Entry::Gap(_) => {}
         }
         self.encoder.take(&entry, now)?;
         room.look(&mut self.encoder)?;
         Ok(true)
+    }
+}
+
+/// Whether a session must not pass a gap in silence.
+fn concerns(contract: &Contract, gap: &Gap) -> bool {
+    match &gap.missing {
+        _ if contract.quality_of_service == QualityOfService::AtMostOnce => false,
+        // Damage took whole transactions: nobody knows of which tables.
+        None => true,
+        // Also where the rules let nothing of these tables through.
+        Some(_missing) => true,
     }
 }
 

@@ -43,6 +43,21 @@ pub enum OpenError {
         /// What is wrong with it.
         what: String,
     },
+    /// A newer program wrote it. It is whole, and stays as it is.
+    #[error(
+        "trail {trail} was written by a newer version of Trailcast: {file} has format {found} and this program knows formats \
+         up to {known}; start a program at least as new as the one that wrote it"
+    )]
+    Newer {
+        /// The trail's name.
+        trail: String,
+        /// The file that says so.
+        file: String,
+        /// Its format.
+        found: u64,
+        /// The newest format that this program knows.
+        known: u64,
+    },
     /// It is a copy, and what was served after it was taken has the same positions.
     #[error(
         "trail {trail} comes from a backup taken {taken}; give it a new epoch with \"trailcast trail new-epoch {trail}\" \

@@ -6,8 +6,8 @@
 //! # On disk
 //!
 //! ```text
-//! <trail>/trail.json              name, epoch, writer, partitions, segment size, earlier epochs; replaced as a whole, and
-//!                                 only by a new epoch
+//! <trail>/trail.json              name, epoch, writer, partitions, segment size, earlier epochs, format; replaced as a whole,
+//!                                 and only by a new epoch or the first segment of a newer format
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
@@ -20,8 +20,8 @@
 //!
 //! The head is drawn in [`codec::segment_head`](crate::codec::segment_head), frames in
 //! [`codec::frame`](crate::codec::frame), row images in [`codec::image`](crate::codec::image). The repeated frames say
-//! what is needed to read a segment alone: the source and how far it has been taken, every table's shape in force and,
-//! when a transaction goes on in it, that transaction's begin frame.
+//! what is needed to read a segment alone: the source and how far it has been taken, the last of its transactions as it
+//! can be found again, every table's shape in force and, when a transaction goes on in it, that transaction's begin frame.
 //!
 //! ```text
 //! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
@@ -37,9 +37,17 @@
 //! the group was written. A transaction larger than a group spans several, and several segments; it is visible when the
 //! group with its commit frame is flushed.
 //!
+//! # Formats
+//!
+//! A segment's head has a version, which says what its frames may be; new segments have the newest. A trail whose open
+//! segment is of an earlier version goes on in a new one. `trail.json` says the newest version that may be in the folder,
+//! and says so before there is such a segment. A program that meets a version that it does not know says that a newer
+//! program wrote the trail: it neither opens nor repairs it, and serves the other trails.
+//!
 //! # Repair
 //!
-//! A gap frame stands where damage took transactions; it says their numbers. Segments keep the epoch they were made in;
+//! A gap frame stands where damage took transactions; it says their numbers. Another kind of gap, which the appender writes
+//! between transactions, names tables whose rows the source may not have given, and the range of its log. Segments keep the epoch they were made in;
 //! `trail.json` says which earlier epochs the segments up to which number may carry, so a new epoch is one small file.
 //!
 //! # Recovery
@@ -57,10 +65,12 @@ mod mark;
 
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use local::appender::{Appender, Row, RowParts};
-pub use local::entry::{Commit, Entry, Followed, Gap, MalformedRecord, Record, RowBody, Transaction};
+pub use local::entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
+pub use local::gap::{Gap, Missing};
 pub use local::reader::{Fill, Reader};
 pub use local::retention::{Retention, Trimmed};
 pub use local::seek::Begin;
+pub use local::source_mark::SourceMark;
 pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
 pub use local::{SegmentReport, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
 pub use mark::{DurableMark, Location};

@@ -112,6 +112,12 @@ impl Server {
         })
     }
 
+    /// Its data folder, for who goes on without it; it is ended first.
+    pub fn into_data(mut self) -> Folder {
+        self.kill();
+        std::mem::replace(&mut self.data, Folder::adopt(PathBuf::new()))
+    }
+
     /// Changes a variable of the environment from the next start on.
     pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
         self.environment.retain(|(known, _)| known != name);

@@ -2,8 +2,10 @@
 
 mod ahead;
 mod backup;
+mod converting;
 mod crash;
 mod dumping;
+mod every_frame;
 mod failing_flush;
 mod inspecting;
 mod memory_disk;

@@ -268,7 +268,7 @@ fn positions_of_before_a_repair_are_refused_and_a_gaps_position_goes_on_behind_i
         let disk = sample.disk.copy();
         disk.lose(&segment(4));
         let done = repaired(&disk).unwrap();
-        let [gap] = done.gaps[..] else { panic!("{done:?}") };
+        let [gap] = &done.gaps[..] else { panic!("{done:?}") };
         let trail = open(Arc::new(disk), &folder()).unwrap();
         let xid = xid_hash(&sample.written[0].xid());
         let old = Position { epoch: sample.epoch, commit: 1, record: 0, xid_hash: xid };
@@ -276,7 +276,7 @@ fn positions_of_before_a_repair_are_refused_and_a_gaps_position_goes_on_behind_i
         // The same record in the new epoch: all behind it, and the gap.
         let new = Position { epoch: trail.epoch(), ..old };
         let (seen, gaps) = read(&trail, Begin::After(new)).await.unwrap();
-        assert_eq!((gaps, seen.last().unwrap().commit), (vec![gap], 40));
+        assert_eq!((gaps, seen.last().unwrap().commit), (vec![gap.clone()], 40));
         // The gap's own position: what is behind it, and nothing of it again.
         let behind = gap.position(trail.epoch());
         let (seen, gaps) = read(&trail, Begin::After(behind)).await.unwrap();
@@ -286,7 +286,7 @@ fn positions_of_before_a_repair_are_refused_and_a_gaps_position_goes_on_behind_i
         assert_eq!(trail.read(Begin::After(none)).await.err(), Some(SeekError::OtherTransaction));
         // A time among the missing ones tells of the gap, a later one does not.
         let among = sample.written[gap.first as usize - 1].time();
-        assert_eq!(read(&trail, Begin::Time(among)).await.unwrap().1, vec![gap]);
+        assert_eq!(read(&trail, Begin::Time(among)).await.unwrap().1, vec![gap.clone()]);
         let (seen, gaps) = read(&trail, Begin::Time(sample.written[gap.next as usize].time())).await.unwrap();
         assert_eq!((gaps, seen[0].commit), (vec![], gap.next + 1));
     });

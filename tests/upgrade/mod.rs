@@ -2,6 +2,8 @@
 //! log-ins work, a repeated put is not appended again, all configurations are there. Method: copies of
 //! `tests/fixtures/folder-*`, each with what its users may count on in `expected.json`; a server of today on each copy.
 
+mod newer;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

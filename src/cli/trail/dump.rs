@@ -11,7 +11,7 @@ use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
 use crate::record::{Operation, Timestamp};
-use crate::trail::{Begin, Entry, Fill, Gap, ReadError, Reader, Record, SeekError, Trail};
+use crate::trail::{Begin, Entry, Fill, Gap, Missing, ReadError, Reader, Record, SeekError, Trail};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -150,15 +150,24 @@ fn removed_line(first: u64, next: u64, as_json: bool) -> String {
     }
 }
 
-/// What stands for transactions that damage took; it does not count as a record.
+/// What stands for transactions that damage took, or rows that may be missing; it does not count as a record.
 fn gap_line(trail: &Trail, gap: &Gap, as_json: bool) -> String {
     let pos = token::encode_trail(&gap.position(trail.epoch()));
-    if as_json {
-        let (first, next, pos) = (gap.first, gap.next, pos.as_str());
-        format!("{{\"op_type\":\"GAP\",\"first_csn\":{first},\"next_csn\":{next},\"pos\":\"{pos}\"}}")
-    } else {
-        format!("{} GAP      {gap}; the trail was repaired", gap.first)
+    match &gap.missing {
+        missing if as_json => {
+            let (first, next, pos) = (gap.first, gap.next, pos.as_str());
+            let missing = missing.as_ref().map(|missing| missing_members(missing)).unwrap_or_default();
+            format!("{{\"op_type\":\"GAP\",\"first_csn\":{first},\"next_csn\":{next},\"pos\":\"{pos}\"{missing}}}")
+        }
+        Some(_) => format!("{} GAP      {gap}", gap.first),
+        None => format!("{} GAP      {gap}; the trail was repaired", gap.first),
     }
+}
+
+/// What a gap says of rows that the source may not have given, as further members.
+fn missing_members(missing: &Missing) -> String {
+    let tables: Vec<String> = missing.tables.iter().map(|table| quoted(&table.to_string()).to_string()).collect();
+    format!(",\"tables\":[{}],\"from\":{},\"to\":{}", tables.join(","), quoted(&missing.from), quoted(&missing.to))
 }
 
 fn begin(text: &str) -> Result<Begin, Failure> {

@@ -12,11 +12,12 @@ use crate::limits;
 use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
+use crate::trail::local::gap::GAP_RECORD;
 use crate::trail::local::shapes::Shapes;
 use crate::trail::local::writer::{self, Command};
 use crate::trail::local::xids::{Remembered, Xids, fingerprint};
 use crate::trail::local::{End, Shared, recovery};
-use crate::trail::{AppendError, DurableMark, OpenError};
+use crate::trail::{AppendError, DurableMark, Gap, Missing, OpenError, SourceMark};
 
 /// The one writer of a trail.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub struct Appender {
     shapes: Shapes,
     identity: String,
     source: Option<SourcePosition>,
+    source_mark: Option<SourceMark>,
+    /// The greatest commit time so far, which a gap's is not below.
+    highest_ts: Timestamp,
     xids: Xids,
     next_commit: u64,
     open: Option<OpenTransaction>,
@@ -111,6 +115,8 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         shapes: state.shapes,
         identity: state.identity,
         source: state.source,
+        source_mark: state.source_mark,
+        highest_ts: state.commit_ts,
         xids,
         next_commit: state.commit + 1,
         open: None,
@@ -127,6 +133,11 @@ impl Appender {
     /// How far the source has been taken: the coordinate of the last transaction or progress appended.
     pub fn source_position(&self) -> Option<&SourcePosition> {
         self.source.as_ref()
+    }
+
+    /// The last transaction appended with [`Self::commit_with_hash`], in this life of the trail or an earlier one.
+    pub fn source_mark(&self) -> Option<&SourceMark> {
+        self.source_mark.as_ref()
     }
 
     /// The trail's epoch.
@@ -155,6 +166,30 @@ impl Appender {
         self.source = Some(at.clone());
         self.push_source();
         Ok(())
+    }
+
+    /// Says, between transactions, that the source may have had rows which it did not give: of `missing.tables`, in that range
+    /// of its log. Takes a commit number, and more where one frame cannot name all tables; returns the position behind
+    /// which a reader goes on. It is durable when [`Self::durable`] has reached its commit number.
+    pub fn gap(&mut self, missing: &Missing) -> Result<Position, AppendError> {
+        self.outside("a gap is said between transactions")?;
+        text_fits("source position", &missing.from, limits::IDENTIFIER_BYTES_MAX)?;
+        text_fits("source position", &missing.to, limits::IDENTIFIER_BYTES_MAX)?;
+        let commit_ts = self.highest_ts.max(self.shared.clock.now());
+        let mut rest = missing.tables.as_slice();
+        loop {
+            let (tables, others) = rest.split_at(rest.len().min(limits::GAP_TABLES_MAX));
+            let missing = Missing { tables: tables.to_vec(), ..missing.clone() };
+            let gap = Gap::in_capture(self.next_commit, missing);
+            let header = FrameHeader { record: GAP_RECORD, ..self.header(FrameKind::Gap, commit_ts, 0) };
+            frame::push(&mut self.chunk, &header, |out| gap.push(out));
+            self.next_commit += 1;
+            self.due = true;
+            rest = others;
+            if rest.is_empty() {
+                return Ok(gap.position(self.epoch()));
+            }
+        }
     }
 
     fn push_source(&mut self) {
@@ -307,11 +342,25 @@ impl Appender {
     /// Closes the transaction and returns the position of its last record. It is durable when [`Self::durable`] has
     /// reached its commit number.
     pub fn commit(&mut self) -> Result<Position, AppendError> {
+        self.commit_as(None)
+    }
+
+    /// The same for a transaction of a source, with a hash of its content: see [`Self::source_mark`].
+    pub fn commit_with_hash(&mut self, hash: u32) -> Result<Position, AppendError> {
+        self.commit_as(Some(hash))
+    }
+
+    fn commit_as(&mut self, hash: Option<u32>) -> Result<Position, AppendError> {
         let Some(mut open) = self.open.take() else {
             return Err(AppendError::OutOfTurn("no transaction is open"));
         };
         let header = self.header(FrameKind::Commit, open.head.commit_ts, open.records);
-        frame::push(&mut self.chunk, &header, |_| {});
+        frame::push(&mut self.chunk, &header, |out| out.extend(hash.iter().flat_map(|hash| hash.to_le_bytes())));
+        self.highest_ts = self.highest_ts.max(open.head.commit_ts);
+        if let Some(hash) = hash {
+            let mark = self.source_mark.get_or_insert_default();
+            mark.set(&open.head.xid, &open.head.source, open.head.commit_ts, hash);
+        }
         self.due = true;
         self.shapes.commit();
         let (commit, record) = (self.next_commit, open.records.saturating_sub(1));

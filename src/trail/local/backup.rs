@@ -44,6 +44,9 @@ pub fn copy(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -
         copied.bytes += bytes;
     }
     let mut description = shared.description.clone();
+    // A server may have made the first segment of a newer version since the description was read.
+    let newest = shared.segments().iter().map(|segment| segment.head.version).max();
+    description.format = description.format.max(newest.unwrap_or_default());
     description.backup_taken = Some(clock.now().to_rfc3339());
     description::write_draft(to, &description, &*disk)?;
     description::put_in_force(to, &*disk)?;

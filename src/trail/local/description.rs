@@ -1,9 +1,11 @@
-//! What a trail's own folder says of it: `trail.json`, replaced as a whole when the trail gets a new epoch.
+//! What a trail's own folder says of it: `trail.json`, replaced as a whole when the trail gets a new epoch or its first
+//! segment of a newer version.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
 use crate::trail::OpenError;
 use crate::trail::local::TrailOptions;
@@ -41,6 +43,9 @@ pub struct TrailDescription {
     pub created: String,
     /// The epochs it had before: segments up to that number may carry them.
     pub earlier: Vec<EarlierEpoch>,
+    /// The newest version of a segment's head that may be in the folder. A program that does not know it leaves the trail
+    /// alone.
+    pub format: u16,
     /// When the backup was taken that this is, RFC 3339; none for a trail that lives.
     pub backup_taken: Option<String>,
 }
@@ -78,6 +83,7 @@ impl TrailDescription {
             through_segment: earlier.through_segment,
         };
         let stored = Stored {
+            format: (self.format > FORMAT_UNSAID).then_some(self.format),
             name: self.name.clone(),
             epoch: format!("{:016x}", self.epoch.0),
             writer: self.writer.clone(),
@@ -91,7 +97,16 @@ impl TrailDescription {
     }
 
     /// Reads the bytes of `trail.json`.
-    fn decode(text: &[u8]) -> Result<Self, String> {
+    fn decode(text: &[u8]) -> Result<Self, Undecoded> {
+        let format = |error: serde_json::Error| Undecoded::Unreadable(error.to_string());
+        let of: FormatOnly = serde_json::from_slice(text).map_err(format)?;
+        if of.format > u64::from(SEGMENT_VERSION) {
+            return Err(Undecoded::Newer(of.format));
+        }
+        Self::decode_known(text).map_err(Undecoded::Unreadable)
+    }
+
+    fn decode_known(text: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let epoch = |text: &str| u64::from_str_radix(text, 16).map(Epoch).map_err(|error| error.to_string());
         let earlier = stored.earlier.iter().map(|earlier| {
@@ -105,9 +120,29 @@ impl TrailDescription {
             segment_bytes: stored.segment_bytes,
             created: stored.created,
             earlier: earlier.collect::<Result<_, String>>()?,
+            format: stored.format.unwrap_or(FORMAT_UNSAID),
             backup_taken: stored.backup_taken,
         })
     }
+}
+
+/// Why a description cannot be used.
+enum Undecoded {
+    /// It is of this format, which is newer than ours.
+    Newer(u64),
+    /// Something else is wrong with it.
+    Unreadable(String),
+}
+
+/// The format of a trail whose description does not say one. A program that knew no formats refuses a description that says
+/// one, and so does not take for damage what it does not know.
+const FORMAT_UNSAID: u16 = 1;
+
+/// What is read first, of whatever version the rest is.
+#[derive(Deserialize)]
+struct FormatOnly {
+    #[serde(default)]
+    format: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +155,8 @@ struct StoredEpoch {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Stored {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    format: Option<u16>,
     name: TrailName,
     epoch: String,
     writer: Writer,
@@ -149,6 +186,7 @@ pub(super) fn new(
         segment_bytes: options.segment_bytes.clamp(crate::limits::SEGMENT_BYTES_MIN, crate::limits::SEGMENT_BYTES_MAX),
         created: now.to_rfc3339(),
         earlier: Vec::new(),
+        format: SEGMENT_VERSION,
         backup_taken: None,
     })
 }
@@ -177,8 +215,13 @@ pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, O
     let file = disk.open(&folder.join(FILE), false).map_err(failed("opening trail.json"))?;
     let mut text = vec![0; 64 << 10];
     let read = read_full(&*file, &mut text, 0).map_err(failed("reading trail.json"))?;
-    let unreadable = |what| OpenError::Description { trail: name_of(folder), file: FILE, what };
-    TrailDescription::decode(&text[..read]).map_err(unreadable)
+    TrailDescription::decode(&text[..read]).map_err(|undecoded| match undecoded {
+        Undecoded::Unreadable(what) => OpenError::Description { trail: name_of(folder), file: FILE, what },
+        Undecoded::Newer(found) => {
+            let known = u64::from(SEGMENT_VERSION);
+            OpenError::Newer { trail: name_of(folder), file: FILE.to_owned(), found, known }
+        }
+    })
 }
 
 /// A random number, for epochs and file ids.

@@ -1,13 +1,13 @@
 //! What a reader gives: transactions begin, records, transactions end, gaps.
 //!
-//! Owns how a record's body is taken apart; where entries lie and how they are found is `reader`'s.
+//! Owns how a record's body is taken apart; what a gap says is `gap`'s, where entries lie and how they are found `reader`'s.
 
 use std::sync::Arc;
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, Frame, FrameKind};
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE};
 use crate::codec::image::Image;
 use crate::record::{Operation, Position, TableName, TableSchema, Timestamp, TransactionHead};
-use crate::trail::Location;
+use crate::trail::{Gap, Location};
 
 /// A transaction being read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,43 +129,8 @@ pub enum Entry<'a> {
     Record(Record<'a>),
     /// The transaction ends.
     Commit(Commit),
-    /// Transactions are missing here.
+    /// Transactions are missing here, or rows may be.
     Gap(Gap),
-}
-
-/// Transactions that damage took and a repair marked as missing. They lie between the entry before it and the one after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
-    /// Commit number of the first that is missing.
-    pub first: u64,
-    /// Commit number of the next one there; the same as `first` when it is not known how many are missing.
-    pub next: u64,
-}
-
-/// What the positions of gaps have for a record number; no transaction has as many records.
-pub(in crate::trail) const GAP_RECORD: u32 = u32::MAX;
-
-impl Gap {
-    /// What a gap frame says; none when it is no gap frame, or a malformed one.
-    pub(super) fn of(frame: &Frame<'_>) -> Option<Self> {
-        let [first, next] = frame::read_numbers(frame.payload).ok()?;
-        (frame.header.kind == FrameKind::Gap && first >= 1 && next >= first).then_some(Self { first, next })
-    }
-
-    /// The position of the gap itself: reading goes on behind it.
-    pub fn position(&self, epoch: crate::record::Epoch) -> Position {
-        Position { epoch, commit: self.next - 1, record: GAP_RECORD, xid_hash: 0 }
-    }
-}
-
-impl std::fmt::Display for Gap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.next - self.first {
-            0 => write!(f, "transactions before commit number {} were lost", self.next),
-            1 => write!(f, "transaction {} was lost", self.first),
-            _ => write!(f, "transactions {} to {} were lost", self.first, self.next - 1),
-        }
-    }
 }
 
 /// End of a transaction.

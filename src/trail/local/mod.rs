@@ -12,6 +12,7 @@ pub mod backup;
 mod description;
 pub mod disk;
 pub(crate) mod entry;
+pub(crate) mod gap;
 mod index;
 mod inspect;
 mod lately_used;
@@ -26,6 +27,7 @@ pub(crate) mod seek;
 mod segment;
 mod segment_file;
 mod shapes;
+pub(crate) mod source_mark;
 mod stretch;
 mod tail;
 pub mod work;
@@ -38,6 +40,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
+use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
@@ -102,6 +105,8 @@ struct Shared {
     end: Mutex<End>,
     /// The first damage that was met. From then on the trail takes no appends and no new readers.
     damaged: OnceLock<Damage>,
+    /// Set when `trail.json` says that there are segments of the version that we make.
+    format_raised: OnceLock<()>,
     work: Work,
 }
 
@@ -257,6 +262,23 @@ impl Shared {
         if let Some(Err(error)) = written {
             tracing::debug!(trail = %self.description.name, %error, "mark.bin not written; who looks sees a little less");
         }
+    }
+
+    /// Sees to it, before the first segment of a newer version gets its name, that `trail.json` says so: a program that does
+    /// not know that version must not take it for damage.
+    fn raise_format(&self) -> std::io::Result<()> {
+        if self.description.format >= SEGMENT_VERSION || self.format_raised.get().is_some() {
+            return Ok(());
+        }
+        let raised = TrailDescription { format: SEGMENT_VERSION, ..self.description.clone() };
+        description::write_draft(&self.folder, &raised, &*self.disk)
+            .and_then(|()| description::put_in_force(&self.folder, &*self.disk))
+            .map_err(|error| match error {
+                OpenError::Io { source, .. } => source,
+                other => std::io::Error::other(other),
+            })?;
+        self.format_raised.get_or_init(|| ());
+        Ok(())
     }
 
     fn keeps_xids(&self) -> bool {

@@ -13,7 +13,8 @@ use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HE
 use crate::record::{Operation, SchemaId, SourcePosition, TableSchema, Timestamp, TransactionHead};
 use crate::trail::local::Shared;
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::entry::{Commit, Entry, Followed, GAP_RECORD, Gap, Record, Transaction};
+use crate::trail::local::entry::{Commit, Entry, Followed, Record, Transaction};
+use crate::trail::local::gap::{GAP_RECORD, Gap};
 use crate::trail::local::segment::Segment;
 use crate::trail::local::stretch::Stretch;
 use crate::trail::{DurableMark, Location, ReadError};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::clock::SharedClock;
 use crate::codec::frame::{self, Frame, FrameKind, MARK_FRAME_BYTES};
-use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
+use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
 use crate::record::Timestamp;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::index::SegmentIndex;
@@ -42,6 +42,7 @@ pub(super) fn unopened(
         end: Mutex::new(End::Taken),
         recent: Recent::default(),
         damaged: OnceLock::new(),
+        format_raised: OnceLock::new(),
         work: Work::default(),
     }
 }
@@ -107,6 +108,28 @@ pub(super) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io
     move |source| OpenError::Io { trail, action, source }
 }
 
+fn newer_segment(shared: &Shared, number: u64, version: u16) -> OpenError {
+    OpenError::Newer {
+        trail: shared.description.name.to_string(),
+        file: segment::file_name(number),
+        found: u64::from(version),
+        known: u64::from(SEGMENT_VERSION),
+    }
+}
+
+/// Refuses a trail with a segment that a newer program wrote: who knows it only in part would take the rest for damage.
+pub(super) fn refuse_newer(shared: &Shared) -> Result<(), OpenError> {
+    let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
+    for number in names.iter().filter_map(|name| number_of(name)) {
+        let head = shared.disk.open(&shared.folder.join(segment::file_name(number)), false);
+        let head = head.and_then(|file| segment::read_head(&*file));
+        if let Ok(Err(BadSegmentHead::Newer { version })) = head {
+            return Err(newer_segment(shared, number, version));
+        }
+    }
+    Ok(())
+}
+
 /// Opens the files of all segments. `tidy`: drafts that a crash left are removed.
 pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError> {
     let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
@@ -123,7 +146,10 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
         }
         let path = shared.folder.join(segment::file_name(*number));
         let opened = segment::open(&shared.disk, &path, tidy).map_err(io_failed(shared, "opening a segment"))?;
-        let segment = opened.map_err(damage)?;
+        let segment = opened.map_err(|bad| match bad {
+            BadSegmentHead::Newer { version } => newer_segment(shared, *number, version),
+            BadSegmentHead::Damaged => damage(&bad.to_string()).into(),
+        })?;
         if segment.number() != *number || !shared.description.admits(segment.head.epoch, *number) {
             return Err(damage("its head belongs to another segment or trail").into());
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::codec::frame::{self, Frame};
 use crate::record::{Position, Timestamp};
 use crate::trail::local::disk::read_full;
-use crate::trail::local::entry::{Entry, GAP_RECORD};
+use crate::trail::local::entry::Entry;
+use crate::trail::local::gap::GAP_RECORD;
 use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::reader::{Fill, Skip};
 use crate::trail::local::segment::{NoIndex, Segment, read_repeated};
@@ -151,6 +152,7 @@ fn check_gap(reader: &mut Reader, position: Position) -> Result<(), SeekError> {
                 Entry::Begin(transaction) if transaction.commit > position.commit => {
                     return Err(SeekError::OtherTransaction);
                 }
+                Entry::Gap(gap) if gap.next - 1 > position.commit => return Err(SeekError::OtherTransaction),
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
-use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::Location;
@@ -348,14 +348,17 @@ pub(super) fn drop_index_file(disk: &dyn Disk, segment: &Path) -> io::Result<()>
 }
 
 /// Reads a segment's head and, if it has one, its seal. `saves_hints`: an index that has to be rebuilt is written.
-pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, saves_hints: bool) -> io::Result<Result<Segment, &'static str>> {
+pub(super) fn open(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    saves_hints: bool,
+) -> io::Result<Result<Segment, BadSegmentHead>> {
     let handle = SegmentFile::closed(disk.clone(), path);
     let file = handle.get()?;
     let bytes = file.length()?;
-    let mut head = [0; SEGMENT_HEAD_BYTES];
-    let read = read_full(&*file, &mut head, 0)?;
-    let Ok(head) = SegmentHead::decode(&head[..read]) else {
-        return Ok(Err("segment head does not check"));
+    let head = match read_head(&*file)? {
+        Ok(head) => head,
+        Err(bad) => return Ok(Err(bad)),
     };
     let seal = read_seal(&*file, bytes, head.file_id)?;
     if seal.is_none() {
@@ -363,6 +366,13 @@ pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, saves_hints: bool) -> io::
     }
     let state = State { seal, bytes, index: None };
     Ok(Ok(Segment::with_state(head, handle, path.to_owned(), state, saves_hints)))
+}
+
+/// Reads a segment's head.
+pub(super) fn read_head(file: &dyn DiskFile) -> io::Result<Result<SegmentHead, BadSegmentHead>> {
+    let mut head = [0; SEGMENT_HEAD_BYTES];
+    let read = read_full(file, &mut head, 0)?;
+    Ok(SegmentHead::decode(&head[..read]))
 }
 
 pub(super) fn read_seal(file: &dyn DiskFile, bytes: u64, file_id: u64) -> io::Result<Option<Seal>> {

@@ -6,7 +6,7 @@ use crate::record::{SchemaId, SourcePosition, Timestamp};
 use crate::trail::local::segment::Segment;
 use crate::trail::local::shapes::Shapes;
 use crate::trail::local::xids::Xids;
-use crate::trail::{Gap, Location};
+use crate::trail::{Gap, Location, SourceMark};
 
 /// Everything that appending needs to know of what came before.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) identity: String,
     /// How far the source has been taken.
     pub(super) source: Option<SourcePosition>,
+    /// The last transaction of the source whose commit had a hash.
+    pub(super) source_mark: Option<SourceMark>,
     /// Commit number of the last whole transaction.
     pub(super) commit: u64,
     /// Its commit time.
@@ -59,7 +61,7 @@ pub(super) struct OutOfPlace(pub(super) &'static str);
 impl State {
     /// Follows the next frame, which lies at `at`.
     pub(super) fn follow(&mut self, at: Location, frame: &crate::codec::frame::Frame<'_>) -> Result<(), OutOfPlace> {
-        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_text_pair};
+        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_commit_hash, read_text_pair};
         let header = &frame.header;
         match header.kind {
             FrameKind::Begin => {
@@ -84,6 +86,13 @@ impl State {
                 self.shapes.commit();
                 self.commit = header.commit;
                 self.commit_ts = header.commit_ts;
+                if let Some(hash) = read_commit_hash(frame.payload) {
+                    let begin = crate::codec::frame::read_unchecked(&open.frame);
+                    let xid =
+                        begin.ok().and_then(|begin| read_text_pair(begin.payload).ok()).map_or("", |(xid, _)| xid);
+                    let mark = self.source_mark.get_or_insert_default();
+                    mark.set(xid, &open.source, header.commit_ts, hash);
+                }
                 if !open.source.0.is_empty() {
                     std::mem::swap(self.source.get_or_insert_default(), &mut open.source);
                 }
@@ -103,6 +112,10 @@ impl State {
                 let gap = Gap::of(frame).filter(|gap| self.open.is_none() && gap.next > self.commit);
                 let Some(gap) = gap else { return Err(OutOfPlace("gap out of order")) };
                 self.commit = gap.next - 1;
+            }
+            FrameKind::SourceMark => {
+                let mark = SourceMark::of(frame).ok_or(OutOfPlace("malformed source mark"))?;
+                self.source_mark = Some(mark);
             }
             FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
             FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}

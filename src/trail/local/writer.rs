@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
-use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::local::ahead::Ahead;
@@ -113,6 +113,10 @@ impl TrailWriter {
 
     fn start_group(&mut self) -> io::Result<()> {
         self.group_bytes = 0;
+        // A segment says for all of its frames what they may be.
+        if self.tail.segment.head.version < SEGMENT_VERSION {
+            self.next_segment()?;
+        }
         let mark = self.shared.mark.borrow().clone();
         let numbers = [mark.end.segment, mark.end.offset, mark.commit];
         self.push_own(FrameKind::Mark, |out| frame::push_numbers(out, &numbers))
@@ -163,7 +167,7 @@ impl TrailWriter {
         self.note(at, &Frame { header, payload: &bytes[frame::HEADER_BYTES..] })?;
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
-        if matches!(kind, FrameKind::Commit | FrameKind::Source) && self.tail.state.open.is_none() {
+        if matches!(kind, FrameKind::Commit | FrameKind::Source | FrameKind::Gap) && self.tail.state.open.is_none() {
             self.reached = Some(Location { segment: at.segment, offset: self.end_offset() });
         }
         if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
@@ -307,9 +311,11 @@ fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64,
 
 /// Makes a segment file with its head and repeated frames, flushed before it gets its name.
 pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: Timestamp) -> io::Result<Segment> {
+    shared.raise_format()?;
     let file_id = random_number()?;
     let repeated = repeated_frames(state, file_id, shared.clock.now());
     let head = SegmentHead {
+        version: SEGMENT_VERSION,
         epoch: shared.description.epoch,
         file_id,
         segment: number,
@@ -348,6 +354,11 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
     let mut payload = Vec::new();
     frame::push_text_pair(&mut payload, &state.identity, state.source.as_ref().map_or("", |source| &source.0));
     push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Source) }, &payload);
+    if let Some(mark) = &state.source_mark {
+        let header =
+            FrameHeader { commit_ts: mark.commit_ts, commit: state.commit, ..FrameHeader::new(FrameKind::SourceMark) };
+        push(header, &mark.encode());
+    }
     for schema in state.shapes.all() {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
         push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);

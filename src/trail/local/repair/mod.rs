@@ -17,6 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::SharedClock;
+use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, SourcePosition};
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::recovery::{self, io_failed};
@@ -102,7 +103,8 @@ pub fn repair(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<
         return Ok(told);
     }
     let next = shared.description.in_new_epoch(survey.first, survey.last);
-    let next = next.map_err(io_failed(&shared, "choosing an epoch"))?;
+    let mut next = next.map_err(io_failed(&shared, "choosing an epoch"))?;
+    next.format = SEGMENT_VERSION;
     let written = rewrite::write_drafts(&shared, &survey, next.epoch);
     written.map_err(io_failed(&shared, "writing segments anew"))?;
     description::write_draft(folder, &next, &*shared.disk)?;
@@ -140,7 +142,9 @@ pub fn new_epoch(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Resu
 
 fn load(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
     let description = description::read(folder, &*disk)?;
-    Ok(recovery::unopened(description, folder, disk, clock))
+    let shared = recovery::unopened(description, folder, disk, clock);
+    recovery::refuse_newer(&shared)?;
+    Ok(shared)
 }
 
 fn told(shared: &Shared, survey: &survey::Survey) -> Repair {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind};
-use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
+use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{Epoch, SourcePosition, Timestamp};
 use crate::trail::Location;
@@ -97,7 +97,7 @@ impl Rewrite<'_> {
                         append_ts: self.shared.clock.now(),
                         ..FrameHeader::new(FrameKind::Gap)
                     };
-                    draft.append(&header, &mut self.state, |out| frame::push_numbers(out, &[gap.first, gap.next]))?;
+                    draft.append(&header, &mut self.state, |out| gap.push(out))?;
                 }
                 (Item::Frames(from, to), Some((file, file_id))) => {
                     let mut copied = Ok(());
@@ -162,6 +162,7 @@ impl Rewrite<'_> {
         let file_id = random_number()?;
         let repeated = repeated_frames(&self.state, file_id, self.shared.clock.now());
         let head = SegmentHead {
+            version: SEGMENT_VERSION,
             epoch: self.epoch,
             file_id,
             segment: number,

@@ -24,7 +24,7 @@ const MISSING_MAX: u64 = 65_536;
 const COMMITS_AHEAD_MAX: u64 = 1 << 40;
 
 /// Something of a segment that is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Item {
     /// Whole frames from one byte to another.
     Frames(u64, u64),
@@ -62,7 +62,7 @@ impl Survey {
     /// The gaps that the repair leaves, in order, without those of earlier repairs that stay.
     pub(super) fn gaps(&self) -> Vec<Gap> {
         let items = self.items.values().flatten();
-        items.filter_map(|item| if let Item::Gap(gap, _) = item { Some(*gap) } else { None }).collect()
+        items.filter_map(|item| if let Item::Gap(gap, _) = item { Some(gap.clone()) } else { None }).collect()
     }
 }
 
@@ -266,7 +266,7 @@ impl Walk {
 
     /// Leaves a gap in front of transaction `next`, at the end of what is kept of `segment` so far.
     fn gap(&mut self, segment: u64, next: u64, commit_ts: Option<Timestamp>) {
-        let gap = Gap { first: self.survey.commit + 1, next };
+        let gap = Gap { first: self.survey.commit + 1, next, missing: None };
         let items = self.survey.items.entry(segment).or_default();
         if commit_ts.is_none() {
             self.untimed.push((segment, items.len()));
@@ -299,7 +299,7 @@ impl Walk {
                     None => self.keep(segment, offset, end),
                 }
             }
-            FrameKind::Source => {
+            FrameKind::Source | FrameKind::SourceMark => {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
             }
@@ -374,11 +374,7 @@ impl Walk {
         if open.commit > self.survey.commit + 1 {
             self.gap(begins_in, open.commit, Some(open.commit_ts));
         }
-        for (segment, at) in std::mem::take(&mut self.untimed) {
-            if let Some(Item::Gap(_, time)) = self.survey.items.get_mut(&segment).and_then(|items| items.get_mut(at)) {
-                *time = Some(open.commit_ts);
-            }
-        }
+        self.time_gaps(open.commit_ts);
         for (segment, from, to) in open.pieces {
             if segment != begins_in {
                 self.survey.inside.insert(segment);
@@ -389,10 +385,31 @@ impl Walk {
         (self.lost, self.lost_uncounted) = (false, false);
     }
 
-    /// The gap that an earlier repair left.
+    /// Gaps whose time was not known lie before something of this time.
+    fn time_gaps(&mut self, commit_ts: Timestamp) {
+        for (segment, at) in std::mem::take(&mut self.untimed) {
+            if let Some(Item::Gap(_, time)) = self.survey.items.get_mut(&segment).and_then(|items| items.get_mut(at)) {
+                *time = Some(commit_ts);
+            }
+        }
+    }
+
+    /// A gap that an earlier repair left, or that capture wrote.
     fn earlier_gap(&mut self, segment: u64, from: u64, to: u64, frame: &Frame<'_>) {
         self.drop_open_as_lost();
         match Gap::of(frame) {
+            Some(gap) if gap.missing.is_some() && gap.first > self.survey.commit => {
+                // It is whole by itself, whatever was lost before it.
+                self.promised = self.promised.max(gap.first);
+                self.count_from(gap.first);
+                if gap.first > self.survey.commit + 1 {
+                    self.gap(segment, gap.first, Some(frame.header.commit_ts));
+                }
+                self.time_gaps(frame.header.commit_ts);
+                self.keep(segment, from, to);
+                self.survey.commit = gap.first;
+                (self.lost, self.lost_uncounted) = (false, false);
+            }
             Some(gap) if gap.next > self.survey.commit => {
                 self.count_from(gap.first);
                 if gap.first == self.survey.commit + 1 && !self.lost {
