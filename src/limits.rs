@@ -326,14 +326,22 @@ pub const TRAIL_STALL_SECONDS: u64 = 30;
 /// Time for which a trail may stand still while its source's log goes on before the server is not ready, in seconds: a
 /// quiet source gives a sign of life every 35 seconds at least.
 pub const SOURCE_STALL_SECONDS: u64 = 120;
-/// Time between two looks at what a source keeps for us, in seconds: each opens a connection.
-pub const SOURCE_LOOK_SECONDS: u64 = 30;
+/// Time between two looks at what a source keeps for us and publishes, in seconds: each opens a connection.
+pub const SOURCE_LOOK_SECONDS: u64 = 10;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Patterns of tables of one extract.
 pub const EXTRACT_TABLES_MAX: usize = 1_024;
+/// Tables of one extract that one text names, such as those that cannot be published.
+pub const EXTRACT_NAMED_TABLES_MAX: usize = 50;
+/// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
+pub const SOURCE_PREFLIGHT_SECONDS_MAX: u64 = 8;
+/// Time between two looks at what a slot that is being made waits for, in seconds.
+pub const SOURCE_WAIT_LOOK_SECONDS: u64 = 1;
+/// Time between two warnings of the same wait, in seconds.
+pub const SOURCE_WAIT_WARN_SECONDS: u64 = 60;
 /// Longest host name of a source, in bytes (DNS: 253).
 pub const SOURCE_HOST_BYTES_MAX: usize = 253;
 /// Longest name of a database, user, slot or publication, in bytes (PostgreSQL: 63).

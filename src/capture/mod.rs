@@ -7,5 +7,5 @@ pub mod postgres;
 mod run;
 mod source;
 
-pub use run::{run, watch};
-pub use source::{CaptureError, RunState, SharedStatus, SlotStatus, Status};
+pub use run::{preflight, run, watch};
+pub use source::{CaptureError, PublicationStatus, RefusedWrites, RunState, SharedStatus, SlotStatus, Status, Wait};

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 use super::postgres;
 use super::source::{CaptureError, Fault, RunState, SharedStatus, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
 use crate::record::ResourceName;
 use crate::trail::Appender;
@@ -39,6 +40,30 @@ pub async fn run(
         }
     }
     outcome
+}
+
+/// Looks at the source before an extract is made, or gets other tables: whether publishing them would have the writes of
+/// its application refused. `known`: the patterns that an extract has so far.
+///
+/// A source that cannot be asked, or not in time, says nothing against it: the same is looked at again before anything
+/// is published.
+pub async fn preflight(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    known: Option<&[TablePattern]>,
+) -> Result<(), CaptureError> {
+    let target = postgres::Target::new(name, config, password);
+    let limit = Duration::from_secs(limits::SOURCE_PREFLIGHT_SECONDS_MAX);
+    let looked = tokio::time::timeout(limit, postgres::preflight(&target, known)).await;
+    let fault = match looked {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(Fault::Stop(error @ CaptureError::WritesRefused { .. }))) => return Err(error),
+        Ok(Err(fault)) => fault.to_string(),
+        Err(_) => format!("no answer within {} s", limit.as_secs()),
+    };
+    info!(extract = name.as_str(), error = %fault, "the source could not be looked at before the extract is made or changed");
+    Ok(())
 }
 
 /// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.

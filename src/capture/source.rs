@@ -1,11 +1,13 @@
 //! What every kind of source has in common: how it ends, and what it shows of itself.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::catalog::extract::InvalidExtract;
+use crate::limits;
 use crate::trail::AppendError;
 
 /// Capture stopped, and a person has to look.
@@ -24,6 +26,14 @@ pub enum CaptureError {
         trail: String,
         /// What the source says.
         source_identity: String,
+    },
+    /// Publishing tables would make the source refuse its application's own writes to them.
+    #[error("{}", writes_refused(tables, *whole_schemas))]
+    WritesRefused {
+        /// The tables.
+        tables: Vec<RefusedWrites>,
+        /// Whether whole schemas would be published, with tables that are made later.
+        whole_schemas: bool,
     },
     /// The replication slot is gone although the trail holds changes from it.
     #[error(
@@ -86,6 +96,7 @@ impl CaptureError {
         match self {
             Self::Configuration(_) => "configuration",
             Self::Refused(_) => "refused",
+            Self::WritesRefused { .. } => "writes_refused",
             Self::OtherSource { .. } => "other_source",
             Self::SlotMissing { .. } => "slot_missing",
             Self::SlotLost { .. } => "slot_lost",
@@ -95,6 +106,41 @@ impl CaptureError {
             Self::Trail(_) | Self::RowRefused { .. } | Self::TrailStopped => "trail",
         }
     }
+}
+
+/// A table on which the source refuses UPDATE and DELETE to everybody, or would, because it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedWrites {
+    /// Schema and name.
+    pub table: String,
+    /// What about the table does not go with being published.
+    pub why: String,
+    /// The statement that mends it.
+    pub mend: String,
+}
+
+impl fmt::Display for RefusedWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.table, self.why, self.mend)
+    }
+}
+
+fn writes_refused(tables: &[RefusedWrites], whole_schemas: bool) -> String {
+    let named: Vec<_> = tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(ToString::to_string).collect();
+    let more = tables.len().saturating_sub(named.len());
+    let more = if more > 0 { format!("; and {more} more tables") } else { String::new() };
+    let later = if whole_schemas {
+        ". Also a table that is made later, without a replica identity, in a schema that is published as a whole, will have \
+         its UPDATEs and DELETEs refused"
+    } else {
+        ""
+    };
+    format!(
+        "published, these tables would have the application's own UPDATEs and DELETEs refused by PostgreSQL: {}{more}. Run \
+         the statements, leave the tables out, or give withoutIdentity as \"skip\" (they are not captured) or \"insertsOnly\" \
+         (only their INSERTs are){later}",
+        named.join("; ")
+    )
 }
 
 /// How one session with a source ended before it was asked to.
@@ -179,6 +225,12 @@ pub struct Status {
     pub starts: u64,
     /// What the source keeps for us, as last looked at.
     pub slot: Option<SlotStatus>,
+    /// What there is to say of the publications, as last looked at.
+    #[serde(skip_serializing_if = "PublicationStatus::is_empty")]
+    pub publication: PublicationStatus,
+    /// What the source waits for before it can begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<Wait>,
     /// When the trail last took something from the source, or had taken everything.
     #[serde(skip)]
     pub moved: Option<tokio::time::Instant>,
@@ -208,6 +260,44 @@ pub struct SlotStatus {
     pub wal_status: &'static str,
     /// Bytes that the source has spilled to its disk while it decoded large transactions.
     pub spilled_bytes: Option<u64>,
+}
+
+/// What there is to say of an extract's publications; nothing, in the best case.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicationStatus {
+    /// Published tables on which the source refuses the application's UPDATE and DELETE.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_writes: Vec<RefusedWrites>,
+    /// Tables that are not published, because their writes would be refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<RefusedWrites>,
+    /// Tables of which only INSERTs are published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inserts_only: Vec<String>,
+    /// Generated columns that are not published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns_left_out: Vec<String>,
+}
+
+impl PublicationStatus {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the source waits for before changes can flow.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Wait {
+    /// In words.
+    pub what: String,
+    /// For how many seconds it has waited.
+    pub seconds: u64,
+    /// The server's process that holds it up, if it is one.
+    pub pid: Option<u32>,
+    /// For how many seconds that one's transaction has been open, if the source lets us know.
+    pub transaction_seconds: Option<u64>,
 }
 
 impl Status {

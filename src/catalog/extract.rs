@@ -30,6 +30,10 @@ pub struct ExtractConfig {
     /// Whether the rows that are there already are read first (not yet supported).
     #[serde(default)]
     pub snapshot: Snapshot,
+    /// What to do with tables that would have the application's own UPDATEs and DELETEs refused if they were published
+    /// with all operations; when left out, the extract is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_identity: Option<WithoutIdentity>,
     /// What only PostgreSQL has.
     #[serde(default, skip_serializing_if = "PostgresqlOptions::is_default")]
     pub postgresql: PostgresqlOptions,
@@ -145,6 +149,16 @@ pub enum DesiredStatus {
     Stopped,
 }
 
+/// What to do with tables that nothing identifies the rows of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WithoutIdentity {
+    /// They are not published, and so not captured.
+    Skip,
+    /// Only their INSERTs are published.
+    InsertsOnly,
+}
+
 /// What only PostgreSQL has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -228,6 +242,14 @@ impl ExtractConfig {
         if !self.columns.is_empty() {
             return Err(refuse("columns", "not supported in this version"));
         }
+        let longest = limits::SOURCE_IDENTIFIER_BYTES_MAX - INSERTS_PUBLICATION.len();
+        if self.without_identity == Some(WithoutIdentity::InsertsOnly)
+            && self.postgresql.publication.as_ref().is_some_and(|name| name.len() > longest)
+        {
+            let message =
+                format!("1 to {longest} bytes where withoutIdentity is insertsOnly: a second name is made of it");
+            return Err(refuse("postgresql.publication", message));
+        }
         self.postgresql.validate()
     }
 
@@ -247,6 +269,13 @@ impl ExtractConfig {
     pub fn publication_name(&self, extract: &ResourceName) -> String {
         self.postgresql.publication.clone().unwrap_or_else(|| default_name(extract))
     }
+}
+
+const INSERTS_PUBLICATION: &str = "_inserts";
+
+/// The name of the publication for INSERTs alone, beside the publication of that name.
+pub fn inserts_publication(publication: &str) -> String {
+    format!("{publication}{INSERTS_PUBLICATION}")
 }
 
 /// `trailcast_` and the extract's name in the letters that a slot's name may have: lower case, digits, underscore.

@@ -84,7 +84,8 @@ pub(super) async fn resources(service: &Arc<Service>, wanted: Furniture) -> Resu
 
 async fn extract(service: &Arc<Service>, name: &ResourceName, config: ExtractConfig) -> Result<(), ExtractError> {
     let given = config.redacted();
-    match service.make_extract(name, config).await {
+    // A server starts whatever its sources say; the extract says it.
+    match service.make_extract_unseen(name, config).await {
         Err(ExtractError::Exists(_)) => {
             let stored = service.extracts().get(name).map(|stored| stored.config.redacted());
             if stored.is_some_and(|stored| stored != given) {

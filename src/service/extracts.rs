@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::capture::{SharedStatus, Status};
-use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig};
+use crate::capture::{self, CaptureError, SharedStatus, Status};
+use crate::catalog::extract::{
+    CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig, WithoutIdentity,
+};
 use crate::catalog::stream::merge_patch;
+use crate::catalog::table_pattern::TablePattern;
 use crate::catalog::{Catalog, CatalogError, Shelf, VaultError};
 use crate::codec::member::{self, ConfigError};
 use crate::record::{ResourceName, TrailName};
+use crate::service::collisions::Collision;
 use crate::service::supervisor::{Running, run_extract};
 use crate::service::trails::TrailError;
 use crate::service::{Service, StartError};
@@ -79,6 +83,12 @@ pub enum ExtractError {
         /// Their alias.
         alias: String,
     },
+    /// It would use what another extract uses at the source.
+    #[error(transparent)]
+    Collision(#[from] Collision),
+    /// Its source would refuse its application's writes.
+    #[error(transparent)]
+    Source(#[from] CaptureError),
     /// The catalog.
     #[error(transparent)]
     Catalog(CatalogError),
@@ -171,21 +181,31 @@ fn ask_again_elsewhere(old: &StoredExtract, new: &SourceConfig, patch: &Value) -
 }
 
 impl Service {
-    /// Makes an extract and, unless its `status` is `stopped`, starts it.
+    /// Makes an extract and, unless its `status` is `stopped`, starts it. One whose tables would have the application's
+    /// writes refused is refused itself, if its source can be looked at.
     pub async fn make_extract(
         self: &Arc<Self>,
         name: &ResourceName,
         config: ExtractConfig,
     ) -> Result<(), ExtractError> {
         config.validate()?;
+        // Told before the source is looked at; the lock is not held meanwhile.
+        self.check_free(name, &config)?;
+        if config.status == DesiredStatus::Running {
+            self.preflight(name, &config, config.source.password.clone(), None).await?;
+        }
+        self.make_extract_unseen(name, config).await
+    }
+
+    /// As [`Service::make_extract`], without a look at its source: what that would say stands in its status then.
+    pub async fn make_extract_unseen(
+        self: &Arc<Self>,
+        name: &ResourceName,
+        config: ExtractConfig,
+    ) -> Result<(), ExtractError> {
+        config.validate()?;
         let _one_at_a_time = self.extracts.changing.lock().await;
-        if self.extracts.get(name).is_some() {
-            return Err(ExtractError::Exists(name.clone()));
-        }
-        if let Some(other) = self.extracts.writer_of(&config.trail) {
-            let (trail, writer) = (config.trail.clone(), format!("extract {other}"));
-            return Err(TrailError::Busy { trail, writer }.into());
-        }
+        self.check_free(name, &config)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
         self.trails.get_or_make(&config.trail, Writer::Extract(name.clone())).await?;
         let stored = self.sealed(config)?;
@@ -195,6 +215,67 @@ impl Service {
         self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored))));
         tracing::info!(extract = %name, "extract made");
         self.start_if_wanted(name).await
+    }
+
+    /// Whether the name, the trail and what it uses at the source are free.
+    fn check_free(&self, name: &ResourceName, config: &ExtractConfig) -> Result<(), ExtractError> {
+        let others = self.extracts.list();
+        if others.iter().any(|other| other.name == *name) {
+            return Err(ExtractError::Exists(name.clone()));
+        }
+        if let Some(other) = self.extracts.writer_of(&config.trail) {
+            let (trail, writer) = (config.trail.clone(), format!("extract {other}"));
+            return Err(TrailError::Busy { trail, writer }.into());
+        }
+        Ok(Collision::find((name, config), others.iter().map(|other| (&other.name, &other.config)))?)
+    }
+
+    /// Whether the source speaks against the extract, or against its change from the patterns `known`.
+    async fn preflight(
+        &self,
+        name: &ResourceName,
+        config: &ExtractConfig,
+        password: Option<Secret>,
+        known: Option<&[TablePattern]>,
+    ) -> Result<(), ExtractError> {
+        let password = match &config.source.credentials {
+            Some(reference) => Some(Secret::new(self.vault.open(&self.credential(reference).await?)?)),
+            None => password,
+        };
+        Ok(capture::preflight(name, config, password, known).await?)
+    }
+
+    /// Whether a change of an extract that exists may be made: it takes nothing of another's, and its source does not
+    /// speak against what would be published anew.
+    async fn check_change(
+        &self,
+        name: &ResourceName,
+        old: &StoredExtract,
+        new: &StoredExtract,
+    ) -> Result<(), ExtractError> {
+        let (before, after) = (&old.config, &new.config);
+        if Collision::concerns(before, after) {
+            let others = self.extracts.list();
+            let others = others.iter().filter(|other| other.name != *name);
+            Collision::find((name, after), others.map(|other| (&other.name, &other.config)))?;
+        }
+        let inserts_only = Some(WithoutIdentity::InsertsOnly);
+        if after.without_identity == inserts_only && before.without_identity != inserts_only {
+            return Err(ExtractError::Fixed(
+                "withoutIdentity: insertsOnly is chosen when an extract is made, as its second publication must be older \
+                 than its slot",
+            ));
+        }
+        let starts = before.status == DesiredStatus::Stopped;
+        let publishes = before.source != after.source
+            || before.tables != after.tables
+            || before.postgresql != after.postgresql
+            || before.without_identity != after.without_identity;
+        if after.status == DesiredStatus::Running && (starts || publishes) {
+            let password = new.password.as_deref().map(|sealed| self.vault.open(sealed)).transpose()?.map(Secret::new);
+            self.preflight(name, after, password, Some(&before.tables)).await?;
+        }
+        Ok(())
     }
 
     /// Changes an extract by a JSON merge patch: `{"status":"stopped"}` stops it, and so on.
@@ -214,8 +295,9 @@ impl Service {
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let mut stored = self.sealed(config)?;
         if stored.password.is_none() && stored.config.source.credentials.is_none() {
-            stored.password = old.password;
+            stored.password.clone_from(&old.password);
         }
+        self.check_change(name, &old, &stored).await?;
         let (key, value) = (name.to_string(), stored.clone());
         let put = self.in_catalog(move |catalog| catalog.put(Shelf::Extracts, &key, &value)).await;
         put.map_err(ExtractError::Catalog)?;

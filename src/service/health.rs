@@ -42,7 +42,11 @@ fn trouble_of_extract(status: &Status) -> Option<String> {
             let stands = stalled >= limits::SOURCE_STALL_SECONDS;
             return stands.then(|| format!("has taken nothing for {stalled} s, and its source has gone on"));
         }
-        RunState::Starting | RunState::Stopped => return None,
+        RunState::Starting => {
+            let waits = status.waits_for.as_ref().map(|wait| format!(": {}", wait.what));
+            return Some(format!("is starting{}", waits.unwrap_or_default()));
+        }
+        RunState::Stopped => return None,
     };
     Some(format!("{state}: {}", status.last_error.as_deref().unwrap_or_default()))
 }

@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod audit;
+pub mod collisions;
 pub mod extracts;
 pub mod health;
 pub mod metrics;

@@ -2,7 +2,9 @@
 //! once, in commit order, and every sign of loss stops loudly.
 
 mod connecting;
+mod identity;
 mod limits;
 mod resuming;
 mod rig;
 mod rows;
+mod waiting;

@@ -44,6 +44,13 @@ impl Catalogue {
         Ok(answer?)
     }
 
+    /// Says good-bye.
+    pub(super) async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.close().await;
+        }
+    }
+
     /// As [`Catalogue::query`], with a refusal of the server told apart.
     pub(super) async fn try_execute(
         &mut self,

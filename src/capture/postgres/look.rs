@@ -8,8 +8,10 @@ use std::convert::Infallible;
 use tokio::time::{Duration, sleep};
 
 use super::Target;
-use super::connection::{Connection, literal};
+use super::catalogue::Catalogue;
+use super::connection::literal;
 use super::lsn::Lsn;
+use super::review;
 use crate::capture::source::{Fault, SharedStatus, SlotStatus, Status};
 use crate::limits;
 
@@ -22,7 +24,7 @@ const SERVER_VERSION_SPILLS: u32 = 140_000;
 pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infallible {
     loop {
         let mut pause = limits::SOURCE_LOOK_SECONDS;
-        match look(target).await {
+        match look(target, status).await {
             Ok(seen) => {
                 if seen.wal_status == MISSING {
                     // Most likely it is just being made.
@@ -44,14 +46,18 @@ fn note(status: &mut Status, seen: SlotStatus) {
     status.slot = Some(seen);
 }
 
-async fn look(target: &Target) -> Result<SlotStatus, Fault> {
-    let mut connection = Connection::open(&target.address, false).await?;
-    let seen = look_over(&mut connection, target).await;
-    connection.close().await;
-    seen
+async fn look(target: &Target, status: &SharedStatus) -> Result<SlotStatus, Fault> {
+    let mut catalogue = Catalogue::default();
+    let seen = look_over(&mut catalogue, target).await;
+    if let Ok((_, Some(version))) = &seen {
+        review::look(target, &mut catalogue, *version, status).await?;
+    }
+    catalogue.close().await;
+    seen.map(|(seen, _)| seen)
 }
 
-async fn look_over(connection: &mut Connection, target: &Target) -> Result<SlotStatus, Fault> {
+/// The slot, and the server's version.
+async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<(SlotStatus, Option<u32>), Fault> {
     let slot = literal(&target.slot);
     // A standby has no current position of its own.
     let sql = format!(
@@ -61,7 +67,7 @@ async fn look_over(connection: &mut Connection, target: &Target) -> Result<SlotS
          ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS here \
          LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {slot}"
     );
-    let rows = connection.query(&sql).await?;
+    let rows = catalogue.query(&target.address, &sql).await?;
     let Some([current, retained, wal_status, safe, name, version]) = rows.first().map(|row| &row[..]) else {
         return Err(Fault::Passing("an unexpected answer to pg_replication_slots".into()));
     };
@@ -72,12 +78,13 @@ async fn look_over(connection: &mut Connection, target: &Target) -> Result<SlotS
         wal_status: if name.is_none() { MISSING } else { known_status(wal_status.as_deref()) },
         spilled_bytes: None,
     };
-    if number(version).is_some_and(|version| version >= u64::from(SERVER_VERSION_SPILLS)) {
+    let version = number(version).and_then(|version| u32::try_from(version).ok());
+    if version.is_some_and(|version| version >= SERVER_VERSION_SPILLS) {
         let sql = format!("SELECT spill_bytes FROM pg_catalog.pg_stat_replication_slots WHERE slot_name = {slot}");
-        let rows = connection.query(&sql).await?;
+        let rows = catalogue.query(&target.address, &sql).await?;
         seen.spilled_bytes = rows.first().and_then(|row| row.first()).and_then(number);
     }
-    Ok(seen)
+    Ok((seen, version))
 }
 
 /// The status as one of a fixed list.

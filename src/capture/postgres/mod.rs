@@ -10,17 +10,22 @@ mod array;
 mod catalogue;
 mod connection;
 mod feedback;
+mod identity;
 mod look;
 mod lsn;
 mod pace;
 mod pgoutput;
 mod publication;
+mod published;
 mod relation;
+mod review;
 mod server_error;
 pub mod session;
 mod setup;
+mod slot;
 mod socket;
 mod stream;
+mod tables;
 mod tls;
 mod transactions;
 mod value;
@@ -34,11 +39,13 @@ use self::connection::{Address, Connection, identifier};
 use self::feedback::{Feedback, wait_durable};
 pub(super) use self::look::keep_looking;
 use self::lsn::Lsn;
+pub(super) use self::setup::preflight;
 use self::setup::{Prepared, TrailState};
 use self::stream::Stream;
 use super::run::{Backoff, stopped};
 use super::source::{CaptureError, Fault, SharedStatus};
-use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::catalog::extract::inserts_publication;
+use crate::catalog::extract::{ExtractConfig, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
 use crate::trail::Appender;
@@ -52,6 +59,7 @@ pub(super) struct Target {
     publication: String,
     /// Named in the configuration: used as it is when it exists.
     publication_is_theirs: bool,
+    without_identity: Option<WithoutIdentity>,
 }
 
 impl Target {
@@ -62,6 +70,7 @@ impl Target {
             tables: config.tables.clone(),
             slot: config.slot_name(name),
             publication: config.publication_name(name),
+            without_identity: config.without_identity,
             publication_is_theirs: config.postgresql.publication.is_some(),
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
@@ -69,6 +78,22 @@ impl Target {
                 source,
             },
         }
+    }
+
+    /// The second publication, where there is to be one.
+    fn inserts_publication(&self) -> Option<String> {
+        let wanted = self.without_identity == Some(WithoutIdentity::InsertsOnly);
+        wanted.then(|| inserts_publication(&self.publication))
+    }
+
+    /// The publications that a stream names, as PostgreSQL's list of identifiers.
+    fn publications(&self) -> String {
+        let mut names = identifier(&self.publication);
+        if let Some(inserts) = self.inserts_publication() {
+            names.push(',');
+            names.push_str(&identifier(&inserts));
+        }
+        names
     }
 
     fn captures(&self, schema: &str, table: &str) -> bool {
@@ -88,14 +113,14 @@ pub(super) async fn session(
     let mut catalogue = Catalogue::default();
     let (mut walsender, prepared) = tokio::select! {
         () = stopped(shutdown) => return Ok(()),
-        prepared = connect(target, &mut catalogue, &trail) => prepared?,
+        prepared = connect(target, &mut catalogue, &trail, status) => prepared?,
     };
     record_source(appender, &prepared, &trail).await?;
     let Prepared { start, .. } = prepared;
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {start} (proto_version '1', publication_names '{}')",
         identifier(&target.slot),
-        identifier(&target.publication).replace('\'', "''"),
+        target.publications().replace('\'', "''"),
     );
     walsender.start_replication(&command).await?;
     info!(slot = target.slot, position = %start, "capture runs");
@@ -113,9 +138,10 @@ async fn connect(
     target: &Target,
     catalogue: &mut Catalogue,
     trail: &TrailState,
+    status: &SharedStatus,
 ) -> Result<(Connection, Prepared), Fault> {
     let mut walsender = Connection::open(&target.address, true).await?;
-    let prepared = setup::prepare(target, &mut walsender, catalogue, trail).await?;
+    let prepared = setup::prepare(target, &mut walsender, catalogue, trail, status).await?;
     Ok((walsender, prepared))
 }
 

@@ -1,73 +1,367 @@
-//! What of the source is published for an extract: makes the publication, and adds to our own the tables that it lacks.
+//! What of the source is published for an extract: makes the publications, and adds to our own the tables that they lack.
 //!
-//! Owns CREATE and ALTER PUBLICATION, and the warnings about tables that cannot be published without harm; leaves the slot
-//! to `setup`. A publication that the user named is theirs: it is never altered.
+//! Owns CREATE and ALTER PUBLICATION, and the promise that none of them makes PostgreSQL refuse the application's own
+//! writes; leaves the slot to `setup`, the rule of refused writes to `identity`, and what people see to `review`. A
+//! publication that the user named is theirs: it is never altered.
+//!
+//! **Both publications are older than the slot.** The server reads a publication as it was where the change stands in its
+//! log; one that was made later is not there yet, and ends the stream.
 
 use tracing::{info, warn};
 
 use super::Target;
-use super::catalogue::{Catalogue, scalar, unexpected};
-use super::connection::{identifier, literal};
+use super::catalogue::Catalogue;
+use super::connection::identifier;
+use super::identity::{SERVER_VERSION_GENERATED, refused_of};
+use super::published::{Published, SERVER_VERSION_SCHEMAS};
 use super::server_error::ServerError;
-use crate::capture::source::{CaptureError, Fault};
+use super::tables::{SourceTable, Tables};
+use crate::capture::source::{CaptureError, Fault, RefusedWrites};
+use crate::catalog::extract::WithoutIdentity;
 use crate::catalog::table_pattern::TablePattern;
 
-/// First server that can publish whole schemas.
-const SERVER_VERSION_SCHEMAS: u32 = 150_000;
-
-/// Makes or extends the publication and warns of what is published and cannot work as one would think.
-pub(super) async fn prepare(
-    target: &Target,
-    catalogue: &mut Catalogue,
-    version: u32,
-    has_slot: bool,
-) -> Result<(), Fault> {
-    make_or_extend(target, catalogue, version, has_slot).await?;
-    warn_of_tables_without_identity(target, catalogue).await?;
-    warn_of_partitioned_tables(target, catalogue).await
+/// The publications of an extract as they are now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Publications {
+    /// The one that gives every operation.
+    pub(super) main: Option<Published>,
+    /// The one for tables whose UPDATEs and DELETEs must not be published.
+    pub(super) inserts: Option<Published>,
 }
 
-/// Makes the publication, or adds to our own the tables that it lacks.
-async fn make_or_extend(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
-    let sql =
-        format!("SELECT puballtables FROM pg_catalog.pg_publication WHERE pubname = {}", literal(&target.publication));
-    let rows = catalogue.query(&target.address, &sql).await?;
-    match scalar(&rows) {
-        Some("t") => Ok(()),
-        Some(_) => add_tables(target, catalogue).await,
-        None if has_slot => {
-            let message = format!(
-                "publication {} is missing while slot {} exists; make the publication, or drop the slot",
-                target.publication, target.slot
-            );
-            Err(CaptureError::Refused(message).into())
-        }
-        None => create_publication(target, catalogue, version).await,
+impl Publications {
+    /// Reads them; the second one only where the extract asks for it.
+    pub(super) async fn read(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Self, Fault> {
+        let main = Published::read(catalogue, &target.address, version, &target.publication).await?;
+        let inserts = match target.inserts_publication() {
+            Some(name) => Published::read(catalogue, &target.address, version, &name).await?,
+            None => None,
+        };
+        Ok(Self { main, inserts })
+    }
+
+    /// Whether either gives the table's rows.
+    pub(super) fn give(&self, tables: &Tables, table: &SourceTable) -> bool {
+        [&self.main, &self.inserts].into_iter().flatten().any(|published| published.given(tables, table).is_some())
     }
 }
 
-async fn create_publication(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<(), Fault> {
-    let name = identifier(&target.publication);
-    if let Some(objects) = whole_objects(&target.tables, version) {
-        match catalogue.try_execute(&target.address, &create(&name, &objects)).await? {
-            Ok(()) => return Ok(()),
-            Err(error) => {
-                warn!(publication = target.publication, %error, "publishing table by table; later tables are added at the next start");
+/// What became of tables that were to be published.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    /// Published now, as SQL names.
+    pub(super) tables: Vec<String>,
+    /// Not published, because the application's writes to them would be refused.
+    pub(super) refused: Vec<RefusedWrites>,
+    /// Not published, because the server does not let us.
+    pub(super) errors: Vec<(String, ServerError)>,
+}
+
+/// Whoever makes and alters the publications of one extract.
+pub(super) struct Publisher<'a> {
+    pub(super) target: &'a Target,
+    pub(super) catalogue: &'a mut Catalogue,
+    pub(super) version: u32,
+    pub(super) tables: &'a Tables,
+}
+
+impl Publisher<'_> {
+    /// Makes what is missing, and adds to our own publication the tables that it lacks.
+    pub(super) async fn prepare(&mut self, now: &Publications, has_slot: bool) -> Result<(), Fault> {
+        if let Some(name) = self.target.inserts_publication()
+            && now.inserts.is_none()
+        {
+            self.refuse_behind_slot(&name, has_slot)?;
+        }
+        match &now.main {
+            None => {
+                self.refuse_behind_slot(&self.target.publication, has_slot)?;
+                self.make(now).await
+            }
+            Some(main) => {
+                if now.inserts.is_none() {
+                    self.make_inserts(&[]).await?;
+                }
+                self.extend(main, now).await
             }
         }
     }
-    let tables = matching_tables(target, catalogue, "true").await?;
-    if tables.is_empty() {
-        // Tables may still be made: the extract waits for them.
-        return Err(Fault::Passing("no table of the source matches tables yet".into()));
+
+    fn refuse_behind_slot(&self, publication: &str, has_slot: bool) -> Result<(), Fault> {
+        if !has_slot {
+            return Ok(());
+        }
+        let slot = &self.target.slot;
+        let message = format!(
+            "publication {publication} is missing while slot {slot} exists; make the publication, or drop the slot"
+        );
+        Err(CaptureError::Refused(message).into())
     }
-    catalogue.query(&target.address, &create(&name, &format!("FOR TABLE {}", tables.join(", ")))).await?;
-    Ok(())
+
+    async fn make(&mut self, now: &Publications) -> Result<(), Fault> {
+        let captured = self.tables.captured(self.target);
+        let (sound, refused) = self.split(&captured, &self.planned());
+        if self.target.without_identity.is_none() {
+            refuse(self.target, refused.iter().flat_map(|(_, refused)| refused.clone()).collect())?;
+            if self.make_whole().await? {
+                return Ok(());
+            }
+        }
+        let inserts_only = self.target.without_identity == Some(WithoutIdentity::InsertsOnly);
+        if captured.is_empty() || (sound.is_empty() && !inserts_only) {
+            // Tables may still be made: the extract waits for them.
+            let which = if captured.is_empty() { "" } else { " that has a replica identity" };
+            return Err(Fault::Passing(format!("no table of the source{which} matches tables yet")));
+        }
+        if now.inserts.is_none() {
+            let refused: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
+            self.make_inserts(&refused).await?;
+        }
+        self.create(&self.target.publication, &for_tables(&sound), "").await?.map_err(Fault::from)
+    }
+
+    /// Publishes all that the patterns take in, later tables too, if they and our rights allow it.
+    async fn make_whole(&mut self) -> Result<bool, Fault> {
+        let Some(objects) = whole_objects(&self.target.tables, self.version) else { return Ok(false) };
+        let publication = &self.target.publication;
+        match self.create(publication, &objects, "").await? {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                warn!(publication, %error, "publishing table by table; later tables are added at the next start");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes the second publication, if the extract has one, with these tables.
+    async fn make_inserts(&mut self, tables: &[&SourceTable]) -> Result<(), Fault> {
+        let Some(name) = self.target.inserts_publication() else { return Ok(()) };
+        self.create(&name, &for_tables(tables), "publish = 'insert', ").await?.map_err(Fault::from)
+    }
+
+    async fn create(&mut self, name: &str, objects: &str, option: &str) -> Result<Result<(), ServerError>, Fault> {
+        // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
+        let generated =
+            if self.version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
+        let name = identifier(name);
+        self.execute(&format!(
+            "CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})"
+        ))
+        .await
+    }
+
+    /// Brings a publication that exists to what the extract needs, unless it was named by the user and is theirs to keep.
+    async fn extend(&mut self, main: &Published, now: &Publications) -> Result<(), Fault> {
+        let captured = self.tables.captured(self.target);
+        let lacking: Vec<_> = captured.iter().filter(|table| !now.give(self.tables, table)).copied().collect();
+        if self.target.publication_is_theirs && self.target.without_identity != Some(WithoutIdentity::InsertsOnly) {
+            if !lacking.is_empty() {
+                warn!(publication = main.name, tables = lacking.len(), "tables match but are not published");
+            }
+            return Ok(());
+        }
+        let mut main = main.clone();
+        if !self.target.publication_is_theirs {
+            self.publish_generated(&mut main).await?;
+            self.publish_one_by_one(&mut main, &captured).await?;
+        }
+        self.add(&main, &lacking).await?;
+        self.promote(&main, now, &captured).await
+    }
+
+    /// Adds tables to the publication that they belong into: ours, or the one for inserts alone. What would harm the
+    /// source is left out, and said.
+    pub(super) async fn add(&mut self, main: &Published, lacking: &[&SourceTable]) -> Result<Added, Fault> {
+        let mut added = Added::default();
+        let planned = Published { generated: main.generated, ..self.planned() };
+        let (sound, refused) = self.split(lacking, &planned);
+        if self.target.publication_is_theirs {
+            let error = || ServerError::own("the publication is the user's own and is not altered");
+            added.errors.extend(sound.iter().map(|table| (table.shown(), error())));
+        } else {
+            self.add_to(&main.name, &sound, &mut added).await?;
+        }
+        match self.target.inserts_publication() {
+            Some(inserts) => {
+                let tables: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
+                self.add_to(&inserts, &tables, &mut added).await?;
+            }
+            None => added.refused.extend(refused.into_iter().flat_map(|(_, refused)| refused)),
+        }
+        for (table, error) in &added.errors {
+            warn!(publication = main.name, table, %error, "a matching table could not be added to the publication");
+        }
+        Ok(added)
+    }
+
+    /// All at once, or one by one where one of them does not let itself be added.
+    async fn add_to(&mut self, publication: &str, tables: &[&SourceTable], added: &mut Added) -> Result<(), Fault> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let name = identifier(publication);
+        let add =
+            |tables: &[&SourceTable]| format!("ALTER PUBLICATION {name} ADD {}", &for_tables(tables)["FOR ".len()..]);
+        if self.execute(&add(tables)).await?.is_ok() {
+            added.tables.extend(tables.iter().map(|table| table.sql_name.clone()));
+        } else {
+            for table in tables {
+                match self.execute(&add(&[table])).await? {
+                    Ok(()) => added.tables.push(table.sql_name.clone()),
+                    Err(error) => added.errors.push((table.shown(), error)),
+                }
+            }
+        }
+        info!(publication, tables = added.tables.len(), "published more tables");
+        Ok(())
+    }
+
+    /// A publication of an earlier version of ours leaves generated columns out.
+    async fn publish_generated(&mut self, main: &mut Published) -> Result<(), Fault> {
+        if self.version < SERVER_VERSION_GENERATED || main.generated {
+            return Ok(());
+        }
+        let set = format!("ALTER PUBLICATION {} SET (publish_generated_columns = stored)", identifier(&main.name));
+        match self.execute(&set).await? {
+            Ok(()) => main.generated = true,
+            Err(error) => {
+                warn!(publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whole schemas would publish later tables without a replica identity too.
+    async fn publish_one_by_one(&mut self, main: &mut Published, captured: &[&SourceTable]) -> Result<(), Fault> {
+        if self.target.without_identity.is_none() {
+            return Ok(());
+        }
+        if main.everything {
+            warn!(
+                publication = main.name,
+                "it is for all tables, which cannot be altered; withoutIdentity has no effect"
+            );
+        }
+        if main.schemas.is_empty() {
+            return Ok(());
+        }
+        let unlisted: Vec<_> = captured.iter().filter(|table| !main.tables.contains_key(&table.oid)).copied().collect();
+        let added = self.add(main, &unlisted).await?;
+        if !added.errors.is_empty() {
+            return Ok(());
+        }
+        let schemas: Vec<_> = main.schemas.iter().map(|schema| identifier(schema)).collect();
+        let drop = format!("ALTER PUBLICATION {} DROP TABLES IN SCHEMA {}", identifier(&main.name), schemas.join(", "));
+        match self.execute(&drop).await? {
+            Ok(()) => main.schemas.clear(),
+            Err(error) => warn!(publication = main.name, %error, statement = drop, "whole schemas stay published"),
+        }
+        Ok(())
+    }
+
+    /// A table that was given inserts alone and has a replica identity by now gives everything.
+    async fn promote(&mut self, main: &Published, now: &Publications, captured: &[&SourceTable]) -> Result<(), Fault> {
+        let Some(inserts) = &now.inserts else { return Ok(()) };
+        let planned = Published { generated: main.generated, ..self.planned() };
+        let listed: Vec<_> = captured.iter().filter(|table| inserts.tables.contains_key(&table.oid)).copied().collect();
+        let (sound, _) = self.split(&listed, &planned);
+        for table in sound.into_iter().filter(|_| !self.target.publication_is_theirs) {
+            if main.given(self.tables, table).is_none() {
+                let added = self.add(main, &[table]).await?;
+                if !added.errors.is_empty() {
+                    continue;
+                }
+            }
+            let drop = format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", identifier(&inserts.name), table.sql_name);
+            if let Err(error) = self.execute(&drop).await? {
+                warn!(publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tables that can be published with all operations, and those where the application's writes would be refused.
+    fn split<'t>(
+        &self,
+        tables: &[&'t SourceTable],
+        published: &Published,
+    ) -> (Vec<&'t SourceTable>, Vec<(&'t SourceTable, Vec<RefusedWrites>)>) {
+        let mut sound = Vec::new();
+        let mut refused = Vec::new();
+        for table in tables {
+            match refused_of(self.tables, table, published, self.version) {
+                none if none.is_empty() => sound.push(*table),
+                some => refused.push((*table, some)),
+            }
+        }
+        (sound, refused)
+    }
+
+    /// The publication as we would make it, as far as it matters for one table.
+    fn planned(&self) -> Published {
+        Published {
+            name: self.target.publication.clone(),
+            everything: true,
+            inserts: true,
+            updates: true,
+            deletes: true,
+            truncates: true,
+            via_root: true,
+            generated: self.version >= SERVER_VERSION_GENERATED,
+            ..Published::default()
+        }
+    }
+
+    async fn execute(&mut self, sql: &str) -> Result<Result<(), ServerError>, Fault> {
+        self.catalogue.try_execute(&self.target.address, sql).await
+    }
+
+    /// Speaks up against making an extract, or giving it other tables, where the application's writes would be refused.
+    /// `known`: what an extract that exists takes in already; of these tables nothing is said.
+    pub(super) fn check(&self, now: &Publications, known: Option<&[TablePattern]>) -> Result<(), Fault> {
+        if self.target.without_identity.is_some() {
+            return Ok(());
+        }
+        let is_known = |table: &SourceTable| {
+            known.is_some_and(|known| known.iter().any(|p| p.matches(&table.schema, &table.name)))
+        };
+        let mut tables = self.tables.captured(self.target);
+        let planned = match &now.main {
+            None => self.planned(),
+            Some(main) => {
+                tables.retain(|table| !is_known(table));
+                let listed = |table: &SourceTable| main.given(self.tables, table).is_some();
+                let there = tables.iter().filter(|table| listed(table));
+                let there: Vec<_> =
+                    there.flat_map(|table| refused_of(self.tables, table, main, self.version)).collect();
+                refuse(self.target, there)?;
+                if self.target.publication_is_theirs {
+                    return Ok(());
+                }
+                tables.retain(|table| !listed(table));
+                self.planned()
+            }
+        };
+        let (_, refused) = self.split(&tables, &planned);
+        refuse(self.target, refused.into_iter().flat_map(|(_, refused)| refused).collect())
+    }
 }
 
-fn create(name: &str, objects: &str) -> String {
-    // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
-    format!("CREATE PUBLICATION {name} {objects} WITH (publish_via_partition_root = true)")
+fn refuse(target: &Target, tables: Vec<RefusedWrites>) -> Result<(), Fault> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let whole_schemas = target.tables.iter().any(|pattern| pattern.is_everything() || pattern.whole_schema().is_some());
+    Err(CaptureError::WritesRefused { tables, whole_schemas }.into())
+}
+
+/// `FOR TABLE …`, or nothing for no tables. Tables that inherit from one of them are named themselves, where they match.
+fn for_tables(tables: &[&SourceTable]) -> String {
+    if tables.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = tables.iter().map(|table| format!("ONLY {}", table.sql_name)).collect();
+    format!("FOR TABLE {}", names.join(", "))
 }
 
 /// How to publish all that the patterns take in, later tables too, if they allow it; it needs a superuser.
@@ -78,106 +372,4 @@ fn whole_objects(patterns: &[TablePattern], version: u32) -> Option<String> {
     let schemas: Option<Vec<_>> = patterns.iter().map(|pattern| pattern.whole_schema().map(identifier)).collect();
     let schemas = schemas.filter(|_| version >= SERVER_VERSION_SCHEMAS)?;
     Some(format!("FOR TABLES IN SCHEMA {}", schemas.join(", ")))
-}
-
-/// Adds matching tables that the publication lacks, unless it was named by the user and is theirs to keep.
-async fn add_tables(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
-    let lacking = format!(
-        "NOT EXISTS (SELECT FROM pg_catalog.pg_publication_tables p WHERE p.pubname = {} \
-         AND p.schemaname = n.nspname AND p.tablename = c.relname)",
-        literal(&target.publication)
-    );
-    let tables = matching_tables(target, catalogue, &lacking).await?;
-    if tables.is_empty() {
-        return Ok(());
-    }
-    if target.publication_is_theirs {
-        warn!(publication = target.publication, tables = tables.len(), "tables match but are not published");
-        return Ok(());
-    }
-    let sql = format!("ALTER PUBLICATION {} ADD TABLE {}", identifier(&target.publication), tables.join(", "));
-    match catalogue.try_execute(&target.address, &sql).await? {
-        Ok(()) => info!(publication = target.publication, tables = tables.len(), "published more tables"),
-        Err(error) => warn_not_added(target, &error),
-    }
-    Ok(())
-}
-
-fn warn_not_added(target: &Target, error: &ServerError) {
-    warn!(publication = target.publication, %error, "matching tables could not be added to the publication");
-}
-
-/// PostgreSQL refuses UPDATE and DELETE on a published table that has no replica identity: whoever owns the application
-/// must hear of it from us and not from its users.
-async fn warn_of_tables_without_identity(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
-    let sql = format!(
-        "SELECT p.schemaname || '.' || p.tablename FROM pg_catalog.pg_publication_tables p \
-         JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname \
-         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
-         WHERE p.pubname = {} AND (c.relreplident = 'n' OR (c.relreplident = 'd' AND NOT EXISTS \
-         (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary))) ORDER BY 1 LIMIT 20",
-        literal(&target.publication)
-    );
-    let rows = catalogue.query(&target.address, &sql).await?;
-    let tables: Vec<_> = rows.iter().filter_map(|row| row.first()?.as_deref()).collect();
-    if !tables.is_empty() {
-        warn!(
-            publication = target.publication,
-            tables = tables.join(", "),
-            "PostgreSQL refuses UPDATE and DELETE on these published tables: give each a primary key or ALTER TABLE … \
-             REPLICA IDENTITY FULL"
-        );
-    }
-    Ok(())
-}
-
-/// PostgreSQL sends the rows of a partition under its table's name, and no TRUNCATE of a partition at all.
-async fn warn_of_partitioned_tables(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
-    let sql = format!(
-        "SELECT p.schemaname, p.tablename FROM pg_catalog.pg_publication_tables p \
-         JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname \
-         JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
-         WHERE p.pubname = {} AND c.relkind = 'p' ORDER BY 1, 2",
-        literal(&target.publication)
-    );
-    let rows = catalogue.query(&target.address, &sql).await?;
-    let named = rows.iter().filter_map(|row| match &row[..] {
-        [Some(schema), Some(table)] if target.captures(schema, table) => Some(format!("{schema}.{table}")),
-        _ => None,
-    });
-    let tables: Vec<_> = named.take(20).collect();
-    if !tables.is_empty() {
-        warn!(
-            publication = target.publication,
-            tables = tables.join(", "),
-            "these published tables are partitioned: PostgreSQL sends no TRUNCATE of a single partition; delete its rows \
-             instead, or truncate the whole table"
-        );
-    }
-    Ok(())
-}
-
-/// The tables that the patterns take in, as SQL names. Partitions of a table that is taken in stand under its name.
-async fn matching_tables(target: &Target, catalogue: &mut Catalogue, condition: &str) -> Result<Vec<String>, Fault> {
-    let sql = format!(
-        "SELECT n.nspname, c.relname, rn.nspname, r.relname \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         LEFT JOIN pg_catalog.pg_class r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid) \
-         LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' \
-         AND n.nspname NOT LIKE 'pg\\_%' AND {condition} ORDER BY 1, 2"
-    );
-    let rows = catalogue.query(&target.address, &sql).await?;
-    let mut tables = Vec::new();
-    for row in &rows {
-        let [Some(schema), Some(table), root_schema, root] = &row[..] else { return Err(unexpected("pg_class")) };
-        let root_is_captured = match (root_schema, root) {
-            (Some(schema), Some(root)) => target.captures(schema, root),
-            _ => false,
-        };
-        if target.captures(schema, table) && !root_is_captured {
-            tables.push(format!("{}.{}", identifier(schema), identifier(table)));
-        }
-    }
-    Ok(tables)
 }

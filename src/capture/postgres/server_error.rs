@@ -12,6 +12,11 @@ pub(super) struct ServerError {
 }
 
 impl ServerError {
+    /// A refusal of our own, where one of the server would stand.
+    pub(super) fn own(message: &str) -> Self {
+        Self { code: String::new(), message: message.to_owned() }
+    }
+
     /// Reads the fields of an ErrorResponse; what is missing stays empty.
     pub(super) fn decode(body: &[u8]) -> Self {
         let mut error = Self { code: String::new(), message: String::new() };

@@ -4,14 +4,15 @@
 //! Every sign of loss stops capture; nothing is skipped in silence. The order for a new trail is publication, slot, trail: whichever step a crash
 //! comes after, the next start finds a state that it can go on from.
 
-use tracing::info;
-
 use super::Target;
 use super::catalogue::{Catalogue, scalar, unexpected};
-use super::connection::{Connection, identifier, literal};
+use super::connection::{Connection, literal};
 use super::lsn::Lsn;
-use super::publication;
-use crate::capture::source::{CaptureError, Fault};
+use super::publication::{Publications, Publisher};
+use super::tables::Tables;
+use super::{review, slot};
+use crate::capture::source::{CaptureError, Fault, SharedStatus};
+use crate::catalog::table_pattern::TablePattern;
 
 /// Oldest server that this code knows, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -47,6 +48,7 @@ pub(super) async fn prepare(
     walsender: &mut Connection,
     catalogue: &mut Catalogue,
     trail: &TrailState,
+    status: &SharedStatus,
 ) -> Result<Prepared, Fault> {
     let identity = identity(target, walsender).await?;
     if let Some(known) = &trail.identity
@@ -65,10 +67,12 @@ pub(super) async fn prepare(
         (Some(slot), position) => Some(checked_start(target, slot, position)?),
         (None, None) => None,
     };
-    publication::prepare(target, catalogue, version, has_slot).await?;
+    publish(target, catalogue, version, has_slot).await?;
+    let tables = review::look(target, catalogue, version, status).await?;
+    review::warn_of_partitions(target, &tables);
     let start = match resume {
         Some(start) => start,
-        None => create_slot(target, walsender).await?,
+        None => slot::make(target, walsender, catalogue, status).await?,
     };
     Ok(Prepared { identity, start })
 }
@@ -81,7 +85,27 @@ async fn identity(target: &Target, walsender: &mut Connection) -> Result<String,
     Ok(format!("postgresql/{system}/{timeline}/{database}/{}", target.slot))
 }
 
-async fn server_version(target: &Target, catalogue: &mut Catalogue) -> Result<u32, Fault> {
+/// Makes the publications, or adds to our own what they lack.
+async fn publish(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let now = Publications::read(target, catalogue, version).await?;
+    Publisher { target, catalogue, version, tables: &tables }.prepare(&now, has_slot).await
+}
+
+/// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused. `known`: the
+/// patterns that an extract has so far.
+pub(in crate::capture) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -> Result<(), Fault> {
+    let mut catalogue = Catalogue::default();
+    let version = server_version(target, &mut catalogue).await?;
+    let tables = Tables::read(&mut catalogue, &target.address).await?;
+    let now = Publications::read(target, &mut catalogue, version).await?;
+    Publisher { target, catalogue: &mut catalogue, version, tables: &tables }.check(&now, known)?;
+    catalogue.close().await;
+    Ok(())
+}
+
+/// The server's version as `server_version_num`; one that is too old is refused.
+pub(super) async fn server_version(target: &Target, catalogue: &mut Catalogue) -> Result<u32, Fault> {
     let rows = catalogue.query(&target.address, "SHOW server_version_num").await?;
     let version = scalar(&rows).and_then(|text| text.parse().ok()).ok_or_else(|| unexpected("server_version_num"))?;
     if version < SERVER_VERSION_MIN {
@@ -132,12 +156,4 @@ fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<L
         Some(position) => Ok(position),
         None => Ok(confirmed),
     }
-}
-
-async fn create_slot(target: &Target, walsender: &mut Connection) -> Result<Lsn, Fault> {
-    info!(slot = target.slot, "making a replication slot; it waits for transactions that are open now");
-    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", identifier(&target.slot));
-    let rows = walsender.try_query_unlimited(&sql).await??;
-    let point = rows.first().and_then(|row| row.get(1).cloned().flatten());
-    point.as_deref().and_then(Lsn::parse).ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT"))
 }

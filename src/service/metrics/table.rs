@@ -96,12 +96,15 @@ metrics! {
     CaptureSafe: Gauge, "trailcast_capture_safe_wal_bytes", ["extract"], "Bytes that the source may still write before the slot is in danger; absent when it sets no limit.";
     CaptureSlot: Gauge, "trailcast_capture_slot_status", ["extract", "status"], "1 for the slot's wal_status: reserved, extended, unreserved, lost, missing or unknown.";
     CaptureSpilled: Counter, "trailcast_capture_slot_spilled_bytes_total", ["extract"], "Bytes that the source has spilled to its disk to decode large transactions (PostgreSQL 14 and newer).";
+    CaptureRefusedWrites: Gauge, "trailcast_capture_refused_writes_tables", ["extract"], "Tables on which the source refuses UPDATE and DELETE to its own application because they are published, as last looked at.";
+    CaptureLeftOut: Gauge, "trailcast_capture_left_out_tables", ["extract"], "Tables that match and are not published, because their UPDATEs and DELETEs would be refused.";
+    CaptureWaits: Gauge, "trailcast_capture_slot_wait_seconds", ["extract"], "Time for which the making of an extract's slot has waited for transactions that are open, in seconds; absent when it does not wait.";
     CaptureTransactions: Counter, "trailcast_capture_transactions_total", ["extract"], "Transactions that an extract has appended.";
     CaptureRecords: Counter, "trailcast_capture_records_total", ["extract"], "Records of these transactions.";
     CaptureBytes: Counter, "trailcast_capture_received_bytes_total", ["extract"], "Bytes of changes received from the source.";
     CaptureRetries: Counter, "trailcast_capture_retries_total", ["extract"], "Connections to the source that an extract has lost or did not get.";
     CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
-    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, configuration, refused, other_source, slot_missing, slot_lost, slot_ahead, malformed, disk_full or trail.";
+    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, malformed, disk_full or trail.";
 
     Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
     SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";

@@ -1,0 +1,102 @@
+//! What people are told of an extract's publications: writes that PostgreSQL refuses because of them, tables and columns
+//! that they leave out.
+//!
+//! Owns that list and the warnings for what is new in it; leaves altering publications to `publication`.
+
+use tracing::warn;
+
+use super::Target;
+use super::catalogue::Catalogue;
+use super::identity::{SERVER_VERSION_GENERATED, refused_of};
+use super::publication::Publications;
+use super::published::Published;
+use super::tables::{SourceTable, Tables};
+use crate::capture::source::{Fault, PublicationStatus, RefusedWrites, SharedStatus};
+use crate::limits;
+
+/// Reads publications and tables as they are now, notes what is to be said of them, and logs what is new.
+pub(super) async fn look(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    version: u32,
+    status: &SharedStatus,
+) -> Result<Tables, Fault> {
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let now = Publications::read(target, catalogue, version).await?;
+    note(target, status, review(target, &tables, &now, version));
+    Ok(tables)
+}
+
+/// PostgreSQL sends the rows of a partition under its table's name, and no TRUNCATE of a partition at all.
+pub(super) fn warn_of_partitions(target: &Target, tables: &Tables) {
+    let captured = tables.captured(target).into_iter().filter(|table| table.is_partitioned);
+    let tables: Vec<_> = captured.take(limits::EXTRACT_NAMED_TABLES_MAX).map(SourceTable::shown).collect();
+    if !tables.is_empty() {
+        warn!(
+            publication = target.publication,
+            tables = tables.join(", "),
+            "these tables are partitioned: PostgreSQL sends no TRUNCATE of a single partition; delete its rows instead, \
+             or truncate the whole table"
+        );
+    }
+}
+
+/// What is to be said. Before there is a publication, nothing is.
+fn review(target: &Target, tables: &Tables, now: &Publications, version: u32) -> PublicationStatus {
+    let mut said = PublicationStatus::default();
+    let Some(main) = &now.main else { return said };
+    let whole = Published { everything: true, tables: Default::default(), ..main.clone() };
+    for table in tables.captured(target) {
+        let given = main.given(tables, table);
+        let inserts = now.inserts.as_ref().is_some_and(|inserts| inserts.given(tables, table).is_some());
+        match given {
+            Some(_) => said.refused_writes.extend(refused_of(tables, table, main, version)),
+            None if inserts => said.inserts_only.push(table.shown()),
+            None => said.left_out.extend(refused_of(tables, table, &whole, version)),
+        }
+        if given.is_some() || inserts {
+            let generated = main.generated && version >= SERVER_VERSION_GENERATED;
+            said.columns_left_out.extend(columns_left_out(table, generated));
+        }
+    }
+    said
+}
+
+/// Generated columns that no publication gives, as `schema.table.column`.
+fn columns_left_out(table: &SourceTable, generated: bool) -> Vec<String> {
+    let stored = table.stored_columns.iter().filter(|_| !generated);
+    stored.chain(&table.virtual_columns).map(|column| format!("{}.{column}", table.shown())).collect()
+}
+
+fn note(target: &Target, status: &SharedStatus, seen: PublicationStatus) {
+    let mut before = PublicationStatus::default();
+    status.update(|status| before = std::mem::replace(&mut status.publication, seen.clone()));
+    let publication = target.publication.as_str();
+    if let Some(tables) = shown(&news(&before.refused_writes, &seen.refused_writes)) {
+        warn!(
+            publication,
+            tables, "PostgreSQL refuses the application's UPDATE and DELETE on these tables because they are published"
+        );
+    }
+    if let Some(tables) = shown(&news(&before.left_out, &seen.left_out)) {
+        warn!(
+            publication,
+            tables, "these tables are not published: the application's UPDATE and DELETE would be refused"
+        );
+    }
+    let columns = news(&before.columns_left_out, &seen.columns_left_out);
+    if !columns.is_empty() {
+        let columns = columns.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(|column| column.as_str());
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        warn!(publication, columns, "PostgreSQL does not publish these generated columns: records come without them");
+    }
+}
+
+fn news<'a, T: PartialEq>(before: &[T], seen: &'a [T]) -> Vec<&'a T> {
+    seen.iter().filter(|said| !before.contains(said)).collect()
+}
+
+fn shown(tables: &[&RefusedWrites]) -> Option<String> {
+    let tables: Vec<_> = tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(ToString::to_string).collect();
+    (!tables.is_empty()).then(|| tables.join("; "))
+}
