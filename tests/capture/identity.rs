@@ -3,7 +3,6 @@
 //! says which writes it refuses.
 
 use std::process::Output;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use trailcast::capture::{CaptureError, RunState, preflight};
@@ -11,10 +10,11 @@ use trailcast::catalog::extract::WithoutIdentity;
 use trailcast::record::ResourceName;
 
 use crate::capture::rig::{Rig, on_each_major, runtime};
-use crate::support::extract::info;
+use crate::support::extract::until_info;
+use crate::support::port::Port;
+use crate::support::waiting::PATIENCE;
 use crate::support::{Postgres, Server};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const KEYLESS: &str = "create table t (id int primary key); create table log (line text)";
 
 fn try_psql(cluster: &Postgres, sql: &str) -> Output {
@@ -34,26 +34,14 @@ fn extract_of(cluster: &Postgres, more: &Value) -> Value {
     body
 }
 
-fn until(server: &Server, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let shown = info(server, "e1");
-        if reached(&shown) {
-            return shown;
-        }
-        assert!(Instant::now() < deadline, "{what}: {shown}\n{}", server.log_text());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn tables_of(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(|said| said["table"].as_str().or(said.as_str())).collect()
 }
 
 /// Each table in the way of an extract, with the statement that is offered for it.
 fn offered(detail: &str) -> Vec<String> {
-    let statements = detail.split(" (ALTER ").skip(1);
-    statements.map(|rest| format!("ALTER {}", &rest[..rest.find([')', '…']).unwrap()])).collect()
+    let end = |rest: &str| rest.find("); ").into_iter().chain(rest.find("). Run")).min().unwrap();
+    detail.split(" (ALTER ").skip(1).map(|rest| format!("ALTER {}", &rest[..end(rest)])).collect()
 }
 
 #[test]
@@ -88,17 +76,17 @@ fn an_extract_that_would_break_the_applications_writes_is_refused_and_the_offere
         for name in names {
             cluster.psql(&format!("insert into {name} values (1); delete from {name}"));
         }
-        let statements = offered(&serde_json::from_str::<Value>(&refused).unwrap().to_string().replace("\\\"", "\""));
+        let statements = offered(&refused.replace("\\\"", "\""));
         assert_eq!(statements.len(), names.len(), "{refused}");
         for statement in statements {
             cluster.psql(&statement);
         }
         server.post("/services/v2/extracts/e1", &body).expect(200);
-        until(&server, "it does not run", |info| info["status"] == "running");
+        until_info(&server, "e1", |info| info["status"] == "running");
         for name in names {
             cluster.psql(&format!("insert into {name} values (1); delete from {name}"));
         }
-        let seen = until(&server, "not captured", |info| info["records"] == 2 * names.len());
+        let seen = until_info(&server, "e1", |info| info["records"] == 2 * names.len());
         assert!(seen["publication"].is_null(), "{seen}");
     });
 }
@@ -178,7 +166,7 @@ fn the_rule_is_postgresqls_own() {
                 } else {
                     cluster.psql(&statements[0]);
                 }
-                cluster.psql("insert into t values (2, 7); update t set net = net + 1; delete from t");
+                cluster.psql("insert into t values (2, 70); update t set net = net + 1; delete from t");
                 preflight(&name, &rig.config, None, None).await.unwrap();
             }
             cluster.psql("drop publication p; drop table t");
@@ -255,9 +243,9 @@ fn a_source_that_could_not_be_looked_at_is_looked_at_before_anything_is_publishe
 #[test]
 fn a_source_that_is_away_or_does_not_answer_says_nothing_against_an_extract() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let closed = Port::hold();
     runtime().block_on(async {
-        for port in [silent.local_addr().unwrap().port(), closed] {
+        for port in [silent.local_addr().unwrap().port(), closed.number()] {
             let source = json!({"type": "postgresql", "host": "127.0.0.1", "port": port, "database": "d", "user": "u"});
             let config = json!({"source": source, "tables": ["public.*"], "trail": "a1"});
             let config = serde_json::from_value(config).unwrap();
@@ -383,10 +371,10 @@ fn a_table_whose_writes_are_refused_later_shows_in_info_log_and_metric_and_the_e
         cluster.psql("create table t (id int primary key)");
         let server = Server::start();
         server.post("/services/v2/extracts/e1", &extract_of(&cluster, &json!({}))).expect(200);
-        until(&server, "it does not run", |info| info["status"] == "running");
+        until_info(&server, "e1", |info| info["status"] == "running");
         cluster.psql("create table log (line text); insert into log values ('a')");
         assert!(!takes(&cluster, "delete from log"), "what is warned of is not so");
-        let shown = until(&server, "not shown", |info| !info["publication"].is_null());
+        let shown = until_info(&server, "e1", |info| !info["publication"].is_null());
         assert_eq!(tables_of(&shown["publication"]["refusedWrites"]), ["public.log"]);
         let mend = &shown["publication"]["refusedWrites"][0]["mend"];
         assert_eq!(mend, "ALTER TABLE public.log REPLICA IDENTITY FULL");
@@ -402,7 +390,7 @@ fn a_table_whose_writes_are_refused_later_shows_in_info_log_and_metric_and_the_e
             server.patch("/services/v2/extracts/e1", &json!({"status": status})).expect(200);
         }
         cluster.psql(mend.as_str().unwrap());
-        until(&server, "still shown", |info| info["status"] == "running" && info["publication"].is_null());
+        until_info(&server, "e1", |info| info["status"] == "running" && info["publication"].is_null());
         cluster.psql("delete from log");
         let page = server.get("/metrics").expect(200).text();
         assert!(page.contains(&sample(0)), "{page}");
@@ -419,14 +407,14 @@ fn other_tables_of_an_extract_are_looked_at_before_it_is_changed() {
         let server = Server::start();
         let patch = |body: Value| server.patch("/services/v2/extracts/e1", &body);
         server.post("/services/v2/extracts/e1", &extract_of(&cluster, &json!({"tables": ["app.*"]}))).expect(200);
-        until(&server, "it does not run", |info| info["status"] == "running");
+        until_info(&server, "e1", |info| info["status"] == "running");
         let refused = patch(json!({"tables": ["app.*", "logs.*"]})).expect(409).text();
         assert!(refused.contains("ALTER TABLE logs.log REPLICA IDENTITY FULL"), "{refused}");
         assert_eq!(server.get("/services/v2/extracts/e1").response()["tables"], json!(["app.*"]));
         let refused = patch(json!({"withoutIdentity": "insertsOnly"})).expect(409).text();
         assert!(refused.contains("is chosen when an extract is made"), "{refused}");
         patch(json!({"tables": ["app.*", "logs.*"], "withoutIdentity": "skip"})).expect(200);
-        let shown = until(&server, "not left out", |info| !info["publication"]["leftOut"].is_null());
+        let shown = until_info(&server, "e1", |info| !info["publication"]["leftOut"].is_null());
         assert_eq!(tables_of(&shown["publication"]["leftOut"]), ["logs.log"]);
         cluster.psql("insert into logs.log values ('a'); delete from logs.log");
         // Stopped, nothing is published, and nothing is asked.

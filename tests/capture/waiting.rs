@@ -3,26 +3,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::extract::info;
+use crate::support::extract::{info, until_info};
+use crate::support::waiting::PATIENCE;
 use crate::support::{Postgres, Server};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn until(server: &Server, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let shown = info(server, "e1");
-        if reached(&shown) {
-            return shown;
-        }
-        assert!(Instant::now() < deadline, "{what}: {shown}\n{}", server.log_text());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A session that has written and not committed; its process at the server.
 fn open_transaction(cluster: &Postgres, database: &str) -> (Child, String) {
@@ -45,13 +31,13 @@ fn a_slot_that_waits_for_an_open_transaction_says_for_whom_and_is_not_ready() {
             let server = Server::start();
             let body = json!({"source": cluster.source(), "tables": ["public.t"], "trail": "a1"});
             server.post("/services/v2/extracts/e1", &body).expect(200);
-            let shown = until(&server, "no wait is shown", |info| !info["waitsFor"]["pid"].is_null());
+            let shown = until_info(&server, "e1", |info| !info["waitsFor"]["pid"].is_null());
             assert_eq!(
                 (shown["status"].as_str(), shown["waitsFor"]["pid"].to_string()),
                 (Some("starting"), pid.clone())
             );
             assert!(shown["waitsFor"]["transactionSeconds"].is_u64(), "{shown}");
-            until(&server, "the wait does not grow", |info| info["waitsFor"]["seconds"].as_u64() > Some(2));
+            until_info(&server, "e1", |info| info["waitsFor"]["seconds"].as_u64() > Some(2));
             let ready = server.get("/readyz").expect(503).text();
             assert!(ready.contains("extract e1 is starting") && ready.contains(&format!("pid {pid}")), "{ready}");
             let line = server.wait_for_log("for transactions that were open", PATIENCE).unwrap();
@@ -60,7 +46,7 @@ fn a_slot_that_waits_for_an_open_transaction_says_for_whom_and_is_not_ready() {
             assert!(page.contains("trailcast_capture_slot_wait_seconds{extract=\"e1\"}"), "{page}");
             session.stdin.take().unwrap().write_all(b"rollback;\n").unwrap();
             assert!(session.wait().unwrap().success());
-            until(&server, "it does not run", |info| info["status"] == "running" && info["waitsFor"].is_null());
+            until_info(&server, "e1", |info| info["status"] == "running" && info["waitsFor"].is_null());
             server.get("/readyz").expect(200);
             server.delete("/services/v2/extracts/e1").expect(200);
             drop(server);
@@ -78,12 +64,12 @@ fn a_prepared_transaction_is_named_as_what_it_is() {
     let body = json!({"source": cluster.source(), "tables": ["public.t"], "trail": "a1"});
     server.post("/services/v2/extracts/e1", &body).expect(200);
     let waits = |info: &Value| info["waitsFor"]["what"].as_str().is_some_and(|what| what.contains("prepared one"));
-    let shown = until(&server, "no wait is shown", waits);
+    let shown = until_info(&server, "e1", waits);
     assert!(shown["waitsFor"]["pid"].is_null(), "{shown}");
     // A server that stops does not wait with it.
     server.patch("/services/v2/extracts/e1", &json!({"status": "stopped"})).expect(200);
     assert!(info(&server, "e1")["waitsFor"].is_null());
     server.patch("/services/v2/extracts/e1", &json!({"status": "running"})).expect(200);
     cluster.psql("rollback prepared 'two'");
-    until(&server, "it does not run", |info| info["status"] == "running");
+    until_info(&server, "e1", |info| info["status"] == "running");
 }

@@ -29,3 +29,11 @@ pub fn info(server: &Server, name: &str) -> Value {
 pub fn info_until(server: &Server, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     server.get_until(&format!("/services/v2/extracts/{name}/info"), wanted)
 }
+
+/// Waits until the extract says of itself what is wanted.
+pub fn until_info(server: &Server, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    until(|| {
+        let shown = info(server, name);
+        if wanted(&shown) { Ok(shown) } else { Err(format!("{shown}\n{}", server.log_text())) }
+    })
+}

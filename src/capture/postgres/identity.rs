@@ -55,44 +55,42 @@ impl Case<'_> {
     }
 
     fn reason_with_full(&self) -> Option<(String, String)> {
+        let table = self.table;
         if self.listed.columns.is_some() {
             let why = "its replica identity is the whole row, and the publication has a list of its columns";
-            return Some((why.into(), self.publish_whole()));
+            return Some((why.into(), self.publish_whole(&table.stored_columns)));
         }
-        if self.leaves_out && !self.table.virtual_columns.is_empty() {
-            let columns = self.table.virtual_columns.join(", ");
+        if self.leaves_out && !table.virtual_columns.is_empty() {
+            let columns = table.virtual_columns.join(", ");
             let why =
                 format!("its replica identity is the whole row, and virtual columns ({columns}) are never published");
             return Some((why, self.identify()));
         }
-        let left_out: Vec<&str> = self.table.stored_columns.iter().map(String::as_str).collect();
-        self.without_generated(&left_out)
+        self.without_generated(&table.stored_columns)
     }
 
     fn reason_with_key(&self, key: &[String]) -> Option<(String, String)> {
-        let misses = |list: &[String]| key.iter().any(|column| !list.contains(column));
+        let stored = &self.table.stored_columns;
+        let generated: Vec<String> = key.iter().filter(|column| stored.contains(column)).cloned().collect();
         match &self.listed.columns {
-            Some(list) if misses(list) => {
+            Some(list) if key.iter().any(|column| !list.contains(column)) => {
                 let why = "the publication's list of its columns misses some of its replica identity";
-                return Some((why.into(), self.publish_whole()));
+                return Some((why.into(), self.publish_whole(&generated)));
             }
             Some(_) => {}
             None => {
-                let stored = &self.table.stored_columns;
-                let in_key: Vec<&str> =
-                    key.iter().filter(|column| stored.contains(column)).map(String::as_str).collect();
-                if let Some(reason) = self.without_generated(&in_key) {
+                if let Some(reason) = self.without_generated(&generated) {
                     return Some(reason);
                 }
             }
         }
         let outside = self.listed.filter.as_ref()?.iter().any(|column| !key.contains(column));
         let why = "the publication's row filter looks at columns outside of its replica identity";
-        outside.then(|| (why.into(), self.publish_whole()))
+        outside.then(|| (why.into(), self.publish_whole(&generated)))
     }
 
     /// `columns`: generated columns of the identity.
-    fn without_generated(&self, columns: &[&str]) -> Option<(String, String)> {
+    fn without_generated(&self, columns: &[String]) -> Option<(String, String)> {
         if !self.leaves_out || self.published.generated || columns.is_empty() {
             return None;
         }
@@ -117,10 +115,13 @@ impl Case<'_> {
         format!("ALTER TABLE {table} REPLICA IDENTITY FULL")
     }
 
-    /// The statements that publish it with all columns and all rows.
-    fn publish_whole(&self) -> String {
+    /// The statements that publish it with all columns and all rows. `generated`: as in `without_generated`.
+    fn publish_whole(&self, generated: &[String]) -> String {
         let (publication, table) = (identifier(&self.published.name), &self.stands_as.sql_name);
-        format!("ALTER PUBLICATION {publication} DROP TABLE {table}; ALTER PUBLICATION {publication} ADD TABLE {table}")
+        let more = self.without_generated(generated).map(|(_, mend)| format!("; {mend}")).unwrap_or_default();
+        format!(
+            "ALTER PUBLICATION {publication} DROP TABLE {table}; ALTER PUBLICATION {publication} ADD TABLE {table}{more}"
+        )
     }
 }
 
