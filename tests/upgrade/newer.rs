@@ -100,7 +100,7 @@ fn a_server_serves_the_other_trails_and_says_why_it_does_not_serve_this_one() {
         let before = contents(&trail(&data));
         let server = Server::start_on(data, &[]);
         let row = json!({"operations": [{"op": "INSERT", "table": "t", "key": ["id"], "after": {"id": 2}}]});
-        server.put("b1", &[row.clone()]).expect(200);
+        server.put("b1", std::slice::from_ref(&row)).expect(200);
         let words = "was written by a newer version of Trailcast";
         let told = server.get("/services/v2/trails/a1").expect(200).text();
         assert!(told.contains(words) && !told.contains("damage"), "{told}");

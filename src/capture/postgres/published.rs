@@ -90,8 +90,8 @@ impl Published {
 
     /// The table by whose name the rows of `table` are published, and how it is listed; none if they are not published.
     pub(super) fn given<'a>(&self, tables: &'a Tables, table: &'a SourceTable) -> Option<(&'a SourceTable, Listed)> {
-        let above = table.ancestors.iter().filter_map(|above| tables.get(*above));
-        let topmost = above.filter(|above| self.names(above)).last();
+        let mut from_top = table.ancestors.iter().rev().filter_map(|above| tables.get(*above));
+        let topmost = from_top.find(|above| self.names(above));
         if !self.names(table) && topmost.is_none() {
             return None;
         }

@@ -107,17 +107,15 @@ impl Oldest {
 
 /// Only transactions with a number of their own are waited for. When another user's began we may not be allowed to know.
 async fn oldest(target: &Target, catalogue: &mut Catalogue) -> Result<Option<Oldest>, Fault> {
-    let sql = format!(
-        "SELECT t.pid, t.seconds, t.pid IS NULL FROM (\
+    let sql = "SELECT t.pid, t.seconds, t.pid IS NULL FROM (\
          SELECT a.pid, pg_catalog.age(a.backend_xid) AS age, \
          extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::bigint AS seconds \
          FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid NOT IN (\
          SELECT s.active_pid FROM pg_catalog.pg_replication_slots s WHERE s.active_pid IS NOT NULL) \
          UNION ALL SELECT NULL, pg_catalog.age(p.transaction), \
          extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::bigint FROM pg_catalog.pg_prepared_xacts p\
-         ) AS t ORDER BY t.age DESC LIMIT 1"
-    );
-    let rows = catalogue.query(&target.address, &sql).await?;
+         ) AS t ORDER BY t.age DESC LIMIT 1";
+    let rows = catalogue.query(&target.address, sql).await?;
     let Some([pid, seconds, Some(is_prepared)]) = rows.first().map(|row| &row[..]) else { return Ok(None) };
     Ok(Some(Oldest {
         pid: pid.as_deref().and_then(|pid| pid.parse().ok()),
