@@ -380,4 +380,22 @@ mod tests {
         service.delete_trail(&name).await.unwrap();
         assert!(service.trails.get(&name).is_none());
     }
+
+    #[tokio::test]
+    async fn a_put_is_still_idempotent_after_a_deletion_that_failed() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let name = TrailName::new("t1").unwrap();
+        service.trails.make(&name, Writer::Puts).await.unwrap();
+        let put = br#"{"xid":"x1","operations":[{"op":"INSERT","table":"t","after":{"id":1}}]}"#;
+        let first = service.put(&name, put).await.unwrap();
+        let in_the_way = home.path().join("trails").join("t1.deleted");
+        std::fs::write(&in_the_way, "").unwrap();
+        for _ in 0..2 {
+            assert!(matches!(service.delete_trail(&name).await, Err(TrailError::Remove { .. })));
+            assert_eq!(service.put(&name, put).await.unwrap().pos, first.pos);
+        }
+        let entry = service.trails.get(&name).unwrap();
+        assert_eq!(entry.trail.as_ref().unwrap().status().last_commit, 1);
+    }
 }

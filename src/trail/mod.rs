@@ -12,7 +12,7 @@
 //! <trail>/0000000000000001.idx    its sparse index, a hint
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
 //! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | … | zeros
-//! <trail>/mark.bin                how far it is durable, for who looks from another process; never flushed
+//! <trail>/mark.bin                how far it is durable, for recovery and who looks from another process; never flushed
 //! <trail>/repair.json             a repair is decided and not carried out to its end
 //! <trail>/damaged/<epoch>/…       files that a repair replaced, kept for a person to look at
 //! <trail>/cut-….bin               what recovery cut off a torn end, kept for a person to look at
@@ -52,12 +52,16 @@
 //!
 //! # Recovery
 //!
-//! Only the last segment is read. Its last mark says what had been promised: a bad frame below it is damage, and the
-//! trail does not open. Above it, whole transactions are kept (and flushed again before anything is said of them), and
-//! the rest is cut. Zeros from the last whole frame to the end of the file are what was written ahead, not a torn end,
-//! unless `mark.bin` says that something was durable there; zeros with anything else behind them are a torn end. A seal
-//! with only zeros behind it closes its segment: the crash came before the file was cut. Damage inside the very last flush group cannot be told from a tear that a power cut left, for
-//! nothing behind it says that it was once whole; it is cut like one.
+//! Only the last segment is read. What had been promised is the larger of two: its last mark, and `mark.bin`, which is
+//! written behind every flush and so proves the last flush group too, unless a power cut took it. A bad frame below that, or
+//! nothing where something was promised, is damage, and the trail does not open. Above it, whole transactions are kept (and
+//! flushed again before anything is said of them), and the rest is cut; a copy of it is kept. Zeros from the last whole
+//! frame to the end of the file are what was written ahead, not a torn end; zeros with anything else behind them are one.
+//!
+//! A segment is closed in this order: its last data and the seal are flushed, the file is cut to them, the cut is flushed,
+//! the next segment is made. So a seal with only zeros behind it closes its segment: the crash came before the file was
+//! cut. And a last segment may end with a seal and be torn before it all the same, for a disk writes blocks in any order:
+//! then the seal is cut with the rest.
 
 mod error;
 pub mod local;

@@ -113,8 +113,9 @@ async fn anything_but_zeros_behind_the_data_is_a_torn_end_of_which_a_copy_is_kep
         let copies = kept_copies(&torn);
         assert_eq!(copies.iter().map(|copy| copy.len() as u64).collect::<Vec<_>>(), [at + 1 - end]);
     }
-    // The last group torn: the copy ends with it, without the zeros.
+    // The last group torn, and nothing that says it was whole: the copy ends with it, without the zeros.
     let torn = disk.copy();
+    torn.lose(&folder().join("mark.bin"));
     torn.tamper(&segment(1), |bytes| bytes[last as usize + 100] ^= 1);
     goes_on(&torn, written[..9].to_vec()).await;
     let copy = kept_copies(&torn).remove(0).len() as u64;
@@ -123,13 +124,13 @@ async fn anything_but_zeros_behind_the_data_is_a_torn_end_of_which_a_copy_is_kep
 
 #[tokio::test]
 async fn zeros_where_something_was_durable_are_not_passed_over_in_silence() {
-    let Killed { disk, written, end, last } = killed(10).await;
+    let Killed { disk, end, last, .. } = killed(10).await;
     disk.tamper(&segment(1), |bytes| bytes[last as usize..].fill(0));
     let look = Trail::open_read_only(&folder(), Arc::new(disk.clone()), clock()).unwrap();
     let (at, _) = look.verify().unwrap()[0].bad.clone().unwrap();
     assert_eq!((look.status().bytes, at.offset), (end, last));
-    goes_on(&disk, written[..9].to_vec()).await;
-    assert_eq!(kept_copies(&disk).len(), 1);
+    let refused = open(Arc::new(disk.clone()), &folder()).map(|_| ()).unwrap_err();
+    assert!(matches!(&refused, OpenError::Damaged(damage) if damage.at.offset == last), "{refused}");
     // Below a mark they are damage, as anything else is.
     let Killed { disk, last, .. } = killed(10).await;
     disk.tamper(&segment(1), |bytes| bytes[last as usize - 500..last as usize].fill(0));

@@ -27,7 +27,19 @@ struct Inner {
     fails_once: bool,
     lies_about_syncs: bool,
     refuses_removals: bool,
+    forgets_syncs_before_cuts: bool,
+    at_each_cut: Option<Hook>,
     syncs: u32,
+}
+
+/// Called with the disk when a file has just been cut.
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn(&MemoryDisk) + Send + Sync>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 #[derive(Debug, Default, Clone)]
@@ -35,6 +47,8 @@ struct Contents {
     live: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// Durable bytes and what was to be made durable before the last sync, as long as nothing has come behind it.
+    before_sync: Option<(Vec<u8>, Vec<Change>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +83,22 @@ impl NameChange {
 }
 
 impl Contents {
+    /// A file whose bytes are all durable.
+    fn of(bytes: Vec<u8>) -> Self {
+        Self { live: bytes.clone(), durable: bytes, ..Self::default() }
+    }
+
+    /// What a flush of another file makes durable of this one: its length, with it what stands where nothing had been
+    /// before, and its last block; but nothing else of what was written over something.
+    fn behind_another_flush(&self) -> Vec<u8> {
+        let mut bytes = self.durable.clone();
+        bytes.truncate(self.live.len());
+        bytes.extend_from_slice(&self.live[bytes.len()..]);
+        let last = self.live.len().saturating_sub(1) / SECTOR_BYTES * SECTOR_BYTES;
+        bytes[last..].copy_from_slice(&self.live[last..]);
+        bytes
+    }
+
     fn after_a_crash(&self, chance: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         let survive = chance(self.unsynced.len() + 1);
@@ -174,20 +204,33 @@ impl MemoryDisk {
         self.with(|inner| inner.lies_about_syncs = true);
     }
 
+    /// The control of where a file is flushed before it is cut: a sync does nothing when a cut comes next.
+    pub fn forget_syncs_before_cuts(&self) {
+        self.with(|inner| inner.forgets_syncs_before_cuts = true);
+    }
+
+    /// Calls `hook` whenever a file has been cut, before whoever cut it goes on.
+    pub fn at_each_cut(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
+        self.with(|inner| inner.at_each_cut = Some(Hook(Arc::new(hook))));
+    }
+
+    /// What is there after a power cut that comes just when a flush of something else has committed the journal.
+    pub fn crash_behind_another_flush(&self) -> Self {
+        self.with(|inner| {
+            let files = inner.files.iter().map(|file| Contents::of(file.behind_another_flush())).collect();
+            let names = inner.names.clone();
+            Self(Arc::new(Mutex::new(Inner { files, durable_names: names.clone(), names, ..Inner::default() })))
+        })
+    }
+
     /// What is there after a power cut; `chance` chooses how much of what was not synced survived.
     pub fn crash(&self, mut chance: impl FnMut(usize) -> usize) -> Self {
         self.with(|inner| {
             let mut names = inner.durable_names.clone();
             let survive = chance(inner.name_changes.len() + 1);
             inner.name_changes[..survive].iter().for_each(|change| change.apply(&mut names));
-            let files: Vec<Contents> = inner
-                .files
-                .iter()
-                .map(|file| {
-                    let bytes = file.after_a_crash(&mut chance);
-                    Contents { live: bytes.clone(), durable: bytes, unsynced: Vec::new() }
-                })
-                .collect();
+            let files: Vec<Contents> =
+                inner.files.iter().map(|file| Contents::of(file.after_a_crash(&mut chance))).collect();
             Self(Arc::new(Mutex::new(Inner { files, durable_names: names.clone(), names, ..Inner::default() })))
         })
     }
@@ -211,12 +254,7 @@ impl MemoryDisk {
     /// A disk of its own with the same files, all of them durable.
     pub fn copy(&self) -> Self {
         self.with(|inner| {
-            let file = |file: &Contents| Contents {
-                durable: file.live.clone(),
-                live: file.live.clone(),
-                unsynced: Vec::new(),
-            };
-            let files = inner.files.iter().map(file).collect();
+            let files = inner.files.iter().map(|file| Contents::of(file.live.clone())).collect();
             let names = inner.names.clone();
             Self(Arc::new(Mutex::new(Inner { files, durable_names: names.clone(), names, ..Inner::default() })))
         })
@@ -337,12 +375,13 @@ impl DiskFile for MemoryFile {
             if inner.lies_about_syncs {
                 return Ok(());
             }
-            let fails = inner.fails_this_sync();
+            let (fails, forgets) = (inner.fails_this_sync(), inner.forgets_syncs_before_cuts);
             let file = &mut inner.files[self.file];
             if fails {
                 file.unsynced.clear();
                 return Err(io::Error::other("input/output error"));
             }
+            file.before_sync = forgets.then(|| (file.durable.clone(), file.unsynced.clone()));
             for change in std::mem::take(&mut file.unsynced) {
                 change.apply(&mut file.durable, usize::MAX);
             }
@@ -352,6 +391,10 @@ impl DiskFile for MemoryFile {
 
     fn cut(&self, length: u64) -> io::Result<()> {
         self.change(Change::Cut(length));
+        let hook = self.disk.with(|inner| inner.at_each_cut.clone());
+        if let Some(Hook(hook)) = hook {
+            hook(&self.disk);
+        }
         Ok(())
     }
 }
@@ -360,6 +403,9 @@ impl MemoryFile {
     fn change(&self, change: Change) {
         self.disk.with(|inner| {
             let file = &mut inner.files[self.file];
+            if let (Some((durable, unsynced)), Change::Cut(_)) = (file.before_sync.take(), &change) {
+                (file.durable, file.unsynced) = (durable, unsynced);
+            }
             change.apply(&mut file.live, usize::MAX);
             file.unsynced.push(change);
         });

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod backup;
+mod closing;
 mod converting;
 mod crash;
 mod dumping;
@@ -10,7 +11,9 @@ mod failing_flush;
 mod inspecting;
 mod memory_disk;
 mod operating;
+mod promised;
 mod reading;
+mod remembering;
 mod repair;
 mod seek;
 mod workload;

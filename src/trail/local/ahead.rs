@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::limits::{FILL_AHEAD_BYTES_MAX, FILL_AHEAD_FREE_BYTES_MIN};
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
+use crate::trail::local::faults;
 
 /// What file systems hand out at the least: zeros up to there take no room.
 const DISK_BLOCK_BYTES: u64 = 4 << 10;
@@ -70,20 +71,34 @@ impl Ahead {
         match write_zeros(file, end, until) {
             Err(error) if is_no_room(&error) => {
                 self.refused = true;
-                self.cut(file, end)
+                self.until = end;
+                // The caller flushes. No mark promises what was written over zeros meanwhile.
+                file.cut(end)
             }
             written => written,
         }
     }
 
-    /// Cuts the file to its data, which ends at byte `end`; the caller flushes.
-    pub(super) fn cut(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
-        if self.until > end {
-            file.cut(end)?;
-            self.until = end;
+    /// Flushes the file, which nobody writes any more, and cuts it to its data, which ends at byte `end`.
+    pub(super) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
+        if self.until <= end {
+            return file.sync();
         }
-        Ok(())
+        self.until = end;
+        flush_and_cut(file, end)
     }
+}
+
+/// Flushes a file, then cuts it to `end` bytes for good. In this order: a power cut in between leaves zeros behind the
+/// data. In the other order it may leave a file that has its length, and its last block with the seal, and in the middle
+/// what had been there before, for any flush of another file makes a cut durable, and not what was written over zeros.
+pub(super) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    if !faults::cuts_before_it_flushes() {
+        file.sync()?;
+    }
+    file.cut(end)?;
+    faults::between_cut_and_flush();
+    file.sync()
 }
 
 fn write_zeros(file: &dyn DiskFile, from: u64, until: u64) -> io::Result<()> {
@@ -238,7 +253,7 @@ mod tests {
         assert_eq!((fill(4_000), fill(4_001), fill(8_192)), (8_192, 8_192, 8_192));
         file.cut(8_193).unwrap();
         assert_eq!(fill(8_193), 12_288);
-        ahead.cut(&file, 9_000).unwrap();
+        ahead.finish(&file, 9_000).unwrap();
         assert_eq!(file.length().unwrap(), 9_000);
         file.cut(9_001).unwrap();
         ahead.fill(&file, 9_001, 1 << 20, &Room(None), Path::new("/")).unwrap();

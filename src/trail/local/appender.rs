@@ -98,7 +98,14 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     };
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
     let mut tail = tail;
-    let xids = std::mem::take(&mut tail.xids);
+    let xids = match tail.xids.take().map_or_else(|| recovery::remembered_xids(shared), Ok) {
+        Ok(xids) => xids,
+        Err(source) => {
+            *shared.lock_end() = End::Free(Box::new(tail));
+            let trail = shared.description.name.to_string();
+            return Err(OpenError::Io { trail, action: "reading transaction ids", source });
+        }
+    };
     let state = tail.state.clone();
     let flushed = writer::spawn(shared.clone(), tail, from_appender).map_err(|source| {
         // The tail went with the thread that never was; the next attempt reads it from disk.

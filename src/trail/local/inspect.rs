@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
-use crate::codec::frame::{Frame, FrameKind, read_numbers};
+use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
 use crate::trail::local::disk::Disk;
 use crate::trail::local::scan::scan;
 use crate::trail::local::segment::Segment;
 use crate::trail::local::tail::State;
-use crate::trail::local::{Shared, Trail, description, mark_file, recovery};
+use crate::trail::local::{Shared, Trail, description, mark_file, promise, recovery};
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// How often a folder is looked at anew that changes meanwhile.
@@ -66,8 +66,15 @@ impl Trail {
     pub fn verify(&self) -> Result<Vec<SegmentReport>, OpenError> {
         let mut state: Option<State> = None;
         let durable = self.shared.mark.borrow().end;
-        let verify = |segment: &Arc<Segment>| verify_segment(&self.shared, segment, &mut state, durable);
-        self.shared.segments().iter().map(verify).collect()
+        let segments = self.shared.segments();
+        let last = segments.last().map_or(0, |segment| segment.number());
+        let verify = |segment: &Arc<Segment>| {
+            let open = segment.seal().is_none() || segment.number() == last;
+            let mut report = verify_segment(&self.shared, segment, &mut state, open.then_some(durable))?;
+            report.bad = report.bad.or_else(|| cut_short(&self.shared, segment));
+            Ok(report)
+        };
+        segments.iter().map(verify).collect()
     }
 }
 
@@ -88,18 +95,18 @@ fn last_mark(shared: &Shared, noted: Option<DurableMark>) -> Result<DurableMark,
 fn last_mark_in_segments(shared: &Shared, noted: Option<Location>) -> Result<DurableMark, OpenError> {
     let mut closed_end = None;
     for segment in shared.segments().iter().rev() {
-        let mut mark = DurableMark::default();
+        let mut promised = (Location::default(), 0);
         let note = |_: u64, frame: &Frame<'_>| {
-            if frame.header.kind == FrameKind::Mark
-                && let Ok([segment, offset, commit]) = read_numbers(frame.payload)
-            {
-                mark.end = mark.end.max(Location { segment, offset });
-                mark.commit = mark.commit.max(commit);
-            }
+            promised = promise::of_frame(frame).map_or(promised, |promise| promised.max(promise));
         };
         let until = segment.file.length().unwrap_or_else(|_| segment.bytes());
         let end = scan(&*segment.file, segment.head.file_id, segment.first_own(), until, note)
             .map_err(recovery::io_failed(shared, "reading a segment"))?;
+        if end.bad.is_some() {
+            let behind = promise::behind(&*segment.file, segment.head.file_id, end.offset + 1);
+            promised = promised.max(behind.map_err(recovery::io_failed(shared, "reading behind a bad frame"))?);
+        }
+        let mark = DurableMark { end: promised.0, commit: promised.1, ..DurableMark::default() };
         if segment.seal().is_none() {
             let data = segment.data_end(end.offset, until, noted);
             segment.set_bytes(data.map_err(recovery::io_failed(shared, "reading a segment's end"))?);
@@ -119,11 +126,21 @@ fn last_mark_in_segments(shared: &Shared, noted: Option<Location>) -> Result<Dur
     Ok(closed_end.unwrap_or_default())
 }
 
+/// Where the file of a segment ends before what `mark.bin` says had been durable in it.
+fn cut_short(shared: &Shared, segment: &Segment) -> Option<(Location, String)> {
+    // Read in this order: a running server writes the mark behind what it speaks of.
+    let noted = promise::noted(shared);
+    let length = (noted.segment == segment.number()).then(|| segment.file.length().ok())??;
+    let end = Location { segment: segment.number(), offset: length };
+    (noted > end).then(|| (end, promise::CUT_SHORT.to_owned()))
+}
+
+/// `durable`: where what had been promised ends, if the segment may have a torn end.
 fn verify_segment(
     shared: &Shared,
     segment: &Arc<Segment>,
     state: &mut Option<State>,
-    durable: Location,
+    durable: Option<Location>,
 ) -> Result<SegmentReport, OpenError> {
     let number = segment.number();
     let mut report = SegmentReport {
@@ -157,14 +174,13 @@ fn verify_segment(
     if let Some(bad) = end.bad.filter(|_| report.bad.is_none()) {
         report.bad = Some((stop, bad.to_string()));
     }
-    if let Some((at, _)) = &report.bad
-        && !report.closed
+    if let (Some((at, _)), Some(durable)) = (&report.bad, durable)
         && *at >= durable
     {
         // Behind the last promise a running server may be writing this very moment.
         report.bad = None;
     }
-    if !report.closed && durable.segment == number {
+    if let Some(durable) = durable.filter(|durable| !report.closed && durable.segment == number) {
         report.unmarked_bytes = segment.bytes().saturating_sub(durable.offset);
     }
     *state = Some(follower);

@@ -1,8 +1,8 @@
-//! The durable mark in a file of its own, `mark.bin`: for who looks from another process, and to notice segments that
-//! have vanished from the end.
+//! The durable mark in a file of its own, `mark.bin`: for who looks from another process, and to know what had been
+//! promised where nothing in the segments says so, as of the very last flush group and of segments that have vanished.
 //!
-//! It is written after each flush and never flushed itself, so after a power cut it may say less than is true; it never
-//! says more. Recovery of the last segment uses it only to tell lost data from zeros that were written ahead.
+//! It is written after each flush and never flushed itself, so after a power cut it may say less than is true, or be
+//! torn, or not be there; it never says more. A new epoch, as a repair and a restore bring, makes it void.
 //!
 //! ```text
 //! "TRAILMRK" | epoch | segment | offset | commit number | commit time, microseconds | CRC-32C of the bytes before

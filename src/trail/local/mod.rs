@@ -3,7 +3,7 @@
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
 //! `disk` (the door to files), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`,
 //! `scan`, `appender` (builds frames), `writer` (the one thread that writes and flushes), `ahead` (zeros behind the data of
-//! the open segment, and where that data ends), `recent` (the newest bytes, in memory), `recovery` (what opening does),
+//! the open segment, and where that data ends), `promise` (what may not be cut), `recent` (the newest bytes, in memory), `recovery` (what opening does),
 //! `seek` and `reader`; and, for trails that no server has open, `inspect` (looks), `repair` (around damage) and `backup`.
 
 mod ahead;
@@ -12,11 +12,13 @@ pub mod backup;
 mod description;
 pub mod disk;
 pub(crate) mod entry;
+mod faults;
 pub(crate) mod gap;
 mod index;
 mod inspect;
 mod lately_used;
 mod mark_file;
+mod promise;
 pub(crate) mod reader;
 mod recent;
 mod recovery;

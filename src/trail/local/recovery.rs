@@ -7,18 +7,20 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use tokio::sync::watch;
 
 use crate::clock::SharedClock;
-use crate::codec::frame::{self, Frame, FrameKind, MARK_FRAME_BYTES};
+use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
 use crate::record::Timestamp;
+use crate::trail::local::ahead::flush_and_cut;
 use crate::trail::local::disk::{Disk, read_full};
+use crate::trail::local::faults;
 use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::recent::Recent;
-use crate::trail::local::scan::{find_frames, scan};
+use crate::trail::local::scan::scan;
 use crate::trail::local::segment::{self, Seal, Segment, number_of, seal_of};
 use crate::trail::local::tail::{State, Tail};
 use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
 use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, Work, description, mark_file, repair};
+use crate::trail::local::{End, Shared, Work, description, mark_file, promise, repair};
 use crate::trail::{DurableMark, Location, OpenError, TrailDescription};
 
 /// Largest copy of a torn end that is kept, in bytes.
@@ -165,7 +167,7 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
 /// What reading the last segment found.
 struct Found {
     state: State,
-    /// What the last mark promised.
+    /// What the last mark promised, or `mark.bin`, which may say more.
     promised: Location,
     /// The byte after the last good frame.
     good: u64,
@@ -184,8 +186,9 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
     let found = read_last(shared, &last)?;
     if let Some(trouble) = &found.trouble {
         let at = Location { segment: last.number(), offset: found.good };
-        // A bad frame below what a mark promised is damage; a closed segment has no torn end at all.
-        if found.promised > at || last.seal().is_some() {
+        // Below a promise a bad frame is damage. Behind all of them it is a torn end, in a segment with a seal, too: a
+        // power cut may have brought the block of the seal to the disk and not those before it.
+        if found.promised > at || seals_are_believed(&last) {
             return Err(shared.damage(at, trouble).into());
         }
         keep_copy(shared, &last, found.good);
@@ -197,12 +200,17 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
     settle(shared, &last, found)
 }
 
+/// Whether a bad frame before a seal is damage whatever the marks say: only where a test asks for what was wrong with that.
+fn seals_are_believed(last: &Segment) -> bool {
+    faults::cuts_before_it_flushes() && last.seal().is_some()
+}
+
 fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
     let number = last.number();
     let start = Location { segment: number, offset: last.first_own() };
     let mut found = Found {
         state: State { commit: last.head.next_commit - 1, commit_ts: last.head.earlier_commit_ts, ..State::default() },
-        promised: Location::default(),
+        promised: promise::noted(shared),
         good: start.offset,
         trouble: None,
         index: SegmentIndex::default(),
@@ -226,13 +234,9 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
         leave_zeros_out(shared, last, &mut found, end.offset)?;
     }
     if found.trouble.is_some() {
-        let behind = found.good + 1;
-        find_frames(&*last.file, last.head.file_id, behind, MARK_FRAME_BYTES, |_, frame| {
-            if let Some(promised) = promised_by(frame) {
-                found.promised = found.promised.max(promised);
-            }
-        })
-        .map_err(io_failed(shared, "reading behind a bad frame"))?;
+        let (promised, _) = promise::behind(&*last.file, last.head.file_id, found.good + 1)
+            .map_err(io_failed(shared, "reading behind a bad frame"))?;
+        found.promised = found.promised.max(promised);
     }
     Ok(found)
 }
@@ -240,7 +244,7 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
 /// Zeros up to the end of the file are what the writer keeps ahead of its data, and no trouble: unless they lie where
 /// something was durable.
 fn leave_zeros_out(shared: &Shared, last: &Segment, found: &mut Found, bad_at: u64) -> Result<(), OpenError> {
-    let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch).map(|mark| mark.end);
+    let noted = Some(promise::noted(shared));
     let data = last.data_end(bad_at, last.bytes(), noted).map_err(io_failed(shared, "reading its end"))?;
     last.set_bytes(data);
     if data == bad_at && found.good == bad_at {
@@ -262,17 +266,9 @@ fn take_note(found: &mut Found, at: Location, frame: &Frame<'_>, keep_xids: bool
     found.index.note(at.offset, frame, keep_xids);
     found.good = at.offset + frame.bytes() as u64;
     found.seal = seal_of(frame);
-    if let Some(promised) = promised_by(frame) {
+    if let Some((promised, _)) = promise::of_frame(frame) {
         found.promised = found.promised.max(promised);
     }
-}
-
-fn promised_by(frame: &Frame<'_>) -> Option<Location> {
-    if frame.header.kind != FrameKind::Mark {
-        return None;
-    }
-    let [segment, offset, _] = frame::read_numbers(frame.payload).ok()?;
-    Some(Location { segment, offset })
 }
 
 fn keep_copy(shared: &Shared, last: &Segment, from: u64) {
@@ -297,19 +293,21 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
         Some(open) => end_of_open(shared, last, open.at)?,
         None => Location { segment: last.number(), offset: found.good },
     };
+    if found.promised > end {
+        return Err(shared.damage(Location { segment: last.number(), offset: found.good }, promise::CUT_SHORT).into());
+    }
     let cut_failed = || io_failed(shared, "cutting its end");
     if end.segment != last.number() {
         cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
         // What is in force there is known only from reading that segment.
         return recover_end(shared);
     }
-    let closed = last.seal().is_some() && end.offset == found.good;
+    let closed = last.seal().is_some() && found.seal.is_some() && end.offset == found.good;
     // A closed segment too: had the flush of its seal failed, nothing else would bring it to the disk.
     rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
     if closed {
         // Its cut may have been lost with that flush as well, although the file seems no longer than its data.
-        last.file.cut(end.offset).map_err(cut_failed())?;
-        last.file.sync().map_err(io_failed(shared, "flushing its end again"))?;
+        flush_and_cut(&*last.file, end.offset).map_err(io_failed(shared, "flushing its end again"))?;
     } else {
         cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
     }
@@ -317,7 +315,7 @@ fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail
         return Err(shared.damage(end, "no segment left").into());
     };
     let xids = remembered_xids(shared).map_err(io_failed(shared, "reading transaction ids"))?;
-    let mut tail = Tail { offset: segment.bytes(), segment, state: found.state, xids };
+    let mut tail = Tail { offset: segment.bytes(), segment, state: found.state, xids: Some(xids) };
     if closed {
         tail = in_next_segment(shared, tail).map_err(io_failed(shared, "opening a new segment"))?;
     }
@@ -370,7 +368,8 @@ fn rewrite(last: &Segment, promised: Location, end: Location) -> io::Result<()> 
     Ok(())
 }
 
-fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
+/// The transaction ids of the newest segments: what a trail of puts is asked for.
+pub(super) fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
     let mut xids = Xids::default();
     if !shared.keeps_xids() {
         return Ok(xids);

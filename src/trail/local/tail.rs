@@ -17,8 +17,9 @@ pub(super) struct Tail {
     pub(super) offset: u64,
     /// What is in force.
     pub(super) state: State,
-    /// Transaction ids remembered; empty unless the trail is one of puts.
-    pub(super) xids: Xids,
+    /// Transaction ids remembered, none of them unless the trail is one of puts; `None` when an appender has had them,
+    /// and they are to be read again.
+    pub(super) xids: Option<Xids>,
 }
 
 /// What the frames so far have established.

@@ -259,8 +259,7 @@ impl TrailWriter {
     fn close(&mut self) -> io::Result<()> {
         self.start_group()?;
         self.write_pending()?;
-        self.ahead.cut(&*self.tail.segment.file, self.tail.offset)?;
-        self.tail.segment.file.sync()
+        self.ahead.finish(&*self.tail.segment.file, self.tail.offset)
     }
 
     /// Closes the segment and opens the next.
@@ -268,8 +267,7 @@ impl TrailWriter {
         let segment = self.tail.segment.clone();
         seal(&segment, &mut self.pending, self.tail.state.open.is_some(), self.last, self.shared.clock.now());
         self.write_pending()?;
-        self.ahead.cut(&*segment.file, self.tail.offset)?;
-        segment.file.sync()?;
+        self.ahead.finish(&*segment.file, self.tail.offset)?;
         if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
             tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
         }
@@ -390,7 +388,8 @@ pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<
     shared.disk.sync_folder(&shared.folder)?;
     shared.change_segments(|segments| segments.retain(|segment| segment.number() <= end.segment));
     shared.recent.clear();
-    // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush.
+    // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush. Before the
+    // flush, other than where a segment is closed: whatever a power cut leaves of what no mark promises is a torn end.
     segment.file.cut(end.offset)?;
     segment.file.sync()?;
     segment.set_bytes(end.offset);

@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
-use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, MARK_FRAME_BYTES};
+use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::record::{Operation, SchemaId, Timestamp};
-use crate::trail::local::Shared;
 use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{DiskFile, read_full};
-use crate::trail::local::mark_file;
 use crate::trail::local::repair::DamagedPlace;
-use crate::trail::local::scan::{find_frames, next_frame, scan};
+use crate::trail::local::scan::{next_frame, scan};
 use crate::trail::local::segment::{file_name, number_of, read_seal};
+use crate::trail::local::{Shared, mark_file, promise};
 use crate::trail::{Gap, Location};
 
 /// Most segments in a row that may be missing: more is no trail with a hole but a stray file.
@@ -82,6 +81,7 @@ pub(super) fn survey(shared: &Shared) -> io::Result<Survey> {
         base_known: first == 1,
         known_shapes: HashSet::new(),
         open: None,
+        noted: noted.as_ref().map_or(Location::default(), |mark| mark.end),
         promised: noted.map_or(0, |mark| mark.commit),
         lost: false,
         lost_uncounted: false,
@@ -120,6 +120,8 @@ struct Walk {
     base_known: bool,
     known_shapes: HashSet<SchemaId>,
     open: Option<Open>,
+    /// Where what `mark.bin` promises ends.
+    noted: Location,
     /// The highest commit number that something says was there.
     promised: u64,
     /// Whether something was lost since the last transaction kept.
@@ -164,11 +166,19 @@ impl Walk {
         let mut at = SEGMENT_HEAD_BYTES as u64;
         loop {
             let end = scan(&*file, file_id, at, bytes, |offset, frame| self.frame(number, offset, frame))?;
-            let Some(bad) = end.bad else { break };
+            let Some(bad) = end.bad else {
+                let found = Location { segment: number, offset: end.offset };
+                if is_last && self.noted > found && self.noted.segment == number {
+                    self.damaged(number, end.offset, self.noted.offset, promise::CUT_SHORT);
+                }
+                break;
+            };
             let in_head =
                 head.is_none_or(|head| end.offset < SEGMENT_HEAD_BYTES as u64 + u64::from(head.repeated_bytes));
-            if is_last && !sealed && !in_head && !promised_beyond(&*file, file_id, number, end.offset)? {
-                // A torn end, which opening cuts by itself.
+            let place = Location { segment: number, offset: end.offset };
+            let promised = promise::behind(&*file, file_id, end.offset + 1)?.0.max(self.noted);
+            if is_last && !in_head && promised <= place {
+                // A torn end, which opening cuts by itself, and a seal behind it.
                 break;
             }
             let commit = self.survey.commit;
@@ -305,7 +315,7 @@ impl Walk {
             }
             FrameKind::Gap => self.earlier_gap(segment, offset, end, frame),
             FrameKind::Mark => {
-                if let Ok([_, _, commit]) = frame::read_numbers(frame.payload) {
+                if let Some((_, commit)) = promise::of_frame(frame) {
                     self.promised = self.promised.max(commit);
                 }
             }
@@ -477,19 +487,6 @@ impl Walk {
             self.gap(last, self.survey.commit + 1, None);
         }
     }
-}
-
-/// Whether a mark behind `offset` promises what lies there, as recovery asks.
-fn promised_beyond(file: &dyn DiskFile, file_id: u64, segment: u64, offset: u64) -> io::Result<bool> {
-    let mut promised = Location::default();
-    find_frames(file, file_id, offset + 1, MARK_FRAME_BYTES, |_, frame| {
-        if frame.header.kind == FrameKind::Mark
-            && let Ok([segment, offset, _]) = frame::read_numbers(frame.payload)
-        {
-            promised = promised.max(Location { segment, offset });
-        }
-    })?;
-    Ok(promised > Location { segment, offset })
 }
 
 fn shape_id(frame: &Frame<'_>) -> SchemaId {
