@@ -13,7 +13,7 @@ use crate::capture::rig::{Rig, on_each_major, runtime};
 use crate::support::extract::until_info;
 use crate::support::port::Port;
 use crate::support::waiting::PATIENCE;
-use crate::support::{Postgres, Server};
+use crate::support::{Postgres, Server, skip};
 
 const KEYLESS: &str = "create table t (id int primary key); create table log (line text)";
 
@@ -88,6 +88,21 @@ fn an_extract_that_would_break_the_applications_writes_is_refused_and_the_offere
         }
         let seen = until_info(&server, "e1", |info| info["records"] == 2 * names.len());
         assert!(seen["publication"].is_null(), "{seen}");
+    });
+}
+
+#[test]
+fn without_the_look_the_applications_deletes_are_refused() {
+    if !cfg!(feature = "fault-injection") {
+        return skip("the control needs --features fault-injection");
+    }
+    Postgres::on_each_major(|cluster| {
+        cluster.psql(KEYLESS);
+        let server = Server::start_with(&[], &[("TRAILCAST_TEST_PUBLISH_ANYWAY", "1")]);
+        server.post("/services/v2/extracts/e1", &extract_of(&cluster, &json!({}))).expect(200);
+        until_info(&server, "e1", |info| info["status"] == "running");
+        cluster.psql("insert into log values ('a')");
+        assert!(!takes(&cluster, "delete from log"));
     });
 }
 

@@ -177,6 +177,17 @@ async fn record_source(appender: &mut Appender, prepared: &Prepared, trail: &Tra
     Ok(())
 }
 
+/// Whether a test asked to publish whatever harm that does, so that the harm can be seen.
+#[cfg(feature = "fault-injection")]
+fn publish_anyway() -> bool {
+    std::env::var_os("TRAILCAST_TEST_PUBLISH_ANYWAY").is_some_and(|value| value == "1")
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn publish_anyway() -> bool {
+    false
+}
+
 /// Whether a test asked to break the first rule, so that it can be seen to lose changes.
 #[cfg(feature = "fault-injection")]
 fn confirm_early() -> bool {

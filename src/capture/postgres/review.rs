@@ -49,22 +49,24 @@ fn review(target: &Target, tables: &Tables, now: &Publications, version: u32) ->
     for table in tables.captured(target) {
         let given = main.given(tables, table);
         let inserts = now.inserts.as_ref().is_some_and(|inserts| inserts.given(tables, table).is_some());
-        match given {
+        match &given {
             Some(_) => said.refused_writes.extend(refused_of(tables, table, main, version)),
             None if inserts => said.inserts_only.push(table.shown()),
             None => said.left_out.extend(refused_of(tables, table, &whole, version)),
         }
         if given.is_some() || inserts {
             let generated = main.generated && version >= SERVER_VERSION_GENERATED;
-            said.columns_left_out.extend(columns_left_out(table, generated));
+            let listed = given.and_then(|(_, listed)| listed.columns);
+            said.columns_left_out.extend(columns_left_out(table, generated, listed.as_deref()));
         }
     }
     said
 }
 
-/// Generated columns that no publication gives, as `schema.table.column`.
-fn columns_left_out(table: &SourceTable, generated: bool) -> Vec<String> {
-    let stored = table.stored_columns.iter().filter(|_| !generated);
+/// Generated columns that no publication gives, as `schema.table.column`. A list of columns is what counts where there is one.
+fn columns_left_out(table: &SourceTable, generated: bool, listed: Option<&[String]>) -> Vec<String> {
+    let given = |column: &String| listed.map_or(generated, |listed| listed.contains(column));
+    let stored = table.stored_columns.iter().filter(|column| !given(column));
     stored.chain(&table.virtual_columns).map(|column| format!("{}.{column}", table.shown())).collect()
 }
 
@@ -88,7 +90,7 @@ fn note(target: &Target, status: &SharedStatus, seen: PublicationStatus) {
     if !columns.is_empty() {
         let columns = columns.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(|column| column.as_str());
         let columns = columns.collect::<Vec<_>>().join(", ");
-        warn!(publication, columns, "PostgreSQL does not publish these generated columns: records come without them");
+        warn!(publication, columns, "these generated columns are not published: records come without them");
     }
 }
 
