@@ -7,4 +7,5 @@ mod limits;
 mod resuming;
 mod rig;
 mod rows;
+mod settings;
 mod waiting;

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::server_error::ServerError;
+use super::settings;
 use super::socket::Socket;
 use super::tls;
 use super::wire::{Transport, Wire};
@@ -49,24 +50,18 @@ impl Connection {
 
     async fn open_unlimited(address: &Address, replication: bool) -> Result<Self, Fault> {
         let mut connection = Self { wire: Wire::new(transport(&address.source).await?) };
-        let mut parameters = vec![
-            ("user", address.user.as_str()),
-            ("database", &address.source.database),
-            ("application_name", "trailcast"),
-            ("client_encoding", "UTF8"),
-            ("DateStyle", "ISO"),
-            ("IntervalStyle", "postgres"),
-            ("TimeZone", "UTC"),
-            ("extra_float_digits", "3"),
-            ("bytea_output", "hex"),
-        ];
+        let mut parameters = vec![("user", address.user.as_str()), ("database", &address.source.database)];
+        parameters.extend(settings::AT_START);
         if replication {
             parameters.push(("replication", "database"));
         }
         frontend::startup_message(parameters, &mut connection.wire.output)?;
         connection.wire.flush().await?;
         connection.log_in(address).await?;
-        connection.until_ready().await?;
+        let major = connection.until_ready().await?;
+        if let Some(statement) = major.and_then(settings::later) {
+            connection.query(&statement).await?;
+        }
         Ok(connection)
     }
 
@@ -140,13 +135,16 @@ impl Connection {
         let _ = timeout(Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MIN), self.wire.flush()).await;
     }
 
-    async fn until_ready(&mut self) -> Result<(), Fault> {
+    /// The end of the log-in, and the server's major version if it said it.
+    async fn until_ready(&mut self) -> Result<Option<u32>, Fault> {
+        let mut major = None;
         loop {
             let (tag, body) = self.wire.frame().await?;
             match tag {
-                b'Z' => return Ok(()),
+                b'Z' => return Ok(major),
                 b'E' => return Err(ServerError::decode(&body).into()),
-                b'S' | b'K' | b'N' => {}
+                b'S' => major = major.or_else(|| server_version(&body).and_then(settings::major)),
+                b'K' | b'N' => {}
                 tag => return Err(unexpected(tag)),
             }
         }
@@ -235,6 +233,13 @@ async fn transport(source: &SourceConfig) -> Result<Transport, Fault> {
         b'N' => Err(CaptureError::Refused("source.tls asks for TLS, the server has none".into()).into()),
         tag => Err(unexpected(tag)),
     }
+}
+
+/// The server's version, if that is what a ParameterStatus message says.
+fn server_version(body: &[u8]) -> Option<&str> {
+    let mut texts = body.split(|byte| *byte == 0);
+    (texts.next()? == b"server_version").then_some(())?;
+    std::str::from_utf8(texts.next()?).ok()
 }
 
 fn data_row(body: &[u8]) -> Result<Row, Fault> {

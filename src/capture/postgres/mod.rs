@@ -21,6 +21,7 @@ mod relation;
 mod review;
 mod server_error;
 pub mod session;
+mod settings;
 mod setup;
 mod slot;
 mod socket;
