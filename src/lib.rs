@@ -45,6 +45,8 @@
 //! * A reader sees whole transactions in commit order; a transaction without its commit frame never was.
 //! * Recovery never skips damage: below the last promise the trail stops and says where, and the others serve on.
 //! * A slot ahead of the trail is loss, and stops capture loudly; the larger of two positions is never taken.
+//! * Nothing is confirmed to a source beyond what the session at hand has received from it; a source that no longer has what
+//!   the trail took last has gone back, and stops capture loudly.
 //! * Row images are ready-made JSON from capture on: numbers never pass through a float, "unchanged" and "absent" are
 //!   not values.
 //! * Outside input is checked whole before anything changes, and never panics.

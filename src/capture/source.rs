@@ -66,6 +66,18 @@ pub enum CaptureError {
         /// The trail's last position.
         position: String,
     },
+    /// The source no longer has what the trail took from it: its data is an earlier copy.
+    #[error(
+        "the source has gone back to an earlier state of its data: {found}; the trail stands at {position}. Nothing more \
+         was taken from it or confirmed to it: start it on the data that it had, or make a new extract with another slot \
+         and another trail"
+    )]
+    SourceRewound {
+        /// What it shows instead.
+        found: String,
+        /// The trail's last position.
+        position: String,
+    },
     /// The source sent what its protocol does not allow.
     #[error("malformed data from the source: {0}")]
     Malformed(String),
@@ -101,6 +113,7 @@ impl CaptureError {
             Self::SlotMissing { .. } => "slot_missing",
             Self::SlotLost { .. } => "slot_lost",
             Self::SlotAhead { .. } => "slot_ahead",
+            Self::SourceRewound { .. } => "source_rewound",
             Self::Malformed(_) => "malformed",
             Self::Trail(AppendError::DiskFull) => "disk_full",
             Self::Trail(_) | Self::RowRefused { .. } | Self::TrailStopped => "trail",
@@ -237,6 +250,9 @@ pub struct Status {
     /// When the source was last heard.
     #[serde(skip)]
     pub heard: Option<tokio::time::Instant>,
+    /// Where a look found the end of the source's log, if that was before what the trail had by then.
+    #[serde(skip)]
+    pub log_ends_early: Option<String>,
     /// The place in the source's log up to which the trail must come before the last fault is over.
     #[serde(skip)]
     pub stuck_before: Option<u64>,

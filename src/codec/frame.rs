@@ -37,8 +37,9 @@
 //! A gap's commit number is the last before the next one there, and its commit time is no earlier than any that is missing.
 //! A gap in what is captured takes a commit number of its own, so that several in a row have different positions.
 //!
-//! A source mark stands among the repeated frames of a segment's head. It says of the last transaction whose commit has a
-//! hash what its begin and its commit said.
+//! A source mark says which transaction of the source was the last: among the repeated frames of a segment's head, and before a
+//! source frame when that transaction is not in the trail, because it had nothing for it. Without an id it says that there
+//! has been none since its coordinate. A commit with a hash says the same of its own transaction.
 
 use crate::codec::crc::WordEffect;
 use crate::record::{Operation, SchemaId, Timestamp};

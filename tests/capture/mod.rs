@@ -5,6 +5,7 @@ mod connecting;
 mod identity;
 mod limits;
 mod resuming;
+mod rewound;
 mod rig;
 mod rows;
 mod settings;

@@ -117,6 +117,13 @@ impl Rig {
         timeout(PATIENCE, running.task).await.expect("the extract goes on").unwrap().unwrap_err()
     }
 
+    /// Waits until the trail holds so many transactions, or more.
+    pub async fn until_commits(&self, number: u64) {
+        let mut durable = self.trail.durable();
+        let reached = timeout(PATIENCE, durable.wait_for(|mark| mark.commit >= number)).await;
+        assert!(reached.is_ok(), "not {number} transactions: {:?}", self.status.snapshot());
+    }
+
     /// The records of the trail, a list a transaction, once it holds that many transactions.
     pub async fn transactions(&self, number: usize) -> Vec<Vec<String>> {
         let mut durable = self.trail.durable();

@@ -276,6 +276,25 @@ impl Postgres {
         }
     }
 
+    /// A copy of the data of a cluster that is stopped, for [`Postgres::put_back`].
+    pub fn copy_of_data(&self) -> Folder {
+        assert!(self.child.is_none(), "the cluster runs");
+        let copy = Folder::unused_path("pgdata");
+        process::copy_folder(&self.data(), &copy);
+        Folder::adopt(copy)
+    }
+
+    /// Puts a copy in the place of the data of a cluster that is stopped.
+    pub fn put_back(&mut self, copy: &Folder) {
+        assert!(self.child.is_none(), "the cluster runs");
+        std::fs::remove_dir_all(self.data()).unwrap();
+        process::copy_folder(copy.path(), &self.data());
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Stops and starts the cluster, on the same port.
     pub fn restart(&mut self, how: Stop) {
         self.stop(how);
@@ -287,7 +306,7 @@ impl Postgres {
         // The path of a socket has room for 107 bytes.
         let sockets = if sockets.len() < 80 { sockets } else { String::new() };
         let mut command = as_cluster_user(self.installation.bin.join("postgres"));
-        command.arg("-D").arg(self.folder.path().join("data"));
+        command.arg("-D").arg(self.data());
         let fixed = [
             format!("port={}", self.port()),
             format!("unix_socket_directories={sockets}"),

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, create, expected, folder, open};
 use trailcast::codec::image::Cell;
-use trailcast::record::{Position, SourcePosition, TableName};
+use trailcast::record::{Position, SourcePosition, TableName, Timestamp};
 use trailcast::trail::{Appender, Begin, Entry, Fill, Gap, Missing, SourceMark, Trail};
 
 #[derive(Debug, Clone)]
@@ -250,6 +250,30 @@ fn a_gap_of_more_tables_than_one_frame_names_is_several() {
         }
         assert_eq!(tables, whole.tables);
         assert_eq!(read(&trail, Begin::After(after)).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_mark_beside_a_position_outlives_reopening_from_every_segment() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+        for number in 1..=120 {
+            let mut writing = appender(&trail).await;
+            let source = SourcePosition(format!("0/{number:X}"));
+            let (xid, commit_ts) = (format!("{number}"), Timestamp::from_micros(i64::from(number)));
+            let mark = SourceMark { source, xid, commit_ts, hash: number };
+            let position = SourcePosition(format!("1/{number:X}"));
+            writing.progress_after(&mark, &position).unwrap();
+            writing.close().await.unwrap();
+            trail = open(Arc::new(disk.clone()), &folder()).unwrap();
+            let writing = appender(&trail).await;
+            assert_eq!((writing.source_mark(), writing.source_position()), (Some(&mark), Some(&position)));
+            writing.close().await.unwrap();
+        }
+        assert_eq!(read(&trail, Begin::Earliest).await.unwrap(), []);
+        let reports = trail.verify().unwrap();
+        assert!(reports.len() > 1 && reports.iter().all(|report| report.bad.is_none()), "{reports:?}");
     });
 }
 

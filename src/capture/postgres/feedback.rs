@@ -1,6 +1,7 @@
 //! What the server is told: how far it may forget.
 //!
-//! Owns the first rule of capture: **the confirmed position is read off the trail's durable mark and nowhere else.**
+//! Owns the first rule of capture: **the confirmed position is read off the trail's durable mark and nowhere else, and is
+//! never beyond what this session has received**: a server that went back must not be told to forget what it wrote since.
 
 use std::future::Future;
 
@@ -23,6 +24,8 @@ pub(super) struct Feedback {
     durable: watch::Receiver<DurableMark>,
     /// The end of what the server has sent.
     received: Lsn,
+    /// Everything before it has come in this session or was confirmed before it, in whole transactions.
+    complete: Lsn,
     /// The server's clock when it last sent something.
     server_time: Timestamp,
     last_heard: Instant,
@@ -33,10 +36,12 @@ pub(super) struct Feedback {
 }
 
 impl Feedback {
-    pub(super) fn new(durable: watch::Receiver<DurableMark>, start: Lsn) -> Self {
+    /// Of a session with a slot that was confirmed up to `confirmed`.
+    pub(super) fn new(durable: watch::Receiver<DurableMark>, confirmed: Lsn) -> Self {
         Self {
             durable,
-            received: start,
+            received: confirmed,
+            complete: if super::trusts_source() { Lsn(u64::MAX) } else { confirmed },
             server_time: Timestamp::from_micros(POSTGRES_EPOCH_MICROS),
             last_heard: Instant::now(),
             confirmed: Lsn(0),
@@ -53,6 +58,11 @@ impl Feedback {
     pub(super) fn received(&mut self, lsn: Lsn, sent: Timestamp) {
         self.received = self.received.max(lsn);
         self.server_time = sent;
+    }
+
+    /// Every transaction that ends before `lsn` has come.
+    pub(super) fn complete(&mut self, lsn: Lsn) {
+        self.complete = self.complete.max(lsn);
     }
 
     /// Breaks the first rule, for tests that must see it lose.
@@ -87,7 +97,7 @@ impl Feedback {
 
     /// Sends a status update. A server that has been silent for a while is asked for a sign of life.
     pub(super) async fn send(&mut self, connection: &mut Connection) -> Result<(), Fault> {
-        let confirmed = self.durable().max(self.early);
+        let confirmed = self.durable().min(self.complete).max(self.early);
         let ask = self.last_heard.elapsed() > Duration::from_secs(limits::SOURCE_SILENCE_SECONDS_MAX / 2);
         let clock = self.server_time.micros().saturating_sub(POSTGRES_EPOCH_MICROS);
         connection.send_copy_data(&status_update(self.received.max(confirmed), confirmed, clock, ask)).await?;
@@ -137,7 +147,32 @@ pub(super) fn trail_stopped(appender: &Appender) -> impl Future<Output = Fault> 
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::capture::postgres::socket::Socket;
+    use crate::capture::postgres::wire::{Transport, Wire};
+
+    #[tokio::test]
+    async fn nothing_is_confirmed_beyond_what_this_session_has_received() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut connection = Connection { wire: Wire::new(Transport::Plain(Socket::new(near))) };
+        let mut far = listener.accept().await.unwrap().0;
+        let mark = DurableMark { source: Some(Lsn(100).to_position()), ..DurableMark::default() };
+        let (durable, watched) = watch::channel(mark);
+        let mut feedback = Feedback::new(watched, Lsn(50));
+        for (complete, expected) in [(0, 50), (80, 80), (70, 80), (200, 100)] {
+            feedback.complete(Lsn(complete));
+            feedback.send(&mut connection).await.unwrap();
+            let mut update = [0; 39];
+            far.read_exact(&mut update).await.unwrap();
+            let confirmed = u64::from_be_bytes(update[14..22].try_into().unwrap());
+            assert_eq!((confirmed, feedback.heard_so_far().2), (expected, Lsn(expected)), "{complete}");
+        }
+        drop(durable);
+    }
 
     #[test]
     fn a_status_update_confirms_only_what_it_is_given() {

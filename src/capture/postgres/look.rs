@@ -24,13 +24,20 @@ const SERVER_VERSION_SPILLS: u32 = 140_000;
 pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infallible {
     loop {
         let mut pause = limits::SOURCE_LOOK_SECONDS;
+        let position = status.snapshot().position.as_deref().and_then(Lsn::parse);
         match look(target, status).await {
-            Ok(seen) => {
+            Ok(Seen { slot: seen, standby, .. }) => {
+                // A standby that was started again reads on from before what it had passed.
+                let log_end = seen.current.map(Lsn).filter(|end| Some(*end) < position && !standby);
+                let log_ends_early = log_end.map(|end| format!("its log ends at {end}"));
                 if seen.wal_status == MISSING {
                     // Most likely it is just being made.
                     pause = limits::SOURCE_STATUS_SECONDS;
                 }
-                status.update(|status| note(status, seen));
+                status.update(|status| {
+                    status.log_ends_early = log_ends_early.filter(|_| !super::trusts_source());
+                    note(status, seen);
+                });
             }
             Err(error) => tracing::debug!(slot = target.slot, %error, "the slot could not be looked at"),
         }
@@ -46,29 +53,36 @@ fn note(status: &mut Status, seen: SlotStatus) {
     status.slot = Some(seen);
 }
 
-async fn look(target: &Target, status: &SharedStatus) -> Result<SlotStatus, Fault> {
+/// What a look found.
+struct Seen {
+    slot: SlotStatus,
+    /// The server's version, as `server_version_num`.
+    version: Option<u32>,
+    standby: bool,
+}
+
+async fn look(target: &Target, status: &SharedStatus) -> Result<Seen, Fault> {
     let mut catalogue = Catalogue::default();
     let seen = look_over(&mut catalogue, target).await;
-    if let Ok((_, Some(version))) = &seen {
+    if let Ok(Seen { version: Some(version), .. }) = &seen {
         review::look(target, &mut catalogue, *version, status).await?;
     }
     catalogue.close().await;
-    seen.map(|(seen, _)| seen)
+    seen
 }
 
-/// The slot, and the server's version.
-async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<(SlotStatus, Option<u32>), Fault> {
+async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<Seen, Fault> {
     let slot = literal(&target.slot);
     // A standby has no current position of its own.
     let sql = format!(
         "SELECT here.lsn::text, pg_catalog.pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, s.wal_status, \
-         s.safe_wal_size, s.slot_name, pg_catalog.current_setting('server_version_num') \
+         s.safe_wal_size, s.slot_name, pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery() \
          FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
          ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS here \
          LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {slot}"
     );
     let rows = catalogue.query(&target.address, &sql).await?;
-    let Some([current, retained, wal_status, safe, name, version]) = rows.first().map(|row| &row[..]) else {
+    let Some([current, retained, wal_status, safe, name, version, standby]) = rows.first().map(|row| &row[..]) else {
         return Err(Fault::Passing("an unexpected answer to pg_replication_slots".into()));
     };
     let mut seen = SlotStatus {
@@ -84,7 +98,7 @@ async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<(SlotSt
         let rows = catalogue.query(&target.address, &sql).await?;
         seen.spilled_bytes = rows.first().and_then(|row| row.first()).and_then(number);
     }
-    Ok((seen, version))
+    Ok(Seen { slot: seen, version, standby: standby.as_deref() == Some("t") })
 }
 
 /// The status as one of a fixed list.

@@ -38,6 +38,11 @@ impl Lsn {
         text.extend((0..8).rev().map(digit));
     }
 
+    /// The position of a transaction whose commit record starts here: see the parent module.
+    pub(super) fn after_commit(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// From what the trail holds.
     pub(super) fn of_position(position: &SourcePosition) -> Option<Self> {
         Self::parse(&position.0)

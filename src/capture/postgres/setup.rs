@@ -8,6 +8,7 @@ use super::Target;
 use super::catalogue::{Catalogue, scalar, unexpected};
 use super::connection::{Connection, literal};
 use super::lsn::Lsn;
+use super::overlap::Mark;
 use super::publication::{Publications, Publisher};
 use super::tables::Tables;
 use super::{review, slot};
@@ -22,8 +23,10 @@ const SERVER_VERSION_MIN: u32 = 130_000;
 pub(super) struct Prepared {
     /// System, timeline, database and slot, as the trail holds them.
     pub(super) identity: String,
-    /// Where to start.
+    /// Where the trail stands.
     pub(super) start: Lsn,
+    /// What the slot was confirmed up to.
+    pub(super) confirmed: Lsn,
 }
 
 /// What the trail says of its source.
@@ -31,6 +34,8 @@ pub(super) struct Prepared {
 pub(super) struct TrailState {
     pub(super) identity: Option<String>,
     pub(super) position: Option<Lsn>,
+    /// The last transaction of which rows came.
+    pub(super) mark: Option<Mark>,
 }
 
 /// A replication slot as the server shows it.
@@ -50,12 +55,13 @@ pub(super) async fn prepare(
     trail: &TrailState,
     status: &SharedStatus,
 ) -> Result<Prepared, Fault> {
-    let identity = identity(target, walsender).await?;
+    let (identity, log_end) = identity(target, walsender).await?;
     if let Some(known) = &trail.identity
         && *known != identity
     {
         return Err(CaptureError::OtherSource { trail: known.clone(), source_identity: identity }.into());
     }
+    check_log_end(target, catalogue, log_end, trail.position).await?;
     let version = server_version(target, catalogue).await?;
     let slot = find_slot(target, catalogue).await?;
     let has_slot = slot.is_some();
@@ -70,19 +76,43 @@ pub(super) async fn prepare(
     publish(target, catalogue, version, has_slot).await?;
     let tables = review::look(target, catalogue, version, status).await?;
     review::warn_of_partitions(target, &tables);
-    let start = match resume {
-        Some(start) => start,
-        None => slot::make(target, walsender, catalogue, status).await?,
+    let (start, confirmed) = match resume {
+        Some(resume) => resume,
+        None => {
+            let point = slot::make(target, walsender, catalogue, status).await?;
+            (point, point)
+        }
     };
-    Ok(Prepared { identity, start })
+    Ok(Prepared { identity, start, confirmed })
 }
 
-async fn identity(target: &Target, walsender: &mut Connection) -> Result<String, Fault> {
+/// The source's name for the trail, and the end of its log.
+async fn identity(target: &Target, walsender: &mut Connection) -> Result<(String, Lsn), Fault> {
     let rows = walsender.query("IDENTIFY_SYSTEM").await?;
-    let Some([Some(system), Some(timeline), _, Some(database)]) = rows.first().map(|row| &row[..]) else {
+    let Some([Some(system), Some(timeline), Some(log_end), Some(database)]) = rows.first().map(|row| &row[..]) else {
         return Err(unexpected("IDENTIFY_SYSTEM"));
     };
-    Ok(format!("postgresql/{system}/{timeline}/{database}/{}", target.slot))
+    let log_end = Lsn::parse(log_end).ok_or_else(|| unexpected("IDENTIFY_SYSTEM"))?;
+    Ok((format!("postgresql/{system}/{timeline}/{database}/{}", target.slot), log_end))
+}
+
+/// A log that ends before what the trail has from it is another log.
+async fn check_log_end(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    log_end: Lsn,
+    position: Option<Lsn>,
+) -> Result<(), Fault> {
+    let ends_early = |position: &Lsn| log_end < *position && !super::trusts_source();
+    let Some(position) = position.filter(ends_early) else { return Ok(()) };
+    let rows = catalogue.query(&target.address, "SELECT pg_catalog.pg_is_in_recovery()").await?;
+    if scalar(&rows) == Some("t") {
+        // One that was started again reads on from where it has to, which it had passed before.
+        let behind = format!("the standby has come to {log_end}, and not yet to {position} where the trail stands");
+        return Err(Fault::Passing(behind));
+    }
+    let (found, position) = (format!("its log ends at {log_end}"), position.to_string());
+    Err(CaptureError::SourceRewound { found, position }.into())
 }
 
 /// Makes the publications, or adds to our own what they lack.
@@ -133,8 +163,8 @@ async fn find_slot(target: &Target, catalogue: &mut Catalogue) -> Result<Option<
     }))
 }
 
-/// Where to start with a slot that exists: the trail's position, never the slot's if the trail has one.
-fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<Lsn, Fault> {
+/// Where to start with a slot that exists: the trail's position, never the slot's if the trail has one. And the slot's.
+fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<(Lsn, Lsn), Fault> {
     let name = || target.slot.clone();
     if slot.plugin != "pgoutput" || slot.database != target.address.source.database {
         let message = format!("slot {} exists, but not for pgoutput in this database", target.slot);
@@ -152,8 +182,8 @@ fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<L
             position: position.to_string(),
         }
         .into()),
-        Some(position) if super::confirm_early() => Ok(position.max(confirmed)),
-        Some(position) => Ok(position),
-        None => Ok(confirmed),
+        Some(position) if super::confirm_early() => Ok((position.max(confirmed), confirmed)),
+        Some(position) => Ok((position, confirmed)),
+        None => Ok((confirmed, confirmed)),
     }
 }

@@ -16,6 +16,7 @@ use super::catalogue::Catalogue;
 use super::connection::{Address, Connection};
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
+use super::overlap::Overlap;
 use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
 use super::relation;
@@ -28,6 +29,14 @@ use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
 use crate::record::{Column, Operation};
 use crate::trail::Appender;
+
+/// Where a stream meets the trail.
+#[derive(Debug)]
+pub(super) struct Meeting {
+    pub(super) overlap: Overlap,
+    /// What the slot was confirmed up to.
+    pub(super) confirmed: Lsn,
+}
 
 /// One running stream.
 pub(super) struct Stream<'a> {
@@ -59,9 +68,8 @@ impl<'a> Stream<'a> {
         connection: Connection,
         catalogue: Catalogue,
         appender: &'a mut Appender,
-        feedback: Feedback,
         status: &'a SharedStatus,
-        start: Lsn,
+        Meeting { overlap, confirmed }: Meeting,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -69,8 +77,8 @@ impl<'a> Stream<'a> {
             target,
             connection,
             catalogue,
-            transactions: Transactions::new(appender, start),
-            feedback,
+            feedback: Feedback::new(appender.durable(), confirmed),
+            transactions: Transactions::new(appender, overlap, confirmed),
             status,
             tick,
             pace: Pace::new(Instant::now()),
@@ -88,14 +96,21 @@ impl<'a> Stream<'a> {
             let stuck_before = self.transactions.open_position().map(|position| position.0);
             self.status.update(|status| status.stuck_before = stuck_before);
         }
-        self.transactions.abort().await?;
-        if outcome.is_ok() {
-            if self.transactions.appender.pending_bytes() > 0 {
-                self.transactions.appender.hand_over().await?;
-            }
+        let ended_well = outcome.is_ok();
+        let outcome = outcome.and(self.let_go().await);
+        if ended_well {
             self.connection.close().await;
         }
         outcome
+    }
+
+    /// Drops what is half in. Whole transactions do not wait for the next session, whatever ended this one.
+    async fn let_go(&mut self) -> Result<(), Fault> {
+        self.transactions.abort().await?;
+        if self.transactions.appender.pending_bytes() > 0 {
+            self.transactions.appender.hand_over().await?;
+        }
+        Ok(())
     }
 
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
@@ -155,6 +170,9 @@ impl<'a> Stream<'a> {
         if self.feedback.is_dead() {
             return Err(Fault::Passing("the source has gone silent".into()));
         }
+        if let Some(found) = self.status.snapshot().log_ends_early {
+            return Err(CaptureError::SourceRewound { found, position: self.feedback.durable().to_string() }.into());
+        }
         self.feedback.send(&mut self.connection).await?;
         self.show();
         Ok(())
@@ -188,7 +206,8 @@ impl<'a> Stream<'a> {
             }
             Envelope::Keepalive { end, sent, reply } => {
                 self.feedback.received(end, sent);
-                self.transactions.all_sent_before(end);
+                self.transactions.all_sent_before(end)?;
+                self.feedback.complete(self.transactions.complete());
                 self.pace.kept_up();
                 if reply { self.answer(end).await } else { Ok(()) }
             }
@@ -205,16 +224,24 @@ impl<'a> Stream<'a> {
 
     async fn message(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let transactions = &mut self.transactions;
-        match Message::decode(payload)? {
+        let message = Message::decode(payload)?;
+        if message.is_of_rows() {
+            transactions.row_sent(payload);
+        }
+        match message {
             Message::Begin { commit_lsn, commit_ts, xid } => {
                 transactions.begin(commit_lsn, commit_ts, xid)?;
                 if super::confirm_early() {
-                    self.feedback.confirm_without_durability(Transactions::position(commit_lsn));
+                    self.feedback.confirm_without_durability(commit_lsn.after_commit());
                     self.feedback.send(&mut self.connection).await?;
                 }
                 Ok(())
             }
-            Message::Commit { commit_lsn, end_lsn } => transactions.commit(commit_lsn, end_lsn),
+            Message::Commit { commit_lsn, end_lsn } => {
+                transactions.commit(commit_lsn, end_lsn)?;
+                self.feedback.complete(transactions.complete());
+                Ok(())
+            }
             Message::Relation(message) => self.relation(&message).await,
             Message::Insert { relation, new } => transactions.row(Operation::Insert, relation, None, Some(new)),
             Message::Update { relation, old, new } => transactions.row(Operation::Update, relation, old, Some(new)),
@@ -317,5 +344,79 @@ async fn while_answering<T>(
             done = &mut work => return failed.map_or(Ok(done), Err),
             _ = tick.tick(), if failed.is_none() => failed = feedback.send(connection).await.err(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::capture::postgres::pgoutput::RelationColumn;
+    use crate::capture::postgres::socket::Socket;
+    use crate::capture::postgres::wire::{Transport, Wire};
+    use crate::clock::SystemClock;
+    use crate::record::{JsonKind, ResourceName, TrailName};
+    use crate::trail::local::disk::SystemDisk;
+    use crate::trail::{Trail, TrailOptions, Writer};
+
+    /// Length of a status update on the wire.
+    const STATUS_BYTES: usize = 39;
+
+    fn copy_data(sent_micros: i64, payload: &[u8]) -> Vec<u8> {
+        let body = [b"w".as_slice(), &[0; 16], &sent_micros.to_be_bytes(), payload].concat();
+        [b"d".as_slice(), &(body.len() as u32 + 4).to_be_bytes(), &body].concat()
+    }
+
+    /// One transaction with one row, sent a second after it was committed: a stream that is behind waits with the flush.
+    fn an_old_transaction() -> Vec<u8> {
+        let (commit_lsn, end_lsn, time, second) = (200_u64, 250_u64, 7_i64, 1_000_007);
+        let begin = [b"B".as_slice(), &commit_lsn.to_be_bytes(), &time.to_be_bytes(), &5_u32.to_be_bytes()].concat();
+        let ends = [commit_lsn.to_be_bytes(), end_lsn.to_be_bytes(), time.to_be_bytes()].concat();
+        let commit = [b"C\0".as_slice(), &ends].concat();
+        let row = b"I\0\0\0\x01N\0\x01t\0\0\0\x017";
+        [&begin[..], row, &commit].map(|payload| copy_data(second, payload)).concat()
+    }
+
+    #[tokio::test]
+    async fn whole_transactions_do_not_wait_for_the_next_session_when_this_one_breaks() {
+        let home = tempfile::tempdir().unwrap();
+        let (name, extract) = (TrailName::new("t1").unwrap(), ResourceName::new("e1").unwrap());
+        let (options, disk, clock) =
+            (TrailOptions::default(), std::sync::Arc::new(SystemDisk), std::sync::Arc::new(SystemClock));
+        let writer = Writer::Extract(extract.clone());
+        let trail = Trail::create(&home.path().join("t1"), name, writer, &options, disk, clock).unwrap();
+        let mut appender = trail.appender().unwrap();
+        let config = serde_json::json!({
+            "source": {"type": "postgresql", "host": "h", "database": "d"}, "tables": ["public.*"], "trail": "t1",
+        });
+        let target = Target::new(&extract, &serde_json::from_value(config).unwrap(), None);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let connection = Connection { wire: Wire::new(Transport::Plain(Socket::new(near))) };
+        let mut far = listener.accept().await.unwrap().0;
+
+        let status = SharedStatus::default();
+        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100) };
+        let mut stream = Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting);
+        let id = RelationColumn { identity: true, name: "id", type_id: 23, type_modifier: -1 };
+        let (schema, table, replica_identity) = ("public", "t", b'd');
+        let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };
+        let (kind, sql_type) = (JsonKind::Number, "integer".into());
+        let column = Column { name: "id".into(), kind, sql_type, nullable: false, key: true };
+        stream.transactions.describe(&message, &[column], vec![ValueKind::Integer]).unwrap();
+
+        let (_stop, mut shutdown) = watch::channel(false);
+        let source = async {
+            far.read_exact(&mut [0; STATUS_BYTES]).await.unwrap();
+            far.write_all(&an_old_transaction()).await.unwrap();
+            far.shutdown().await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(stream.run(&mut shutdown), source);
+        assert!(matches!(outcome, Err(Fault::Passing(_))), "{outcome:?}");
+        // The next session may be long in coming.
+        timeout(Duration::from_secs(60), appender.wait_durable(1)).await.unwrap().unwrap();
     }
 }

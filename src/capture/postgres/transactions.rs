@@ -1,12 +1,14 @@
 //! Whole transactions on their way into the trail, in commit order.
 //!
 //! Owns which table, which transaction and which position a decoded message belongs to, and refuses messages out of order.
+//! Leaves what the trail should have already to `overlap`.
 //! Touches no socket and waits for nothing: when the trail gets what was collected is `stream`'s business.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::lsn::Lsn;
+use super::overlap::{Mark, Overlap, RowsHash};
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation};
 use super::value::ValueKind;
@@ -22,6 +24,9 @@ pub(super) struct Transactions<'a> {
     open: Option<Open>,
     /// Of the open transaction; its texts are used again.
     head: TransactionHead,
+    overlap: Overlap,
+    /// The last transaction of which rows came, if all of them were of tables that are not captured.
+    unnoted: Option<Mark>,
     /// Every transaction whose commit record starts before it is appended.
     appended: Lsn,
     /// Every transaction that ends before it has been received: what idle progress may claim.
@@ -33,6 +38,9 @@ pub(super) struct Transactions<'a> {
 /// The transaction that is coming in.
 struct Open {
     commit_lsn: Lsn,
+    xid: u32,
+    /// Of the rows that came, if any did.
+    rows: Option<RowsHash>,
     /// The trail has it already.
     skipped: bool,
     /// The appender knows of it: it has a row that is captured.
@@ -59,15 +67,17 @@ fn out_of_order(what: &str) -> Fault {
 }
 
 impl<'a> Transactions<'a> {
-    /// Nothing received yet; the trail has everything before `start`.
-    pub(super) fn new(appender: &'a mut Appender, start: Lsn) -> Self {
+    /// Nothing received yet from a slot that was confirmed up to `confirmed`.
+    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap, confirmed: Lsn) -> Self {
         Self {
             appender,
             relations: HashMap::new(),
             open: None,
             head: TransactionHead::default(),
-            appended: start,
-            complete: start,
+            appended: overlap.taken(),
+            complete: confirmed,
+            overlap,
+            unnoted: None,
             counts: Counts::default(),
             buffers: Buffers::default(),
         }
@@ -90,7 +100,12 @@ impl<'a> Transactions<'a> {
 
     /// The position that the one that is half in will have.
     pub(super) fn open_position(&self) -> Option<Lsn> {
-        self.open.as_ref().map(|open| Self::position(open.commit_lsn))
+        self.open.as_ref().map(|open| open.commit_lsn.after_commit())
+    }
+
+    /// Every transaction that ends before it has been received, in this session or an earlier one.
+    pub(super) fn complete(&self) -> Lsn {
+        self.complete
     }
 
     /// Counts what was appended, from 0 again.
@@ -98,23 +113,19 @@ impl<'a> Transactions<'a> {
         std::mem::take(&mut self.counts)
     }
 
-    /// The position that a transaction with that commit record has: see the parent module.
-    pub(super) fn position(commit_lsn: Lsn) -> Lsn {
-        Lsn(commit_lsn.0.saturating_add(1))
-    }
-
     pub(super) fn begin(&mut self, commit_lsn: Lsn, commit_ts: Timestamp, xid: u32) -> Result<(), Fault> {
         if self.open.is_some() {
             return Err(out_of_order("a transaction's begin"));
         }
+        self.overlap.passed(commit_lsn)?;
         self.head.xid.clear();
         // Writing to a String does not fail.
         let _ = write!(self.head.xid, "{xid}");
         self.head.commit_ts = commit_ts;
-        Self::position(commit_lsn).write_position(&mut self.head.source);
+        commit_lsn.after_commit().write_position(&mut self.head.source);
         // The server's own rule for what a stream from there leaves out, applied again: see the parent module.
         let skipped = commit_lsn < self.appended;
-        self.open = Some(Open { commit_lsn, skipped, begun: false });
+        self.open = Some(Open { commit_lsn, xid, rows: None, skipped, begun: false });
         Ok(())
     }
 
@@ -122,11 +133,17 @@ impl<'a> Transactions<'a> {
         let Some(open) = self.open.as_ref().filter(|open| open.commit_lsn == commit_lsn) else {
             return Err(out_of_order("a transaction's commit"));
         };
-        if open.begun {
-            let last = self.appender.commit()?;
-            self.appended = Self::position(commit_lsn);
+        let mark = self.overlap.mark(commit_lsn, self.head.commit_ts, open.xid, open.rows.unwrap_or_default());
+        if open.skipped && open.rows.is_some() {
+            self.overlap.sent_again(mark)?;
+        } else if open.begun {
+            let last = self.appender.commit_with_hash(mark.hash)?;
+            self.unnoted = None;
+            self.appended = commit_lsn.after_commit();
             self.counts.transactions += 1;
             self.counts.records += u64::from(last.record) + 1;
+        } else if open.rows.is_some() {
+            self.unnoted = Some(mark);
         }
         self.open = None;
         self.complete = self.complete.max(end_lsn);
@@ -192,11 +209,20 @@ impl<'a> Transactions<'a> {
         Ok(())
     }
 
+    /// The message of a row or a truncate, before it is taken.
+    pub(super) fn row_sent(&mut self, message: &[u8]) {
+        if let Some(open) = &mut self.open {
+            open.rows.get_or_insert_default().add(message);
+        }
+    }
+
     /// The server has sent everything before `end`.
-    pub(super) fn all_sent_before(&mut self, end: Lsn) {
+    pub(super) fn all_sent_before(&mut self, end: Lsn) -> Result<(), Fault> {
         if self.open.is_none() {
+            self.overlap.passed(end)?;
             self.complete = self.complete.max(end);
         }
+        Ok(())
     }
 
     /// Notes in the trail how far the source is, unless the trail knows; says whether it did. `asked` is a position that
@@ -206,7 +232,11 @@ impl<'a> Transactions<'a> {
         if self.open.is_some() || self.complete <= self.appended || !wanted {
             return Ok(false);
         }
-        self.appender.progress(&self.complete.to_position())?;
+        let position = self.complete.to_position();
+        match self.unnoted.take() {
+            Some(mark) => self.appender.progress_after(&mark.to_trail(), &position)?,
+            None => self.appender.progress(&position)?,
+        }
         self.appended = self.complete;
         Ok(true)
     }
@@ -273,7 +303,8 @@ mod tests {
         let trail =
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
-        let mut transactions = Transactions::new(&mut appender, Lsn(100));
+        let overlap = Overlap::new(Lsn(100), Lsn(100), None, 0);
+        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100));
         let message = RelationMessage {
             id: 1,
             schema: "public",
@@ -331,9 +362,9 @@ mod tests {
     #[test]
     fn no_progress_is_noted_inside_a_transaction() {
         with_trail(|transactions| {
-            transactions.all_sent_before(Lsn(120));
+            transactions.all_sent_before(Lsn(120)).unwrap();
             transactions.begin(Lsn(150), TIME, 5).unwrap();
-            transactions.all_sent_before(Lsn(300));
+            transactions.all_sent_before(Lsn(300)).unwrap();
             assert!(!transactions.note_progress(true, Some(Lsn(300))).unwrap());
             transactions.commit(Lsn(150), Lsn(160)).unwrap();
             assert!(transactions.note_progress(true, None).unwrap());

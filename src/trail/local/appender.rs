@@ -142,7 +142,8 @@ impl Appender {
         self.source.as_ref()
     }
 
-    /// The last transaction appended with [`Self::commit_with_hash`], in this life of the trail or an earlier one.
+    /// The last transaction appended with [`Self::commit_with_hash`] or named in [`Self::progress_after`], in this life of the
+    /// trail or an earlier one.
     pub fn source_mark(&self) -> Option<&SourceMark> {
         self.source_mark.as_ref()
     }
@@ -173,6 +174,19 @@ impl Appender {
         self.source = Some(at.clone());
         self.push_source();
         Ok(())
+    }
+
+    /// The same after a transaction that had nothing for the trail, so that [`Self::source_mark`] can say which came last.
+    pub fn progress_after(&mut self, last: &SourceMark, at: &SourcePosition) -> Result<(), AppendError> {
+        self.outside("progress is said between transactions")?;
+        text_fits("transaction id", &last.xid, limits::XID_BYTES_MAX)?;
+        text_fits("source position", &last.source.0, limits::IDENTIFIER_BYTES_MAX)?;
+        let (commit_ts, commit) = (last.commit_ts, self.next_commit - 1);
+        // Before the position: a mark alone, of a place that the trail has not come to, misleads nobody.
+        let header = FrameHeader { commit_ts, commit, ..FrameHeader::new(FrameKind::SourceMark) };
+        frame::push(&mut self.chunk, &header, |out| out.extend_from_slice(&last.encode()));
+        self.source_mark = Some(last.clone());
+        self.progress(at)
     }
 
     /// Says, between transactions, that the source may have had rows which it did not give: of `missing.tables`, in that range

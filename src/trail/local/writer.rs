@@ -156,7 +156,10 @@ impl TrailWriter {
         }
         let mut header = frame::read_unchecked(bytes).map_err(io::Error::other)?.header;
         let kind = header.kind;
-        if matches!(kind, FrameKind::Shape | FrameKind::Source | FrameKind::Mark | FrameKind::Seal) {
+        if matches!(
+            kind,
+            FrameKind::Shape | FrameKind::Source | FrameKind::SourceMark | FrameKind::Mark | FrameKind::Seal
+        ) {
             (header.commit, header.record) = self.last;
             bytes[12..16].copy_from_slice(&header.record.to_le_bytes());
             bytes[16..24].copy_from_slice(&header.commit.to_le_bytes());
