@@ -129,6 +129,8 @@ pub(super) async fn session(
         status.starts += 1;
         status.moved = Some(tokio::time::Instant::now());
     });
+    // At the slot, which may be new.
+    status.look_now();
     wait.reset();
     let feedback = Feedback::new(appender.durable(), start);
     Stream::new(target, walsender, catalogue, appender, feedback, status, start).run(shutdown).await

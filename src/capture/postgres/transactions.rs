@@ -12,6 +12,7 @@ use super::relation::{self, Relation};
 use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
 use crate::record::{Column, Operation, TableSchema, Timestamp, TransactionHead};
+use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, Row};
 
 /// What has been received and not been given to the trail's writer, and how far that is.
@@ -123,6 +124,7 @@ impl<'a> Transactions<'a> {
             return Err(out_of_order("a transaction's commit"));
         };
         if open.begun {
+            tasks::may_panic(Task::Extract);
             let last = self.appender.commit()?;
             self.appended = Self::position(commit_lsn);
             self.counts.transactions += 1;
