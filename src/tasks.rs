@@ -137,7 +137,7 @@ pub async fn caught<R>(task: Task, future: impl Future<Output = R>) -> Result<R,
 pub async fn keep<F: Future<Output = ()>>(task: Task, mut run: impl FnMut() -> F) {
     let mut wait = Wait::new(task);
     while caught(task, run()).await.is_err() {
-        tokio::time::sleep(wait.next()).await;
+        tokio::time::sleep(wait.begin()).await;
         wait.over();
     }
 }
@@ -159,7 +159,7 @@ impl Wait {
     }
 
     /// It has panicked: how long to wait before it is started again.
-    pub fn next(&mut self) -> Duration {
+    pub fn begin(&mut self) -> Duration {
         let longest = Duration::from_millis(limits::TASK_WAIT_MILLIS_MAX);
         if self.since.elapsed() > longest {
             self.failures = 0;
@@ -273,12 +273,12 @@ mod tests {
     async fn waits_are_bounded_and_short_again_after_a_long_run() {
         let mut wait = Wait::new(Task::TokenKeys);
         let longest = Duration::from_millis(limits::TASK_WAIT_MILLIS_MAX);
-        let last = (0..40).map(|_| wait.next()).last();
+        let last = (0..40).map(|_| wait.begin()).last();
         assert_eq!((last, Task::TokenKeys.down()), (Some(longest), 1));
         wait.over();
         assert_eq!(Task::TokenKeys.down(), 0);
         tokio::time::advance(longest * 2).await;
-        assert_eq!(wait.next(), Duration::from_millis(limits::TASK_WAIT_MILLIS_MIN));
+        assert_eq!(wait.begin(), Duration::from_millis(limits::TASK_WAIT_MILLIS_MIN));
         drop(wait);
         assert_eq!(Task::TokenKeys.down(), 0);
     }

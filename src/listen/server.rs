@@ -161,7 +161,7 @@ impl Server {
         let mut wait = tasks::Wait::new(Task::Listener);
         // The listener and its connections outlive a fault in accepting.
         while tasks::caught(Task::Listener, self.accept(&listener, &mut connections)).await.is_err() {
-            tokio::time::sleep(wait.next()).await;
+            tokio::time::sleep(wait.begin()).await;
             wait.over();
         }
         drop(listener);

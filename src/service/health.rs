@@ -58,7 +58,7 @@ impl Service {
         for extract in self.extracts.list() {
             let of_extract = |what: String| format!("extract {} {what}", extract.name);
             health.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
-            health.warnings.extend(warning_of_extract(&extract.status).map(of_extract));
+            health.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
         }
         // Trails and extracts speak for themselves.
         let tasks = Task::ALL.into_iter().filter(|task| !matches!(task, Task::TrailWriter | Task::Extract));
@@ -107,10 +107,18 @@ fn trouble_of_extract(status: &Status) -> Option<String> {
     Some(format!("{state}: {}", status.last_error.as_deref().unwrap_or_default()))
 }
 
-fn warning_of_extract(status: &Status) -> Option<String> {
-    let slot = status.slot.as_ref().filter(|slot| slot.wal_status == "unreserved")?;
-    let wal_status = slot.wal_status;
-    Some(format!("may lose its slot: the source may discard what it needs at its next checkpoint ({wal_status})"))
+fn warnings_of_extract(status: &Status) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if status.slot.as_ref().is_some_and(|slot| slot.wal_status == "unreserved") {
+        let what = "may lose its slot: the source may discard what it needs at its next checkpoint (unreserved)";
+        warnings.push(what.to_owned());
+    }
+    let refused: Vec<&str> = status.publication.refused_writes.iter().map(|writes| writes.table.as_str()).collect();
+    if !refused.is_empty() {
+        let tables = refused.join(", ");
+        warnings.push(format!("publishes tables whose UPDATE and DELETE the source refuses its application: {tables}"));
+    }
+    warnings
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
         assert_eq!(trouble_of_extract(&extract(RunState::Stopped, "reserved")), None);
         let unreserved = extract(RunState::Running, "unreserved");
         assert_eq!(trouble_of_extract(&unreserved), None);
-        assert!(warning_of_extract(&unreserved).is_some_and(|warning| warning.starts_with("may lose its slot")));
+        assert!(warnings_of_extract(&unreserved)[0].starts_with("may lose its slot"));
         let line = || vec![String::new()];
         let health = |troubles, warnings| Health { troubles, warnings }.readiness();
         assert_eq!(health(Vec::new(), Vec::new()), Readiness::Ready);

@@ -96,7 +96,7 @@ async fn keep_running(
                         // As it is, half a transaction in it perhaps: what the trail did not get comes again.
                         drop(appender);
                         status.update(|status| status.failed(RunState::Retrying, panicked.to_string(), "panic"));
-                        if is_stopped_within(&mut stopped, after_panic.next()).await {
+                        if is_stopped_within(&mut stopped, after_panic.begin()).await {
                             return;
                         }
                         after_panic.over();

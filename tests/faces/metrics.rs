@@ -360,7 +360,7 @@ fn readiness_names_the_trail_and_the_extract_that_do_not_work() {
     let ready = server.readiness(503);
     assert!(ready["troubles"][0].as_str().unwrap().starts_with("extract e1 is retrying: "), "{ready}");
     server.delete("/services/v2/extracts/e1").expect(200);
-    server.get("/readyz").expect(200);
+    server.readiness(200);
     server.kill();
     std::fs::write(server.data_dir().join("trails/a2/trail.json"), "{").unwrap();
     server.start_again();

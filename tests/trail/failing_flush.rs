@@ -141,7 +141,7 @@ async fn nobody_who_looks_at_a_trail_waits_while_another_recovers_it_on_a_disk_t
         assert!(refused.as_ref().is_err_and(|error| error.contains("has a writer already")), "{refused:?}");
         let (looked, looks) = std::sync::mpsc::channel();
         let looking = trail.clone();
-        std::thread::spawn(move || looked.send(looking.status()));
+        std::thread::spawn(move || drop(looked.send(looking.status())));
         let status = looks.recv_timeout(PATIENCE).expect("who looks waits for the disk");
         assert!(status.stopped.is_some(), "until it is recovered it shows as stopped");
     }
