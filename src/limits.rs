@@ -307,6 +307,23 @@ pub const AUDIT_FILES_KEPT_DEFAULT: u64 = 10;
 /// Most audit files that the configuration may keep.
 pub const AUDIT_FILES_KEPT_MAX: u64 = 1_000;
 
+/// Time that whoever wants a trail's end waits for the writer before him to give it back, in milliseconds.
+pub const TRAIL_END_MILLIS_MAX: u64 = 2_000;
+/// Log lines that may wait to be written; a burst of sessions that all begin or end fits.
+pub const LOG_QUEUE_LINES: usize = 16_384;
+/// Bytes that these lines may take; beyond it a line is lost and counted.
+pub const LOG_QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Time that the end of the program waits for its last log lines to be written, in milliseconds.
+pub const LOG_FLUSH_MILLIS_MAX: u64 = 500;
+/// Tries to write a log line where writing does not wait, and the time between two of them, in milliseconds: a second in all.
+pub const LOG_TRIES_MAX: u32 = 100;
+/// See [`LOG_TRIES_MAX`].
+pub const LOG_TRY_MILLIS: u64 = 10;
+/// Shortest wait before a task that panicked is started again, in milliseconds.
+pub const TASK_WAIT_MILLIS_MIN: u64 = 100;
+/// Longest such wait, in milliseconds: what always panics must not keep a core busy, nor fill the log.
+pub const TASK_WAIT_MILLIS_MAX: u64 = 30_000;
+
 // --- capture -------------------------------------------------------------------------------------------------------
 
 /// Extracts of one server.

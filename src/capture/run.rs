@@ -37,6 +37,7 @@ pub async fn run(
         Err(error) => {
             error!(extract = name.as_str(), %error, "capture failed");
             status.update(|status| status.failed(RunState::Failed, error.to_string(), error.reason()));
+            status.look_now();
         }
     }
     outcome

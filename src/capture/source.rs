@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::catalog::extract::InvalidExtract;
 use crate::limits;
@@ -372,17 +373,30 @@ impl Status {
 
 /// A [`Status`] that the run loop writes and REST reads.
 #[derive(Debug, Clone, Default)]
-pub struct SharedStatus(Arc<Mutex<Status>>);
+pub struct SharedStatus {
+    status: Arc<Mutex<Status>>,
+    look: Arc<Notify>,
+}
 
 impl SharedStatus {
     /// The status now.
     pub fn snapshot(&self) -> Status {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes it. `change` must be short.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Something has changed at the source: whoever looks at it now and then looks now.
+    pub(crate) fn look_now(&self) {
+        self.look.notify_one();
+    }
+
+    /// Waits until somebody says [`Self::look_now`].
+    pub(crate) async fn asked_to_look(&self) {
+        self.look.notified().await;
     }
 }
 

@@ -166,7 +166,10 @@ impl Catalog {
         let database = open(folder)?;
         flush_folder(folder).map_err(CatalogError::Flush)?;
         let change = database.begin_write().map_err(storage)?;
-        change.open_table(FORMAT_TABLE).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
+        // Only if it is not there: a server starts on a full disk too.
+        if format_of(&database)? != FORMAT {
+            change.open_table(FORMAT_TABLE).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
+        }
         for shelf in Shelf::ALL {
             change.open_table(shelf.table()).map_err(storage)?;
         }

@@ -70,6 +70,7 @@ pub fn run() -> ExitCode {
         let done = runtime.block_on(perform(command_line.command));
         // A thread that still reads standard input must not keep the program.
         runtime.shutdown_background();
+        logging::finish();
         done
     });
     match done {

@@ -2,9 +2,14 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use super::logging;
+
 /// One line on standard error for the person in front of it. Nobody reading it is no failure.
 pub(super) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", harmless_lines(&line.to_string()));
+    let line = harmless_lines(&line.to_string());
+    if !logging::say(&line) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
 }
 
 /// A text of one line: control characters would steer the terminal or break the line.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 use super::failure::Failure;
@@ -20,6 +20,7 @@ use crate::config::{
 };
 use crate::limits;
 use crate::service::Service;
+use crate::tasks::{self, Task};
 
 /// The environment's name of the password that the first start gives to `admin`.
 const ADMIN_PASSWORD: &str = "TRAILCAST_ADMIN_PASSWORD";
@@ -117,8 +118,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start(&logging::with_audit(&settings.log), settings.log_format)?;
     // Before the start, which may take a while: whoever asks then is heard.
     let mut stop = Stop::on_signal()?;
-    // Without somebody to hear it, SIGHUP would end the program, and log rotation sends it.
-    let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    // Without somebody who heard it, SIGHUP would end the program, and log rotation sends it.
+    drop(signal(SignalKind::hangup()).map_err(Failure::failed)?);
     let options = ServerOptions {
         listen: settings.listen,
         data_dir: settings.data_dir,
@@ -147,7 +148,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         ));
     }
     say(listening(server.address, server.tls));
-    tokio::spawn(look_at_keys(server.service.clone(), settings.jwt, hangup));
+    let (service, jwt) = (server.service.clone(), settings.jwt);
+    tokio::spawn(tasks::keep(Task::TokenKeys, move || look_at_keys(service.clone(), jwt.clone())));
     stop.asked().await;
     server.stop().await;
     Ok(())
@@ -155,7 +157,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// Looks for changed keys of tokens every few seconds and on SIGHUP, as the listener does for its certificate. What cannot
 /// be used is logged, and the old keys stay.
-async fn look_at_keys(service: Arc<Service>, jwt: Option<JwtMembers>, mut hangup: Signal) {
+async fn look_at_keys(service: Arc<Service>, jwt: Option<JwtMembers>) {
+    // There is one already, so that this one does not fail.
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     let mut looks = interval(Duration::from_secs(limits::TLS_FILES_LOOK_SECONDS));
     // The keys that the server started with were read a moment ago; a change since then is seen as one.
     let mut last: Option<KeyStamp> = jwt.as_ref().map(JwtMembers::loaded_stamp);
@@ -164,6 +168,7 @@ async fn look_at_keys(service: Arc<Service>, jwt: Option<JwtMembers>, mut hangup
             _ = looks.tick() => false,
             _ = hangup.recv() => true,
         };
+        tasks::may_panic(Task::TokenKeys);
         let Some(jwt) = jwt.clone() else { continue };
         let before = last.clone();
         let look = move || {

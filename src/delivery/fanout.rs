@@ -25,6 +25,7 @@ use crate::delivery::feed::DeliveryEnd;
 use crate::limits::{
     BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, CURSORS_KEPT, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, SHORT_BLOCK_TRAIL_BYTES,
 };
+use crate::tasks::{self, Task, caught_here};
 use crate::trail::{Location, ReadError, Reader, Trail};
 
 /// How blocks are cut and kept.
@@ -248,7 +249,7 @@ impl Fanout {
                     return Taken::Block(making.make(cursor, end, charge));
                 }
                 let slot = making.slot.clone();
-                tokio::task::spawn_blocking(move || making.make_on(cursor, end, charge));
+                tokio::task::spawn_blocking(move || caught_here(Task::Encoder, || making.make_on(cursor, end, charge)));
                 Taken::Wait(slot)
             }
         }
@@ -297,7 +298,7 @@ impl Fanout {
         }
         let Some(Begun::Making { making, cursor, end, charge }) = self.begin(from) else { return };
         making.slot.ahead.store(BLOCKS_AHEAD, Ordering::Relaxed);
-        tokio::task::spawn_blocking(move || making.make_on(cursor, end, charge));
+        tokio::task::spawn_blocking(move || caught_here(Task::Encoder, || making.make_on(cursor, end, charge)));
     }
 
     fn may_make_ahead(&self, from: Place) -> bool {
@@ -375,6 +376,7 @@ impl Making {
     }
 
     fn make(self, cursor: Option<Box<Cursor>>, end: Location, charge: Charge) -> Arc<Block> {
+        tasks::may_panic(Task::Encoder);
         let fanout = self.fanout.clone();
         let started = Instant::now();
         let cursor = cursor.map_or_else(|| self.new_cursor(), Ok);

@@ -18,6 +18,7 @@ use super::pump::{self, EndReason, Feed, PumpEnd, PumpTimings};
 use super::server::Connection;
 use super::timed_socket::TimedSocket;
 use crate::access::Limit;
+use crate::tasks::{self, Task};
 
 /// The request is no WebSocket handshake that we can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +169,9 @@ fn spawn_pump(
     // Boxed: awaited in place it would be stored twice, as what the task was given and as what it waits for.
     let pump = Box::pin(pump);
     tokio::spawn(async move {
-        let end = pump.await;
+        // What stands for the session elsewhere must end too.
+        let broken = PumpEnd { reason: EndReason::Disconnected, bytes_sent: 0 };
+        let end = tasks::caught(Task::Session, pump).await.unwrap_or(broken);
         match end.reason {
             EndReason::Slow => connection.hits().count(Limit::SlowClient),
             EndReason::Silent => connection.hits().count(Limit::SilentClient),

@@ -24,6 +24,7 @@ use super::tls::{PeerCertificate, Tls, peer_certificate};
 use crate::access::throttle::network;
 use crate::access::{Limit, LimitHits, Place, Places};
 use crate::limits;
+use crate::tasks::{self, Task};
 
 /// What a connection beyond the cap hears; cheap on purpose.
 const FULL_ANSWER: &[u8] =
@@ -151,28 +152,44 @@ impl Server {
     /// Serves a listener until shutdown, then drains: requests finish, upgraded sockets are closed with 1001, and
     /// whatever is left at the deadline is cut.
     pub async fn serve(&self, listener: TcpListener) {
-        let mut shutdown = self.shutdown.clone();
         let mut connections = JoinSet::new();
-        if let Some(tls) = &self.tls {
-            connections.spawn(tls.clone().keep_fresh(shutdown.clone()));
+        if let Some(tls) = self.tls.clone() {
+            let shutdown = self.shutdown.clone();
+            let keep_fresh = move || tls.clone().keep_fresh(shutdown.clone());
+            connections.spawn(tasks::keep(Task::Certificates, keep_fresh));
         }
-        loop {
-            tokio::select! {
-                () = stopped(&mut shutdown) => break,
-                accepted = listener.accept() => match accepted {
-                    Ok((socket, peer)) => self.admit(socket, peer, &mut connections),
-                    Err(error) => {
-                        tracing::warn!(error = %error, "accepting a connection failed");
-                        tokio::time::sleep(Duration::from_millis(limits::ACCEPT_RETRY_MILLIS)).await;
-                    }
-                },
-                Some(_) = connections.join_next() => {}
-            }
+        let mut wait = tasks::Wait::new(Task::Listener);
+        // The listener and its connections outlive a fault in accepting.
+        while tasks::caught(Task::Listener, self.accept(&listener, &mut connections)).await.is_err() {
+            tokio::time::sleep(wait.begin()).await;
+            wait.over();
         }
         drop(listener);
         if timeout(self.limits.drain, self.drained(&mut connections)).await.is_err() {
             tracing::warn!(connections = self.connections(), "connections cut at the shutdown deadline");
             connections.shutdown().await;
+        }
+    }
+
+    /// Accepts connections until shutdown.
+    async fn accept(&self, listener: &TcpListener, connections: &mut JoinSet<()>) {
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            tokio::select! {
+                () = stopped(&mut shutdown) => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, peer)) => self.admit(socket, peer, connections),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "accepting a connection failed");
+                        tokio::time::sleep(Duration::from_millis(limits::ACCEPT_RETRY_MILLIS)).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => {
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        Task::Connection.note_panic();
+                    }
+                }
+            }
         }
     }
 
@@ -184,6 +201,7 @@ impl Server {
     }
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        tasks::may_panic(Task::Listener);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return self.refuse(&socket, Limit::Connections, FULL_ANSWER);
         };
@@ -254,6 +272,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let hits = connection.hits.clone();
         let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body, hits)));
+        tasks::may_panic(Task::Connection);
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(certificate.clone());
         request.extensions_mut().insert(connection.clone());

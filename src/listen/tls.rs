@@ -20,6 +20,7 @@ use super::server::stopped;
 use crate::access::certificate;
 use crate::catalog::tls_files::{TlsFileError, TlsFiles, TlsPem, TlsStamp};
 use crate::limits;
+use crate::tasks::{self, Task};
 
 /// The files make no TLS listener. The text never shows what stands in them.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,7 @@ impl Tls {
                 _ = looks.tick() => false,
                 () = heard(&mut hangup) => true,
             };
+            tasks::may_panic(Task::Certificates);
             let tls = self.clone();
             match tokio::task::spawn_blocking(move || tls.refresh(asked)).await {
                 Ok(Ok(true)) => tracing::info!("new TLS certificate in use"),

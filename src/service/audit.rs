@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::clock::SharedClock;
 use crate::limits;
+use crate::tasks::{self, Task, caught_here};
 
 /// Who does something, and from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct Audit {
     clock: SharedClock,
     queue: OnceLock<mpsc::Sender<Line>>,
     failed: AtomicU64,
+    /// The last line that was to be written was not.
+    failing: AtomicBool,
 }
 
 /// A line for the writer; `done` is told when it was dealt with, which is after a flush if it is `durable`, and whether the
@@ -90,7 +93,7 @@ pub(super) struct Line {
 impl Audit {
     /// Lines go to the log.
     pub fn new(clock: SharedClock) -> Self {
-        Self { clock, queue: OnceLock::new(), failed: AtomicU64::new(0) }
+        Self { clock, queue: OnceLock::new(), failed: AtomicU64::new(0), failing: AtomicBool::new(false) }
     }
 
     /// From now on lines go to this writer, which gets each whole; once.
@@ -104,6 +107,11 @@ impl Audit {
     /// Lines that the writer did not take since the start; the log has them.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the writer does not take lines now.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
     }
 
     /// A change; waits (a little) until the line is written, so that no change is answered before, and flushed unless the
@@ -228,6 +236,7 @@ impl Audit {
     }
 
     fn not_taken(&self, members: &Map<String, Value>, error: &str) {
+        self.failing.store(true, Ordering::Relaxed);
         // The first of many says it; the lines themselves follow one by one.
         if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(error, "audit lines cannot be written; they go to the log");
@@ -242,32 +251,50 @@ pub(super) fn write_lines(
     mut lines: mpsc::Receiver<Line>,
     mut writer: Box<dyn Write + Send>,
 ) {
-    let not_taken = |members: &Map<String, Value>, error: &std::io::Error| {
+    let not_taken = |members: &Map<String, Value>, error: &str| {
         if let Some(audit) = audit.upgrade() {
-            audit.not_taken(members, &error.to_string());
+            audit.not_taken(members, error);
         }
     };
     while let Some(first) = lines.blocking_recv() {
         // Those that came meanwhile share its flush.
         let more = std::iter::from_fn(|| lines.try_recv().ok()).take(limits::AUDIT_FLUSH_LINES_MAX - 1);
-        let (mut unflushed, mut waiting) = (Vec::new(), Vec::new());
-        for Line { members, durable, done } in std::iter::once(first).chain(more) {
-            let written = if members.is_empty() { Ok(()) } else { write_line(&mut *writer, &members) };
-            waiting.extend(done.map(|done| (done, written.is_ok())));
-            match written {
-                Ok(()) if durable => unflushed.push(members),
-                Ok(()) => {}
-                Err(error) => not_taken(&members, &error),
+        let batch: Vec<Line> = std::iter::once(first).chain(more).collect();
+        let written = caught_here(Task::Audit, || write_batch(&mut *writer, &batch));
+        // Which of them the writer has is not known then: twice is better than never.
+        let written = written.unwrap_or_else(|panicked| batch.iter().map(|_| Err(panicked.to_string())).collect());
+        if let (Some(audit), Some(Ok(()))) = (audit.upgrade(), written.last()) {
+            audit.failing.store(false, Ordering::Relaxed);
+        }
+        for (Line { members, done, .. }, written) in batch.into_iter().zip(written) {
+            if let Err(error) = &written
+                && !members.is_empty()
+            {
+                not_taken(&members, error);
             }
-        }
-        let flushed = if unflushed.is_empty() { Ok(()) } else { writer.flush() };
-        if let Err(error) = &flushed {
-            unflushed.iter().filter(|members| !members.is_empty()).for_each(|members| not_taken(members, error));
-        }
-        for (done, written) in waiting {
-            let _ = done.send(written && flushed.is_ok());
+            let _ = done.map(|done| done.send(written.is_ok()));
         }
     }
+}
+
+/// Writes lines and flushes those that must be; what came of each.
+fn write_batch(writer: &mut dyn Write, batch: &[Line]) -> Vec<Result<(), String>> {
+    tasks::may_panic(Task::Audit);
+    let write = |Line { members, .. }: &Line| if members.is_empty() { Ok(()) } else { write_line(writer, members) };
+    let mut written: Vec<_> =
+        batch.iter().map(write).map(|written| written.map_err(|error| error.to_string())).collect();
+    let to_flush = |(line, written): (&Line, &Result<(), String>)| line.durable && written.is_ok();
+    if batch.iter().zip(&written).any(to_flush)
+        && let Err(error) = writer.flush()
+    {
+        for (line, written) in batch.iter().zip(&mut written) {
+            // Whoever waits for one that need not be flushed hears no more than that it may be lost.
+            if line.durable || line.done.is_some() {
+                *written = std::mem::replace(written, Ok(())).and(Err(error.to_string()));
+            }
+        }
+    }
+    written
 }
 
 fn write_line(writer: &mut dyn Write, members: &Map<String, Value>) -> std::io::Result<()> {

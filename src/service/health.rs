@@ -1,22 +1,78 @@
-//! Whether the server does its work: what `/readyz` says.
+//! How the server is doing: what `/readyz` says.
 
 use crate::capture::{RunState, Status};
 use crate::limits;
+use crate::log_output;
 use crate::service::Service;
 use crate::service::trails::TrailInfo;
+use crate::tasks::Task;
+
+/// What is wrong, each line naming the trail, the extract or the part of the server. Both lists are empty when all is well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Where changes do not flow: trails that are stopped or whose disk does not answer, extracts that do not capture or stand
+    /// still.
+    pub troubles: Vec<String>,
+    /// What goes on with less than it should have.
+    pub warnings: Vec<String>,
+}
+
+/// [`Health`] in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// All is well.
+    Ready,
+    /// Changes flow everywhere, and something is wrong all the same.
+    Degraded,
+    /// Somewhere changes do not flow.
+    NotReady,
+}
+
+impl Readiness {
+    /// Its name in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::NotReady => "not-ready",
+        }
+    }
+}
+
+impl Health {
+    /// In a word.
+    pub fn readiness(&self) -> Readiness {
+        match (self.troubles.is_empty(), self.warnings.is_empty()) {
+            (true, true) => Readiness::Ready,
+            (true, false) => Readiness::Degraded,
+            (false, _) => Readiness::NotReady,
+        }
+    }
+}
 
 impl Service {
-    /// Why the server is not ready, each line naming the trail or the extract: trails that are stopped or whose disk does
-    /// not answer, extracts that do not capture or stand still. Empty when all is well. May wait for a trail that is
-    /// being opened again.
-    pub fn troubles(&self) -> Vec<String> {
-        let trails = self.trails.list();
-        let trails = trails.iter().filter_map(|trail| self.trouble_of_trail(trail));
-        let extracts = self.extracts.list();
-        let extracts = extracts.iter().filter_map(|extract| {
-            trouble_of_extract(&extract.status).map(|trouble| format!("extract {} {trouble}", extract.name))
-        });
-        trails.chain(extracts).collect()
+    /// How the server is doing. Waits for nothing.
+    pub fn health(&self) -> Health {
+        let mut health = Health::default();
+        health.troubles.extend(self.trails.list().iter().filter_map(|trail| self.trouble_of_trail(trail)));
+        for extract in self.extracts.list() {
+            let of_extract = |what: String| format!("extract {} {what}", extract.name);
+            health.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
+            health.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
+        }
+        // Trails and extracts speak for themselves.
+        let tasks = Task::ALL.into_iter().filter(|task| !matches!(task, Task::TrailWriter | Task::Extract));
+        let down = tasks.filter(|task| task.down() > 0);
+        health.warnings.extend(down.map(|task| {
+            format!("the task {} has panicked and waits to be started again; the log says where", task.name())
+        }));
+        if self.audit.is_failing() {
+            health.warnings.push("audit lines cannot be written to their file; they go to the log".to_owned());
+        }
+        if log_output::is_failing() {
+            health.warnings.push("log lines cannot be written and are lost".to_owned());
+        }
+        health
     }
 
     fn trouble_of_trail(&self, trail: &TrailInfo) -> Option<String> {
@@ -49,4 +105,43 @@ fn trouble_of_extract(status: &Status) -> Option<String> {
         RunState::Stopped => return None,
     };
     Some(format!("{state}: {}", status.last_error.as_deref().unwrap_or_default()))
+}
+
+fn warnings_of_extract(status: &Status) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if status.slot.as_ref().is_some_and(|slot| slot.wal_status == "unreserved") {
+        let what = "may lose its slot: the source may discard what it needs at its next checkpoint (unreserved)";
+        warnings.push(what.to_owned());
+    }
+    let refused: Vec<&str> = status.publication.refused_writes.iter().map(|writes| writes.table.as_str()).collect();
+    if !refused.is_empty() {
+        let tables = refused.join(", ");
+        warnings.push(format!("publishes tables whose UPDATE and DELETE the source refuses its application: {tables}"));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::SlotStatus;
+
+    #[test]
+    fn changes_that_do_not_flow_are_a_trouble_and_what_may_come_to_that_is_a_warning() {
+        let extract = |status, wal_status| {
+            let slot = Some(SlotStatus { wal_status, ..SlotStatus::default() });
+            Status { status, slot, last_error: Some("no route".into()), ..Status::default() }
+        };
+        let failed = trouble_of_extract(&extract(RunState::Failed, "reserved"));
+        assert_eq!(failed.as_deref(), Some("has failed: no route"));
+        assert_eq!(trouble_of_extract(&extract(RunState::Stopped, "reserved")), None);
+        let unreserved = extract(RunState::Running, "unreserved");
+        assert_eq!(trouble_of_extract(&unreserved), None);
+        assert!(warnings_of_extract(&unreserved)[0].starts_with("may lose its slot"));
+        let line = || vec![String::new()];
+        let health = |troubles, warnings| Health { troubles, warnings }.readiness();
+        assert_eq!(health(Vec::new(), Vec::new()), Readiness::Ready);
+        assert_eq!(health(Vec::new(), line()), Readiness::Degraded);
+        assert_eq!(health(line(), line()), Readiness::NotReady);
+    }
 }

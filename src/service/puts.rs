@@ -16,6 +16,7 @@ use crate::record::{
 };
 use crate::service::Service;
 use crate::service::trails::{TrailEntry, TrailError};
+use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, OpenError, RowParts, Writer};
 
 /// What a put came to.
@@ -98,10 +99,12 @@ impl Service {
         let transactions = off_the_worker(body.len(), || put::parse(body, now))?;
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
         let mut end = entry.puts.lock().await;
-        let appended = append_all(&entry, &mut end, &transactions, body, now).await;
-        if let Err(PutError::Append(AppendError::Stopped(_) | AppendError::DiskFull)) = appended {
-            // The next put takes the end anew, which cuts back to what is flushed.
-            *end = None;
+        // Taken out meanwhile: if this breaks off, what is half done goes with it, and the next put takes the end anew.
+        let mut held = end.take();
+        let appended = append_all(&entry, &mut held, &transactions, body, now).await;
+        // After a failure too, which cuts back to what is flushed.
+        if !matches!(appended, Err(PutError::Append(AppendError::Stopped(_) | AppendError::DiskFull))) {
+            *end = held;
         }
         let (last, duplicates) = appended?;
         let durability = end.as_ref().map(Appender::durability);
@@ -147,7 +150,7 @@ async fn append_all(
         if *entry.gone.borrow() {
             return Err(AppendError::Stopped("the trail has been deleted".to_owned()).into());
         }
-        *end = Some(trail.appender().map_err(not_taken)?);
+        *end = Some(trail.appender_async().await.map_err(not_taken)?);
     }
     let Some(appender) = end else { return Err(AppendError::Stopped("no writing end".to_owned()).into()) };
     // A put whose caller went away may have left its transaction open.
@@ -192,6 +195,7 @@ async fn append(
         Some(xid) => appender.begin(&TransactionHead { xid, commit_ts, source: SourcePosition::default() })?,
         None => appender.begin_unnamed(commit_ts)?,
     }
+    tasks::may_panic(Task::Request);
     let mut fittings = Fittings::default();
     for operation in &transaction.operations {
         append_operation(appender, transaction, operation, &mut fittings)?;

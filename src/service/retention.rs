@@ -10,6 +10,7 @@ use crate::limits;
 use crate::record::TrailName;
 use crate::service::Service;
 use crate::service::trails::TrailError;
+use crate::tasks::{self, Task};
 use crate::trail::{Retention, Trail, TrailOptions, Writer};
 
 /// The file system of the trails, as retention saw it last; 0 before it has looked.
@@ -62,6 +63,7 @@ impl Service {
 
     /// Removes what no limit keeps, in every trail. Blocks on the disk.
     pub(super) fn retain(&self) {
+        tasks::may_panic(Task::Retention);
         let trails = self.trails.served();
         for trail in &trails {
             let settings: Option<TrailSettings> = match self.catalog.get(Shelf::Trails, trail.name().as_str()) {
@@ -117,8 +119,9 @@ pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
         every.tick().await;
         let Some(service) = service.upgrade() else { return };
         let looked = tokio::task::spawn_blocking(move || Arc::clone(&service).retain()).await;
-        if let Err(error) = looked {
-            tracing::error!(%error, "retention ended badly");
+        if looked.is_err() {
+            Task::Retention.note_panic();
+            tracing::error!("a pass of retention broke off; the next one comes as usual");
         }
     }
 }

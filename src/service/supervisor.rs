@@ -1,4 +1,5 @@
-//! Runs extracts: one task each, started again after a trail that had stopped takes appends again.
+//! Runs extracts: one task each, started again after a trail that had stopped takes appends again, and after a fault of the
+//! program itself; retention and the audit's thread likewise.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::limits;
 use crate::record::ResourceName;
 use crate::service::audit::{Audit, Line, write_lines};
 use crate::service::trails::TrailEntry;
+use crate::tasks::{self, Task};
 use crate::trail::Appender;
 
 /// An extract's task.
@@ -38,7 +40,8 @@ impl Running {
 
 /// Starts the task that looks after retention; it ends with the service.
 pub(super) fn run_retention(service: &Arc<crate::service::Service>) {
-    tokio::spawn(crate::service::retention::keep_retaining(Arc::downgrade(service)));
+    let service = Arc::downgrade(service);
+    tokio::spawn(tasks::keep(Task::Retention, move || crate::service::retention::keep_retaining(service.clone())));
 }
 
 /// Starts the thread that writes audit lines; it ends with the audit.
@@ -62,9 +65,12 @@ pub(super) fn run_extract(
             // Also of an extract that failed people want to see what the source keeps for it.
             drop(asked.wait_for(|stop| *stop).await);
         };
+        let looks = tasks::keep(Task::Extract, || async {
+            match capture::watch(&name, &config, password.clone(), &status).await {}
+        });
         tokio::select! {
             () = work => {}
-            never = capture::watch(&name, &config, password.clone(), &status) => match never {},
+            () = looks => {}
         }
         status.update(|status| (status.slot, status.heard) = (None, None));
     });
@@ -79,11 +85,24 @@ async fn keep_running(
     status: &SharedStatus,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let mut after_panic = tasks::Wait::new(Task::Extract);
     loop {
-        match take_end(entry) {
+        match take_end(entry).await {
             Ok(mut appender) => {
-                let outcome =
-                    capture::run(name, config, password.clone(), &mut appender, status, stopped.clone()).await;
+                let work = capture::run(name, config, password.clone(), &mut appender, status, stopped.clone());
+                let outcome = match tasks::caught(Task::Extract, work).await {
+                    Ok(outcome) => outcome,
+                    Err(panicked) => {
+                        // As it is, half a transaction in it perhaps: what the trail did not get comes again.
+                        drop(appender);
+                        status.update(|status| status.failed(RunState::Retrying, panicked.to_string(), "panic"));
+                        if is_stopped_within(&mut stopped, after_panic.begin()).await {
+                            return;
+                        }
+                        after_panic.over();
+                        continue;
+                    }
+                };
                 if let Err(error) = appender.close().await {
                     tracing::warn!(extract = %name, %error, "trail not closed in good order");
                 }
@@ -98,14 +117,18 @@ async fn keep_running(
                 status.failed(RunState::Retrying, error, reason);
             }),
         }
-        let pause = Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX);
-        if tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok() {
+        if is_stopped_within(&mut stopped, Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX)).await {
             return;
         }
     }
 }
 
-fn take_end(entry: &TrailEntry) -> Result<Appender, (String, &'static str)> {
+async fn is_stopped_within(stopped: &mut watch::Receiver<bool>, pause: Duration) -> bool {
+    tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok()
+}
+
+async fn take_end(entry: &TrailEntry) -> Result<Appender, (String, &'static str)> {
     let trail = entry.trail.as_ref().map_err(|reason| (reason.clone(), "trail"))?;
-    trail.appender().map_err(|error| (error.to_string(), if error.is_disk_full() { "disk_full" } else { "trail" }))
+    let taken = trail.appender_async().await;
+    taken.map_err(|error| (error.to_string(), if error.is_disk_full() { "disk_full" } else { "trail" }))
 }

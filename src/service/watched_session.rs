@@ -3,6 +3,7 @@
 use crate::access::rights::{Loss, Rights};
 use crate::delivery::feed::{Delivery, DeliveryEnd};
 use crate::service::sessions::OpenSession;
+use crate::tasks::{self, Task};
 
 /// An open session and the rights that it stands on.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl WatchedSession {
     pub async fn next(&mut self) -> Delivery {
         // Asked only when the client has taken everything before.
         self.session.progress().taken();
+        tasks::may_panic(Task::Session);
         let delivery = tokio::select! {
             biased;
             end = lost(&mut self.rights) => Delivery::End(end),

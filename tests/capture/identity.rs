@@ -399,7 +399,7 @@ fn a_table_whose_writes_are_refused_later_shows_in_info_log_and_metric_and_the_e
         let sample = |value: u32| format!("trailcast_capture_refused_writes_tables{{extract=\"e1\"}} {value}\n");
         let page = server.get("/metrics").expect(200).text();
         assert!(page.contains(&sample(1)), "{page}");
-        server.get("/readyz").expect(200);
+        server.readiness(200);
         // One that exists is stopped and started as ever.
         for status in ["stopped", "running"] {
             server.patch("/services/v2/extracts/e1", &json!({"status": status})).expect(200);

@@ -47,7 +47,7 @@ fn a_slot_that_waits_for_an_open_transaction_says_for_whom_and_is_not_ready() {
             session.stdin.take().unwrap().write_all(b"rollback;\n").unwrap();
             assert!(session.wait().unwrap().success());
             until_info(&server, "e1", |info| info["status"] == "running" && info["waitsFor"].is_null());
-            server.get("/readyz").expect(200);
+            server.readiness(200);
             server.delete("/services/v2/extracts/e1").expect(200);
             drop(server);
             cluster.psql("select pg_drop_replication_slot('trailcast_e1'); drop publication trailcast_e1");

@@ -330,12 +330,25 @@ fn a_source_shows_what_it_keeps_for_us_also_when_the_extract_has_failed() {
 }
 
 #[test]
+fn a_fresh_extract_never_shows_a_missing_slot() {
+    let Some(postgres) = Postgres::newest() else { return };
+    postgres.psql("create table public.t (id int primary key)");
+    let server = Server::start();
+    let body = json!({"source": postgres.source(), "tables": ["public.*"], "trail": "a1"});
+    server.post("/services/v2/extracts/e1", &body).expect(200);
+    crate::support::extract::info_until(&server, "e1", |info| {
+        assert_ne!(info["slot"]["walStatus"], "missing", "{info}");
+        info["slot"]["walStatus"] == "reserved"
+    });
+}
+
+#[test]
 fn readiness_names_the_trail_and_the_extract_that_do_not_work() {
     let mut server = Server::start();
     for trail in ["a1", "a2"] {
         server.make_trail(trail);
     }
-    assert_eq!(server.get("/readyz").expect(200).json(), json!({"ready": true, "troubles": []}));
+    assert_eq!(server.readiness(200), json!({"ready": true, "state": "ready", "troubles": [], "warnings": []}));
     assert_eq!(server.get("/healthz").expect(200).json()["status"], "alive");
     let closed = Port::hold();
     let source = json!({"type": "postgresql", "host": "127.0.0.1", "port": closed.number(), "database": "x", "user": "x",
@@ -347,11 +360,11 @@ fn readiness_names_the_trail_and_the_extract_that_do_not_work() {
     let ready = server.readiness(503);
     assert!(ready["troubles"][0].as_str().unwrap().starts_with("extract e1 is retrying: "), "{ready}");
     server.delete("/services/v2/extracts/e1").expect(200);
-    server.get("/readyz").expect(200);
+    server.readiness(200);
     server.kill();
     std::fs::write(server.data_dir().join("trails/a2/trail.json"), "{").unwrap();
     server.start_again();
-    let ready = http::request(server.port(), "GET", "/readyz", &[], b"").unwrap().expect(503).json();
+    let ready = server.readiness(503);
     assert_eq!(ready["troubles"].as_array().unwrap().len(), 1);
     assert!(ready["troubles"][0].as_str().unwrap().contains("trail a2"), "{ready}");
     assert_eq!(sample(&server, "trailcast_trail_stopped{trail=\"a2\"}"), Some(1.0));

@@ -1,54 +1,14 @@
 //! Goal: a full disk refuses puts with 507, loses nothing that was acknowledged, keeps readers going, and passes by
 //! itself once there is room. Method: the trails lie on a small file system in memory that a filler file fills up.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::extract::capture;
-use crate::support::{Postgres, Server, skip, small_trail, until};
+use crate::support::{Postgres, Server, SmallDisk, small_trail, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A file system of a few megabytes, there as long as this value.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn over(folder: &Path) -> Option<Self> {
-        let disk = Self::mounted(folder);
-        if disk.is_none() {
-            skip("no file system can be mounted here (needs root)");
-        }
-        disk
-    }
-
-    fn mounted(folder: &Path) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
-            .arg(folder)
-            .stderr(std::process::Stdio::null())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(folder.to_owned()))
-    }
-
-    fn fill(&self) {
-        let filler = std::fs::File::create(self.0.join("filler")).unwrap();
-        let block = [0_u8; 4096];
-        while std::io::Write::write_all(&mut &filler, &block).is_ok() {}
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn a_full_disk_refuses_puts_and_passes_when_there_is_room_again() {

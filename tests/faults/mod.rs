@@ -6,5 +6,7 @@ mod crowd;
 mod disk_full;
 mod idle;
 mod kill;
+mod log_gone;
+mod panics;
 mod power_cut;
 mod slow_reader;

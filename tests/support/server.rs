@@ -1,5 +1,6 @@
 //! The real `trailcast serve` on a port and a data folder of its own, killed and started again at will.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Server {
     environment: Vec<(String, String)>,
     credentials: Basic,
     log: Log,
+    /// Where standard error goes, when not to the log.
+    stderr: Option<OwnedFd>,
     data: Folder,
 }
 
@@ -49,6 +52,13 @@ impl Server {
         Self::stopped(data, arguments, &[]).started()
     }
 
+    /// A server whose standard error goes somewhere else than to the log that tests wait for.
+    pub fn start_telling(stderr: OwnedFd, data: Folder, environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::stopped(data, &[], environment);
+        server.stderr = Some(stderr);
+        server.started()
+    }
+
     fn started(mut self) -> Self {
         self.start_again();
         self
@@ -62,6 +72,7 @@ impl Server {
             environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             credentials: Basic::new(USER, PASSWORD),
             log: Log::default(),
+            stderr: None,
             data,
         }
     }
@@ -84,10 +95,14 @@ impl Server {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stderr(self.stderr.as_ref().map_or_else(Stdio::piped, |stderr| stderr.try_clone().unwrap().into()));
         let mut child = command.spawn().unwrap();
-        self.log = Log::follow(child.stderr.take().unwrap());
+        self.log = child.stderr.take().map(Log::follow).unwrap_or_default();
         self.child = Some(child);
+        if self.stderr.is_some() {
+            let answers = || http::request(self.port(), "GET", "/healthz", &[], b"");
+            return until(|| answers().map(drop).map_err(|error| format!("the server does not start: {error}")));
+        }
         if self.log.wait_for(LISTENING, START).is_none() {
             panic!("the server does not start:\n{}", self.log.text());
         }
@@ -201,9 +216,14 @@ impl Server {
 
     /// What `/readyz` says to the administrator, once its status is `status`.
     pub fn readiness(&self, status: u16) -> Value {
+        self.get_ready_until(|seen| seen["ready"] == (status == 200))
+    }
+
+    /// What `/readyz` says to the administrator, once it is as wanted.
+    pub fn get_ready_until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         until(|| {
-            let seen = self.get("/readyz");
-            if seen.status == status { Ok(seen.json()) } else { Err(format!("{seen}\n{}", self.log.text())) }
+            let seen = self.get("/readyz").json();
+            if wanted(&seen) { Ok(seen) } else { Err(format!("{seen}\n{}", self.log.text())) }
         })
     }
 

@@ -12,6 +12,7 @@ use crate::trail::workload::{Seen, Transaction, appender, create, expected, fold
 use trailcast::trail::{Begin, OpenError, Trail};
 
 const TRANSACTIONS: u64 = 16;
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn transaction(number: u64) -> Transaction {
     let width = if number % 5 == 4 { 2_500 } else { 150 };
@@ -120,6 +121,36 @@ async fn whichever_flush_fails_nothing_after_it_is_acknowledged_and_nothing_unfl
         with_failing_flush(n, false).await;
         with_failing_flush(n, true).await;
     }
+}
+
+#[tokio::test]
+async fn nobody_who_looks_at_a_trail_waits_while_another_recovers_it_on_a_disk_that_hangs() {
+    let disk = MemoryDisk::default();
+    let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
+    disk.fail_one_sync(1);
+    assert!(run(&trail).await.refused);
+    let (tell, told) = std::sync::mpsc::channel();
+    {
+        let _hanging = disk.stall();
+        // One of the two recovers and hangs; the other one hears so, and from then on recovery is under way.
+        for _ in 0..2 {
+            let (trail, tell) = (trail.clone(), tell.clone());
+            std::thread::spawn(move || drop(tell.send(trail.appender().map(drop).map_err(|error| error.to_string()))));
+        }
+        let refused = told.recv_timeout(PATIENCE).expect("both wait for the disk");
+        assert!(refused.as_ref().is_err_and(|error| error.contains("has a writer already")), "{refused:?}");
+        let (looked, looks) = std::sync::mpsc::channel();
+        let looking = trail.clone();
+        std::thread::spawn(move || drop(looked.send(looking.status())));
+        let status = looks.recv_timeout(PATIENCE).expect("who looks waits for the disk");
+        assert!(status.stopped.is_some(), "until it is recovered it shows as stopped");
+    }
+    told.recv_timeout(PATIENCE).unwrap().expect("the disk works again");
+    let mut writing = trail.appender_async().await.unwrap();
+    assert_eq!(trail.status().stopped, None);
+    transaction(1).write(&mut writing, false).await;
+    writing.commit().unwrap();
+    writing.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -123,8 +123,9 @@ fn a_damaged_trail_stops_and_names_the_position_and_others_serve_on() {
         assert!(answer.titles().contains(error), "{answer}");
     }
     assert!(server.put("a1", &[transaction(13)]).expect(503).titles().contains(error));
-    let ready = http::request(server.port(), "GET", "/readyz", &[], b"").unwrap().expect(503).json();
-    assert_eq!(ready["troubles"], json!([error]));
+    assert_eq!(server.readiness(503)["troubles"], json!([error]));
+    let stranger = http::request(server.port(), "GET", "/readyz", &[], b"").unwrap().expect(503).json();
+    assert_eq!(stranger, json!({"ready": false, "state": "not-ready"}));
     // The other trail takes puts and serves.
     assert_eq!(server.get("/services/v2/trails/b1").expect(200).response()["status"], "running");
     put_each(&server, "b1", 13..=14);
@@ -155,8 +156,8 @@ fn damage_in_a_closed_segment_stops_the_trail_when_a_reader_meets_it() {
     assert!(described["error"].as_str().unwrap().contains("of segment 1"), "{described}");
     server.put("a1", &[transaction(9)]).expect(503);
     assert_eq!(refused(&server, "sa", "begin=now").status, 503);
-    let ready = http::request(server.port(), "GET", "/readyz", &[], b"").unwrap().expect(503);
-    assert!(ready.text().contains("a1"), "{ready}");
+    let ready = server.readiness(503);
+    assert!(ready["troubles"].to_string().contains("a1"), "{ready}");
 }
 
 #[test]

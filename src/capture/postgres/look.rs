@@ -5,14 +5,14 @@
 
 use std::convert::Infallible;
 
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, timeout};
 
 use super::Target;
 use super::catalogue::Catalogue;
 use super::connection::literal;
 use super::lsn::Lsn;
 use super::review;
-use crate::capture::source::{Fault, SharedStatus, SlotStatus, Status};
+use crate::capture::source::{Fault, RunState, SharedStatus, SlotStatus, Status};
 use crate::limits;
 
 /// What is said of a slot that does not exist.
@@ -31,7 +31,6 @@ pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infa
                 let log_end = seen.current.map(Lsn).filter(|end| Some(*end) < position && !standby);
                 let log_ends_early = log_end.map(|end| format!("its log ends at {end}"));
                 if seen.wal_status == MISSING {
-                    // Most likely it is just being made.
                     pause = limits::SOURCE_STATUS_SECONDS;
                 }
                 status.update(|status| {
@@ -41,7 +40,7 @@ pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infa
             }
             Err(error) => tracing::debug!(slot = target.slot, %error, "the slot could not be looked at"),
         }
-        sleep(Duration::from_secs(pause)).await;
+        let _ = timeout(Duration::from_secs(pause), status.asked_to_look()).await;
     }
 }
 
@@ -50,7 +49,9 @@ fn note(status: &mut Status, seen: SlotStatus) {
     if let Some((current, position)) = seen.current.zip(position) {
         status.lag_bytes = Some(current.saturating_sub(position.0));
     }
-    status.slot = Some(seen);
+    // Whoever starts is about to make it, or to say that it is gone.
+    let is_being_made = seen.wal_status == MISSING && status.status == RunState::Starting;
+    status.slot = Some(seen).filter(|_| !is_being_made);
 }
 
 /// What a look found.

@@ -137,6 +137,8 @@ pub(super) async fn session(
         status.starts += 1;
         status.moved = Some(tokio::time::Instant::now());
     });
+    // At the slot, which may be new.
+    status.look_now();
     wait.reset();
     let meeting = Meeting { overlap, confirmed };
     Stream::new(target, walsender, catalogue, appender, status, meeting).run(shutdown).await

@@ -14,6 +14,7 @@ use super::relation::{self, Relation};
 use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
 use crate::record::{Column, Operation, TableSchema, Timestamp, TransactionHead};
+use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, Row};
 
 /// What has been received and not been given to the trail's writer, and how far that is.
@@ -137,6 +138,7 @@ impl<'a> Transactions<'a> {
         if open.skipped && open.rows.is_some() {
             self.overlap.sent_again(mark)?;
         } else if open.begun {
+            tasks::may_panic(Task::Extract);
             let last = self.appender.commit_with_hash(mark.hash)?;
             self.unnoted = None;
             self.appended = commit_lsn.after_commit();

@@ -1,6 +1,6 @@
 //! Who calls: authentication and roles, before anything else is looked at.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -64,6 +64,20 @@ impl FromRequestParts<Face> for Caller {
     }
 }
 
+/// Whoever presents a credential is checked as everywhere; a certificate that stands for no user is none.
+impl OptionalFromRequestParts<Face> for Caller {
+    type Rejection = ErrorAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Option<Self>, ErrorAnswer> {
+        let presents = parts.headers.contains_key(AUTHORIZATION) || access_token(parts.uri.query())?.is_some();
+        match <Self as FromRequestParts<Face>>::from_request_parts(parts, face).await {
+            Ok(caller) => Ok(Some(caller)),
+            Err(refused) if presents => Err(refused),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
 /// `access_token` in the query of a GET: for clients that cannot set headers.
 fn access_token(query: Option<&str>) -> Result<Option<String>, ErrorAnswer> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
@@ -86,9 +100,10 @@ where
     type Rejection = ErrorAnswer;
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
-        let axum::extract::Path(name) = axum::extract::Path::<String>::from_request_parts(parts, face)
-            .await
-            .map_err(|_| ErrorAnswer::new(Fact::InvalidName, "it is not UTF-8"))?;
+        let axum::extract::Path(name) =
+            <axum::extract::Path<String> as FromRequestParts<Face>>::from_request_parts(parts, face)
+                .await
+                .map_err(|_| ErrorAnswer::new(Fact::InvalidName, "it is not UTF-8"))?;
         N::try_from(name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
     }
 }

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, open to everybody, and `/metrics` for the role User.
+//! `/healthz` and `/readyz`, open to everybody (who logs in hears more), and `/metrics` for the role User.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,19 +12,25 @@ use super::messages::ErrorAnswer;
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
+use crate::service::health::Readiness;
 
 /// The process answers.
 pub(super) async fn alive() -> Json<serde_json::Value> {
     Json(json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}))
 }
 
-/// The server does all its work, or says what it does not.
-pub(super) async fn ready(State(face): State<Face>) -> Response {
-    // Not on a thread that serves sessions: a trail that is being opened again keeps whoever looks at it waiting.
-    let looked = tokio::task::spawn_blocking(move || face.service.troubles()).await;
-    let troubles = looked.unwrap_or_else(|error| vec![error.to_string()]);
-    let status = if troubles.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": troubles.is_empty(), "troubles": troubles}))).into_response()
+/// Whether changes flow everywhere. What is wrong holds names and texts of errors, which are for those who log in.
+pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> Response {
+    let health = face.service.health();
+    let readiness = health.readiness();
+    let ready = readiness != Readiness::NotReady;
+    let mut answer = json!({"ready": ready, "state": readiness.name()});
+    if caller.is_some_and(|caller| caller.require(Role::User).is_ok()) {
+        answer["troubles"] = json!(health.troubles);
+        answer["warnings"] = json!(health.warnings);
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(answer)).into_response()
 }
 
 /// Figures in the text format of Prometheus.

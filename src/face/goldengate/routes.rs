@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{HOST, ORIGIN};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, delete, get};
 
@@ -18,6 +18,7 @@ use crate::access::OriginRules;
 use crate::listen::PumpTimings;
 use crate::service::Service;
 use crate::service::requests::RequestKind;
+use crate::tasks::{self, Task};
 
 /// What every handler has at hand.
 #[derive(Debug, Clone)]
@@ -95,9 +96,11 @@ pub fn router(face: Face) -> Router {
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)
+        .layer(from_fn(answered))
         .layer(from_fn_with_state(face.clone(), check_origin))
         .layer(from_fn_with_state(face.clone(), count))
         .layer(from_fn_with_state(face.clone(), audited))
+        .layer(from_fn(answered))
         .with_state(face)
 }
 
@@ -115,6 +118,12 @@ fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Fa
 
 async fn nothing_here() -> ErrorAnswer {
     ErrorAnswer::new(Fact::NotFound, "what this path names")
+}
+
+/// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
+async fn answered(request: Request, next: Next) -> Response {
+    let answer = tasks::caught(Task::Request, next.run(request)).await;
+    answer.unwrap_or_else(|panicked| ErrorAnswer::new(Fact::Internal, panicked).into_response())
 }
 
 /// Counts every answer by its route's template, and what it refused.

@@ -13,9 +13,11 @@ use table::Metric;
 use crate::access::Limit;
 use crate::capture::{RunState, Status};
 use crate::delivery::progress::SessionState;
+use crate::log_output;
 use crate::process::ProcessFigures;
 use crate::service::Service;
 use crate::service::puts::{PutError, PutFigures};
+use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
 
 /// Close codes that say that something is wrong with a client.
@@ -28,8 +30,7 @@ pub const POSITION_REASONS: [&str; 6] =
 pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
 
 impl Service {
-    /// The page of all figures now. May wait for a trail that is being opened again: not for a thread that serves
-    /// sessions.
+    /// The page of all figures now. Asks the kernel: not for a thread that serves sessions.
     pub fn metrics(&self) -> String {
         let mut page = Page::new();
         self.sample_trails(&mut page);
@@ -38,6 +39,8 @@ impl Service {
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
+        sample_tasks(&mut page);
+        page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
         page.text()
     }
@@ -199,6 +202,15 @@ fn sample_extract(page: &mut Page, name: &str, status: &Status) {
     if let Some(reason) = status.last_error_reason {
         page.add(Metric::CaptureError, &[name, reason], 1.0);
     }
+}
+
+fn sample_tasks(page: &mut Page) {
+    let known: u64 = Task::ALL.into_iter().map(Task::panics).sum();
+    for task in Task::ALL {
+        page.add(Metric::Panics, &[task.name()], task.panics() as f64);
+        page.add(Metric::TasksDown, &[task.name()], task.down() as f64);
+    }
+    page.add(Metric::Panics, &["other"], tasks::panics().saturating_sub(known) as f64);
 }
 
 fn sample_process(page: &mut Page) {

@@ -14,6 +14,7 @@ use crate::record::{
 };
 use crate::trail::local::gap::GAP_RECORD;
 use crate::trail::local::shapes::Shapes;
+use crate::trail::local::tail::Tail;
 use crate::trail::local::writer::{self, Command};
 use crate::trail::local::xids::{Remembered, Xids, fingerprint};
 use crate::trail::local::{End, Shared, recovery};
@@ -82,20 +83,7 @@ pub struct RowParts<'a> {
 /// Takes the trail's end and starts its writer thread.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     shared.undamaged()?;
-    let tail = {
-        let mut end = shared.lock_end();
-        match std::mem::replace(&mut *end, End::Taken) {
-            End::Free(tail) => *tail,
-            End::Taken => return Err(OpenError::WriterTaken { trail: shared.description.name.to_string() }),
-            failed @ End::Failed { .. } => match recovery::cut_back_to_mark(shared) {
-                Ok(tail) => tail,
-                Err(error) => {
-                    *end = failed;
-                    return Err(error);
-                }
-            },
-        }
-    };
+    let tail = take_end(shared)?;
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
     let mut tail = tail;
     let xids = match tail.xids.take().map_or_else(|| recovery::remembered_xids(shared), Ok) {
@@ -109,7 +97,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     let state = tail.state.clone();
     let flushed = writer::spawn(shared.clone(), tail, from_appender).map_err(|source| {
         // The tail went with the thread that never was; the next attempt reads it from disk.
-        *shared.lock_end() = End::Failed { reason: source.to_string(), disk_full: false };
+        *shared.lock_end() = End::Failed { reason: source.to_string(), disk_full: false, recovering: false };
         OpenError::Io { trail: shared.description.name.to_string(), action: "starting its writer", source }
     })?;
     Ok(Appender {
@@ -129,6 +117,46 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         open: None,
         spare: TransactionHead::default(),
     })
+}
+
+/// The end if it is free, or what recovery makes of it if the writer before had failed. Until that has succeeded the trail
+/// shows as stopped.
+fn take_end(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
+    {
+        let mut end = shared.lock_end();
+        match &mut *end {
+            End::Failed { recovering, .. } if !*recovering => *recovering = true,
+            End::Free(_) => {
+                if let End::Free(tail) = std::mem::replace(&mut *end, End::Taken) {
+                    return Ok(*tail);
+                }
+            }
+            End::Taken | End::Failed { .. } => {
+                return Err(OpenError::WriterTaken { trail: shared.description.name.to_string() });
+            }
+        }
+    }
+    let recovering = Recovering(shared);
+    let tail = recovery::cut_back_to_mark(shared)?;
+    recovering.succeeded();
+    Ok(tail)
+}
+
+/// Somebody recovers the end: however that ends, another may try again or has it.
+struct Recovering<'a>(&'a Shared);
+
+impl Recovering<'_> {
+    fn succeeded(self) {
+        *self.0.lock_end() = End::Taken;
+    }
+}
+
+impl Drop for Recovering<'_> {
+    fn drop(&mut self) {
+        if let End::Failed { recovering, .. } = &mut *self.0.lock_end() {
+            *recovering = false;
+        }
+    }
 }
 
 impl Appender {

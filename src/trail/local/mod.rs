@@ -38,8 +38,9 @@ mod xids;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::codec::segment_head::SEGMENT_VERSION;
@@ -104,7 +105,10 @@ struct Shared {
     recent: Recent,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
     mark_file: Option<Arc<dyn DiskFile>>,
+    /// Held to look and to swap, never while the disk is waited for.
     end: Mutex<End>,
+    /// Told when an appender's writer has given the end back, in whatever state.
+    given_back: Notify,
     /// The first damage that was met. From then on the trail takes no appends and no new readers.
     damaged: OnceLock<Damage>,
     /// Set when `trail.json` says that there are segments of the version that we make.
@@ -125,6 +129,8 @@ enum End {
         reason: String,
         /// Whether the disk was full, which may pass.
         disk_full: bool,
+        /// Somebody is cutting back. That takes as long as the disk does, and the lock is not held meanwhile.
+        recovering: bool,
     },
 }
 
@@ -174,15 +180,40 @@ impl Trail {
     }
 
     /// Takes the writing end. There is one; it is free again when the appender is dropped and its writer has finished.
+    /// Blocks while a trail whose writer had failed is recovered: not for a thread that serves others, see
+    /// [`Self::appender_async`].
     pub fn appender(&self) -> Result<Appender, OpenError> {
         appender::start(&self.shared)
+    }
+
+    /// The same on a thread that may block. An end that its last holder is about to give back is waited for, a little.
+    pub async fn appender_async(&self) -> Result<Appender, OpenError> {
+        let patience = Duration::from_millis(crate::limits::TRAIL_END_MILLIS_MAX);
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let given_back = self.shared.given_back.notified();
+            tokio::pin!(given_back);
+            given_back.as_mut().enable();
+            let shared = self.shared.clone();
+            let taken = tokio::task::spawn_blocking(move || appender::start(&shared)).await;
+            let taken = taken.unwrap_or_else(|error| {
+                let trail = self.name().to_string();
+                Err(OpenError::Io { trail, action: "taking its end", source: std::io::Error::other(error) })
+            });
+            match taken {
+                Err(OpenError::WriterTaken { .. }) if tokio::time::Instant::now() < deadline => {
+                    let _ = tokio::time::timeout_at(deadline, given_back).await;
+                }
+                taken => return taken,
+            }
+        }
     }
 
     /// Its figures.
     pub fn status(&self) -> TrailStatus {
         let mark = self.shared.mark.borrow().clone();
         let (failed, disk_full) = match &*self.shared.lock_end() {
-            End::Failed { reason, disk_full } => (Some(reason.clone()), *disk_full),
+            End::Failed { reason, disk_full, .. } => (Some(reason.clone()), *disk_full),
             End::Free(_) | End::Taken => (None, false),
         };
         let stopped = self.shared.damaged.get().map(ToString::to_string).or(failed);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind};
@@ -42,6 +42,7 @@ pub(super) fn unopened(
         mark: watch::Sender::new(DurableMark::default()),
         mark_file: None,
         end: Mutex::new(End::Taken),
+        given_back: Notify::new(),
         recent: Recent::default(),
         damaged: OnceLock::new(),
         format_raised: OnceLock::new(),

@@ -13,6 +13,7 @@ use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES}
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::Timestamp;
+use crate::tasks::{self, Task, caught_here};
 use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
 use crate::trail::local::segment::{Seal, Segment, drop_index_file, file_name, number_of};
@@ -45,19 +46,25 @@ pub(super) fn spawn(
 }
 
 fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiver<Command>) {
-    let outcome = writer.serve(&mut commands);
+    let outcome = caught_here(Task::TrailWriter, || writer.serve(&mut commands)).unwrap_or_else(|panicked| {
+        // What it was at is not known: the next appender recovers the end as after a failed write.
+        Err(io::Error::other(panicked))
+    });
     shared.work.nothing_pending();
-    // The end changes hands before the queue closes: whoever sees the queue closed finds the reason.
-    *shared.lock_end() = match outcome {
+    let end = match outcome {
         Ok(()) => End::Free(Box::new(writer.tail)),
         Err(error) => {
             tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
-            writer.cut_off_unflushed();
+            // What this does, recovery does again.
+            let _ = caught_here(Task::TrailWriter, || writer.cut_off_unflushed());
             let disk_full = error.kind() == io::ErrorKind::StorageFull;
-            End::Failed { reason: error.to_string(), disk_full }
+            End::Failed { reason: error.to_string(), disk_full, recovering: false }
         }
     };
+    // The end changes hands before the queue closes: whoever sees the queue closed finds the reason.
+    *shared.lock_end() = end;
     drop(commands);
+    shared.given_back.notify_waiters();
 }
 
 /// Writes at a trail's end.
@@ -133,6 +140,7 @@ impl TrailWriter {
     }
 
     fn append(&mut self, mut chunk: Vec<u8>) -> io::Result<()> {
+        tasks::may_panic(Task::TrailWriter);
         self.unsettled_bytes += chunk.len() as u64;
         self.pending.reserve(chunk.len());
         let now = self.shared.clock.now();
