@@ -20,7 +20,8 @@ pub const TABLE_NAME_PARTS_MAX: usize = 3;
 
 // --- trail ---------------------------------------------------------------------------------------------------------
 
-/// Size at which a segment is closed, in bytes, unless the trail says otherwise: large enough that heads cost nothing,
+/// Size at which a segment is closed, in bytes, unless the trail says otherwise; what it repeats in its head does not count,
+/// unless that is more. Large enough that heads cost nothing,
 /// small enough that retention is fine-grained.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest segment size that a trail may choose, in bytes; tests roll often with it.
@@ -69,6 +70,9 @@ pub const TRAIL_TABLES_MAX: usize = 20_000;
 pub const TABLE_COLUMNS_MAX: usize = 4_096;
 /// Tables that one gap frame names; a gap of more is written as several. At their longest names that is 6 MB.
 pub const GAP_TABLES_MAX: usize = 4_096;
+/// What the shapes of one trail's tables take together, in bytes: names and types of columns, 64 for each column and table
+/// besides. Each segment's head repeats them. 20,000 tables of 18 columns fit, or 4,000 of 90.
+pub const TRAIL_SCHEMA_BYTES_MAX: usize = 32 << 20;
 /// Age at which segments go unless the trail says otherwise, in seconds: a week.
 pub const RETENTION_SECONDS_DEFAULT: u64 = 7 * 86_400;
 /// Longest age that a trail may choose, in seconds: a hundred years.

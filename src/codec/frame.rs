@@ -31,6 +31,7 @@
 //! | 22 gap | `u64` first commit number missing, `u64` the next one there; the same twice when it is not known how many |
 //! | 22 gap in what is captured (2) | `u64` its own commit number, `u64` the next one, then texts, each with its `u16` length before it: the source's coordinates from and to, the tables |
 //! | 23 source mark (2) | `u32` hash, `u16` length of the transaction id, the id, the source's coordinate; the commit time is the frame's |
+//! | 24 shape change (2) | what changed since the table's shape before, as JSON |
 //!
 //! What is marked (2) stands only in segments of version 2: see [`segment_head`](crate::codec::segment_head).
 //!
@@ -74,6 +75,8 @@ pub enum FrameKind {
     Gap,
     /// The last transaction of the source with a hash, in a segment's head.
     SourceMark,
+    /// A table's shape by what changed since the one before.
+    ShapeChange,
 }
 
 impl FrameKind {
@@ -88,6 +91,7 @@ impl FrameKind {
             Self::Seal => 21,
             Self::Gap => 22,
             Self::SourceMark => 23,
+            Self::ShapeChange => 24,
         }
     }
 
@@ -102,6 +106,7 @@ impl FrameKind {
             21 => Self::Seal,
             22 => Self::Gap,
             23 => Self::SourceMark,
+            24 => Self::ShapeChange,
             _ => Self::Record(Operation::from_code(code)?),
         })
     }
@@ -364,7 +369,7 @@ mod tests {
     fn any_header() -> impl Strategy<Value = FrameHeader> {
         let kind = prop_oneof![
             (1_u8..=6).prop_map(|code| FrameKind::from_code(code).unwrap()),
-            (16_u8..=23).prop_map(|code| FrameKind::from_code(code).unwrap()),
+            (16_u8..=24).prop_map(|code| FrameKind::from_code(code).unwrap()),
         ];
         (kind, any::<u8>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>())
             .prop_map(|(kind, flags, partition, record, commit, commit_ts, append_ts, schema)| FrameHeader {

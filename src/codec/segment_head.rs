@@ -20,7 +20,7 @@
 //! | version | brings |
 //! |---|---|
 //! | 1 | what version 0.1 of the program knew |
-//! | 2 | gaps that name tables, commits with a hash, source marks: see [`frame`](crate::codec::frame) |
+//! | 2 | gaps that name tables, commits with a hash, source marks, changes of shapes: see [`frame`](crate::codec::frame) |
 //!
 //! Whatever a later version changes behind it, these 64 bytes keep their checksum in its place: a head that checks and has
 //! a version that we do not know was written by a newer program, and is not damaged.

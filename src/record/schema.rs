@@ -44,6 +44,29 @@ pub struct Column {
     pub key: bool,
 }
 
+impl Column {
+    /// About how many bytes a column with such a name and type takes where shapes are written down.
+    pub fn described_bytes(name: &str, sql_type: &str) -> usize {
+        DESCRIPTION_BYTES + name.len() + sql_type.len()
+    }
+}
+
+impl TableSchema {
+    /// About how many bytes it takes where shapes are written down.
+    pub fn described_bytes(&self) -> usize {
+        let columns = self.columns.iter().map(|column| Column::described_bytes(&column.name, &column.sql_type));
+        Self::described_bytes_of(&self.table) + columns.sum::<usize>()
+    }
+
+    /// The same of a table that has no columns yet.
+    pub fn described_bytes_of(table: &TableName) -> usize {
+        DESCRIPTION_BYTES + table.parts().iter().map(|part| part.len() + 1).sum::<usize>()
+    }
+}
+
+/// What is written down of a column or a table beside its names.
+const DESCRIPTION_BYTES: usize = 64;
+
 /// A table's name and columns: what row images in the trail are read with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TableSchema {

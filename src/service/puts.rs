@@ -12,7 +12,8 @@ use crate::codec::put::{self, BadPut, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
 use crate::record::{
-    Column, JsonKind, Operation, Position, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
+    Column, JsonKind, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
+    TransactionHead,
 };
 use crate::service::Service;
 use crate::service::trails::{TrailEntry, TrailError};
@@ -78,6 +79,7 @@ impl PutError {
                 AppendError::TooLarge { .. }
                 | AppendError::TooLong { .. }
                 | AppendError::TooManyColumns { .. }
+                | AppendError::TooManySchemaBytes { .. }
                 | AppendError::TooManyTables(_),
             ) => "too_large",
         }
@@ -217,7 +219,8 @@ fn not_taken(error: OpenError) -> AppendError {
 /// Sees to it that the trail has room for every table and column of the body before anything of it is appended.
 fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[u8]) -> Result<(), BadPut> {
     let mut grown: HashMap<&TableName, HashSet<&str>> = HashMap::new();
-    let mut tables = appender.tables();
+    let (mut tables, mut schema_bytes) = (appender.tables(), appender.schema_bytes());
+    let schema_bytes_max = limits::TRAIL_SCHEMA_BYTES_MAX.max(schema_bytes);
     let is_new = |put: &&PutTransaction<'_>| put.xid.as_deref().is_none_or(|xid| appender.find_xid(xid).is_none());
     for transaction in transactions.iter().filter(is_new) {
         for (number, form) in transaction.forms.iter().enumerate() {
@@ -227,6 +230,7 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[
             let known = appender.shape_of(&form.table);
             if known.is_none() && !grown.contains_key(&form.table) {
                 tables += 1;
+                schema_bytes += TableSchema::described_bytes_of(&form.table);
                 grown.insert(&form.table, HashSet::new());
             }
             let mut columns = known.map_or(0, |schema| schema.columns.len());
@@ -234,7 +238,13 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[
             for (member, image) in [("after", &form.after), ("before", &form.before)] {
                 for (at, name) in image.iter().flatten().enumerate() {
                     let is_known = known.is_some_and(|schema| column_at(schema, at, name).is_some());
-                    columns += usize::from(!is_known && grown.entry(&form.table).or_default().insert(name));
+                    if !is_known && grown.entry(&form.table).or_default().insert(name) {
+                        columns += 1;
+                        schema_bytes += Column::described_bytes(name, "");
+                    }
+                }
+                if schema_bytes > schema_bytes_max {
+                    return Err(no_room(body, transaction, number, member, schemas_full(&form.table)));
                 }
                 if columns > limits::TABLE_COLUMNS_MAX {
                     return Err(no_room(body, transaction, number, member, columns_full(&form.table)));
@@ -255,6 +265,10 @@ fn columns_full(table: &TableName) -> String {
 
 fn tables_full(table: &TableName) -> String {
     format!("the trail holds {} tables, which is the limit, and {table} is none of them", limits::TRAIL_TABLES_MAX)
+}
+
+fn schemas_full(table: &TableName) -> String {
+    AppendError::TooManySchemaBytes { table: table.to_string(), max: limits::TRAIL_SCHEMA_BYTES_MAX }.to_string()
 }
 
 /// The trail has no room for what the first operation of a form brings in that member.

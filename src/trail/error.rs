@@ -126,6 +126,17 @@ pub enum AppendError {
     /// The trail holds as many tables as it may.
     #[error("trail holds {0} tables already")]
     TooManyTables(usize),
+    /// All tables of the trail together would have more names and types of columns than it may hold.
+    #[error(
+        "the columns of all tables of the trail would take more than {max} bytes with those of table {table}; write some of \
+         the tables to another trail"
+    )]
+    TooManySchemaBytes {
+        /// The table that came last.
+        table: String,
+        /// The cap in bytes.
+        max: usize,
+    },
     /// Called inside a transaction where none may be open, or the other way round.
     #[error("{0}")]
     OutOfTurn(&'static str),

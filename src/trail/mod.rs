@@ -27,6 +27,11 @@
 //! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
 //! ```
 //!
+//! A segment is closed when its own data, without what its head repeats, comes to the trail's segment size, and to no less
+//! than its head takes: however many columns the tables have, heads are no more than half of what lies there. What tables'
+//! columns take together has a cap, and a table whose columns change says only what has changed: heads alone repeat shapes
+//! whole.
+//!
 //! Zeros stand behind the data of the open segment, written ahead by the flush that came to the end of the ones before: a
 //! flush that does not make the file longer costs a third to a half less. There are at most 256 KiB of them, no more than
 //! the writer has written since it has had the trail (but up to the end of a disk block of 4 KiB), none beyond the size at

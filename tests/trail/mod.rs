@@ -9,6 +9,7 @@ mod dumping;
 mod every_frame;
 mod failing_flush;
 mod inspecting;
+mod large_heads;
 mod memory_disk;
 mod operating;
 mod promised;

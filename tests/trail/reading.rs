@@ -136,7 +136,8 @@ async fn retention_drops_whole_segments_oldest_first_and_never_the_last() {
     assert!(trimmed.segments > 0);
     let after = trail.status();
     assert_eq!(after.bytes, before.bytes - trimmed.bytes);
-    assert!(after.bytes <= before.bytes / 2 && after.first_commit > 1);
+    // Heads do not count.
+    assert!(after.bytes <= before.bytes * 2 / 3 && after.first_commit > 1);
     // What is kept is whole, also after reopening; what is gone is refused with where the trail starts.
     let reopened = open(Arc::new(SystemDisk), &home.path().join("t1")).unwrap();
     for trail in [&trail, &reopened] {

@@ -171,6 +171,22 @@ async fn a_table_too_many_is_named_with_its_line_and_operation() {
 }
 
 #[tokio::test]
+async fn columns_too_many_for_all_tables_together_are_named_before_anything_is_appended() {
+    let rig = Rig::new().await;
+    let name = |at: usize| format!("{at:0>width$}", width = limits::IDENTIFIER_BYTES_MAX);
+    let columns = (0..limits::TABLE_COLUMNS_MAX).map(|at| format!("\"{}\":1", name(at))).collect::<Vec<_>>().join(",");
+    let insert = |table: usize| {
+        format!("{{\"operations\":[{{\"op\":\"INSERT\",\"table\":\"t{table}\",\"after\":{{{columns}}}}}]}}\n")
+    };
+    let fitting = limits::TRAIL_SCHEMA_BYTES_MAX / ((limits::IDENTIFIER_BYTES_MAX + 64) * limits::TABLE_COLUMNS_MAX);
+    let body = (0..=fitting).map(insert).collect::<String>();
+    let Err(PutError::NoRoom(refused)) = rig.put(&body).await else { panic!("it should not fit") };
+    let where_and_what = format!("line {}: operations[0].after: the columns of all tables of the trail", fitting + 1);
+    assert!(refused.to_string().starts_with(&where_and_what), "{refused}");
+    assert_eq!(rig.commits(), 0);
+}
+
+#[tokio::test]
 async fn a_body_that_ends_with_a_repeated_transaction_waits_for_its_new_ones_too() {
     let rig = Rig::new().await;
     rig.put(&insert(Some("a"), "\"id\":1")).await.unwrap();

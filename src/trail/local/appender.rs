@@ -13,6 +13,7 @@ use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::local::gap::GAP_RECORD;
+use crate::trail::local::shape_frame;
 use crate::trail::local::shapes::Shapes;
 use crate::trail::local::tail::Tail;
 use crate::trail::local::writer::{self, Command};
@@ -265,11 +266,32 @@ impl Appender {
         if columns.len() > limits::TABLE_COLUMNS_MAX {
             return Err(AppendError::TooManyColumns { table: table.to_string(), max: limits::TABLE_COLUMNS_MAX });
         }
+        let before = self.shapes.of(table).cloned();
+        self.has_room_for(table, columns, before.as_deref())?;
         let schema = self.shapes.declare(table, columns);
-        let header = FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) };
-        let json = serde_json::to_vec(&*schema).unwrap_or_default();
-        frame::push(&mut self.chunk, &header, |out| out.extend_from_slice(&json));
+        shape_frame::push(&mut self.chunk, before.as_deref(), &schema);
         Ok(schema)
+    }
+
+    fn has_room_for(
+        &self,
+        table: &TableName,
+        columns: &[Column],
+        before: Option<&TableSchema>,
+    ) -> Result<(), AppendError> {
+        let of_columns = columns.iter().map(|column| Column::described_bytes(&column.name, &column.sql_type));
+        let now = TableSchema::described_bytes_of(table) + of_columns.sum::<usize>();
+        let before = before.map_or(0, TableSchema::described_bytes);
+        let max = limits::TRAIL_SCHEMA_BYTES_MAX;
+        if now > before && self.shapes.described_bytes() - before + now > max {
+            return Err(AppendError::TooManySchemaBytes { table: table.to_string(), max });
+        }
+        Ok(())
+    }
+
+    /// What the shapes in force take where they are written down, in bytes, about: see [`limits::TRAIL_SCHEMA_BYTES_MAX`].
+    pub fn schema_bytes(&self) -> usize {
+        self.shapes.described_bytes()
     }
 
     /// Number of tables whose shapes are in force.

@@ -100,7 +100,7 @@ impl SegmentIndex {
                     self.xids.push(Remembered { fingerprint, commit: header.commit, last_record });
                 }
             }
-            FrameKind::Shape if !repeated => self.shapes.push(offset),
+            FrameKind::Shape | FrameKind::ShapeChange if !repeated => self.shapes.push(offset),
             _ => {}
         }
     }

@@ -28,6 +28,7 @@ mod scan;
 pub(crate) mod seek;
 mod segment;
 mod segment_file;
+mod shape_frame;
 mod shapes;
 pub(crate) mod source_mark;
 mod stretch;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES};
-use crate::record::{Operation, SchemaId, SourcePosition, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::trail::local::Shared;
 use crate::trail::local::disk::DiskFile;
 use crate::trail::local::entry::{Commit, Entry, Followed, Record, Transaction};
 use crate::trail::local::gap::{GAP_RECORD, Gap};
 use crate::trail::local::segment::Segment;
+use crate::trail::local::shape_frame;
 use crate::trail::local::stretch::Stretch;
 use crate::trail::{DurableMark, Location, ReadError};
 
@@ -83,9 +84,9 @@ impl Reader {
     /// Takes over what a frame puts in force.
     pub(super) fn load(&mut self, frame: &Frame<'_>) -> Result<(), ReadError> {
         match frame.header.kind {
-            FrameKind::Shape => {
-                let schema: TableSchema =
-                    serde_json::from_slice(frame.payload).map_err(|error| self.damage(0, error))?;
+            FrameKind::Shape | FrameKind::ShapeChange => {
+                let known = |_: &TableName, id| self.schemas.get(&id).cloned();
+                let schema = shape_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
                 self.recent = None;
                 self.schemas.insert(schema.id, Arc::new(schema));
             }
@@ -184,7 +185,7 @@ impl Reader {
             let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
             let (header, bytes) = (frame.header, frame.bytes());
             let repeated = header.flags & FLAG_REPEATED != 0;
-            if !repeated && matches!(header.kind, FrameKind::Shape | FrameKind::Begin) {
+            if !repeated && matches!(header.kind, FrameKind::Shape | FrameKind::ShapeChange | FrameKind::Begin) {
                 let block = std::mem::take(&mut self.block);
                 let loaded = frame::read_unchecked(&block[at..]).map(|frame| self.load(&frame));
                 self.block = block;

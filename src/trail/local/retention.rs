@@ -13,7 +13,7 @@ use crate::trail::local::work::RetentionRule;
 pub struct Retention {
     /// Segments closed longer ago than this go, in seconds.
     pub age_seconds: Option<u64>,
-    /// Segments go while the trail is larger than this, in bytes.
+    /// Segments go while what was written to the trail is larger than this, in bytes; what their heads repeat does not count.
     pub bytes: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Trail {
         });
         while let Some(segment) = self.removable() {
             let too_old = oldest_kept.zip(segment.seal()).is_some_and(|(oldest, seal)| seal.closed_ts < oldest);
-            let too_large = retention.bytes.is_some_and(|bytes| self.bytes() > bytes);
+            let too_large = retention.bytes.is_some_and(|bytes| self.own_bytes() > bytes);
             let rule = match (too_old, too_large) {
                 (true, _) => RetentionRule::Age,
                 (false, true) => RetentionRule::Size,
@@ -66,6 +66,11 @@ impl Trail {
     /// Bytes of the trail's segments, without the zeros that are written ahead.
     pub fn bytes(&self) -> u64 {
         self.shared.segments().iter().map(|segment| segment.bytes()).sum()
+    }
+
+    /// Bytes that were written to the trail, without what each segment repeats in its head.
+    fn own_bytes(&self) -> u64 {
+        self.shared.segments().iter().map(|segment| segment.own_bytes()).sum()
     }
 
     /// The first segment, if it is closed and lies wholly below the durable mark: a transaction that is still open may

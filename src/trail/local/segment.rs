@@ -149,6 +149,11 @@ impl Segment {
         self.read_state(|state| state.bytes)
     }
 
+    /// Those of them that are not its head and what is repeated there.
+    pub(super) fn own_bytes(&self) -> u64 {
+        self.bytes().saturating_sub(self.first_own())
+    }
+
     /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`. Up to
     /// `noted` something was durable: zeros below it are no room kept for data but damage.
     pub(super) fn data_end(&self, whole: u64, length: u64, noted: Option<Location>) -> io::Result<u64> {

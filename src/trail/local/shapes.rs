@@ -9,6 +9,8 @@ use crate::record::{Column, SchemaId, TableName, TableSchema};
 #[derive(Debug, Default, Clone)]
 pub(super) struct Shapes {
     in_force: HashMap<TableName, Arc<TableSchema>>,
+    /// What they take where they are written down, about.
+    described_bytes: usize,
     next: u32,
     undo: Option<Undo>,
 }
@@ -30,6 +32,11 @@ impl Shapes {
         self.in_force.len()
     }
 
+    /// What all shapes in force take where they are written down, in bytes, about.
+    pub(super) fn described_bytes(&self) -> usize {
+        self.described_bytes
+    }
+
     /// All shapes in force, in the order of their numbers.
     pub(super) fn all(&self) -> Vec<Arc<TableSchema>> {
         let mut all: Vec<_> = self.in_force.values().cloned().collect();
@@ -48,10 +55,21 @@ impl Shapes {
     /// Puts a numbered shape in force, as read from a trail.
     pub(super) fn set(&mut self, schema: Arc<TableSchema>) {
         self.next = self.next.max(schema.id.0 + 1);
-        let before = self.in_force.insert(schema.table.clone(), schema.clone());
+        let before = self.put(&schema.table, Some(&schema));
         if let Some(undo) = &mut self.undo {
             undo.replaced.push((schema.table.clone(), before));
         }
+    }
+
+    /// Puts a shape, or none, in the place of the one that a table has, which is returned.
+    fn put(&mut self, table: &TableName, schema: Option<&Arc<TableSchema>>) -> Option<Arc<TableSchema>> {
+        let before = match schema {
+            Some(schema) => self.in_force.insert(table.clone(), schema.clone()),
+            None => self.in_force.remove(table),
+        };
+        let bytes = |schema: Option<&Arc<TableSchema>>| schema.map_or(0, |schema| schema.described_bytes());
+        self.described_bytes = self.described_bytes + bytes(schema) - bytes(before.as_ref());
+        before
     }
 
     /// From here on changes can be taken back.
@@ -68,10 +86,7 @@ impl Shapes {
     pub(super) fn rollback(&mut self) {
         let Some(undo) = self.undo.take() else { return };
         for (table, before) in undo.replaced.into_iter().rev() {
-            match before {
-                Some(schema) => self.in_force.insert(table, schema),
-                None => self.in_force.remove(&table),
-            };
+            self.put(&table, before.as_ref());
         }
         self.next = undo.next;
     }

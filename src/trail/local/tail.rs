@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::record::{SchemaId, SourcePosition, Timestamp};
+use crate::record::{SchemaId, SourcePosition, TableName, Timestamp};
 use crate::trail::local::segment::Segment;
+use crate::trail::local::shape_frame::{self, BadShape};
 use crate::trail::local::shapes::Shapes;
 use crate::trail::local::xids::Xids;
 use crate::trail::{Gap, Location, SourceMark};
@@ -99,8 +100,12 @@ impl State {
                 }
                 self.spare = open;
             }
-            FrameKind::Shape => {
-                let schema = serde_json::from_slice(frame.payload).map_err(|_| OutOfPlace("malformed shape frame"))?;
+            FrameKind::Shape | FrameKind::ShapeChange => {
+                let in_force = |table: &TableName, id| self.shapes.of(table).filter(|known| known.id == id).cloned();
+                let schema = shape_frame::read(frame, in_force).map_err(|bad| match bad {
+                    BadShape::Malformed => OutOfPlace("malformed shape frame"),
+                    BadShape::BaseUnknown => OutOfPlace("change of a shape that is not in force"),
+                })?;
                 self.shapes.set(Arc::new(schema));
             }
             FrameKind::Source => {

@@ -159,15 +159,12 @@ impl TrailWriter {
     /// Puts one frame at the end, in a new segment if this one is full.
     fn place(&mut self, bytes: &mut [u8], now: Timestamp) -> io::Result<()> {
         let end = self.end_offset() + bytes.len() as u64 + SEAL_FRAME_BYTES as u64;
-        if end > self.shared.description.segment_bytes && self.end_offset() > self.tail.segment.first_own() {
+        if end > self.closes_at() && self.end_offset() > self.tail.segment.first_own() {
             self.next_segment()?;
         }
         let mut header = frame::read_unchecked(bytes).map_err(io::Error::other)?.header;
         let kind = header.kind;
-        if matches!(
-            kind,
-            FrameKind::Shape | FrameKind::Source | FrameKind::SourceMark | FrameKind::Mark | FrameKind::Seal
-        ) {
+        if has_no_number_of_its_own(kind) {
             (header.commit, header.record) = self.last;
             bytes[12..16].copy_from_slice(&header.record.to_le_bytes());
             bytes[16..24].copy_from_slice(&header.commit.to_le_bytes());
@@ -201,6 +198,13 @@ impl TrailWriter {
     fn mark_at(&self, end: Location) -> DurableMark {
         let state = &self.tail.state;
         DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+    }
+
+    /// The byte at which the segment is full. Its own data counts, and at least as much of it as its head takes: however many
+    /// columns are repeated there, heads are no more than half of what is written.
+    fn closes_at(&self) -> u64 {
+        let head = self.tail.segment.first_own();
+        head + self.shared.description.segment_bytes.max(head)
     }
 
     fn end_offset(&self) -> u64 {
@@ -242,7 +246,7 @@ impl TrailWriter {
 
     fn fill_ahead(&mut self) -> io::Result<()> {
         let (file, shared) = (&*self.tail.segment.file, &self.shared);
-        let limit = shared.description.segment_bytes;
+        let limit = self.closes_at();
         self.ahead.fill(file, self.tail.offset, limit, &*shared.disk, &shared.folder)
     }
 
@@ -298,6 +302,12 @@ impl TrailWriter {
             tracing::warn!(trail = %self.shared.description.name, %error, "unflushed bytes not cut; the next opening will");
         }
     }
+}
+
+/// Whether a frame takes over the numbers of the one before it.
+fn has_no_number_of_its_own(kind: FrameKind) -> bool {
+    use FrameKind::{Mark, Seal, Shape, ShapeChange, Source, SourceMark};
+    matches!(kind, Shape | ShapeChange | Source | SourceMark | Mark | Seal)
 }
 
 fn highest_time(segment: &Segment) -> Timestamp {

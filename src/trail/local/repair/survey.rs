@@ -14,7 +14,7 @@ use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::repair::DamagedPlace;
 use crate::trail::local::scan::{next_frame, scan};
 use crate::trail::local::segment::{file_name, number_of, read_seal};
-use crate::trail::local::{Shared, mark_file, promise};
+use crate::trail::local::{Shared, mark_file, promise, shape_frame};
 use crate::trail::{Gap, Location};
 
 /// Most segments in a row that may be missing: more is no trail with a hole but a stray file.
@@ -299,16 +299,7 @@ impl Walk {
             FrameKind::Begin => self.begin(segment, offset, end, header),
             FrameKind::Record(operation) => self.record(segment, offset, end, header, operation),
             FrameKind::Commit => self.commit(segment, offset, end, header),
-            FrameKind::Shape => {
-                self.known_shapes.insert(shape_id(frame));
-                match &mut self.open {
-                    Some(open) => {
-                        open.pieces.push((segment, offset, end));
-                        open.shapes.push((segment, offset, end));
-                    }
-                    None => self.keep(segment, offset, end),
-                }
-            }
+            FrameKind::Shape | FrameKind::ShapeChange => self.shape(segment, offset, end, frame),
             FrameKind::Source | FrameKind::SourceMark => {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
@@ -320,6 +311,24 @@ impl Walk {
                 }
             }
             FrameKind::Seal => {}
+        }
+    }
+
+    /// A shape stays, whatever becomes of its transaction; but not a change of one that is lost.
+    fn shape(&mut self, segment: u64, from: u64, to: u64, frame: &Frame<'_>) {
+        let is_change = frame.header.kind == FrameKind::ShapeChange;
+        if is_change && shape_frame::base_of(frame).is_none_or(|base| !self.known_shapes.contains(&base)) {
+            self.drop_open_as_lost();
+            self.orphan(segment);
+            return;
+        }
+        self.known_shapes.insert(shape_id(frame));
+        match &mut self.open {
+            Some(open) => {
+                open.pieces.push((segment, from, to));
+                open.shapes.push((segment, from, to));
+            }
+            None => self.keep(segment, from, to),
         }
     }
 
