@@ -120,7 +120,8 @@ mod tests {
         ) {
             let bytes = parts.concat();
             let text = decode(&bytes, Charset::Undeclared);
-            prop_assert_eq!(encode(&text, Charset::Undeclared).as_ref(), bytes.as_slice());
+            let found = encode(&text, Charset::Undeclared);
+            prop_assert_eq!(found.as_ref(), bytes.as_slice());
         }
     }
 }

@@ -9,10 +9,12 @@
 mod array;
 mod catalogue;
 mod connection;
+mod describing;
 mod feedback;
 mod identity;
 mod look;
 mod lsn;
+mod oversize;
 mod pace;
 mod pgoutput;
 mod publication;
@@ -28,6 +30,7 @@ mod stream;
 mod tables;
 mod tls;
 mod transactions;
+mod types;
 mod value;
 mod wire;
 
@@ -47,6 +50,7 @@ use super::source::{CaptureError, Fault, SharedStatus};
 use crate::catalog::extract::inserts_publication;
 use crate::catalog::extract::{ExtractConfig, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
+use crate::codec::byte_text::Charset;
 use crate::record::ResourceName;
 use crate::trail::Appender;
 
@@ -115,6 +119,13 @@ pub(super) async fn session(
         () = stopped(shutdown) => return Ok(()),
         prepared = connect(target, &mut catalogue, &trail, status) => prepared?,
     };
+    if walsender.charset == Charset::Undeclared {
+        info!(
+            database = target.address.source.database,
+            "the database has no character set (SQL_ASCII): texts are read as they are, and a byte that is no UTF-8 is shown as \
+             U+FFFD and its two hexadecimal digits"
+        );
+    }
     record_source(appender, &prepared, &trail).await?;
     let Prepared { start, .. } = prepared;
     let command = format!(

@@ -9,24 +9,24 @@ use std::pin::pin;
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Target;
 use super::catalogue::Catalogue;
-use super::connection::{Address, Connection};
+use super::connection::Connection;
+use super::describing;
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
 use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
-use super::relation;
 use super::server_error::ServerError;
-use super::transactions::Transactions;
-use super::value::ValueKind;
-use super::wire::Frame;
+use super::transactions::{Outlook, Transactions};
+use super::types::Types;
+use super::wire::{Frame, Unfinished};
 use crate::capture::run::stopped;
 use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
-use crate::record::{Column, Operation};
+use crate::record::Operation;
 use crate::trail::Appender;
 
 /// One running stream.
@@ -34,6 +34,7 @@ pub(super) struct Stream<'a> {
     target: &'a Target,
     connection: Connection,
     catalogue: Catalogue,
+    types: Types,
     transactions: Transactions<'a>,
     feedback: Feedback,
     status: &'a SharedStatus,
@@ -67,9 +68,10 @@ impl<'a> Stream<'a> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             target,
+            transactions: Transactions::new(appender, start, connection.charset),
             connection,
             catalogue,
-            transactions: Transactions::new(appender, start),
+            types: Types::default(),
             feedback,
             status,
             tick,
@@ -148,6 +150,24 @@ impl<'a> Stream<'a> {
                 self.hand_over().await?;
             }
         }
+        self.look_ahead()
+    }
+
+    /// Looks at a large message of which only the start is there: a row that the trail will not take is refused by that, and
+    /// one that nobody wants is read without being held.
+    fn look_ahead(&mut self) -> Result<(), Fault> {
+        let wire = &mut self.connection.wire;
+        let Some(Unfinished { tag: b'd', there, whole }) = wire.unfinished() else { return Ok(()) };
+        if whole < limits::SOURCE_LARGE_MESSAGE_BYTES {
+            return Ok(());
+        }
+        let Ok(Envelope::Data { start, sent, payload }) = Envelope::decode(there) else { return Ok(()) };
+        let whole = whole - (there.len() - payload.len());
+        if self.transactions.foresee(payload, whole)? == Outlook::PassedOver {
+            self.feedback.received(start, sent);
+            self.unshown_bytes += whole as u64;
+            wire.pass_over();
+        }
         Ok(())
     }
 
@@ -205,7 +225,7 @@ impl<'a> Stream<'a> {
 
     async fn message(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let transactions = &mut self.transactions;
-        match Message::decode(payload)? {
+        match Message::decode(payload, self.connection.charset)? {
             Message::Begin { commit_lsn, commit_ts, xid } => {
                 transactions.begin(commit_lsn, commit_ts, xid)?;
                 if super::confirm_early() {
@@ -220,20 +240,32 @@ impl<'a> Stream<'a> {
             Message::Update { relation, old, new } => transactions.row(Operation::Update, relation, old, Some(new)),
             Message::Delete { relation, old } => transactions.row(Operation::Delete, relation, Some(old), None),
             Message::Truncate(relations) => transactions.truncate(relations),
+            Message::Type(message) => {
+                self.types.say(&message);
+                Ok(())
+            }
             Message::Ignored => Ok(()),
         }
     }
 
     async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
-        if !self.target.captures(message.schema, message.table) {
+        if !self.target.captures(&message.schema, &message.table) {
             self.transactions.leave_out(message.id);
             return Ok(());
         }
-        let describing = describe(&mut self.catalogue, &self.target.address, message);
-        let (columns, kinds) =
-            while_answering(describing, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
-        let schema = self.transactions.describe(message, &columns, kinds)?;
-        debug!(table = %schema.table, columns = columns.len(), "shape of a table");
+        let xid = self.transactions.open_xid();
+        let asking = describing::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
+        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let (schema, unknown) = self.transactions.describe(message, &facts)?;
+        if !unknown.is_empty() {
+            warn!(
+                table = %schema.table,
+                columns = unknown.join(", "),
+                "types were dropped before rows that use them were read: the values of these columns are sent as text, and \
+                 their sqlType is \"unknown\""
+            );
+        }
+        debug!(table = %schema.table, columns = schema.columns.len(), "shape of a table");
         Ok(())
     }
 
@@ -286,20 +318,6 @@ impl<'a> Stream<'a> {
             status.records += counts.records;
         });
     }
-}
-
-async fn describe(
-    catalogue: &mut Catalogue,
-    address: &Address,
-    message: &RelationMessage<'_>,
-) -> Result<(Vec<Column>, Vec<ValueKind>), Fault> {
-    let facts = catalogue.table(address, message.id).await?;
-    let type_names = catalogue.type_names(address, &message.columns).await?;
-    let mut kinds = Vec::with_capacity(message.columns.len());
-    for column in &message.columns {
-        kinds.push(catalogue.kind(address, column.type_id).await?);
-    }
-    Ok((relation::columns(message, &facts, &kinds, type_names), kinds))
 }
 
 /// Waits for `work`, to its end whatever happens, and keeps telling the server that we live.

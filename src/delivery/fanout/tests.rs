@@ -164,7 +164,17 @@ impl World {
             Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), Arc::default(), limits);
         let appender = trail.appender().unwrap();
         let (ending, _) = watch::channel(None);
-        Self { trail, appender, fanout, budget, clients: Vec::new(), records: Vec::new(), all: Vec::new(), rows: 0, _ending: ending }
+        Self {
+            trail,
+            appender,
+            fanout,
+            budget,
+            clients: Vec::new(),
+            records: Vec::new(),
+            all: Vec::new(),
+            rows: 0,
+            _ending: ending,
+        }
     }
 
     async fn append(&mut self, transaction: &[(bool, usize)]) {

@@ -161,7 +161,9 @@ impl ColumnTest {
             ColumnImage::After => self.test(after, kind),
             ColumnImage::Before => self.test(before, kind),
             ColumnImage::Either if before.is_none() && after.is_none() => Truth::Unknown,
-            ColumnImage::Either => Truth::any([before, after].into_iter().flatten().map(|cell| self.test(Some(cell), kind))),
+            ColumnImage::Either => {
+                Truth::any([before, after].into_iter().flatten().map(|cell| self.test(Some(cell), kind)))
+            }
         }
     }
 
