@@ -1,15 +1,15 @@
 //! What a `Relation` message leaves open, asked for: types, null constraints, the primary key.
 //!
 //! Owns the wait for a transaction that the stream shows before the catalogue does. Leaves the questions to `catalogue` and
-//! `types`, and what becomes of the answers to `relation`.
+//! `column_types`, and what becomes of the answers to `relation`.
 
 use tokio::time::{Duration, Instant, sleep};
 use tracing::warn;
 
 use super::catalogue::{Catalogue, TableFacts};
+use super::column_types::{ColumnType, Types};
 use super::connection::Address;
 use super::pgoutput::RelationMessage;
-use super::types::{ColumnType, Types};
 use crate::capture::source::Fault;
 use crate::limits;
 

@@ -8,6 +8,7 @@
 
 mod array;
 mod catalogue;
+mod column_types;
 mod connection;
 mod describing;
 mod feedback;
@@ -30,7 +31,6 @@ mod stream;
 mod tables;
 mod tls;
 mod transactions;
-mod types;
 mod value;
 mod wire;
 

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use super::column_types::ColumnType;
 use super::describing::Facts;
 use super::pgoutput::{RelationMessage, Tuple, TupleValue};
-use super::types::ColumnType;
 use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
 use crate::codec::byte_text::{self, Charset};

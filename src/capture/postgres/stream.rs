@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::Target;
 use super::catalogue::Catalogue;
+use super::column_types::Types;
 use super::connection::Connection;
 use super::describing;
 use super::feedback::{Feedback, trail_stopped};
@@ -21,7 +22,6 @@ use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
 use super::server_error::ServerError;
 use super::transactions::{Outlook, Transactions};
-use super::types::Types;
 use super::wire::{Frame, Unfinished};
 use crate::capture::run::stopped;
 use crate::capture::source::{CaptureError, Fault, SharedStatus};

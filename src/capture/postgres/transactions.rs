@@ -318,8 +318,8 @@ impl Buffers {
 mod tests {
     use super::*;
     use crate::capture::postgres::catalogue::TableFacts;
+    use crate::capture::postgres::column_types::ColumnType;
     use crate::capture::postgres::pgoutput::{Message, RelationColumn};
-    use crate::capture::postgres::types::ColumnType;
     use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
     use crate::record::{ResourceName, TrailName};
