@@ -405,7 +405,7 @@ mod tests {
             transactions.begin(Lsn(100), TIME, 5).unwrap();
             let error = transactions.foresee(&start(3), whole).unwrap_err();
             assert!(matches!(&error, Fault::Stop(CaptureError::RowRefused { .. })), "{error}");
-            assert!(error.to_string().contains("public.texts") && error.to_string().contains("0/64"), "{error}");
+            assert!(error.to_string().contains("public.texts") && error.to_string().contains("0/00000064"), "{error}");
             for (table, outlook) in [(2, Outlook::PassedOver), (4, Outlook::Awaited)] {
                 assert_eq!(transactions.foresee(&start(table), whole).unwrap(), outlook);
             }

@@ -65,7 +65,7 @@ impl ValueKind {
             Self::Text => length + 2,
             Self::Bytes => length.saturating_sub(2) / 2 * 4 / 3,
             // White space between tokens is dropped.
-            Self::Json => 2,
+            Self::Json => 1,
             // Its bounds are dropped, and the quotes around elements that need none in JSON.
             Self::Array { element, .. } => match **element {
                 Self::Boolean | Self::Integer | Self::Float | Self::Text => {
