@@ -1,15 +1,12 @@
 //! Goal: the key that is told is the one that before images hold, whatever the replica identity is and becomes.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::capture::rig::{Rig, on_each_major};
 use crate::support::extract::capture;
 use crate::support::subscriber::Record;
+use crate::support::waiting::PATIENCE;
 use crate::support::{Postgres, Server};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_key_is_what_before_images_hold_and_changes_with_the_identity() {
