@@ -384,6 +384,15 @@ pub const SOURCE_BEHIND_FLUSH_MILLIS: u64 = 5;
 pub const SOURCE_QUERY_SECONDS_MAX: u64 = 15;
 /// Rows of one answer from the source's catalogue.
 pub const SOURCE_QUERY_ROWS_MAX: usize = 1_000_000;
+/// Time for which a table's description waits until the source's catalogue shows what a transaction did that was sent, in
+/// seconds. No longer: a source that waits for a synchronous standby may be waiting for us.
+pub const SOURCE_UNSEEN_SECONDS_MAX: u64 = 5;
+/// Time between two looks whether it does, in milliseconds.
+pub const SOURCE_UNSEEN_RETRY_MILLIS: u64 = 50;
+/// Length from which on a source's message is judged before it is wholly there, in bytes.
+pub const SOURCE_LARGE_MESSAGE_BYTES: usize = 1 << 20;
+/// Length from which on it is found out what a value becomes before it is converted, in bytes: a text may take six times as much.
+pub const SOURCE_LARGE_VALUE_BYTES: usize = 1 << 20;
 /// Layers of a source's type (domains over arrays over domains …) that are followed.
 pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
 

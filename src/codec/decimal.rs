@@ -1,4 +1,4 @@
-//! Exact comparison of decimal numbers as written, without floats.
+//! Exact comparison of numbers as written, without floats; those of databases that no decimal is, too.
 
 use std::cmp::Ordering;
 
@@ -8,6 +8,35 @@ pub struct Decimal {
     negative: bool,
     digits: Vec<u8>,
     point: i128,
+}
+
+/// A number as databases have it, in the order of PostgreSQL: infinities at both ends, and what is no number last.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Number {
+    /// Less than every decimal.
+    NegativeInfinity,
+    /// A decimal number.
+    Decimal(Decimal),
+    /// More than every decimal.
+    Infinity,
+    /// More than everything else, and equal to itself.
+    NotANumber,
+}
+
+impl Number {
+    /// Reads a decimal, `Infinity`, `-Infinity` or `NaN`, the last three in any case and as `inf` too, as PostgreSQL does.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(decimal) = Decimal::parse(text) {
+            return Some(Self::Decimal(decimal));
+        }
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let is_infinite = ["infinity", "inf"].iter().any(|name| unsigned.eq_ignore_ascii_case(name));
+        match is_infinite {
+            true if text.starts_with('-') => Some(Self::NegativeInfinity),
+            true => Some(Self::Infinity),
+            false => text.eq_ignore_ascii_case("nan").then_some(Self::NotANumber),
+        }
+    }
 }
 
 /// Exponents beyond it count as this one: no text has so many digits that it would matter to the rest.
@@ -110,6 +139,18 @@ mod tests {
             assert_eq!(compare(more, less), Ordering::Greater, "{less} {more}");
         }
         assert_eq!(compare("10e9999999998", "1e9999999999"), Ordering::Equal);
+    }
+
+    #[test]
+    fn infinities_stand_at_both_ends_and_what_is_no_number_last() {
+        let ordered = ["-Infinity", "-1e400", "0", "1e400", "Infinity", "NaN"].map(|text| Number::parse(text).unwrap());
+        assert!(ordered.is_sorted_by(|one, next| one < next));
+        for (one, same) in [("-inf", "-Infinity"), ("+INFINITY", "Infinity"), ("nan", "NaN"), ("1.0", "1")] {
+            assert_eq!(Number::parse(one), Number::parse(same), "{one}");
+        }
+        for bad in ["", "-NaN", "infinit", "in", "x", "--inf"] {
+            assert_eq!(Number::parse(bad), None, "{bad}");
+        }
     }
 
     proptest! {

@@ -48,6 +48,9 @@ use crate::record::{Operation, SchemaId, Timestamp};
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 44;
 
+/// Largest payload of a frame: a record's images and tokens.
+pub const PAYLOAD_BYTES_MAX: usize = crate::limits::FRAME_BYTES_MAX - HEADER_BYTES;
+
 /// Bytes of a mark frame: recovery looks for marks behind damage.
 pub const MARK_FRAME_BYTES: usize = HEADER_BYTES + 24;
 

@@ -39,6 +39,11 @@ impl<'b> ImageWriter<'b> {
         Self { out, count_at, count: 0, scratch: Vec::new() }
     }
 
+    /// Bytes of the image so far.
+    pub fn bytes(&self) -> usize {
+        self.out.len() - self.count_at
+    }
+
     /// The next column is absent.
     pub fn absent(&mut self) {
         self.tag(ABSENT);

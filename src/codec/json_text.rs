@@ -9,6 +9,24 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
+/// How many bytes [`push_string`] appends.
+pub fn string_bytes(text: &str) -> usize {
+    let escaped: usize =
+        text.as_bytes().iter().filter(|byte| needs_escape(**byte)).map(|byte| escape_bytes(*byte)).sum();
+    // Two of the line separators' three bytes are counted as they are.
+    let separators = text.matches(['\u{2028}', '\u{2029}']).count();
+    text.len() + 2 + escaped + separators * 3
+}
+
+/// By how much an escape is longer than what it stands for.
+fn escape_bytes(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0xE2 => 0,
+        _ => 5,
+    }
+}
+
 /// `text` as a JSON string, quotes included.
 pub fn quoted(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
@@ -118,6 +136,7 @@ mod tests {
             let json = quoted(&text);
             let raw_separator = json.contains(['\u{2028}', '\u{2029}', '\n']);
             proptest::prop_assert!(!raw_separator);
+            proptest::prop_assert_eq!(string_bytes(&text), json.len());
             proptest::prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
     }

@@ -1,6 +1,7 @@
 //! Bytes to records and back, sans-IO: no sockets, no files, no clocks, and no panic on any input.
 
 pub mod asyncapi;
+pub mod byte_text;
 pub mod cloudevents;
 mod crc;
 pub mod decimal;

@@ -9,13 +9,22 @@ use crate::delivery::feed::DeliveryEnd;
 use crate::record::{Position, TableSchema};
 use crate::trail::Location;
 
-/// Where a session stands in the trail, as far as that decides what comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a session stands in the trail, as far as that decides what comes next: sessions at the same place are sent the
+/// same bytes. Ordered as the trail is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The byte of the trail that comes next.
     pub at: Location,
-    /// Commit number of the transaction around that byte, when an earlier record of it was sent.
+    /// Commit number of the transaction around that byte, when an earlier record of it was sent and the records that
+    /// follow say so (`trans_ind`). None otherwise, so that whoever is sent the same stands at the same place.
     pub begun: Option<u64>,
+}
+
+impl Place {
+    /// Behind every place at the same byte.
+    pub(super) fn last_at(at: Location) -> Self {
+        Self { at, begun: Some(u64::MAX) }
+    }
 }
 
 /// Whole messages, one behind the other, and what a client must have heard before them.

@@ -128,10 +128,11 @@ impl Encoder {
     /// An encoder with nothing in it. `begun`: commit number of the transaction that it starts in, when records of it
     /// were sent before, so that what is left of it says what it would have said in one go (`trans_ind`).
     pub fn new(contract: Arc<Contract>, begun: Option<u64>) -> Self {
+        let looks_ahead = contract.options.meta.is_sent(MetaField::TransInd);
         Self {
             rules: contract.rules.clone(),
             batch: Batch::new(contract.message_bytes_max, contract.single),
-            looks_ahead: contract.options.meta.is_sent(MetaField::TransInd),
+            looks_ahead,
             contract,
             tables: HashMap::new(),
             recent: None,
@@ -145,7 +146,7 @@ impl Encoder {
             last: None,
             pieces: Vec::new(),
             held: None,
-            begun,
+            begun: begun.filter(|_| looks_ahead),
         }
     }
 
@@ -193,12 +194,19 @@ impl Encoder {
     /// Takes the next entry of the trail. `now` is what `current_ts` says.
     pub fn take(&mut self, entry: &Entry<'_>, now: Timestamp) -> Result<(), EncodeStop> {
         match entry {
-            Entry::Begin(_) | Entry::Gap(_) => Ok(()),
+            Entry::Gap(_) => Ok(()),
             Entry::Record(record) => self.take_row(record, now),
-            Entry::Commit(_) => match self.held.take() {
-                Some(held) => self.release(&held, true, now),
-                None => Ok(()),
-            },
+            // What was sent of a transaction means nothing to the next one. A commit alone does not always say so: who
+            // resumes behind a transaction's last record may have its commit passed over.
+            Entry::Begin(_) => {
+                self.begun = None;
+                Ok(())
+            }
+            Entry::Commit(_) => {
+                let released = self.held.take().map_or(Ok(()), |held| self.release(&held, true, now));
+                self.begun = None;
+                released
+            }
         }
     }
 

@@ -102,9 +102,9 @@ impl Work {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    slots: BTreeMap<Location, Arc<Slot>>,
+    slots: BTreeMap<Place, Arc<Slot>>,
     /// Where the made blocks start, oldest first.
-    made: VecDeque<Location>,
+    made: VecDeque<Place>,
     kept_bytes: usize,
     /// Cursors that nobody uses, each at the end of a block.
     cursors: VecDeque<Box<Cursor>>,
@@ -214,7 +214,7 @@ impl Fanout {
         let cursor = Cursor::new(reader, self.contract.clone(), begun, self.estimate.clone());
         let place = cursor.place();
         let mut shelf = self.shelf();
-        let known = shelf.slots.contains_key(&place.at) || shelf.cursors.iter().any(|known| known.place() == place);
+        let known = shelf.slots.contains_key(&place) || shelf.cursors.iter().any(|known| known.place() == place);
         if !known {
             shelf.keep_cursor(Box::new(cursor), self.limits.cursors);
         }
@@ -258,7 +258,7 @@ impl Fanout {
     /// What is there of the block at `from`, or a slot for it; none when there is no memory for one.
     fn begin(self: &Arc<Self>, from: Place) -> Option<Begun> {
         let mut shelf = self.shelf();
-        if let Some(slot) = shelf.slots.get(&from.at) {
+        if let Some(slot) = shelf.slots.get(&from) {
             let wait = || Taken::Wait(slot.clone());
             return Some(Begun::Known(slot.outcome.get().cloned().map_or_else(wait, Taken::Block)));
         }
@@ -270,7 +270,7 @@ impl Fanout {
         let cursor = shelf.cursors.iter().position(|cursor| cursor.place() == from);
         let cursor = cursor.and_then(|at| shelf.cursors.remove(at));
         let slot = Arc::<Slot>::default();
-        shelf.slots.insert(from.at, slot.clone());
+        shelf.slots.insert(from, slot.clone());
         Some(Begun::Making { making: Making { fanout: self.clone(), slot, from }, cursor, end, charge })
     }
 
@@ -279,7 +279,7 @@ impl Fanout {
     pub fn prepare(self: &Arc<Self>, from: Place) {
         let mut place = from;
         for _ in 0..BLOCKS_AHEAD {
-            let slot = self.shelf().slots.get(&place.at).cloned();
+            let slot = self.shelf().slots.get(&place).cloned();
             match slot.as_ref().map(|slot| slot.outcome.get()) {
                 Some(Some(block)) => place = block.to,
                 // Whoever makes it goes on with the next ones.
@@ -317,8 +317,8 @@ impl Fanout {
         let step = self.limits.block_trail_bytes;
         let grid = (from.at.offset / step + 1) * step;
         let grid = Location { segment: from.at.segment, offset: grid };
-        let mut next = shelf.slots.range((Bound::Excluded(from.at), Bound::Unbounded));
-        let known = next.next().map_or(Location::MAX, |(at, _)| *at);
+        let mut next = shelf.slots.range((Bound::Excluded(Place::last_at(from.at)), Bound::Unbounded));
+        let known = next.next().map_or(Location::MAX, |(place, _)| place.at);
         Some(durable.min(grid).min(known))
     }
 
@@ -343,13 +343,13 @@ impl Shelf {
 
     fn keep_block(&mut self, from: Place, block: &Block, bytes_max: usize) {
         self.kept_bytes += block.memory;
-        self.made.push_back(from.at);
+        self.made.push_back(from);
         while self.kept_bytes > bytes_max && self.let_oldest_go() {}
     }
 
     fn let_oldest_go(&mut self) -> bool {
-        let Some(at) = self.made.pop_front() else { return false };
-        let slot = self.slots.remove(&at);
+        let Some(place) = self.made.pop_front() else { return false };
+        let slot = self.slots.remove(&place);
         let block = slot.as_ref().and_then(|slot| slot.outcome.get());
         self.kept_bytes = self.kept_bytes.saturating_sub(block.map_or(0, |block| block.memory));
         true
@@ -411,7 +411,7 @@ impl Making {
         let mut shelf = self.fanout.shelf();
         let _ = self.slot.outcome.set(block.clone());
         if block.stop.is_some() {
-            shelf.slots.remove(&self.from.at);
+            shelf.slots.remove(&self.from);
         } else {
             if let Some(cursor) = cursor {
                 shelf.keep_cursor(cursor, limits.cursors);

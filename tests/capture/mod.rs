@@ -2,7 +2,10 @@
 //! once, in commit order, and every sign of loss stops loudly.
 
 mod connecting;
+mod encodings;
+mod gone_types;
 mod identity;
+mod keys;
 mod limits;
 mod resuming;
 mod rewound;

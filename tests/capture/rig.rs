@@ -160,14 +160,19 @@ impl Rig {
 
     /// The shape that the last record was written with.
     pub async fn last_shape(&self) -> Arc<TableSchema> {
+        self.shapes().await.pop().unwrap()
+    }
+
+    /// The shape that each record was written with.
+    pub async fn shapes(&self) -> Vec<Arc<TableSchema>> {
         let mut reader = self.trail.read(Begin::Earliest).await.unwrap();
-        let mut last = None;
+        let mut shapes = Vec::new();
         while reader.fill().await.unwrap() != Fill::AtMark {
             if let Some(Entry::Record(record)) = reader.next().unwrap() {
-                last = record.schema.cloned();
+                shapes.extend(record.schema.cloned());
             }
         }
-        last.unwrap()
+        shapes
     }
 }
 

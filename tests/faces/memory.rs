@@ -5,17 +5,10 @@ use std::time::Duration;
 
 use crate::support::extract::capture;
 use crate::support::subscriber::Next;
-use crate::support::{Postgres, Server};
+use crate::support::{Postgres, Server, process};
 
 const ROWS: u64 = 1_000_000;
 const GROWTH_MAX_KIB: u64 = 64 * 1024;
-
-/// A line of `/proc/PID/status`, in KiB.
-fn memory_kib(pid: u32, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let value = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
-    value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
-}
 
 #[test]
 fn a_transaction_of_a_million_rows_passes_in_bounded_memory() {
@@ -28,7 +21,7 @@ fn a_transaction_of_a_million_rows_passes_in_bounded_memory() {
     let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
     postgres.psql("insert into public.big values (0, 'the first', 1.50, null)");
     assert_eq!(subscriber.expect_data(Duration::from_secs(60)).json["after"]["id"], 0);
-    let start = memory_kib(server.pid(), "VmRSS");
+    let start = process::memory_kib(server.pid(), "VmRSS");
 
     postgres.psql(&format!(
         "insert into public.big select i, 'customer number ' || i, i / 100.0, md5(i::text) from generate_series(1, {ROWS}) i"
@@ -44,7 +37,7 @@ fn a_transaction_of_a_million_rows_passes_in_bounded_memory() {
             other => panic!("after {} of {ROWS} rows: {other:?}", expected - 1),
         }
     }
-    let highest = memory_kib(server.pid(), "VmHWM");
+    let highest = process::memory_kib(server.pid(), "VmHWM");
     println!("memory of the server: {start} KiB at the start, {highest} KiB at most");
     assert!(
         highest.saturating_sub(start) <= GROWTH_MAX_KIB,

@@ -70,3 +70,10 @@ pub fn output(command: &mut Command) -> String {
 pub fn copy_folder(from: &Path, to: &Path) {
     output(Command::new("cp").arg("-a").arg(from).arg(to));
 }
+
+/// A line of `/proc/PID/status`, in KiB.
+pub fn memory_kib(pid: u32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}

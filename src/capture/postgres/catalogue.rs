@@ -1,26 +1,22 @@
-//! What only PostgreSQL's catalogue says: kinds of types, null constraints, primary keys, the tables there are.
+//! What only PostgreSQL's catalogue says: layers of types, null constraints, primary keys, the tables there are.
 //!
 //! Read over a connection of its own, opened when first needed: the replication connection is busy with the stream.
-//! **The catalogue is of now, the stream of then.** What a `Relation` message says (names, types, order) always wins;
-//! the catalogue only adds to it, and where the two do not agree any more, a column counts as nullable and the key is
-//! the replica identity's. A table that is gone takes nothing down.
+//! **The catalogue is of now, the stream of then.** What the stream says (names, types, order, replica identity) always wins;
+//! the catalogue only adds to it, and where the two do not agree any more, a column counts as nullable. A table that is
+//! gone takes nothing down.
 
 use std::collections::HashMap;
 
-use super::connection::{Address, Connection, Row};
-use super::pgoutput::RelationColumn;
-use super::value::ValueKind;
+use super::connection::{Address, Connection, Row, literal};
 use crate::capture::source::{CaptureError, Fault};
-use crate::limits;
 
 /// What an answer is to, for who reads that it was not understood.
 const QUERY: &str = "a query of the catalogue";
 
-/// The catalogue, and what was read of it.
+/// The catalogue.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     connection: Option<Connection>,
-    kinds: HashMap<u32, ValueKind>,
 }
 
 /// What the catalogue adds to one table.
@@ -88,66 +84,59 @@ impl Catalogue {
         Ok(facts)
     }
 
-    /// The types' names with their modifiers, such as `numeric(12,2)`, one per column.
+    /// The names of types, each by its number and modifier, and of the types that they come down to; empty where one is gone.
     pub(super) async fn type_names(
         &mut self,
         address: &Address,
-        columns: &[RelationColumn<'_>],
-    ) -> Result<Vec<String>, Fault> {
-        if columns.is_empty() {
+        types: &[(u32, i32, u32)],
+    ) -> Result<Vec<(String, String)>, Fault> {
+        if types.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted: Vec<_> = columns
+        let wanted: Vec<_> = types
             .iter()
             .enumerate()
-            .map(|(at, column)| format!("({at},{},{})", column.type_id, column.type_modifier))
+            .map(|(at, (id, modifier, base))| format!("({at},{id},{modifier},{base})"))
             .collect();
         let sql = format!(
-            "SELECT pg_catalog.format_type(t.id::pg_catalog.oid, t.modifier) \
-             FROM (VALUES {}) AS t(at, id, modifier) ORDER BY t.at",
+            "SELECT pg_catalog.format_type(t.id::pg_catalog.oid, t.modifier), \
+             CASE WHEN t.base <> t.id THEN pg_catalog.format_type(t.base::pg_catalog.oid, -1) END \
+             FROM (VALUES {}) AS t(at, id, modifier, base) ORDER BY t.at",
             wanted.join(",")
         );
         let rows = self.query(address, &sql).await?;
-        if rows.len() != columns.len() {
-            return Err(unexpected(QUERY));
+        if rows.len() != types.len() {
+            return Err(unexpected("pg_type"));
         }
         // A type that is gone is printed as "???"; that says nothing, so leave it out.
-        let name = |row: &Row| row.first().cloned().flatten().filter(|name| !name.contains("???")).unwrap_or_default();
-        Ok(rows.iter().map(name).collect())
+        let name = |row: &Row, at: usize| {
+            row.get(at).cloned().flatten().filter(|name| !name.contains("???")).unwrap_or_default()
+        };
+        Ok(rows.iter().map(|row| (name(row, 0), name(row, 1))).collect())
     }
 
-    /// How values of a type become JSON. A type that is gone: as strings.
-    pub(super) async fn kind(&mut self, address: &Address, type_id: u32) -> Result<ValueKind, Fault> {
-        if let Some(kind) = ValueKind::of_builtin(type_id).or_else(|| self.kinds.get(&type_id).cloned()) {
-            return Ok(kind);
-        }
-        // Arrays around what it comes down to: domains and arrays are peeled off one by one.
-        let mut delimiters = Vec::new();
-        let mut at = type_id;
-        let mut kind = ValueKind::Text;
-        for _ in 0..limits::SOURCE_TYPE_DEPTH_MAX {
-            if let Some(builtin) = ValueKind::of_builtin(at) {
-                kind = builtin;
-                break;
-            }
-            match self.step(address, at).await? {
-                Step::Domain(base) => at = base,
-                Step::Array { element, delimiter } => {
-                    delimiters.push(delimiter);
-                    at = element;
-                }
-                Step::Other => break,
-            }
-        }
-        // The element of an array of a domain over an array is one quoted text, which reads as an array again.
-        for delimiter in delimiters.into_iter().rev() {
-            kind = ValueKind::Array { element: Box::new(kind), delimiter };
-        }
-        self.kinds.insert(type_id, kind.clone());
-        Ok(kind)
+    /// The number of a type by its name.
+    pub(super) async fn type_id(&mut self, address: &Address, schema: &str, name: &str) -> Result<Option<u32>, Fault> {
+        let sql = format!(
+            "SELECT t.oid FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+             WHERE n.nspname = {} AND t.typname = {}",
+            literal(schema),
+            literal(name)
+        );
+        let rows = self.query(address, &sql).await?;
+        let Some([Some(found)]) = rows.first().map(|row| &row[..]) else { return Ok(None) };
+        found.parse().map(Some).map_err(|_| unexpected("pg_type"))
     }
 
-    async fn step(&mut self, address: &Address, type_id: u32) -> Result<Step, Fault> {
+    /// Whether what a transaction did can be seen.
+    pub(super) async fn sees(&mut self, address: &Address, xid: u32) -> Result<bool, Fault> {
+        let rows = self.query(address, "SELECT pg_catalog.pg_current_snapshot()").await?;
+        let snapshot = rows.first().and_then(|row| row.first()?.as_deref());
+        snapshot.and_then(|snapshot| shows(snapshot, xid)).ok_or_else(|| unexpected("pg_current_snapshot"))
+    }
+
+    /// What one layer of a type is.
+    pub(super) async fn step(&mut self, address: &Address, type_id: u32) -> Result<Step, Fault> {
         let sql = format!(
             "SELECT t.typtype, t.typbasetype, t.typelem, e.typdelim, \
              t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc \
@@ -156,7 +145,7 @@ impl Catalogue {
         let rows = self.query(address, &sql).await?;
         let Some([Some(kind), Some(base), Some(element), delimiter, Some(is_array)]) = rows.first().map(|row| &row[..])
         else {
-            return Ok(Step::Other);
+            return Ok(Step::Gone);
         };
         let number = |text: &String| text.parse::<u32>().map_err(|_| unexpected(QUERY));
         if kind == "d" {
@@ -171,10 +160,26 @@ impl Catalogue {
 }
 
 /// One layer of a type.
-enum Step {
+#[derive(Debug)]
+pub(super) enum Step {
     Domain(u32),
-    Array { element: u32, delimiter: u8 },
+    Array {
+        element: u32,
+        delimiter: u8,
+    },
     Other,
+    /// There is no such type now.
+    Gone,
+}
+
+/// Whether a snapshot, as the server prints it (`10:20:10,14,15`), shows what a transaction did that has ended.
+fn shows(snapshot: &str, xid: u32) -> Option<bool> {
+    let mut parts = snapshot.split(':').skip(1);
+    let (end, running) = (parts.next()?.parse::<u64>().ok()?, parts.next()?);
+    // The stream's numbers have 32 bits and go round.
+    let began_before = xid.wrapping_sub(end as u32).cast_signed() < 0;
+    let is_this = |other: &str| other.parse::<u64>().is_ok_and(|other| other as u32 == xid);
+    Some(began_before && !running.split(',').any(is_this))
 }
 
 /// The one value of an answer of one row and one column.
@@ -185,4 +190,27 @@ pub(super) fn scalar(rows: &[Row]) -> Option<&str> {
 /// The server has answered something else than the statement that `what` names can give.
 pub(super) fn unexpected(what: &str) -> Fault {
     CaptureError::Malformed(format!("an answer to {what}")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_shows_what_ended_before_it() {
+        for (snapshot, xid, seen) in [
+            ("10:20:10,14", 9, true),
+            ("10:20:10,14", 12, true),
+            ("10:20:10,14", 14, false),
+            ("10:20:10,14", 20, false),
+            ("10:20:", 19, true),
+            // The numbers have gone round: 4294967301 is 5 in 32 bits.
+            ("4294967290:4294967301:4294967300", 4, false),
+            ("4294967290:4294967301:4294967300", 3, true),
+            ("4294967290:4294967301:4294967300", u32::MAX, true),
+        ] {
+            assert_eq!(shows(snapshot, xid), Some(seen), "{snapshot} {xid}");
+        }
+        assert_eq!(shows("", 1), None);
+    }
 }

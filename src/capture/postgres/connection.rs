@@ -20,6 +20,7 @@ use super::tls;
 use super::wire::{Transport, Wire};
 use crate::capture::source::{CaptureError, Fault};
 use crate::catalog::extract::{Secret, SourceConfig, TlsMode};
+use crate::codec::byte_text::{self, Charset};
 use crate::limits;
 
 /// Where to connect and as whom.
@@ -37,6 +38,8 @@ pub(super) type Row = Vec<Option<String>>;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) wire: Wire,
+    /// What is known of the texts that the server sends and takes.
+    pub(super) charset: Charset,
 }
 
 impl Connection {
@@ -49,7 +52,7 @@ impl Connection {
     }
 
     async fn open_unlimited(address: &Address, replication: bool) -> Result<Self, Fault> {
-        let mut connection = Self { wire: Wire::new(transport(&address.source).await?) };
+        let mut connection = Self { wire: Wire::new(transport(&address.source).await?), charset: Charset::default() };
         let mut parameters = vec![("user", address.user.as_str()), ("database", &address.source.database)];
         parameters.extend(settings::AT_START);
         if replication {
@@ -61,6 +64,9 @@ impl Connection {
         let major = connection.until_ready().await?;
         if let Some(statement) = major.and_then(settings::later) {
             connection.query(&statement).await?;
+        }
+        if connection.charset == Charset::Undeclared {
+            connection.try_query_unlimited("SET client_encoding TO 'SQL_ASCII'").await??;
         }
         Ok(connection)
     }
@@ -80,14 +86,14 @@ impl Connection {
 
     /// As [`Connection::try_query`], for a statement that may take as long as it wants.
     pub(super) async fn try_query_unlimited(&mut self, sql: &str) -> Result<Result<Vec<Row>, ServerError>, Fault> {
-        frontend::query(sql, &mut self.wire.output)?;
+        self.push_query(sql)?;
         self.wire.flush().await?;
         let mut rows = Vec::new();
         let mut refused = None;
         loop {
             let (tag, body) = self.wire.frame().await?;
             match tag {
-                b'D' if rows.len() < limits::SOURCE_QUERY_ROWS_MAX => rows.push(data_row(&body)?),
+                b'D' if rows.len() < limits::SOURCE_QUERY_ROWS_MAX => rows.push(data_row(&body, self.charset)?),
                 b'D' => return Err(malformed("an answer with too many rows")),
                 b'E' => refused = Some(ServerError::decode(&body)),
                 b'Z' => return Ok(refused.map_or(Ok(rows), Err)),
@@ -99,7 +105,7 @@ impl Connection {
 
     /// Sends START_REPLICATION; afterwards the wire carries CopyData both ways.
     pub(super) async fn start_replication(&mut self, command: &str) -> Result<(), Fault> {
-        frontend::query(command, &mut self.wire.output)?;
+        self.push_query(command)?;
         self.wire.flush().await?;
         let limit = Duration::from_secs(limits::SOURCE_QUERY_SECONDS_MAX);
         timeout(limit, self.until_copy_both())
@@ -117,6 +123,20 @@ impl Connection {
                 tag => return Err(unexpected(tag)),
             }
         }
+    }
+
+    /// A Query message: as bytes, since names of a database without a character set need not be UTF-8.
+    fn push_query(&mut self, sql: &str) -> Result<(), Fault> {
+        let sql = byte_text::encode(sql, self.charset);
+        if sql.contains(&0) {
+            return Err(malformed("a name with a zero byte"));
+        }
+        let output = &mut self.wire.output;
+        output.put_u8(b'Q');
+        output.put_u32(sql.len() as u32 + 5);
+        output.put_slice(&sql);
+        output.put_u8(0);
+        Ok(())
     }
 
     /// Sends one CopyData message.
@@ -143,10 +163,22 @@ impl Connection {
             match tag {
                 b'Z' => return Ok(major),
                 b'E' => return Err(ServerError::decode(&body).into()),
-                b'S' => major = major.or_else(|| server_version(&body).and_then(settings::major)),
+                b'S' => {
+                    self.note_parameter(&body);
+                    major = major.or_else(|| server_version(&body).and_then(settings::major));
+                }
                 b'K' | b'N' => {}
                 tag => return Err(unexpected(tag)),
             }
+        }
+    }
+
+    /// Notes what the server says of itself. One whose database has no character set cannot convert anything: it would
+    /// refuse to send what is no UTF-8, for ever.
+    fn note_parameter(&mut self, body: &[u8]) {
+        let mut texts = body.split(|byte| *byte == 0);
+        if texts.next() == Some(b"server_encoding") && texts.next() == Some(b"SQL_ASCII") {
+            self.charset = Charset::Undeclared;
         }
     }
 
@@ -242,7 +274,7 @@ fn server_version(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(texts.next()?).ok()
 }
 
-fn data_row(body: &[u8]) -> Result<Row, Fault> {
+fn data_row(body: &[u8], charset: Charset) -> Result<Row, Fault> {
     let wrong = || malformed("a row of an answer");
     let (count, mut rest) = body.split_first_chunk::<2>().ok_or_else(wrong)?;
     let mut row = Row::new();
@@ -255,7 +287,7 @@ fn data_row(body: &[u8]) -> Result<Row, Fault> {
             continue;
         };
         let (value, after) = rest.split_at_checked(length).ok_or_else(wrong)?;
-        row.push(Some(std::str::from_utf8(value).map_err(|_| wrong())?.to_owned()));
+        row.push(Some(byte_text::decode(value, charset).into_owned()));
         rest = after;
     }
     Ok(row)
@@ -293,7 +325,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_row_makes_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {
-            let _ = data_row(&bytes);
+            let _ = data_row(&bytes, Charset::Utf8);
         }
     }
 }

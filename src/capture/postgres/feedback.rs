@@ -153,12 +153,14 @@ mod tests {
     use super::*;
     use crate::capture::postgres::socket::Socket;
     use crate::capture::postgres::wire::{Transport, Wire};
+    use crate::codec::byte_text::Charset;
 
     #[tokio::test]
     async fn nothing_is_confirmed_beyond_what_this_session_has_received() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut connection = Connection { wire: Wire::new(Transport::Plain(Socket::new(near))) };
+        let mut connection =
+            Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
         let mark = DurableMark { source: Some(Lsn(100).to_position()), ..DurableMark::default() };
         let (durable, watched) = watch::channel(mark);

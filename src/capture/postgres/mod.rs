@@ -8,12 +8,15 @@
 
 mod array;
 mod catalogue;
+mod column_types;
 mod connection;
+mod describing;
 mod feedback;
 mod identity;
 mod look;
 mod lsn;
 mod overlap;
+mod oversize;
 mod pace;
 mod pgoutput;
 mod publication;
@@ -50,6 +53,7 @@ use super::source::{CaptureError, Fault, SharedStatus};
 use crate::catalog::extract::inserts_publication;
 use crate::catalog::extract::{ExtractConfig, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
+use crate::codec::byte_text::Charset;
 use crate::record::ResourceName;
 use crate::trail::Appender;
 
@@ -118,6 +122,13 @@ pub(super) async fn session(
         () = stopped(shutdown) => return Ok(()),
         prepared = connect(target, &mut catalogue, &trail, status) => prepared?,
     };
+    if walsender.charset == Charset::Undeclared {
+        info!(
+            database = target.address.source.database,
+            "the database has no character set (SQL_ASCII): texts are read as they are, and a byte that is no UTF-8 is shown as \
+             U+FFFD and its two hexadecimal digits"
+        );
+    }
     let publications = target.publications();
     let publications_hash = overlap::publications_hash(&publications);
     record_source(appender, &prepared, &trail, publications_hash).await?;

@@ -3,7 +3,10 @@
 //! Sans-IO and borrowing: a decoded message points into the bytes it came from. Every length is checked here, so that
 //! whoever walks a [`Tuple`] later cannot fail. Malformed input is an error, never a panic.
 
+use std::borrow::Cow;
+
 use super::lsn::Lsn;
+use crate::codec::byte_text::{self, Charset};
 use crate::record::Timestamp;
 
 /// Microseconds between 1970-01-01 and PostgreSQL's own epoch, 2000-01-01.
@@ -88,16 +91,26 @@ pub(super) enum Message<'a> {
         old: OldTuple<'a>,
     },
     Truncate(RelationIds<'a>),
-    /// Origin and type messages: nothing in them that the catalogue does not say.
+    Type(TypeMessage<'a>),
+    /// An origin message.
     Ignored,
+}
+
+/// A type that is not built in, as it was when the row was written; sent before each relation that uses it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TypeMessage<'a> {
+    pub(super) id: u32,
+    /// Schema and name: of a domain, those of the type that it comes down to.
+    pub(super) schema: Cow<'a, str>,
+    pub(super) name: Cow<'a, str>,
 }
 
 /// A table's shape, sent before its first row and again after it changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RelationMessage<'a> {
     pub(super) id: u32,
-    pub(super) schema: &'a str,
-    pub(super) table: &'a str,
+    pub(super) schema: Cow<'a, str>,
+    pub(super) table: Cow<'a, str>,
     /// `pg_class.relreplident`: `d`, `f`, `i` or `n`.
     pub(super) replica_identity: u8,
     pub(super) columns: Vec<RelationColumn<'a>>,
@@ -108,7 +121,7 @@ pub(super) struct RelationMessage<'a> {
 pub(super) struct RelationColumn<'a> {
     /// Whether it belongs to the replica identity.
     pub(super) identity: bool,
-    pub(super) name: &'a str,
+    pub(super) name: Cow<'a, str>,
     pub(super) type_id: u32,
     pub(super) type_modifier: i32,
 }
@@ -139,8 +152,8 @@ pub(super) enum TupleValue<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads one message, to its last byte.
-    pub(super) fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
+    /// Reads one message, to its last byte; names in it are of that charset.
+    pub(super) fn decode(payload: &'a [u8], charset: Charset) -> Result<Self, Malformed> {
         let mut bytes = Bytes(payload);
         let message = match bytes.u8("kind of message")? {
             b'B' => Self::Begin {
@@ -154,7 +167,7 @@ impl<'a> Message<'a> {
                 bytes.timestamp("commit time")?;
                 Self::Commit { commit_lsn, end_lsn }
             }
-            b'R' => Self::Relation(RelationMessage::decode(&mut bytes)?),
+            b'R' => Self::Relation(RelationMessage::decode(&mut bytes, charset)?),
             b'I' => Self::Insert { relation: bytes.u32("relation")?, new: bytes.new_tuple()? },
             b'U' => {
                 let relation = bytes.u32("relation")?;
@@ -171,7 +184,12 @@ impl<'a> Message<'a> {
                 let length = count.checked_mul(4).ok_or(Malformed("number of relations"))?;
                 Self::Truncate(RelationIds(bytes.take(length, "relations")?))
             }
-            b'O' | b'Y' => return Ok(Self::Ignored),
+            b'Y' => {
+                let id = bytes.u32("type")?;
+                let (schema, name) = bytes.qualified_name(charset)?;
+                Self::Type(TypeMessage { id, schema, name })
+            }
+            b'O' => return Ok(Self::Ignored),
             _ => return Err(Malformed("kind of message")),
         };
         bytes.finished()?;
@@ -185,22 +203,20 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> RelationMessage<'a> {
-    fn decode(bytes: &mut Bytes<'a>) -> Result<Self, Malformed> {
+    fn decode(bytes: &mut Bytes<'a>, charset: Charset) -> Result<Self, Malformed> {
         let id = bytes.u32("relation")?;
-        let (schema, table) = (bytes.text("schema name")?, bytes.text("table name")?);
+        let (schema, table) = bytes.qualified_name(charset)?;
         let replica_identity = bytes.u8("replica identity")?;
         let count = bytes.u16("number of columns")?;
         let mut columns = Vec::new();
         for _ in 0..count {
             columns.push(RelationColumn {
                 identity: bytes.u8("column flags")? & 1 != 0,
-                name: bytes.text("column name")?,
+                name: bytes.text("column name", charset)?,
                 type_id: bytes.u32("type")?,
                 type_modifier: bytes.u32("type modifier")? as i32,
             });
         }
-        // The catalogue's own schema is sent as an empty name.
-        let schema = if schema.is_empty() { "pg_catalog" } else { schema };
         Ok(Self { id, schema, table, replica_identity, columns })
     }
 }
@@ -296,11 +312,19 @@ impl<'a> Bytes<'a> {
         Ok(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH_MICROS)))
     }
 
-    fn text(&mut self, part: &'static str) -> Result<&'a str, Malformed> {
+    /// The names of a schema and of something in it.
+    fn qualified_name(&mut self, charset: Charset) -> Result<(Cow<'a, str>, Cow<'a, str>), Malformed> {
+        let (schema, name) = (self.text("schema name", charset)?, self.text("name", charset)?);
+        // The catalogue's own schema is sent as an empty name.
+        let schema = if schema.is_empty() { "pg_catalog".into() } else { schema };
+        Ok((schema, name))
+    }
+
+    fn text(&mut self, part: &'static str, charset: Charset) -> Result<Cow<'a, str>, Malformed> {
         let end = self.0.iter().position(|byte| *byte == 0).ok_or(Malformed(part))?;
         let text = self.take(end, part)?;
         self.u8(part)?;
-        std::str::from_utf8(text).map_err(|_| Malformed(part))
+        Ok(byte_text::decode(text, charset))
     }
 
     fn tuple(&mut self) -> Result<Tuple<'a>, Malformed> {
@@ -374,7 +398,7 @@ mod tests {
                 proptest::option::of(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))), 0..12),
         ) {
             let bytes = update(old, &values);
-            let Message::Update { relation, old: before, new } = Message::decode(&bytes).unwrap() else {
+            let Message::Update { relation, old: before, new } = Message::decode(&bytes, Charset::Utf8).unwrap() else {
                 panic!("another message")
             };
             let expected: Vec<_> = values.iter().map(|value| match value {
@@ -397,7 +421,7 @@ mod tests {
             cut in any::<proptest::sample::Index>(),
         ) {
             let bytes = update(Some(b'O'), &values);
-            prop_assert!(Message::decode(&bytes[..cut.index(bytes.len())]).is_err());
+            prop_assert!(Message::decode(&bytes[..cut.index(bytes.len())], Charset::Utf8).is_err());
         }
 
         #[test]
@@ -407,7 +431,7 @@ mod tests {
         ) {
             let bytes = [vec![kind], bytes].concat();
             let _ = Envelope::decode(&bytes);
-            match Message::decode(&bytes) {
+            match Message::decode(&bytes, Charset::Utf8) {
                 Ok(Message::Insert { new, .. }) => prop_assert_eq!(new.values().count(), new.len()),
                 Ok(Message::Truncate(ids)) => prop_assert!(ids.iter().count() <= bytes.len()),
                 _ => {}
@@ -422,17 +446,34 @@ mod tests {
         bytes.extend_from_slice(&1_i64.to_be_bytes());
         bytes.extend_from_slice(&7_u32.to_be_bytes());
         let commit_ts = Timestamp::parse("2000-01-01T00:00:00.000001Z").unwrap();
-        assert_eq!(Message::decode(&bytes), Ok(Message::Begin { commit_lsn: Lsn(0x16B_3748), commit_ts, xid: 7 }));
+        let begin = Message::Begin { commit_lsn: Lsn(0x16B_3748), commit_ts, xid: 7 };
+        assert_eq!(Message::decode(&bytes, Charset::Utf8), Ok(begin));
         bytes.push(0);
-        assert_eq!(Message::decode(&bytes), Err(Malformed("bytes after its end")));
+        assert_eq!(Message::decode(&bytes, Charset::Utf8), Err(Malformed("bytes after its end")));
     }
 
     #[test]
     fn a_relation_of_the_catalogue_has_its_schema_named() {
         let bytes = b"R\0\0\0\x01\0t\0d\0\x01\x01id\0\0\0\0\x17\xff\xff\xff\xff";
-        let Ok(Message::Relation(relation)) = Message::decode(bytes) else { panic!("no relation") };
-        assert_eq!((relation.schema, relation.table, relation.replica_identity), ("pg_catalog", "t", b'd'));
-        let column = RelationColumn { identity: true, name: "id", type_id: 23, type_modifier: -1 };
+        let Ok(Message::Relation(relation)) = Message::decode(bytes, Charset::Utf8) else { panic!("no relation") };
+        assert_eq!((&*relation.schema, &*relation.table, relation.replica_identity), ("pg_catalog", "t", b'd'));
+        let column = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
         assert_eq!(relation.columns, [column]);
+    }
+
+    #[test]
+    fn a_type_says_what_it_comes_down_to() {
+        let message = Message::decode(b"Y\0\0\x40\x02\0int4\0", Charset::Utf8);
+        let expected = TypeMessage { id: 0x4002, schema: "pg_catalog".into(), name: "int4".into() };
+        assert_eq!(message, Ok(Message::Type(expected)));
+    }
+
+    #[test]
+    fn names_need_not_be_utf_8() {
+        let Ok(Message::Relation(relation)) = Message::decode(b"R\0\0\0\x01s\0caf\xE9\0d\0\0", Charset::Undeclared)
+        else {
+            panic!("no relation")
+        };
+        assert_eq!(relation.table, "caf\u{FFFD}E9");
     }
 }

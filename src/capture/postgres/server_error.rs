@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::capture::source::{CaptureError, Fault};
+use crate::codec::byte_text::{self, Charset};
 
 /// An ErrorResponse: SQLSTATE and message. The detail is left out: it may hold values of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,8 @@ impl ServerError {
         let mut error = Self { code: String::new(), message: String::new() };
         for field in body.split(|byte| *byte == 0) {
             if let Some((kind, text)) = field.split_first() {
-                let text = || String::from_utf8_lossy(text).into_owned();
+                // In the server's language, and before a session's start in the server's own encoding.
+                let text = || byte_text::decode(text, Charset::Utf8).into_owned();
                 match kind {
                     b'C' => error.code = text(),
                     b'M' => error.message = text(),
@@ -32,6 +34,9 @@ impl ServerError {
         }
         error
     }
+
+    /// What a text is refused with that has no form in UTF-8: an untranslatable character, or bytes that are none.
+    const UNREADABLE: [&str; 2] = ["22P05", "22021"];
 
     /// Whether a person has to look: the same request will be refused again.
     fn is_lasting(&self) -> bool {
@@ -50,7 +55,11 @@ impl fmt::Display for ServerError {
 
 impl From<ServerError> for Fault {
     fn from(error: ServerError) -> Self {
-        if error.is_lasting() {
+        if ServerError::UNREADABLE.contains(&error.code.as_str()) {
+            let advice = "it sends a text that it cannot convert to UTF-8 to nobody, nor anything behind it: remove the \
+                          character from the source, then begin a new extract with a new trail";
+            CaptureError::Refused(format!("{error}; {advice}")).into()
+        } else if error.is_lasting() {
             CaptureError::Refused(error.to_string()).into()
         } else {
             Self::Passing(error.to_string())
@@ -67,6 +76,10 @@ mod tests {
         let wrong = ServerError::decode(b"SFATAL\0C28P01\0Mpassword authentication failed\0\0");
         assert_eq!(wrong.to_string(), "password authentication failed (SQLSTATE 28P01)");
         assert!(matches!(Fault::from(wrong), Fault::Stop(CaptureError::Refused(_))));
+        let unreadable = ServerError { code: "22P05".into(), message: "no equivalent".into() };
+        assert!(Fault::from(unreadable).to_string().contains("begin a new extract"));
+        let foreign = ServerError::decode(b"C28P01\0Mr\xF4le inconnu\0");
+        assert_eq!(foreign.to_string(), "r\u{FFFD}F4le inconnu (SQLSTATE 28P01)");
         for passing in ["57P01", "57P03", "53300", "55006", "08006", ""] {
             let error = ServerError { code: passing.into(), message: String::new() };
             assert!(matches!(Fault::from(error), Fault::Passing(_)), "{passing}");

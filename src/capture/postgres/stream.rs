@@ -9,25 +9,25 @@ use std::pin::pin;
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::Target;
 use super::catalogue::Catalogue;
-use super::connection::{Address, Connection};
+use super::column_types::Types;
+use super::connection::Connection;
+use super::describing;
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
 use super::overlap::Overlap;
 use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
-use super::relation;
 use super::server_error::ServerError;
-use super::transactions::Transactions;
-use super::value::ValueKind;
-use super::wire::Frame;
+use super::transactions::{Outlook, Transactions};
+use super::wire::{Frame, Unfinished};
 use crate::capture::run::stopped;
 use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
-use crate::record::{Column, Operation};
+use crate::record::Operation;
 use crate::trail::Appender;
 
 /// Where a stream meets the trail.
@@ -43,6 +43,7 @@ pub(super) struct Stream<'a> {
     target: &'a Target,
     connection: Connection,
     catalogue: Catalogue,
+    types: Types,
     transactions: Transactions<'a>,
     feedback: Feedback,
     status: &'a SharedStatus,
@@ -73,12 +74,14 @@ impl<'a> Stream<'a> {
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let feedback = Feedback::new(appender.durable(), confirmed);
         Self {
             target,
+            transactions: Transactions::new(appender, overlap, confirmed, connection.charset),
             connection,
             catalogue,
-            feedback: Feedback::new(appender.durable(), confirmed),
-            transactions: Transactions::new(appender, overlap, confirmed),
+            types: Types::default(),
+            feedback,
             status,
             tick,
             pace: Pace::new(Instant::now()),
@@ -163,6 +166,24 @@ impl<'a> Stream<'a> {
                 self.hand_over().await?;
             }
         }
+        self.look_ahead()
+    }
+
+    /// Looks at a large message of which only the start is there: a row that the trail will not take is refused by that, and
+    /// one that nobody wants is read without being held.
+    fn look_ahead(&mut self) -> Result<(), Fault> {
+        let wire = &mut self.connection.wire;
+        let Some(Unfinished { tag: b'd', there, whole }) = wire.unfinished() else { return Ok(()) };
+        if whole < limits::SOURCE_LARGE_MESSAGE_BYTES {
+            return Ok(());
+        }
+        let Ok(Envelope::Data { start, sent, payload }) = Envelope::decode(there) else { return Ok(()) };
+        let whole = whole - (there.len() - payload.len());
+        if self.transactions.foresee(payload, whole)? == Outlook::PassedOver {
+            self.feedback.received(start, sent);
+            self.unshown_bytes += whole as u64;
+            wire.pass_over();
+        }
         Ok(())
     }
 
@@ -224,7 +245,7 @@ impl<'a> Stream<'a> {
 
     async fn message(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let transactions = &mut self.transactions;
-        let message = Message::decode(payload)?;
+        let message = Message::decode(payload, self.connection.charset)?;
         if message.is_of_rows() {
             transactions.row_sent(payload);
         }
@@ -247,20 +268,32 @@ impl<'a> Stream<'a> {
             Message::Update { relation, old, new } => transactions.row(Operation::Update, relation, old, Some(new)),
             Message::Delete { relation, old } => transactions.row(Operation::Delete, relation, Some(old), None),
             Message::Truncate(relations) => transactions.truncate(relations),
+            Message::Type(message) => {
+                self.types.say(&message);
+                Ok(())
+            }
             Message::Ignored => Ok(()),
         }
     }
 
     async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
-        if !self.target.captures(message.schema, message.table) {
+        if !self.target.captures(&message.schema, &message.table) {
             self.transactions.leave_out(message.id);
             return Ok(());
         }
-        let describing = describe(&mut self.catalogue, &self.target.address, message);
-        let (columns, kinds) =
-            while_answering(describing, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
-        let schema = self.transactions.describe(message, &columns, kinds)?;
-        debug!(table = %schema.table, columns = columns.len(), "shape of a table");
+        let xid = self.transactions.open_xid();
+        let asking = describing::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
+        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let (schema, unknown) = self.transactions.describe(message, &facts)?;
+        if !unknown.is_empty() {
+            warn!(
+                table = %schema.table,
+                columns = unknown.join(", "),
+                "types were dropped before rows that use them were read: the values of these columns are sent as text, and \
+                 their sqlType is \"unknown\""
+            );
+        }
+        debug!(table = %schema.table, columns = schema.columns.len(), "shape of a table");
         Ok(())
     }
 
@@ -315,20 +348,6 @@ impl<'a> Stream<'a> {
     }
 }
 
-async fn describe(
-    catalogue: &mut Catalogue,
-    address: &Address,
-    message: &RelationMessage<'_>,
-) -> Result<(Vec<Column>, Vec<ValueKind>), Fault> {
-    let facts = catalogue.table(address, message.id).await?;
-    let type_names = catalogue.type_names(address, &message.columns).await?;
-    let mut kinds = Vec::with_capacity(message.columns.len());
-    for column in &message.columns {
-        kinds.push(catalogue.kind(address, column.type_id).await?);
-    }
-    Ok((relation::columns(message, &facts, &kinds, type_names), kinds))
-}
-
 /// Waits for `work`, to its end whatever happens, and keeps telling the server that we live.
 async fn while_answering<T>(
     work: impl Future<Output = T>,
@@ -354,11 +373,16 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::capture::postgres::catalogue::TableFacts;
+    use crate::capture::postgres::column_types::ColumnType;
+    use crate::capture::postgres::describing::Facts;
     use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::socket::Socket;
+    use crate::capture::postgres::value::ValueKind;
     use crate::capture::postgres::wire::{Transport, Wire};
     use crate::clock::SystemClock;
-    use crate::record::{JsonKind, ResourceName, TrailName};
+    use crate::codec::byte_text::Charset;
+    use crate::record::{ResourceName, TrailName};
     use crate::trail::local::disk::SystemDisk;
     use crate::trail::{Trail, TrailOptions, Writer};
 
@@ -395,18 +419,19 @@ mod tests {
         let target = Target::new(&extract, &serde_json::from_value(config).unwrap(), None);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let connection = Connection { wire: Wire::new(Transport::Plain(Socket::new(near))) };
+        let connection =
+            Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
 
         let status = SharedStatus::default();
         let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100) };
         let mut stream = Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting);
-        let id = RelationColumn { identity: true, name: "id", type_id: 23, type_modifier: -1 };
-        let (schema, table, replica_identity) = ("public", "t", b'd');
+        let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
+        let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
         let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };
-        let (kind, sql_type) = (JsonKind::Number, "integer".into());
-        let column = Column { name: "id".into(), kind, sql_type, nullable: false, key: true };
-        stream.transactions.describe(&message, &[column], vec![ValueKind::Integer]).unwrap();
+        let integer = ColumnType { kind: Some(ValueKind::Integer), name: "integer".into(), said: String::new() };
+        let facts = Facts { table: TableFacts::default(), types: vec![integer] };
+        stream.transactions.describe(&message, &facts).unwrap();
 
         let (_stop, mut shutdown) = watch::channel(false);
         let source = async {

@@ -6,14 +6,19 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use super::describing::Facts;
 use super::lsn::Lsn;
 use super::overlap::{Mark, Overlap, RowsHash};
+use super::oversize::Beginning;
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation};
-use super::value::ValueKind;
 use crate::capture::source::{CaptureError, Fault};
-use crate::record::{Column, Operation, TableSchema, Timestamp, TransactionHead};
+use crate::codec::byte_text::Charset;
+use crate::codec::frame::PAYLOAD_BYTES_MAX;
+use crate::limits;
+use crate::record::{Operation, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, Row};
 
@@ -34,6 +39,17 @@ pub(super) struct Transactions<'a> {
     complete: Lsn,
     counts: Counts,
     buffers: Buffers,
+    /// Of the texts in rows.
+    charset: Charset,
+}
+
+/// What becomes of a row that still comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It is taken when it is there, or nothing is known of it yet.
+    Awaited,
+    /// Nobody wants it.
+    PassedOver,
 }
 
 /// The transaction that is coming in.
@@ -69,7 +85,7 @@ fn out_of_order(what: &str) -> Fault {
 
 impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
-    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap, confirmed: Lsn) -> Self {
+    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap, confirmed: Lsn, charset: Charset) -> Self {
         Self {
             appender,
             relations: HashMap::new(),
@@ -81,12 +97,18 @@ impl<'a> Transactions<'a> {
             unnoted: None,
             counts: Counts::default(),
             buffers: Buffers::default(),
+            charset,
         }
     }
 
     /// Whether one is half in.
     pub(super) fn is_open(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// The source's number of the one that is half in.
+    pub(super) fn open_xid(&self) -> Option<u32> {
+        self.open.as_ref().map(|open| open.xid)
     }
 
     /// Commit time of the one that is half in.
@@ -157,16 +179,37 @@ impl<'a> Transactions<'a> {
         self.relations.insert(id, None);
     }
 
-    /// A table of that number has these columns from here on.
+    /// A table of that number looks like that from here on. Says its shape, and the columns whose types nobody knows.
     pub(super) fn describe(
         &mut self,
         message: &RelationMessage<'_>,
-        columns: &[Column],
-        kinds: Vec<ValueKind>,
-    ) -> Result<std::sync::Arc<TableSchema>, Fault> {
-        let schema = self.appender.shape(&relation::table_name(message)?, columns)?;
-        self.relations.insert(message.id, Some(Relation::new(message, schema.clone(), kinds)));
-        Ok(schema)
+        facts: &Facts,
+    ) -> Result<(Arc<TableSchema>, Vec<String>), Fault> {
+        let table = relation::table_name(message)?;
+        let described = relation::describe(message, facts, self.appender.shape_of(&table).map(|schema| &**schema));
+        let unknown = described.unknown().map(str::to_owned).collect();
+        let schema = self.appender.shape(&table, &described.columns)?;
+        let relation = Relation::new(schema.clone(), described.kinds, self.charset);
+        self.relations.insert(message.id, Some(relation));
+        Ok((schema, unknown))
+    }
+
+    /// Judges a message of `whole` bytes of which `there` has come. A row that the trail will not take is refused at once.
+    pub(super) fn foresee(&self, there: &[u8], whole: usize) -> Result<Outlook, Fault> {
+        let (Some(open), Some(beginning)) = (&self.open, Beginning::of(there, whole)) else {
+            return Ok(Outlook::Awaited);
+        };
+        match self.relations.get(&beginning.relation) {
+            None => Ok(Outlook::Awaited),
+            Some(Some(relation)) if !open.skipped => {
+                let (bytes, max) = (beginning.bytes_min(relation.kinds()), PAYLOAD_BYTES_MAX);
+                if bytes > max {
+                    return Err(refusal(AppendError::TooLarge { bytes, max }.into(), &relation.schema, open));
+                }
+                Ok(Outlook::Awaited)
+            }
+            Some(_) => Ok(Outlook::PassedOver),
+        }
     }
 
     pub(super) fn row(
@@ -179,23 +222,19 @@ impl<'a> Transactions<'a> {
         let Some(open) = self.open.as_mut() else { return Err(out_of_order("a row")) };
         let Some(relation) = self.relations.get_mut(&relation) else { return Err(out_of_order("a row of a table")) };
         let (Some(relation), false) = (relation, open.skipped) else { return Ok(()) };
-        while let Some(widened) = self.buffers.write(relation, old, new)? {
+        loop {
+            let written = self.buffers.write(relation, old, new);
+            let Some(widened) = written.map_err(|fault| refusal(fault, &relation.schema, open))? else { break };
             relation.schema = self.appender.shape(&relation.schema.table, &relation.widened_columns(widened))?;
         }
         open.begin(self.appender, &self.head)?;
         let before = old.is_some().then_some(self.buffers.before.as_slice());
         let after = new.is_some().then_some(self.buffers.after.as_slice());
         let row = Row { operation, before, after, tokens: None };
-        let appended = self.appender.row(&relation.schema, row).map(drop);
-        appended.map_err(|error| match error {
-            AppendError::TooLarge { .. } => CaptureError::RowRefused {
-                table: relation.schema.table.to_string(),
-                position: open.commit_lsn.to_string(),
-                error,
-            }
-            .into(),
-            error => error.into(),
-        })
+        let appended = self.appender.row(&relation.schema, row);
+        appended.map_err(|error| refusal(error.into(), &relation.schema, open))?;
+        self.buffers.let_go();
+        Ok(())
     }
 
     pub(super) fn truncate(&mut self, relations: RelationIds<'_>) -> Result<(), Fault> {
@@ -263,7 +302,27 @@ impl Open {
     }
 }
 
+/// A row that is too large is named, with the place that the extract does not come past.
+fn refusal(fault: Fault, schema: &TableSchema, open: &Open) -> Fault {
+    match fault {
+        Fault::Stop(CaptureError::Trail(error @ AppendError::TooLarge { .. })) => {
+            CaptureError::RowRefused { table: schema.table.to_string(), position: open.commit_lsn.to_string(), error }
+                .into()
+        }
+        other => other,
+    }
+}
+
 impl Buffers {
+    /// Lets go of what a huge row took.
+    fn let_go(&mut self) {
+        for buffer in [&mut self.before, &mut self.after, &mut self.scratch] {
+            if buffer.capacity() > 4 * limits::SOURCE_LARGE_MESSAGE_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
     /// Writes both images; says if the shape has to be widened first.
     fn write(
         &mut self,
@@ -275,10 +334,12 @@ impl Buffers {
         self.after.clear();
         let mut widened = None;
         if let Some(OldTuple { key_only, tuple }) = old {
-            widened = relation.write_image(&mut self.before, &mut self.scratch, tuple, key_only)?;
+            let room = PAYLOAD_BYTES_MAX;
+            widened = relation.write_image(&mut self.before, &mut self.scratch, tuple, key_only, room)?;
         }
         if let Some(tuple) = new {
-            widened = relation.write_image(&mut self.after, &mut self.scratch, tuple, false)?.or(widened);
+            let room = PAYLOAD_BYTES_MAX.saturating_sub(self.before.len());
+            widened = relation.write_image(&mut self.after, &mut self.scratch, tuple, false, room)?.or(widened);
         }
         Ok(widened)
     }
@@ -286,12 +347,13 @@ impl Buffers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::capture::postgres::catalogue::TableFacts;
+    use crate::capture::postgres::column_types::ColumnType;
     use crate::capture::postgres::pgoutput::{Message, RelationColumn};
+    use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
-    use crate::record::{JsonKind, ResourceName, TrailName};
+    use crate::record::{ResourceName, TrailName};
     use crate::trail::local::disk::SystemDisk;
     use crate::trail::{Trail, TrailOptions, Writer};
 
@@ -306,29 +368,33 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), None, 0);
-        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100));
-        let message = RelationMessage {
+        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8);
+        let column = |name: &'static str, type_id| RelationColumn {
+            identity: name == "id",
+            name: name.into(),
+            type_id,
+            type_modifier: -1,
+        };
+        let message = |columns| RelationMessage {
             id: 1,
-            schema: "public",
-            table: "t",
+            schema: "public".into(),
+            table: "t".into(),
             replica_identity: b'd',
-            columns: vec![RelationColumn { identity: true, name: "id", type_id: 23, type_modifier: -1 }],
+            columns,
         };
-        let column = Column {
-            name: "id".into(),
-            kind: JsonKind::Number,
-            sql_type: "integer".into(),
-            nullable: false,
-            key: true,
-        };
-        transactions.describe(&message, &[column], vec![ValueKind::Integer]).unwrap();
+        let type_of = |kind, name: &str| ColumnType { kind: Some(kind), name: name.into(), said: String::new() };
+        let facts = |types| Facts { table: TableFacts::default(), types };
+        let types = vec![type_of(ValueKind::Integer, "integer")];
+        transactions.describe(&message(vec![column("id", 23)]), &facts(types)).unwrap();
+        let texts = RelationMessage { id: 3, table: "texts".into(), ..message(vec![column("v", 25)]) };
+        transactions.describe(&texts, &facts(vec![type_of(ValueKind::Text, "text")])).unwrap();
         transactions.leave_out(2);
         take(&mut transactions);
     }
 
     fn insert(transactions: &mut Transactions<'_>, table: u8) -> Result<(), Fault> {
         let bytes = [b"I\0\0\0".as_slice(), &[table], b"N\0\x01t\0\0\0\x017"].concat();
-        let Ok(Message::Insert { relation, new }) = Message::decode(&bytes) else { panic!("no insert") };
+        let Ok(Message::Insert { relation, new }) = Message::decode(&bytes, Charset::Utf8) else { panic!("no insert") };
         transactions.row(Operation::Insert, relation, None, Some(new))
     }
 
@@ -362,6 +428,28 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_the_trail_does_not_take_is_refused_by_its_first_bytes_and_one_that_nobody_wants_is_passed_over() {
+        with_trail(|transactions| {
+            let huge = PAYLOAD_BYTES_MAX as u32 + 1;
+            let start = |table: u8| [b"I\0\0\0".as_slice(), &[table], b"N\0\x01t", &huge.to_be_bytes(), b"x"].concat();
+            let whole = start(3).len() + huge as usize - 1;
+            assert_eq!(transactions.foresee(&start(3), whole).unwrap(), Outlook::Awaited, "outside a transaction");
+            transactions.begin(Lsn(100), TIME, 5).unwrap();
+            let error = transactions.foresee(&start(3), whole).unwrap_err();
+            assert!(matches!(&error, Fault::Stop(CaptureError::RowRefused { .. })), "{error}");
+            assert!(error.to_string().contains("public.texts") && error.to_string().contains("0/00000064"), "{error}");
+            for (table, outlook) in [(2, Outlook::PassedOver), (4, Outlook::Awaited)] {
+                assert_eq!(transactions.foresee(&start(table), whole).unwrap(), outlook);
+            }
+            assert_eq!(transactions.foresee(&start(3)[..4], whole).unwrap(), Outlook::Awaited);
+            transactions.commit(Lsn(100), Lsn(101)).unwrap();
+            // What the trail has already need not be read again.
+            transactions.begin(Lsn(50), TIME, 5).unwrap();
+            assert_eq!(transactions.foresee(&start(3), whole).unwrap(), Outlook::PassedOver);
+        });
+    }
+
+    #[test]
     fn no_progress_is_noted_inside_a_transaction() {
         with_trail(|transactions| {
             transactions.all_sent_before(Lsn(120)).unwrap();
@@ -381,7 +469,7 @@ mod tests {
             assert!(transactions.commit(Lsn(100), Lsn(101)).is_err());
             transactions.begin(Lsn(100), TIME, 5).unwrap();
             assert!(transactions.begin(Lsn(200), TIME, 6).is_err());
-            assert!(insert(transactions, 3).is_err());
+            assert!(insert(transactions, 4).is_err());
             assert!(transactions.commit(Lsn(101), Lsn(102)).is_err());
             transactions.commit(Lsn(100), Lsn(101)).unwrap();
         });

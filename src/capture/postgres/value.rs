@@ -58,6 +58,37 @@ impl ValueKind {
         }
     }
 
+    /// How many bytes a text of that length becomes at least.
+    pub(super) fn bytes_min_of_length(&self, length: usize) -> usize {
+        match self {
+            Self::Boolean | Self::Integer | Self::Float => length,
+            Self::Text => length + 2,
+            Self::Bytes => length.saturating_sub(2) / 2 * 4 / 3,
+            // White space between tokens is dropped.
+            Self::Json => 1,
+            // Its bounds are dropped, and the quotes around elements that need none in JSON.
+            Self::Array { element, .. } => match **element {
+                Self::Boolean | Self::Integer | Self::Float | Self::Text => {
+                    length.saturating_sub(ARRAY_BOUNDS_BYTES_MAX)
+                }
+                Self::Bytes | Self::Json | Self::Array { .. } => 2,
+            },
+        }
+    }
+
+    /// Whether that of a text says about as much as its length does.
+    pub(super) fn keeps_length(&self) -> bool {
+        self.bytes_min_of_length(2 * ARRAY_BOUNDS_BYTES_MAX) >= ARRAY_BOUNDS_BYTES_MAX && !matches!(self, Self::Bytes)
+    }
+
+    /// How many bytes that text becomes at least; of a plain text, exactly.
+    pub(super) fn bytes_min(&self, text: &str) -> usize {
+        match self {
+            Self::Text => json_text::string_bytes(text),
+            _ => self.bytes_min_of_length(text.len()),
+        }
+    }
+
     /// Whether that text form is the JSON, as it stands.
     pub(super) fn is_json(&self, text: &[u8]) -> bool {
         matches!(self, Self::Integer | Self::Float) && is_json_number(text)
@@ -84,6 +115,9 @@ impl ValueKind {
         Ok(())
     }
 }
+
+/// Longest bounds in front of an array, in bytes: six dimensions of two numbers of ten digits and a sign.
+const ARRAY_BOUNDS_BYTES_MAX: usize = 6 * (2 * 11 + 3) + 1;
 
 /// The text is not what the type's output function writes; the server's settings are not the session's, then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +215,29 @@ mod tests {
             let valid = text.bytes().next().is_some_and(|byte| byte == b'-' || byte.is_ascii_digit())
                 && serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok_and(|raw| raw.get().len() == text.len());
             prop_assert_eq!(is_json_number(text.as_bytes()), valid);
+        }
+
+        #[test]
+        fn a_text_becomes_no_less_than_was_foretold(
+            text in "[a\"\\\\\u{1}\u{2028}\u{e9}\n]{0,12}",
+            numbers in proptest::collection::vec(any::<i32>(), 0..9),
+            bytes in proptest::collection::vec(any::<u8>(), 0..30),
+        ) {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+            let array = |element| ValueKind::Array { element: Box::new(element), delimiter: b',' };
+            let of_numbers = format!("{:?}", numbers).replace(['[', ' '], "{").replace("{{", "{").replace(']', "}");
+            for (kind, text) in [
+                (ValueKind::Text, text.clone()),
+                (ValueKind::Bytes, format!("\\x{hex}")),
+                (array(ValueKind::Text), format!("{{\"{quoted}\"}}")),
+                (array(ValueKind::Integer), of_numbers.replace(",{", ",")),
+            ] {
+                let json = json(&kind, &text).unwrap();
+                let (least, by_length) = (kind.bytes_min(&text), kind.bytes_min_of_length(text.len()));
+                prop_assert!(by_length <= least && least <= json.len(), "{kind:?} {text} {json}");
+                prop_assert!(kind != ValueKind::Text || least == json.len());
+            }
         }
 
         #[test]

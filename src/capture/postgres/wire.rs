@@ -14,6 +14,10 @@ use super::socket::Socket;
 use crate::capture::source::{CaptureError, Fault};
 use crate::limits;
 
+/// Tag and length.
+const HEADER_BYTES: usize = 1 + LENGTH_BYTES;
+const LENGTH_BYTES: usize = 4;
+
 /// One message of the server: its kind and what follows the length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
@@ -30,6 +34,16 @@ pub(super) struct Frames {
     at: usize,
 }
 
+/// A frame of which only the start is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unfinished<'a> {
+    pub(super) tag: u8,
+    /// What is there of its body.
+    pub(super) there: &'a [u8],
+    /// Bytes of its body in all.
+    pub(super) whole: usize,
+}
+
 /// The socket.
 #[derive(Debug)]
 pub(super) enum Transport {
@@ -42,13 +56,15 @@ pub(super) enum Transport {
 pub(super) struct Wire {
     transport: Transport,
     input: BytesMut,
+    /// Bytes of a frame that nobody wants which are still to come.
+    unwanted: usize,
     /// What waits to be written; whoever adds to it calls [`Wire::flush`].
     pub(super) output: BytesMut,
 }
 
 impl Wire {
     pub(super) fn new(transport: Transport) -> Self {
-        Self { transport, input: BytesMut::new(), output: BytesMut::new() }
+        Self { transport, input: BytesMut::new(), unwanted: 0, output: BytesMut::new() }
     }
 
     /// The frames that are wholly there; no IO.
@@ -59,6 +75,20 @@ impl Wire {
             end += length;
         }
         Ok(Frames { bytes: self.input.split_to(end).freeze(), at: 0 })
+    }
+
+    /// The frame that is coming in, when its header is there and more of it is missing.
+    pub(super) fn unfinished(&self) -> Option<Unfinished<'_>> {
+        let (header, there) = self.input.split_first_chunk::<HEADER_BYTES>()?;
+        let whole = claimed_length(header).ok()? - LENGTH_BYTES;
+        (there.len() < whole).then_some(Unfinished { tag: header[0], there, whole })
+    }
+
+    /// Drops the frame that is coming in, what is there of it and what is not yet.
+    pub(super) fn pass_over(&mut self) {
+        let Some(Unfinished { there, whole, .. }) = self.unfinished() else { return };
+        self.unwanted = whole - there.len();
+        self.input.clear();
     }
 
     /// Lets bytes gather: nothing wakes for them until the next [`Wire::fill`].
@@ -76,12 +106,17 @@ impl Wire {
             // A huge row is over; its buffer need not stay.
             self.input = BytesMut::new();
         }
-        // Doubles while a large message comes in, whatever length it claims.
-        self.input.reserve(limits::SOURCE_READ_BYTES.max(self.input.len()));
-        match self.transport.read_buf(&mut self.input).await? {
-            0 => Err(Fault::Passing("the source closed the connection".into())),
-            bytes => Ok(bytes),
+        // Doubles while a large message comes in, whatever length it claims, up to that length.
+        let missing = self.unfinished().map_or(0, |frame| frame.whole - frame.there.len());
+        self.input.reserve(limits::SOURCE_READ_BYTES.max(self.input.len().min(missing)));
+        let bytes = self.transport.read_buf(&mut self.input).await?;
+        if bytes == 0 {
+            return Err(Fault::Passing("the source closed the connection".into()));
         }
+        let dropped = self.unwanted.min(self.input.len());
+        self.input.advance(dropped);
+        self.unwanted -= dropped;
+        Ok(bytes)
     }
 
     /// Writes what waits.
@@ -116,12 +151,18 @@ impl Frames {
 
 /// How long the frame at the start of `bytes` is, when it is wholly there.
 fn frame_length(bytes: &[u8]) -> Result<Option<usize>, Fault> {
-    let Some((header, _)) = bytes.split_first_chunk::<5>() else { return Ok(None) };
+    let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let length = claimed_length(header)?;
+    Ok((bytes.len() > length).then_some(length + 1))
+}
+
+/// What a header says of its frame's length, which counts itself and not the tag.
+fn claimed_length(header: &[u8; HEADER_BYTES]) -> Result<usize, Fault> {
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
-    if !(4..=limits::SOURCE_MESSAGE_BYTES_MAX).contains(&length) {
+    if !(LENGTH_BYTES..=limits::SOURCE_MESSAGE_BYTES_MAX).contains(&length) {
         return Err(CaptureError::Malformed(format!("a message of {length} bytes")).into());
     }
-    Ok((bytes.len() > length).then_some(length + 1))
+    Ok(length)
 }
 
 impl AsyncRead for Transport {
@@ -193,6 +234,31 @@ mod tests {
                 assert_eq!(wire.frame().await.unwrap(), (*tag, Bytes::copy_from_slice(body)));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_nobody_wants_is_passed_over_without_being_held() {
+        const LENGTH: usize = 3 << 20;
+        let (mut wire, mut far) = pair().await;
+        let sender = tokio::spawn(async move {
+            far.write_all(b"a\0\0\0\x05wb").await.unwrap();
+            far.write_all(&(LENGTH as u32 + 4).to_be_bytes()).await.unwrap();
+            far.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+            far.write_all(b"c\0\0\0\x05z").await.unwrap();
+            far
+        });
+        let mut found = Vec::new();
+        while found.len() < 2 {
+            wire.fill().await.unwrap();
+            found.extend(bodies(wire.take_whole().unwrap()));
+            if let Some(Unfinished { tag: b'b', there, whole }) = wire.unfinished() {
+                assert_eq!((whole, there.len() < whole), (LENGTH, true));
+                wire.pass_over();
+            }
+            assert!(wire.input.capacity() <= 4 * limits::SOURCE_READ_BYTES, "{}", wire.input.capacity());
+        }
+        assert_eq!(found, [(b'a', b"w".to_vec()), (b'c', b"z".to_vec())]);
+        drop(sender.await.unwrap());
     }
 
     #[tokio::test]

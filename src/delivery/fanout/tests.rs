@@ -34,7 +34,7 @@ type Heard = (u64, String, String);
 enum Step {
     /// Transactions, each of rows that pass the rules or not, of that width.
     Append(Vec<Vec<(bool, usize)>>),
-    /// A session that begins at the start, now, or behind one of the records so far.
+    /// A session that begins somewhere.
     Open(Start),
     /// A session asks for the next messages, and stops asking after that many milliseconds.
     Take(usize, u64),
@@ -48,7 +48,11 @@ enum Step {
 enum Start {
     Earliest,
     Now,
+    /// Behind one of the records that were sent so far, by its position in the stream.
     After(usize),
+    /// Behind one of all records so far, by its position in the trail: whoever comes with one has been sent nothing by
+    /// this stream, so that its transaction begins anew for it.
+    Behind(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -59,6 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => Just(Start::Earliest),
             1 => Just(Start::Now),
             3 => any::<usize>().prop_map(Start::After),
+            3 => any::<usize>().prop_map(Start::Behind),
         ].prop_map(Step::Open),
         8 => (any::<usize>(), 0_u64..3).prop_map(|(session, wait)| Step::Take(session, wait)),
         4 => any::<usize>().prop_map(Step::Drain),
@@ -75,6 +80,8 @@ struct Client {
     heard: Vec<Heard>,
     /// How many of the records that pass lie before its start.
     skips: usize,
+    /// The transaction around its start, if it begins anew there.
+    anew: Option<u64>,
 }
 
 impl Client {
@@ -134,6 +141,8 @@ struct World {
     clients: Vec<Client>,
     /// Every record that passes the rules: what is heard of it, and its position.
     records: Vec<(Heard, Position)>,
+    /// Every record's position, and how many up to it pass.
+    all: Vec<(Position, usize)>,
     rows: u64,
     _ending: watch::Sender<Option<DeliveryEnd>>,
 }
@@ -155,11 +164,21 @@ impl World {
             Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), Arc::default(), limits);
         let appender = trail.appender().unwrap();
         let (ending, _) = watch::channel(None);
-        Self { trail, appender, fanout, budget, clients: Vec::new(), records: Vec::new(), rows: 0, _ending: ending }
+        Self {
+            trail,
+            appender,
+            fanout,
+            budget,
+            clients: Vec::new(),
+            records: Vec::new(),
+            all: Vec::new(),
+            rows: 0,
+            _ending: ending,
+        }
     }
 
     async fn append(&mut self, transaction: &[(bool, usize)]) {
-        let wanted = transaction.iter().filter(|(wanted, _)| *wanted).count();
+        let wanted = transaction.iter().filter(|(wants, _)| *wants).count();
         let head = TransactionHead {
             xid: format!("x{}", self.rows),
             commit_ts: Timestamp::from_micros(1_000_000),
@@ -192,37 +211,50 @@ impl World {
         }
         let last = self.appender.commit().unwrap();
         self.appender.hand_over().await.unwrap();
+        let mut passed = self.records.len();
+        for (record, (wants, _)) in (0_u32..).zip(transaction) {
+            passed += usize::from(*wants);
+            self.all.push((Position { record, ..last }, passed));
+        }
         for (at, (id, record)) in passing.into_iter().enumerate() {
             let position = Position { record, ..last };
-            let trans_ind = match (at == 0, at + 1 == wanted) {
-                (true, true) => "WHOLE",
-                (true, false) => "BEGIN",
-                (false, false) => "MIDDLE",
-                (false, true) => "END",
-            };
             let pos = token::encode(&position, self.fanout.contract().hash).to_string();
-            self.records.push(((id, pos, trans_ind.to_owned()), position));
+            self.records.push(((id, pos, trans_ind(at, wanted)), position));
         }
         self.trail.durable().wait_for(|mark| mark.commit >= last.commit).await.unwrap();
     }
 
     async fn open(&mut self, start: &Start) {
-        let (begin, skips) = match start {
+        let (begin, skips, anew) = match start {
             Start::After(number) if !self.records.is_empty() => {
                 let at = number % self.records.len();
-                (Begin::After(self.records[at].1), at + 1)
+                (Begin::After(self.records[at].1), at + 1, None)
             }
-            Start::Now => (Begin::Now, self.records.len()),
-            Start::Earliest | Start::After(_) => (Begin::Earliest, 0),
+            Start::Behind(number) if !self.all.is_empty() => {
+                let (position, passed) = self.all[number % self.all.len()];
+                (Begin::After(position), passed, Some(position.commit))
+            }
+            Start::Now => (Begin::Now, self.records.len(), None),
+            Start::Earliest | Start::After(_) | Start::Behind(_) => (Begin::Earliest, 0, None),
         };
         let reader = self.trail.read(begin).await.unwrap();
         let after = match &begin {
-            Begin::After(position) => Some(position),
+            Begin::After(position) if anew.is_none() => Some(position),
             _ => None,
         };
         let (clock, progress) = (Arc::new(SystemClock), Arc::new(Progress::default()));
         let feed = SessionFeed::new(reader, after, self.fanout.clone(), clock, self._ending.subscribe(), progress);
-        self.clients.push(Client { feed, outbox: Vec::new(), heard: Vec::new(), skips });
+        self.clients.push(Client { feed, outbox: Vec::new(), heard: Vec::new(), skips, anew });
+    }
+
+    /// What a session hears that nobody else is in the way of.
+    fn heard_alone(&self, client: &Client) -> Vec<Heard> {
+        let mut records = self.records[client.skips..].to_vec();
+        let anew = records.iter().take_while(|(_, position)| Some(position.commit) == client.anew).count();
+        for (at, ((_, _, place), _)) in records[..anew].iter_mut().enumerate() {
+            *place = trans_ind(at, anew);
+        }
+        records.into_iter().map(|(heard, _)| heard).collect()
     }
 
     async fn step(&mut self, step: &Step) {
@@ -246,9 +278,9 @@ impl World {
     /// Lets every session come to the end, one after the other; says what the first fault is.
     async fn finish(mut self) -> Result<(), String> {
         self.clients.iter_mut().for_each(Client::drain);
-        let expected: Vec<Heard> = self.records.iter().map(|(heard, _)| heard.clone()).collect();
-        for (number, client) in self.clients.iter_mut().enumerate() {
-            let wanted = expected.len() - client.skips;
+        let expected: Vec<_> = self.clients.iter().map(|client| self.heard_alone(client)).collect();
+        for (number, (client, expected)) in self.clients.iter_mut().zip(&expected).enumerate() {
+            let wanted = expected.len();
             while client.heard.len() < wanted {
                 if !client.take(PATIENCE).await {
                     return Err(format!("session {number} is stuck after {} of {wanted}", client.heard.len()));
@@ -259,7 +291,7 @@ impl World {
             if client.take(Duration::from_millis(1)).await {
                 client.drain();
             }
-            compare(number, &client.heard, &expected[client.skips..])?;
+            compare(number, &client.heard, expected)?;
         }
         self.clients.clear();
         self.budget.let_idle_go();
@@ -273,6 +305,17 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// `trans_ind` of the record at that place among those that are sent of its transaction.
+fn trans_ind(at: usize, of: usize) -> String {
+    let place = match (at == 0, at + 1 == of) {
+        (true, true) => "WHOLE",
+        (true, false) => "BEGIN",
+        (false, false) => "MIDDLE",
+        (false, true) => "END",
+    };
+    place.to_owned()
 }
 
 fn compare(session: usize, heard: &[Heard], expected: &[Heard]) -> Result<(), String> {
@@ -311,6 +354,23 @@ proptest! {
     ) {
         let limits = FanoutLimits { block_trail_bytes, inline_bytes, kept_bytes, cursors };
         run(&steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_begins_inside_a_transaction_changes_nothing_for_one_that_comes_through_it() {
+    for starts in [[Start::Behind(1), Start::Earliest], [Start::After(1), Start::Behind(1)]] {
+        let home = tempfile::tempdir().unwrap();
+        let mut world = World::new(home.path(), FanoutLimits::default(), 1 << 30);
+        world.append(&[(true, 10); 5]).await;
+        for start in starts {
+            world.open(&start).await;
+            let client = world.clients.len() - 1;
+            while world.clients[client].take(Duration::from_millis(20)).await {
+                world.clients[client].drain();
+            }
+        }
+        world.finish().await.unwrap();
     }
 }
 

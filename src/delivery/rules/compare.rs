@@ -6,7 +6,8 @@ use regex::Regex;
 
 use super::pattern::{self, BadPattern};
 use crate::catalog::stream::Comparison;
-use crate::codec::decimal::Decimal;
+use crate::codec::decimal::Number;
+use crate::record::JsonKind;
 
 /// A comparison, compiled.
 #[derive(Debug)]
@@ -14,7 +15,7 @@ pub(super) enum Comparer {
     /// In an order, with these outcomes counting.
     Order {
         text: String,
-        number: Option<Decimal>,
+        number: Option<Number>,
         counts: fn(Ordering) -> bool,
     },
     /// By a pattern.
@@ -38,26 +39,34 @@ impl Comparer {
             Comparison::IsNull => return Ok(Self::IsNull),
             Comparison::NotNull => return Ok(Self::NotNull),
         };
-        Ok(Self::Order { text: text.to_owned(), number: Decimal::parse(text), counts })
+        Ok(Self::Order { text: text.to_owned(), number: Number::parse(text), counts })
     }
 
-    /// Whether it holds for a value, given as JSON text; `null` meets `ISNULL` only.
-    pub(super) fn holds(&self, json: &str) -> bool {
+    /// Whether it holds for a value of a column of that kind, given as JSON text; `null` meets `ISNULL` only.
+    pub(super) fn holds(&self, json: &str, kind: JsonKind) -> bool {
         let is_null = json == "null";
         match self {
             Self::IsNull => is_null,
             Self::NotNull => !is_null,
             _ if is_null => false,
             Self::Pattern(pattern) => pattern.is_match(&plain_text(json)),
-            Self::Order { text, number, counts } => match (json.as_bytes().first(), number) {
-                (Some(b'-' | b'0'..=b'9'), Some(number)) => {
-                    Decimal::parse(json).is_some_and(|value| counts(value.cmp(number)))
-                }
+            Self::Order { text, number, counts } => match (number_in(json, kind), number) {
+                (Some(value), Some(number)) => counts(value.cmp(number)),
                 // A number and a text that is none have no order; they only differ.
-                (Some(b'-' | b'0'..=b'9'), None) => counts(Ordering::Less) && counts(Ordering::Greater),
-                _ => counts(plain_text(json).as_str().cmp(text)),
+                (Some(_), None) => counts(Ordering::Less) && counts(Ordering::Greater),
+                (None, _) => counts(plain_text(json).as_str().cmp(text)),
             },
         }
+    }
+}
+
+/// The value as a number, if it is one: JSON has no form for infinities and for what is no number, so they stand as strings
+/// in columns that can hold them, and mean text everywhere else.
+fn number_in(json: &str, kind: JsonKind) -> Option<Number> {
+    match json.as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => Number::parse(json),
+        Some(b'"') if kind == JsonKind::Float => Number::parse(json.trim_matches('"')),
+        _ => None,
     }
 }
 

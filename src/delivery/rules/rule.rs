@@ -9,7 +9,7 @@ use super::truth::Truth;
 use super::{RecordBody, RecordHeader};
 use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, Rule, TextCondition};
 use crate::codec::image::{Cell, Image};
-use crate::record::{Operation, TableName, TableSchema};
+use crate::record::{JsonKind, Operation, TableName, TableSchema};
 
 /// A rule ready to be asked. Members of its filter AND together, values of one list OR.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl TokenTest {
     /// A token that is not there is null.
     fn holds(&self, tokens: &Map<String, Value>) -> bool {
         let json = tokens.get(&self.name).map_or_else(|| "null".to_owned(), Value::to_string);
-        self.comparer.holds(&json)
+        self.comparer.holds(&json, JsonKind::Any)
     }
 }
 
@@ -149,6 +149,7 @@ impl ColumnTest {
             return Truth::False;
         }
         let Some(column) = self.column_of(schema) else { return Truth::Unknown };
+        let kind = schema.columns[column].kind;
         let before = body.before.map(|image| cell_of(image, column));
         // A value that did not change is the one before.
         let after = body.after.map(|image| match cell_of(image, column) {
@@ -156,19 +157,21 @@ impl ColumnTest {
             cell => cell,
         });
         match self.image {
-            ColumnImage::After if operation == Operation::Delete => self.test(before),
-            ColumnImage::After => self.test(after),
-            ColumnImage::Before => self.test(before),
+            ColumnImage::After if operation == Operation::Delete => self.test(before, kind),
+            ColumnImage::After => self.test(after, kind),
+            ColumnImage::Before => self.test(before, kind),
             ColumnImage::Either if before.is_none() && after.is_none() => Truth::Unknown,
-            ColumnImage::Either => Truth::any([before, after].into_iter().flatten().map(|cell| self.test(Some(cell)))),
+            ColumnImage::Either => {
+                Truth::any([before, after].into_iter().flatten().map(|cell| self.test(Some(cell), kind)))
+            }
         }
     }
 
-    fn test(&self, cell: Option<Cell<'_>>) -> Truth {
+    fn test(&self, cell: Option<Cell<'_>>, kind: JsonKind) -> Truth {
         match cell {
             None | Some(Cell::Absent | Cell::Unchanged) => Truth::Unknown,
-            Some(Cell::Null) => self.comparer.holds("null").into(),
-            Some(Cell::Json(json)) => self.comparer.holds(json).into(),
+            Some(Cell::Null) => self.comparer.holds("null", kind).into(),
+            Some(Cell::Json(json)) => self.comparer.holds(json, kind).into(),
         }
     }
 }

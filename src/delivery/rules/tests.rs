@@ -171,6 +171,35 @@ fn numbers_of_a_rule_compare_to_the_last_digit_and_in_any_size() {
 }
 
 #[test]
+fn infinities_and_nan_of_a_column_of_numbers_compare_as_numbers() {
+    let holds = |kind, json: &str, operator: &str, value: &Value| {
+        let column = Column { name: "v".into(), kind, sql_type: String::new(), nullable: true, key: false };
+        let table = TableName::parse("public.measures").unwrap();
+        let schema = TableSchema { id: SchemaId(1), table, columns: vec![column] };
+        let mut image = Vec::new();
+        ImageWriter::new(&mut image).json(json.as_bytes());
+        let after = Some(Image::whole(&image));
+        let body = RecordBody { schema: Some(&schema), before: None, after, tokens: None };
+        let header = RecordHeader { table: Some(&schema.table), operation: Operation::Insert, partition: None };
+        include(json!({"columnValues": [{"column": "v", "operator": operator, "value": value}]})).decide(&header, &body)
+    };
+    let ordered = [r#""-Infinity""#, "-1e400", "-5", "0", "7.5", "1e400", r#""Infinity""#, r#""NaN""#];
+    for (at, json) in ordered.iter().enumerate() {
+        for (other, text) in ordered.iter().enumerate() {
+            let value = Value::from(text.trim_matches('"'));
+            let expected = [("LT", at < other), ("EQ", at == other), ("NE", at != other), ("GE", at >= other)];
+            for (operator, expected) in expected {
+                assert_eq!(holds(JsonKind::Float, json, operator, &value), expected, "{json} {operator} {text}");
+            }
+        }
+    }
+    assert!(holds(JsonKind::Float, r#""-Infinity""#, "LT", &json!(-1)), "a number of a rule too");
+    // In a column of texts they are texts: "I" comes after "9".
+    assert!(holds(JsonKind::String, r#""Infinity""#, "GT", &json!("9")));
+    assert!(!holds(JsonKind::String, r#""Infinity""#, "EQ", &json!("inf")));
+}
+
+#[test]
 fn a_column_of_the_exact_name_is_meant_before_one_in_other_case() {
     let column = |name: &str| Column {
         name: name.into(),

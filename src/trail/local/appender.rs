@@ -360,7 +360,7 @@ impl Appender {
             out.extend_from_slice(row.tokens.unwrap_or_default().as_bytes());
         })?;
         let bytes = self.chunk.len() - start - frame::HEADER_BYTES;
-        let fits = bytes <= limits::FRAME_BYTES_MAX - frame::HEADER_BYTES;
+        let fits = bytes <= frame::PAYLOAD_BYTES_MAX;
         if written && fits {
             return Ok(Some(record));
         }
@@ -368,11 +368,7 @@ impl Appender {
         if let Some(open) = &mut self.open {
             open.records = record;
         }
-        if fits {
-            Ok(None)
-        } else {
-            Err(AppendError::TooLarge { bytes, max: limits::FRAME_BYTES_MAX - frame::HEADER_BYTES })
-        }
+        if fits { Ok(None) } else { Err(AppendError::TooLarge { bytes, max: frame::PAYLOAD_BYTES_MAX }) }
     }
 
     /// Appends a DDL statement to the open transaction; returns the record's number.
@@ -392,7 +388,7 @@ impl Appender {
         bytes: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<u32, AppendError> {
-        let max = limits::FRAME_BYTES_MAX - frame::HEADER_BYTES;
+        let max = frame::PAYLOAD_BYTES_MAX;
         if bytes > max {
             return Err(AppendError::TooLarge { bytes, max });
         }
