@@ -116,8 +116,8 @@ enum Stage {
 }
 
 impl SessionFeed {
-    /// A session that starts where `reader` stands. `after`: a position behind which it stands, which this contract's
-    /// rules let through.
+    /// A session that starts where `reader` stands. `after`: a position behind which it stands, of a record that this
+    /// contract's rules let through, or behind a whole transaction.
     pub fn new(
         reader: Reader,
         after: Option<&Position>,
@@ -126,8 +126,11 @@ impl SessionFeed {
         ending: watch::Receiver<Option<DeliveryEnd>>,
         progress: Arc<Progress>,
     ) -> Self {
+        // Between transactions nothing is begun, and heartbeats have a position to tell from the start.
+        let passed = after.copied().filter(Position::is_behind);
+        let begun = after.filter(|position| !position.is_behind()).map(|position| position.commit);
         Self {
-            stage: Stage::Settling { reader: Box::new(reader), begun: after.map(|position| position.commit) },
+            stage: Stage::Settling { reader: Box::new(reader), begun },
             session: Session::new(fanout.contract().clone()),
             mark: fanout.trail().durable(),
             fanout,
@@ -135,7 +138,7 @@ impl SessionFeed {
             opened: false,
             ending,
             failed: None,
-            passed: None,
+            passed,
             quiet_since: Instant::now(),
             waited_for_memory: false,
             progress,

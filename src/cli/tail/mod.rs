@@ -4,7 +4,6 @@
 //! stopped in between sees those records again, and never misses one.
 
 mod line;
-mod message;
 mod position_file;
 
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use super::client_arguments::ClientArguments;
 use super::failure::Failure;
 use super::output::{print, say, wants_colour};
 use super::stop::Stop;
-use crate::client::{ClientError, Ended, ServerAddress, Subscription};
+use crate::client::{ClientError, Ended, RecordReader, ServerAddress, Subscription};
 use crate::limits;
 use line::Readable;
 use position_file::PositionFile;
@@ -48,7 +47,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(path) = arguments.resume {
         let file = PositionFile::new(path);
         if let Some(saved) = file.load().map_err(Failure::failed)? {
-            tail.begin = Some(saved);
+            (tail.begin, tail.is_saved) = (Some(saved), true);
         }
         tail.file = Some(file);
     }
@@ -71,9 +70,12 @@ pub(super) struct Tail {
     stream: String,
     format: Format,
     stop: Stop,
-    /// Where the next connection begins: as told, then after the last record printed.
+    /// Where the next connection begins: as told, then as the server says of the connection at hand, then after the last
+    /// record printed.
     pub(super) begin: Option<String>,
     file: Option<PositionFile>,
+    /// Whether `begin` is what the file holds, or would hold if there were one.
+    is_saved: bool,
     /// Whether a missing position was complained about.
     missing_position_said: bool,
 }
@@ -88,7 +90,7 @@ enum Connection {
 
 impl Tail {
     pub(super) fn new(address: ServerAddress, stream: String, format: Format, stop: Stop) -> Self {
-        Self { address, stream, format, stop, begin: None, file: None, missing_position_said: false }
+        Self { address, stream, format, stop, begin: None, file: None, is_saved: false, missing_position_said: false }
     }
 
     /// A tail for people.
@@ -137,6 +139,11 @@ impl Tail {
         if retries {
             say("connected again");
         }
+        if let Some(begin) = subscription.goes_on_from() {
+            // What is committed from here on is not missed, should the connection be lost before the first record.
+            self.reached(begin.to_owned())?;
+        }
+        let mut reader = RecordReader::new(&self.stream);
         let ended = loop {
             let message = tokio::select! {
                 message = subscription.next() => message,
@@ -146,7 +153,7 @@ impl Tail {
                 }
             };
             match message {
-                Ok(text) => self.take(&text)?,
+                Ok(text) => self.take(&mut reader, &text)?,
                 Err(ended) => break ended,
             }
         };
@@ -154,8 +161,8 @@ impl Tail {
     }
 
     /// Prints one message, then saves the position of its last record.
-    fn take(&mut self, text: &str) -> Result<(), Failure> {
-        let records = message::records(text).map_err(Failure::failed)?;
+    fn take(&mut self, reader: &mut RecordReader, text: &str) -> Result<(), Failure> {
+        let records = reader.read(text).map_err(Failure::failed)?;
         let mut output = String::new();
         let mut last_pos = None;
         for record in &records {
@@ -171,12 +178,19 @@ impl Tail {
             last_pos = pos.or(last_pos);
         }
         print(output.as_bytes())?;
-        if let Some(pos) = last_pos {
-            if let Some(file) = &self.file {
-                file.save(&pos).map_err(Failure::failed)?;
-            }
-            self.begin = Some(pos);
+        last_pos.map_or(Ok(()), |pos| self.reached(pos))
+    }
+
+    /// The next connection begins there, in a later run too.
+    fn reached(&mut self, begin: String) -> Result<(), Failure> {
+        if self.begin.as_ref() == Some(&begin) && self.is_saved {
+            return Ok(());
         }
+        if let Some(file) = &self.file {
+            file.save(&begin).map_err(Failure::failed)?;
+        }
+        self.is_saved = true;
+        self.begin = Some(begin);
         Ok(())
     }
 
@@ -184,7 +198,8 @@ impl Tail {
         if is_missing && !self.missing_position_said {
             self.missing_position_said = true;
             say(
-                "the records of this stream have no member \"pos\": a lost connection cannot be resumed where it ended",
+                "this stream sends no positions (metaFields.pos is off): a lost connection is resumed where this one began, \
+                 and records are printed again",
             );
         }
     }
