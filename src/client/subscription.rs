@@ -55,6 +55,14 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// The position after which the server says to go on, where it says one: the next record is too large, or missing.
+    pub fn goes_on_after(&self) -> Option<&str> {
+        let Self::Closed { code: 4013 | 4014, reason } = self else { return None };
+        reason.rsplit_once("go on after ").map(|(_, after)| after)
+    }
+}
+
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -238,8 +238,14 @@ impl OpenSession {
                         () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
                         delivery = feed.next() => delivery,
                     };
-                    if let Delivery::End(end) = &delivery {
-                        self.note(end);
+                    for skipped in feed.take_skipped() {
+                        tracing::warn!(stream = %self.stream.name, "{skipped}");
+                        self.stream.note_error(skipped);
+                    }
+                    match &delivery {
+                        Delivery::Messages(messages) if messages.is_empty() => continue,
+                        Delivery::Messages(_) => {}
+                        Delivery::End(end) => self.note(end),
                     }
                     return delivery;
                 }
@@ -304,7 +310,13 @@ impl OpenSession {
             _ => None,
         };
         match trail.read(begin).await {
-            Err(SeekError::Purged { .. }) if self.skips_forward() => Ok((trail.read(Begin::Earliest).await?, None)),
+            Err(SeekError::Purged { starts_at }) if self.skips_forward() => {
+                self.stream.note_error(format!(
+                    "records behind a position are no longer kept; a session began at commit number {starts_at} instead, as \
+                     qualityOfService atMostOnce asks for"
+                ));
+                Ok((trail.read(Begin::Earliest).await?, None))
+            }
             found => Ok((found?, after)),
         }
     }

@@ -2,13 +2,12 @@
 //! Method: a connection that is cut and mended while rows are put. Control: the same client behind a proxy that keeps from
 //! it what the server says of the session's start; it is seen to miss rows.
 
-use std::time::Instant;
+use serde_json::json;
 
-use serde_json::{Value, json};
-
-use super::command::{PATIENCE, client, interrupt, rows, run, stderr, trailcast, wait_for_file};
+use super::command::{PATIENCE, client, interrupt, rows, run, stderr, trailcast};
 use crate::support::server::{PASSWORD, USER};
-use crate::support::{Folder, Program, Proxy, Server, lookalike};
+use crate::support::waiting::wait_for_file;
+use crate::support::{Folder, Program, Proxy, Server, lookalike, until};
 
 fn put(server: &Server, from: u64, to: u64) {
     let output = run(client(server, &["put", "events"]), &rows(from, to));
@@ -31,14 +30,11 @@ fn ids_until(program: &Program, last: u64) -> Vec<u64> {
 
 /// Waits until so many sessions of the stream have been opened in this life of the server.
 fn wait_for_sessions(server: &Server, stream: &str, opened: u64) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until(|| {
         let info = server.get(&format!("/services/v2/stream/{stream}/info")).expect(200).response();
-        if info["statistics"]["sessionsOpened"].as_u64().unwrap() >= opened {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no session {opened}: {info}");
-    }
+        let enough = info["statistics"]["sessionsOpened"].as_u64().unwrap() >= opened;
+        if enough { Ok(()) } else { Err(format!("no session {opened}: {info}")) }
+    });
 }
 
 /// What there is when a tail begins at `now`.
@@ -63,14 +59,14 @@ fn printed_over_a_cut(before: Before, proxy: impl Fn(u16) -> Proxy) -> Vec<u64> 
     let mut tail = tail(proxy.port(), "orders", &["--begin", "now"]);
     wait_for_sessions(&server, "orders", 1);
     // Where now is stands in the answer.
-    proxy.wait_for_an_answer(PATIENCE);
+    proxy.wait_for_an_answer();
     proxy.cut();
     tail.wait_for_complaint("connecting again", PATIENCE);
     if matches!(before, Before::NoTrail) {
         server.make_trail("events");
     }
     put(&server, 3, 4);
-    proxy.wait_for_a_try(PATIENCE);
+    proxy.wait_for_a_try();
     proxy.mend();
     wait_for_sessions(&server, "orders", 2);
     put(&server, 5, 5);
@@ -127,6 +123,23 @@ fn a_first_run_that_printed_nothing_is_gone_on_with() {
 }
 
 #[test]
+fn an_empty_file_is_no_first_start_behind_what_it_may_have_held() {
+    let server = Server::start();
+    server.make_trail("events");
+    server.make_stream("orders", "events");
+    put(&server, 1, 2);
+    let folder = Folder::new("resume");
+    let file = folder.path().join("position");
+    std::fs::write(&file, "").unwrap();
+    let refused = run(client(&server, &["tail", "orders", "--begin", "now", "--resume", file.to_str().unwrap()]), "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("position is empty"), "{}", stderr(&refused));
+    let mut from_the_start = tail(server.port(), "orders", &["--resume", file.to_str().unwrap()]);
+    assert_eq!(ids_until(&from_the_start, 2), [1, 2]);
+    interrupt(&mut from_the_start);
+}
+
+#[test]
 fn a_column_is_never_taken_for_the_position() {
     let server = Server::start();
     lookalike::make(&server);
@@ -136,12 +149,10 @@ fn a_column_is_never_taken_for_the_position() {
     for shape in lookalike::shapes() {
         let file = file(shape.stream);
         let mut first = tail(server.port(), shape.stream, &["--resume", file.to_str().unwrap()]);
-        let is_third = |line: &str| lookalike::id_of(&serde_json::from_str(line).unwrap()) == Some(3);
-        let lines = first.lines_until(PATIENCE, is_third);
-        let third: Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-        wait_for_file(&file, third[shape.position].as_str().unwrap());
+        assert_eq!(ids_until(&first, 3), [1, 2, 3], "{}", shape.stream);
+        wait_for_file(&file, &lookalike::position_of(&server, &shape, 3));
         interrupt(&mut first);
-        assert_eq!(first.complaints(), "", "{}", shape.stream);
+        assert_eq!(first.last_words(), "", "{}", shape.stream);
     }
     lookalike::put(&server, 4, 6);
     for shape in lookalike::shapes() {

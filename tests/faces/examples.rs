@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::extract::capture;
-use crate::support::subscriber::Next;
 use crate::support::waiting::wait_for_file;
 use crate::support::{Folder, Postgres, Program, Server, clients, lookalike};
 
@@ -109,10 +108,7 @@ fn takes_no_column_for_the_position(start: impl Fn(&str, &str) -> Program) {
         let lines = first.lines_until(PATIENCE, |line| printed_id(line) == 3);
         assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), [1, 2, 3], "{}", shape.stream);
         assert!(lines[0].contains("INSERT t.rows"), "{}: {}", shape.stream, lines[0]);
-        let deadline = Instant::now() + PATIENCE;
-        while data_follows(&server, &shape, &position) {
-            assert!(Instant::now() < deadline, "{}: the position was not saved", shape.stream);
-        }
+        wait_for_file(&position, &lookalike::position_of(&server, &shape, 3));
         first.signal("INT");
         first.ends_well(PATIENCE);
     }
@@ -121,22 +117,6 @@ fn takes_no_column_for_the_position(start: impl Fn(&str, &str) -> Program) {
         let (second, _) = start(&shape);
         let lines = second.lines_until(PATIENCE, |line| printed_id(line) == 6);
         assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), [4, 5, 6], "{}", shape.stream);
-    }
-}
-
-/// Whether a row follows the position in the file; there may be none yet.
-fn data_follows(server: &Server, shape: &lookalike::Shape, file: &std::path::Path) -> bool {
-    let Ok(position) = std::fs::read_to_string(file) else { return true };
-    let target = format!("begin={}", position.trim());
-    let mut subscriber = server
-        .subscribe(shape.stream, &target)
-        .unwrap_or_else(|refused| panic!("{}: the saved position {position} is refused: {refused:?}", shape.stream));
-    loop {
-        match subscriber.next(Duration::from_millis(300)) {
-            Next::Record(record) if lookalike::id_of(&record.json).is_some() => return true,
-            Next::Record(_) => {}
-            Next::Quiet | Next::Ended(_) => return false,
-        }
     }
 }
 

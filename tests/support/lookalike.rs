@@ -7,6 +7,7 @@ use trailcast::codec::token;
 use trailcast::record::{Position, xid_hash};
 
 use super::Server;
+use super::waiting::PATIENCE;
 
 /// A stream whose records hold columns beside metadata, or metadata under other names.
 #[derive(Debug)]
@@ -70,4 +71,15 @@ pub fn id_of(record: &Value) -> Option<u64> {
     // In the row model the column `id` stands beside one named `after`.
     let id = record["id"].as_u64().or(record["after.id"].as_u64());
     id.or(record["after"]["id"].as_u64())
+}
+
+/// The position of the row with this id, as the shape's records have it.
+pub fn position_of(server: &Server, shape: &Shape, id: u64) -> String {
+    let mut subscriber = server.subscribe(shape.stream, "begin=earliest").unwrap();
+    loop {
+        let record = subscriber.expect_record(PATIENCE);
+        if id_of(&record.json) == Some(id) {
+            return record.json[shape.position].as_str().unwrap().to_owned();
+        }
+    }
 }

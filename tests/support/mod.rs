@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod extract;
+pub mod gapped_trail;
 pub mod http;
 mod log;
 pub mod lookalike;

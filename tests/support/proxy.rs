@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+
+use super::waiting::until;
 
 /// Listens for a server and passes on what is said, for as long as it lives.
 #[derive(Debug)]
@@ -76,22 +77,18 @@ impl Proxy {
     }
 
     /// Waits until a client has been answered something.
-    pub fn wait_for_an_answer(&self, patience: Duration) {
-        Self::wait(&self.wire.answered, patience);
+    pub fn wait_for_an_answer(&self) {
+        wait(&self.wire.answered);
     }
 
     /// Waits until a client has tried to come back while the connection was cut.
-    pub fn wait_for_a_try(&self, patience: Duration) {
-        Self::wait(&self.wire.refused, patience);
+    pub fn wait_for_a_try(&self) {
+        wait(&self.wire.refused);
     }
+}
 
-    fn wait(count: &AtomicU64, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        while count.load(Ordering::SeqCst) == 0 {
-            assert!(Instant::now() < deadline, "it does not come");
-            std::thread::yield_now();
-        }
-    }
+fn wait(count: &AtomicU64) {
+    until(|| if count.load(Ordering::SeqCst) > 0 { Ok(()) } else { Err("nothing yet".to_owned()) });
 }
 
 impl Wire {

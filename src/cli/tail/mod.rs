@@ -46,8 +46,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tail.begin = arguments.begin;
     if let Some(path) = arguments.resume {
         let file = PositionFile::new(path);
-        if let Some(saved) = file.load().map_err(Failure::failed)? {
-            (tail.begin, tail.is_saved) = (Some(saved), true);
+        match file.load().map_err(Failure::failed)? {
+            Some(saved) => (tail.begin, tail.is_saved) = (Some(saved), true),
+            // From the earliest record on nothing can be missed.
+            None if file.exists() && tail.begin.as_deref().is_some_and(|begin| begin != "earliest") => {
+                return Err(Failure::failed(format_args!(
+                    "{} is empty: if it has held a position, what came since would be skipped; remove it to begin as \
+                     --begin says",
+                    file.name()
+                )));
+            }
+            None => {}
         }
         tail.file = Some(file);
     }
@@ -157,7 +166,7 @@ impl Tail {
                 Err(ended) => break ended,
             }
         };
-        finish(ended, self.begin.as_deref())
+        finish(ended, self.begin.as_deref(), self.file.as_ref())
     }
 
     /// Prints one message, then saves the position of its last record.
@@ -206,11 +215,16 @@ impl Tail {
 }
 
 /// `begin`: where the next connection would begin.
-fn finish(ended: Ended, begin: Option<&str>) -> Result<Connection, Failure> {
+fn finish(ended: Ended, begin: Option<&str>, file: Option<&PositionFile>) -> Result<Connection, Failure> {
     if ended.is_final() {
         let place =
             begin.map(|begin| format!("; everything up to here is printed: --begin {begin}")).unwrap_or_default();
-        return Err(Failure::failed(format_args!("{ended}{place}")));
+        let behind = match (ended.goes_on_after(), file) {
+            (Some(after), Some(file)) => format!("; to go on behind it, let {} hold {after}", file.name()),
+            (Some(after), None) => format!("; to go on behind it: --begin {after}"),
+            (None, _) => String::new(),
+        };
+        return Err(Failure::failed(format_args!("{ended}{place}{behind}")));
     }
     Ok(Connection::Lost { why: ended.to_string(), was_open: true })
 }
@@ -238,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_gone_is_not_tried_again_and_a_server_going_away_is() {
-        let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"));
+        let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"), None);
         for code in [4001, 4013, 4014, 4020] {
             assert!(closed(code).is_err(), "{code}");
         }
@@ -249,8 +263,25 @@ mod tests {
 
     #[test]
     fn a_message_that_cannot_be_taken_ends_with_the_position() {
-        let Err(Failure::Failed(what)) = finish(Ended::Unusable("too long".into()), Some("AQ1")) else { panic!() };
+        let Err(Failure::Failed(what)) = finish(Ended::Unusable("too long".into()), Some("AQ1"), None) else {
+            panic!()
+        };
         assert_eq!(what, "too long; everything up to here is printed: --begin AQ1");
+    }
+
+    #[test]
+    fn at_a_gap_it_says_how_to_go_on_behind_it() {
+        let told = |file: Option<&PositionFile>| {
+            let reason = "rows of t may be missing; go on after AQ9".to_owned();
+            match finish(Ended::Closed { code: 4014, reason }, Some("AQ1"), file) {
+                Err(Failure::Failed(what)) => what,
+                _ => panic!("it goes on"),
+            }
+        };
+        let words = "closed with 4014: rows of t may be missing; go on after AQ9; everything up to here is printed: --begin AQ1; ";
+        assert_eq!(told(None), format!("{words}to go on behind it: --begin AQ9"));
+        let file = PositionFile::new("/p".into());
+        assert_eq!(told(Some(&file)), format!("{words}to go on behind it, let /p hold AQ9"));
     }
 
     #[test]
