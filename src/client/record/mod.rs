@@ -169,8 +169,10 @@ fn may_be_position(text: &str) -> bool {
 fn usual(members: &RawObject<'_>) -> Found {
     let mut found = Found::default();
     let mut fields = MetaField::all();
+    let mut columns_from = 0;
     for (at, (name, _)) in members.0.iter().enumerate() {
         let Some(field) = fields.find(|field| name.trim_start_matches('_') == field.usual_name()) else { break };
+        columns_from = at + 1;
         // Those that are off by default may as well be columns; whoever looks is shown them.
         let may_be_column = [MetaField::Catalog, MetaField::Schema, MetaField::Table, MetaField::Csn, MetaField::Xid];
         if !may_be_column.contains(&field) {
@@ -187,11 +189,16 @@ fn usual(members: &RawObject<'_>) -> Found {
         Some(op) if op == labels.label(Operation::Ddl) => RecordKind::Ddl,
         _ => RecordKind::Row,
     };
+    if found.kind == RecordKind::Heartbeat {
+        // It has no columns, and its time stands last.
+        let time = members.0.iter().position(|(name, _)| name == MetaField::OpTs.usual_name());
+        found.fields.extend(time.map(|at| (MetaField::OpTs, at)));
+    }
     found.lists = [UNCHANGED, TRUNCATED].map(str::to_owned).into();
     // With anything else beside them they are as likely columns.
     let images = ["before", "after"];
-    let rest = members.0.iter().skip(found.fields.len()).map(|(name, _)| name.as_ref());
-    let are_images = rest.clone().all(|name| images.contains(&name) || [UNCHANGED, TRUNCATED].contains(&name));
+    let mut rest = members.0.iter().skip(columns_from).map(|(name, _)| name.as_ref());
+    let are_images = rest.all(|name| images.contains(&name) || [UNCHANGED, TRUNCATED].contains(&name));
     found.images = are_images.then(|| images.map(str::to_owned));
     found
 }

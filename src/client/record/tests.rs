@@ -112,6 +112,12 @@ fn without_schema_records_metadata_is_what_stands_first_under_its_usual_names() 
     let collided =
         format!(r#"{{"op_type":"INSERT","qual_table":"t","op_ts":"","_pos":"{POS}","id":1,"pos":"{OTHER}"}}"#);
     assert_eq!(pos_of(&mut reader, &collided).as_deref(), Some(POS));
+    let heartbeat = format!(r#"{{"op_type":"HEARTBEAT","pos":"{POS}","op_ts":"2026"}}"#);
+    let heartbeats = reader.read(&heartbeat).unwrap();
+    assert_eq!(
+        (heartbeats[0].pos().as_deref(), heartbeats[0].meta(MetaField::OpTs).as_deref()),
+        (Some(POS), Some("2026"))
+    );
     let no_metadata = format!(r#"{{"id":1,"pos":"{OTHER}"}}"#);
     assert_eq!(pos_of(&mut reader, &no_metadata), None);
     for no_position in ["", "two words", "{}", &"A".repeat(65)] {
