@@ -407,9 +407,12 @@ pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Largest message of a stream that the client reads, in bytes: what can become of a record of the longest frame. As strings its
 /// values take at most twice as much, and names of columns stand in the message and not in the frame.
 pub const CLIENT_STREAM_MESSAGE_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX + (64 << 20);
-/// Silence of a stream's socket, pings included, after which the client takes the connection for dead, in seconds: three
-/// pings of the server.
-pub const CLIENT_SILENCE_SECONDS_MAX: u64 = 3 * PING_SECONDS + 5;
+/// Pings of the server, as far apart as it says, that the client misses before it takes the connection of a stream for dead.
+pub const CLIENT_SILENCE_PINGS: u64 = 3;
+/// What the client adds to that silence, in seconds, for a slow line.
+pub const CLIENT_SILENCE_GRACE_SECONDS: u64 = 5;
+/// Longest position that the client takes for one, in characters: the longest that a server may give out.
+pub const CLIENT_POSITION_CHARS_MAX: usize = 64;
 /// First wait before the client connects again, in milliseconds; it doubles up to [`CLIENT_BACKOFF_MILLIS_MAX`].
 pub const CLIENT_BACKOFF_MILLIS_MIN: u64 = 250;
 /// See [`CLIENT_BACKOFF_MILLIS_MIN`].

@@ -4,8 +4,8 @@
 //     node subscribe.mjs ws://USER:PASSWORD@localhost:9002/services/v2/stream/demo position.txt
 //
 // Delivery is at least once. The position is saved after a record was worked on, so whoever is stopped in between sees
-// that record again. Two ways to live with it: make the work harmless to repeat (an upsert by key), or store `pos` in
-// the same transaction as the result and skip a record whose `pos` is stored already.
+// that record again. Two ways to live with it: make the work harmless to repeat (an upsert by key), or store the
+// position in the same transaction as the result and skip a record whose position is stored already.
 
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import WebSocket from "ws";
@@ -13,6 +13,11 @@ import WebSocket from "ws";
 // Refusals and endings that trying again does not cure; everything else is worth another try.
 const FINAL_STATUSES = new Set([400, 401, 403, 404, 409]);
 const FINAL_CLOSE_CODES = new Set([4001, 4013, 4014, 4020]);
+// What metadata is called where a stream sends no schema records, beside a column of that name too.
+const USUAL_NAMES = { op_ts: "opTs", op_type: "opType", qual_table: "qualifiedTable", pos: "pos" };
+const USUAL_FIELDS = new Map(
+  Object.entries(USUAL_NAMES).flatMap(([name, field]) => [[name, field], [`_${name}`, field]]),
+);
 
 /** The position saved last, or `earliest` on the first start. */
 function load(path) {
@@ -33,10 +38,59 @@ function save(path, position) {
   renameSync(`${path}.new`, path);
 }
 
+/**
+ * Reads the messages of one connection: which members of a record are metadata, and where it stands.
+ *
+ * A stream may rename its metadata (`metaFields`), and in the row model a column of the same name pushes it aside
+ * (`_pos`). The schema record that comes before the first record of a kind says what is called how; without schema
+ * records, the usual names are taken. Metadata stands before the columns, so of two members the first is meant.
+ */
+class Reader {
+  constructor(url) {
+    this.source = `/services/v2/stream/${new URL(url).pathname.replace(/\/+$/, "").split("/").pop()}`;
+  }
+
+  /** The changes of a message: position, metadata by field, and the rest (images, statement or columns). */
+  *read(message) {
+    // A stream may be made to send one record a message (`framing`).
+    for (const sent of [JSON.parse(message)].flat()) {
+      // Records come as CloudEvents, or none does: the first one tells it of all, whatever columns a table may have.
+      this.events ??= sent.specversion === "1.0" && sent.source === this.source;
+      const record = this.events ? sent.data : sent;
+      if (Object.keys(record)[0] === "id" && "$schema" in record && "properties" in record) {
+        this.learn(record);
+        continue;
+      }
+      const { metadata, rest } = this.split(record);
+      // Of an event the position is the id, if it has a place in the sequence.
+      const position = !this.events ? metadata.pos : "sequence" in sent ? sent.id : undefined;
+      if (!["STREAM_METADATA", "OBJECT_METADATA"].includes(metadata.opType)) yield { position, metadata, rest };
+    }
+  }
+
+  learn(schema) {
+    this.fields ??= new Map();
+    for (const [name, member] of Object.entries(schema.properties)) {
+      const [kind, field] = (member.description ?? "").split(".");
+      if (kind === "metaFields") this.fields.set(name, field);
+    }
+  }
+
+  split(record) {
+    const metadata = {};
+    const rest = {};
+    for (const [name, value] of Object.entries(record)) {
+      const field = (this.fields ?? USUAL_FIELDS).get(name);
+      if (field && !(field in metadata)) metadata[field] = value;
+      else rest[name] = value;
+    }
+    return { metadata, rest };
+  }
+}
+
 /** Your code goes here. JSON.parse rounds numbers beyond 2^53; keep the text where every digit counts. */
-function workOn(record) {
-  const row = record.after ?? record.before ?? record.ddl;
-  console.log(record.op_ts, record.op_type, record.qual_table, JSON.stringify(row));
+function workOn(metadata, rest) {
+  console.log(metadata.opTs, metadata.opType, metadata.qualifiedTable, JSON.stringify(rest));
 }
 
 /** Works on records until the connection ends; resolves to whether any came. */
@@ -44,13 +98,30 @@ function follow(url, path) {
   return new Promise((resolve, reject) => {
     let position = load(path);
     let anyCame = false;
+    const reader = new Reader(url);
     const socket = new WebSocket(`${url}?begin=${encodeURIComponent(position)}`);
+    // A connection that died without a word: the server says how often it pings one that lives.
+    let silence = 65_000;
+    let timer;
+    const heard = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => socket.terminate(), silence);
+    };
+    socket.on("upgrade", (answer) => {
+      silence = (3 * Number(answer.headers["trailcast-ping-seconds"] ?? 20) + 5) * 1000;
+      heard();
+    });
+    socket.on("ping", heard);
     socket.on("message", (message) => {
-      for (const record of JSON.parse(message)) {
-        // Schema and metadata records describe what follows; only records with a position are data.
-        if (record.pos === undefined || record.pos === position) continue;
-        workOn(record);
-        position = record.pos;
+      heard();
+      for (const change of reader.read(message)) {
+        if (change.position === undefined) {
+          socket.terminate();
+          return reject(new Error("this stream sends no positions: metaFields.pos is off"));
+        }
+        // A heartbeat only moves the position.
+        if (change.metadata.opType !== "HEARTBEAT") workOn(change.metadata, change.rest);
+        position = change.position;
         anyCame = true;
       }
       // Once a message is enough: what is not saved yet comes again.
@@ -66,6 +137,7 @@ function follow(url, path) {
     });
     socket.on("error", (error) => console.error(`no connection: ${error.message}`));
     socket.on("close", (code, reason) => {
+      clearTimeout(timer);
       if (FINAL_CLOSE_CODES.has(code)) reject(new Error(`closed by the server: ${code} ${reason}`));
       else resolve(anyCame);
     });

@@ -4,8 +4,8 @@
     python subscribe.py ws://USER:PASSWORD@localhost:9002/services/v2/stream/demo position.txt
 
 Delivery is at least once. The position is saved after a record was worked on, so whoever is stopped in between sees
-that record again. Two ways to live with it: make the work harmless to repeat (an upsert by key), or store `pos` in the
-same transaction as the result and skip a record whose `pos` is stored already.
+that record again. Two ways to live with it: make the work harmless to repeat (an upsert by key), or store the position
+in the same transaction as the result and skip a record whose position is stored already.
 """
 
 import json
@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import time
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
@@ -22,8 +22,9 @@ from websockets.sync.client import connect
 # Refusals and endings that trying again does not cure; everything else is worth another try.
 FINAL_STATUSES = {400, 401, 403, 404, 409}
 FINAL_CLOSE_CODES = {4001, 4013, 4014, 4020}
-
-
+# What metadata is called where a stream sends no schema records, beside a column of that name too.
+USUAL_NAMES = {"op_ts": "opTs", "op_type": "opType", "qual_table": "qualifiedTable", "pos": "pos"}
+USUAL_FIELDS = USUAL_NAMES | {f"_{name}": field for name, field in USUAL_NAMES.items()}
 def load(path):
     """The position saved last, or `earliest` on the first start."""
     try:
@@ -42,25 +43,88 @@ def save(path, position):
     os.replace(path + ".new", path)
 
 
-def work_on(record):
+class Reader:
+    """Reads the messages of one connection: which members of a record are metadata, and where it stands.
+
+    A stream may rename its metadata (`metaFields`), and in the row model a column of the same name pushes it aside
+    (`_pos`). The schema record that comes before the first record of a kind says what is called how; without schema
+    records, the usual names are taken. Metadata stands before the columns, so of two members the first is meant.
+    """
+
+    def __init__(self, url):
+        self.stream = urlsplit(url).path.rstrip("/").rsplit("/", 1)[-1]
+        self.events = None
+        self.fields = None
+
+    def read(self, message):
+        """The changes of a message: position, metadata by field, and the rest (images, statement or columns)."""
+        records = json.loads(message)
+        # A stream may be made to send one record a message (`framing`).
+        for record in records if isinstance(records, list) else [records]:
+            event = {}
+            if self.is_event(record):
+                event, record = record, record["data"]
+            if self.is_schema(record):
+                self.learn(record)
+                continue
+            metadata, rest = self.split(record)
+            # Of an event the position is the id, if it has a place in the sequence.
+            position = event.get("id") if "sequence" in event else None if event else metadata.get("pos")
+            if metadata.get("opType") not in ("STREAM_METADATA", "OBJECT_METADATA"):
+                yield position, metadata, rest
+
+    def is_event(self, record):
+        """Whether records come as CloudEvents: the first one tells it of all, whatever columns a table may have."""
+        if self.events is None:
+            source = f"/services/v2/stream/{self.stream}"
+            self.events = record.get("specversion") == "1.0" and record.get("source") == source
+        return self.events
+
+    @staticmethod
+    def is_schema(record):
+        return next(iter(record), None) == "id" and "$schema" in record and "properties" in record
+
+    def learn(self, schema):
+        self.fields = self.fields or {}
+        for name, member in schema["properties"].items():
+            kind, _, field = member.get("description", "").partition(".")
+            if kind == "metaFields":
+                self.fields[name] = field
+
+    def split(self, record):
+        fields = USUAL_FIELDS if self.fields is None else self.fields
+        metadata, rest = {}, {}
+        for name, value in record.items():
+            field = fields.get(name)
+            if field and field not in metadata:
+                metadata[field] = value
+            else:
+                rest[name] = value
+        return metadata, rest
+
+
+def work_on(metadata, rest):
     """Your code goes here."""
-    row = record.get("after") or record.get("before") or record.get("ddl")
-    print(record["op_ts"], record["op_type"], record["qual_table"], json.dumps(row, ensure_ascii=False), flush=True)
+    row = json.dumps(rest, ensure_ascii=False)
+    print(metadata.get("opTs"), metadata.get("opType"), metadata.get("qualifiedTable"), row, flush=True)
 
 
 def follow(url, path):
     """Works on records until the connection ends; returns whether any came."""
     position = load(path)
     any_came = False
+    reader = Reader(url)
     with connect(f"{url}?begin={quote(position)}", max_size=None) as socket:
         try:
             for message in socket:
-                for record in json.loads(message):
-                    # Schema and metadata records describe what follows; only records with a position are data.
-                    if "pos" in record and record["pos"] != position:
-                        work_on(record)
-                        position = record["pos"]
-                        any_came = True
+                for pos, metadata, rest in reader.read(message):
+                    if pos is None:
+                        raise SystemExit("this stream sends no positions: metaFields.pos is off")
+                    # A heartbeat only moves the position.
+                    if metadata.get("opType") != "HEARTBEAT":
+                        work_on(metadata, rest)
+                    position = pos
+                    any_came = True
                 # Once a message is enough: what is not saved yet comes again.
                 if any_came:
                     save(path, position)

@@ -7,10 +7,12 @@ pub mod address;
 pub mod connection;
 pub mod error;
 mod heard;
+pub mod record;
 pub mod request;
 pub mod subscription;
 
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
+pub use record::{Record, RecordKind, RecordReader};
 pub use request::{PutAnswer, Putter, ask, call, put};
 pub use subscription::{Ended, Subscription};

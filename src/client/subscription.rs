@@ -20,12 +20,16 @@ use tungstenite::protocol::{Message, Role, WebSocketConfig};
 
 use super::heard::Heard;
 use super::{ClientError, Refusal, ServerAddress, request};
+use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, read_ping_seconds};
 use crate::limits;
 
 /// A live subscription.
 #[derive(Debug)]
 pub struct Subscription {
     socket: WebSocketStream<Heard<TokioIo<Upgraded>>>,
+    goes_on_from: Option<String>,
+    /// Longest time without a byte on a connection that lives.
+    silence: Duration,
 }
 
 /// Why a subscription ended.
@@ -48,6 +52,14 @@ impl Ended {
     /// Whether connecting again with the same position cannot help: rights withdrawn, record too large, stream gone.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Closed { code: 4001 | 4013 | 4014 | 4020, .. } | Self::Unusable(_))
+    }
+}
+
+impl Ended {
+    /// The position after which the server says to go on, where it says one: the next record is too large, or missing.
+    pub fn goes_on_after(&self) -> Option<&str> {
+        let Self::Closed { code: 4013 | 4014, reason } = self else { return None };
+        reason.rsplit_once("go on after ").map(|(_, after)| after)
     }
 }
 
@@ -101,6 +113,9 @@ impl Subscription {
         if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
             return Err(ClientError::Garbled(format!("{address} answered another handshake than ours")));
         }
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let goes_on_from = header(BEGIN_HEADER).map(str::to_owned);
+        let silence = silence(header(PING_HEADER));
         let upgraded = hyper::upgrade::on(answer)
             .await
             .map_err(|error| ClientError::Unreachable(format!("no upgrade from {address}: {error}")))?;
@@ -109,7 +124,12 @@ impl Subscription {
             .max_frame_size(Some(message_bytes_max));
         let stream = Heard::new(TokioIo::new(upgraded));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
-        Ok(Self { socket })
+        Ok(Self { socket, goes_on_from, silence })
+    }
+
+    /// The `begin` with which to go on should the connection be lost before a record has come; not every server says it.
+    pub fn goes_on_from(&self) -> Option<&str> {
+        self.goes_on_from.as_deref()
     }
 
     /// The next message. Pings are answered meanwhile. May be dropped and called again without losing anything.
@@ -128,7 +148,7 @@ impl Subscription {
     }
 
     async fn next_frame(&mut self) -> Result<Message, Ended> {
-        let silence = Duration::from_secs(limits::CLIENT_SILENCE_SECONDS_MAX);
+        let silence = self.silence;
         loop {
             let heard = self.socket.get_ref().bytes();
             match timeout(silence, poll_fn(|context| Pin::new(&mut self.socket).poll_next(context))).await {
@@ -158,6 +178,13 @@ impl Subscription {
     }
 }
 
+/// The silence after which a connection is taken for dead, by what the server says of its pings, if it does.
+fn silence(ping_seconds: Option<&str>) -> Duration {
+    let told = ping_seconds.and_then(|text| read_ping_seconds(text, limits::DEADLINE_SECONDS_CONFIGURED_MAX));
+    let ping = told.unwrap_or(limits::PING_SECONDS);
+    Duration::from_secs(limits::CLIENT_SILENCE_PINGS * ping + limits::CLIENT_SILENCE_GRACE_SECONDS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,12 +212,22 @@ mod tests {
 
     /// Answers the handshake by hand and sends `first` in the same write.
     async fn upgraded(listener: &TcpListener, first: &[u8], heads: &Mutex<Vec<String>>) -> TcpStream {
+        upgraded_with(listener, "", first, heads).await
+    }
+
+    /// The same with further headers, each with its line's end.
+    async fn upgraded_with(
+        listener: &TcpListener,
+        headers: &str,
+        first: &[u8],
+        heads: &Mutex<Vec<String>>,
+    ) -> TcpStream {
         let (mut stream, _) = listener.accept().await.unwrap();
         let head = head(&mut stream).await;
         let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
         let accept = derive_accept_key(key.as_bytes());
         let answer = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{headers}Sec-WebSocket-Accept: {accept}\r\n\r\n"
         );
         heads.lock().unwrap().push(head);
         stream.write_all(&[answer.as_bytes(), first].concat()).await.unwrap();
@@ -272,6 +309,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_server_says_how_long_a_silence_is_and_where_to_go_on() {
+        let (listener, address) = listener().await;
+        let headers = "Trailcast-Ping-Seconds: 100\r\nTrailcast-Begin: AQ7\r\n";
+        let server = tokio::spawn(async move { upgraded_with(&listener, headers, b"", &Mutex::default()).await });
+        let mut subscription = Subscription::open(&address, "s1", Some("now")).await.unwrap();
+        assert_eq!(subscription.goes_on_from(), Some("AQ7"));
+        let mut stream = server.await.unwrap();
+        let pings = async {
+            for _ in 0..4 {
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                stream.write_all(b"\x89\0").await.unwrap();
+            }
+            stream.write_all(b"\x81\x02[]").await.unwrap();
+        };
+        let (message, ()) = tokio::join!(subscription.next(), pings);
+        assert_eq!(message.unwrap().as_str(), "[]");
+    }
+
+    #[test]
+    fn what_a_server_says_of_its_pings_is_bounded() {
+        let seconds = |text| silence(text).as_secs();
+        assert_eq!([seconds(None), seconds(Some("soon")), seconds(Some("0")), seconds(Some("86400"))], [65; 4]);
+        assert_eq!([seconds(Some("1")), seconds(Some("3600"))], [8, 10_805]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_message_that_takes_long_to_come_is_no_silence() {
         let (listener, address) = listener().await;
         let server = tokio::spawn(async move { upgraded(&listener, b"\x81\x05", &Mutex::default()).await });
@@ -279,7 +342,7 @@ mod tests {
         let mut stream = server.await.unwrap();
         let sending = async {
             for byte in *b"[1,2]" {
-                tokio::time::sleep(Duration::from_secs(limits::CLIENT_SILENCE_SECONDS_MAX - 1)).await;
+                tokio::time::sleep(silence(None) - Duration::from_secs(1)).await;
                 stream.write_u8(byte).await.unwrap();
             }
         };

@@ -14,6 +14,7 @@ pub mod nearest;
 pub mod put;
 pub mod schema_record;
 pub mod segment_head;
+pub mod session_start;
 pub mod token;
 pub mod twice;
 pub mod ws_frame;

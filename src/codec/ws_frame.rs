@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub const HEADER_ROOM: usize = 10;
 
 /// Longest reason of a close frame, in bytes: a control frame holds 125, two of them the code.
-const CLOSE_REASON_BYTES_MAX: usize = 123;
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 
 const FINAL_TEXT: u8 = 0x81;
 const FINAL_CLOSE: u8 = 0x88;

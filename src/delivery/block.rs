@@ -64,6 +64,8 @@ pub struct Block {
     pub to: Place,
     /// What it passed.
     pub passed: Passed,
+    /// What is missing in it, where sessions go on all the same: in words.
+    pub skipped: Vec<String>,
     /// Why nothing can follow, if so.
     pub stop: Option<DeliveryEnd>,
     /// Memory that it takes, in bytes: what is charged for it.

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::catalog::stream::QualityOfService;
-use crate::codec::token;
 use crate::delivery::block::{Block, ChargedBytes, Passed, Place};
 use crate::delivery::budget::Charge;
 use crate::delivery::contract::Contract;
 use crate::delivery::encoder::{EncodeStop, Encoder};
 use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
+use crate::delivery::gap::{AtGap, at_gap};
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
-use crate::trail::{Entry, Fill, Gap, Location, Reader};
+use crate::trail::{Entry, Fill, Location, Reader};
 
 /// A reader and an encoder that stand at the same place.
 #[derive(Debug)]
@@ -27,6 +26,7 @@ pub(super) struct Cursor {
 #[derive(Debug)]
 struct Stretch {
     passed: Passed,
+    skipped: Vec<String>,
     stop: Option<DeliveryEnd>,
 }
 
@@ -79,7 +79,7 @@ impl Cursor {
         };
         let mut room = Room::new(charge, self.estimate.record());
         self.encoder.reserve(self.estimate.messages(trail_bytes(end)).min(room.messages()));
-        let Stretch { passed, stop } = self.encode_until(end, &mut room, now);
+        let Stretch { passed, skipped, stop } = self.encode_until(end, &mut room, now);
         self.encoder.finish();
         if stop.is_none() {
             self.reader.give_used_block_back();
@@ -94,11 +94,11 @@ impl Cursor {
         let memory = bytes.capacity() + Estimate::around(pieces.len());
         let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
-        Block { bytes, pieces, to: self.place(), passed, stop, memory }
+        Block { bytes, pieces, to: self.place(), passed, skipped, stop, memory }
     }
 
     fn encode_until(&mut self, end: Location, room: &mut Room, now: Timestamp) -> Stretch {
-        let mut passed = Passed::Nothing;
+        let (mut passed, mut skipped) = (Passed::Nothing, Vec::new());
         let stop = loop {
             // A record kept back is released by the next one of its transaction, wherever that lies.
             let rows = self.reader.rows_before(end, |row| {
@@ -115,7 +115,7 @@ impl Cursor {
                 Some(_) => Location::MAX,
                 None => end,
             };
-            match self.encode_next(limit, &mut passed, room, now) {
+            match self.encode_next(limit, &mut passed, &mut skipped, room, now) {
                 Ok(true) => {}
                 Ok(false) if self.reader.location() >= limit => break None,
                 Ok(false) => match self.reader.fill_here() {
@@ -127,7 +127,7 @@ impl Cursor {
                 Err(Break::Stop(stop)) => break Some(stop),
             }
         };
-        Stretch { passed, stop }
+        Stretch { passed, skipped, stop }
     }
 
     /// Encodes the next entry before `limit`; says whether there was one in the reader's block.
@@ -135,6 +135,7 @@ impl Cursor {
         &mut self,
         limit: Location,
         passed: &mut Passed,
+        skipped: &mut Vec<String>,
         room: &mut Room,
         now: Timestamp,
     ) -> Result<bool, Break> {
@@ -143,26 +144,16 @@ impl Cursor {
         match &entry {
             Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
             Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
-            Entry::Gap(gap) if concerns(&self.contract, gap) => {
-                let after = token::encode(&gap.position(self.contract.epoch), self.contract.hash);
-                return Err(Break::Stop(DeliveryEnd::Gap { gap: gap.clone(), after: after.as_str().to_owned() }));
-            }
-            Entry::Record(_) | Entry::Gap(_) => {}
+            Entry::Gap(gap) => match at_gap(&self.contract, gap) {
+                AtGap::Nothing => {}
+                AtGap::Skips(told) => skipped.push(told),
+                AtGap::Ends { gap, after } => return Err(Break::Stop(DeliveryEnd::Gap { gap, after })),
+            },
+            Entry::Record(_) => {}
         }
         self.encoder.take(&entry, now)?;
         room.look(&mut self.encoder)?;
         Ok(true)
-    }
-}
-
-/// Whether a session must not pass a gap in silence.
-fn concerns(contract: &Contract, gap: &Gap) -> bool {
-    match &gap.missing {
-        _ if contract.quality_of_service == QualityOfService::AtMostOnce => false,
-        // Damage took whole transactions: nobody knows of which tables.
-        None => true,
-        // Also where the rules let nothing of these tables through.
-        Some(_missing) => true,
     }
 }
 

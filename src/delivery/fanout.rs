@@ -402,7 +402,8 @@ impl Making {
 
     fn stopped(&self, stop: DeliveryEnd) -> Block {
         let passed = crate::delivery::block::Passed::Nothing;
-        Block { bytes: bytes::Bytes::new(), pieces: Vec::new(), to: self.from, passed, stop: Some(stop), memory: 0 }
+        let (bytes, pieces, skipped) = Default::default();
+        Block { bytes, pieces, to: self.from, passed, skipped, stop: Some(stop), memory: 0 }
     }
 
     /// A block that stops is not kept: what stopped it may pass.

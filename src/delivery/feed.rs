@@ -13,6 +13,7 @@ use crate::clock::SharedClock;
 use crate::delivery::block::{Block, Passed, Place};
 use crate::delivery::encoder::EncodeStop;
 use crate::delivery::fanout::{Fanout, Slot, Taken};
+use crate::delivery::gap::{in_brief, in_full};
 pub use crate::delivery::progress::Progress;
 use crate::delivery::session::Session;
 use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
@@ -22,7 +23,8 @@ use crate::trail::{DurableMark, Fill, Gap, ReadError, Reader};
 /// What a session sends next.
 #[derive(Debug)]
 pub enum Delivery {
-    /// Finished messages, in order; an element may hold several whole ones.
+    /// Finished messages, in order; an element may hold several whole ones. None where something was passed over:
+    /// [`SessionFeed::take_skipped`].
     Messages(Vec<Bytes>),
     /// Nothing more, and why.
     End(DeliveryEnd),
@@ -46,8 +48,8 @@ pub enum DeliveryEnd {
     /// A record does not fit the stream's limits.
     #[error("{0}")]
     Encode(EncodeStop),
-    /// The trail was repaired, and transactions are missing here.
-    #[error("{gap}; go on after {after}")]
+    /// Something is missing here: transactions that damage took, or rows that the source did not give.
+    #[error("{}; go on after {after}", in_full(gap))]
     Gap {
         /// What is missing.
         gap: Gap,
@@ -81,6 +83,7 @@ impl DeliveryEnd {
             Self::Encode(EncodeStop::Malformed(_)) | Self::Read(ReadError::Io { .. } | ReadError::Damaged(_)) => {
                 "the trail cannot be read".to_owned()
             }
+            Self::Gap { gap, after } => in_brief(gap, after),
             other => other.to_string(),
         }
     }
@@ -102,6 +105,10 @@ pub struct SessionFeed {
     /// The last position passed, sent or not, for heartbeats; only ever between transactions.
     passed: Option<Position>,
     quiet_since: Instant,
+    /// What was missing and passed over, in words, until somebody takes it.
+    skipped: Vec<String>,
+    /// Whether that is new, and to be told also where nothing else is.
+    has_skipped: bool,
     /// Set when the session has waited for memory: finding some, it lets the next one look.
     waited_for_memory: bool,
     progress: Arc<Progress>,
@@ -116,8 +123,8 @@ enum Stage {
 }
 
 impl SessionFeed {
-    /// A session that starts where `reader` stands. `after`: a position behind which it stands, which this contract's
-    /// rules let through.
+    /// A session that starts where `reader` stands. `after`: a position behind which it stands, of a record that this
+    /// contract's rules let through, or behind a whole transaction.
     pub fn new(
         reader: Reader,
         after: Option<&Position>,
@@ -126,8 +133,11 @@ impl SessionFeed {
         ending: watch::Receiver<Option<DeliveryEnd>>,
         progress: Arc<Progress>,
     ) -> Self {
+        // Between transactions nothing is begun, and heartbeats have a position to tell from the start.
+        let passed = after.copied().filter(Position::is_behind);
+        let begun = after.filter(|position| !position.is_behind()).map(|position| position.commit);
         Self {
-            stage: Stage::Settling { reader: Box::new(reader), begun: after.map(|position| position.commit) },
+            stage: Stage::Settling { reader: Box::new(reader), begun },
             session: Session::new(fanout.contract().clone()),
             mark: fanout.trail().durable(),
             fanout,
@@ -135,8 +145,10 @@ impl SessionFeed {
             opened: false,
             ending,
             failed: None,
-            passed: None,
+            passed,
             quiet_since: Instant::now(),
+            skipped: Vec::new(),
+            has_skipped: false,
             waited_for_memory: false,
             progress,
         }
@@ -174,6 +186,9 @@ impl SessionFeed {
             if !handover.messages.is_empty() {
                 return self.sent(handover.messages);
             }
+            if std::mem::take(&mut self.has_skipped) {
+                return Delivery::Messages(Vec::new());
+            }
             match wait {
                 None => tokio::task::coop::consume_budget().await,
                 Some(Wait::Block(slot)) => {
@@ -196,6 +211,11 @@ impl SessionFeed {
                 }
             }
         }
+    }
+
+    /// What the session has passed over since the last call although it is missing, in words.
+    pub fn take_skipped(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Takes the blocks that are ready, up to what a socket takes at once. Says what to wait for when there are no more.
@@ -233,6 +253,8 @@ impl SessionFeed {
                 self.progress.passes(position.commit);
             }
         }
+        self.skipped.extend_from_slice(&block.skipped);
+        self.has_skipped |= !block.skipped.is_empty();
         if let Some(last) = block.pieces.last() {
             self.progress.sent_records(last.last, block.records());
         }

@@ -15,6 +15,7 @@ pub mod encoder;
 mod estimate;
 pub mod fanout;
 pub mod feed;
+mod gap;
 pub mod progress;
 pub mod rules;
 pub mod session;

@@ -9,7 +9,7 @@ mod time;
 mod transaction;
 
 pub use name::{InvalidName, NamePart, ResourceName, TableName, TrailName};
-pub use position::{Epoch, Position, RecordNumber};
+pub use position::{BEHIND_RECORD, Epoch, Position, RecordNumber};
 pub use schema::{Column, JsonKind, SchemaId, TableSchema};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use transaction::{Operation, SourcePosition, TransactionHead, xid_hash};

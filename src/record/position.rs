@@ -20,7 +20,21 @@ pub struct Position {
     pub xid_hash: u32,
 }
 
+/// What a position behind a whole transaction has for a record number: more than any record's.
+pub const BEHIND_RECORD: RecordNumber = u32::MAX - 1;
+
 impl Position {
+    /// Behind everything that has this commit number or a lower one, whatever it is; 0 is before the first transaction. It
+    /// knows of no record, so its hash says nothing.
+    pub fn behind(epoch: Epoch, commit: u64) -> Self {
+        Self { epoch, commit, record: BEHIND_RECORD, xid_hash: 0 }
+    }
+
+    /// Whether it is one of [`Self::behind`].
+    pub fn is_behind(&self) -> bool {
+        self.record == BEHIND_RECORD
+    }
+
     /// The part that orders positions of one epoch.
     pub fn order(&self) -> (u64, RecordNumber) {
         (self.commit, self.record)

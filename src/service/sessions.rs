@@ -1,5 +1,6 @@
 //! Sessions: from `begin` and a stream to a feed of messages, or a refusal before the connection is upgraded.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,12 +13,12 @@ use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::contract::Contract;
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
-use crate::record::{Timestamp, TrailName};
+use crate::record::{Position, Timestamp, TrailName};
 use crate::service::Service;
 use crate::service::session_places::{NoPlace, SessionPlace};
 use crate::service::streams::{LiveSession, Stream};
 use crate::service::trails::TrailEntry;
-use crate::trail::{Begin, SeekError, Trail};
+use crate::trail::{Begin, Reader, SeekError, Trail};
 
 /// What a client asks to begin with (contract section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +75,18 @@ impl BeginRequest {
     }
 }
 
+impl fmt::Display for BeginRequest {
+    /// A text that [`Self::parse`] reads as the same.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Now => f.write_str("now"),
+            Self::Time(time) => f.write_str(&time.to_rfc3339()),
+            Self::Position(token) => f.write_str(token::encode_token(token).as_str()),
+        }
+    }
+}
+
 /// `2026-07-13T14:00:00 02:00` was `…+02:00` before somebody forgot to encode the plus sign.
 fn plus_restored(text: &str) -> String {
     match text.rsplit_once(' ') {
@@ -115,6 +128,7 @@ pub struct OpenSession {
     service: Arc<Service>,
     stream: Arc<Stream>,
     begin: BeginRequest,
+    goes_on_from: String,
     event_framing: bool,
     progress: Arc<Progress>,
     ending: watch::Receiver<Option<DeliveryEnd>>,
@@ -168,6 +182,11 @@ impl Service {
             service: self.clone(),
             stream: stream.clone(),
             begin: request.begin.clone(),
+            // Nothing is there yet, so that all that will be comes after now.
+            goes_on_from: match &request.begin {
+                BeginRequest::Now => BeginRequest::Earliest.to_string(),
+                other => other.to_string(),
+            },
             event_framing: request.event_framing,
             progress: progress.clone(),
             ending: stream.ending.subscribe(),
@@ -198,6 +217,12 @@ impl OpenSession {
         self.number
     }
 
+    /// The `begin` with which the session could be opened again, and give the same, before its client has a position of a
+    /// record. In place of `now` it is the position of that moment.
+    pub fn goes_on_from(&self) -> &str {
+        &self.goes_on_from
+    }
+
     /// What it has done; stays readable after its end.
     pub fn shared_progress(&self) -> Arc<Progress> {
         self.progress.clone()
@@ -213,8 +238,14 @@ impl OpenSession {
                         () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
                         delivery = feed.next() => delivery,
                     };
-                    if let Delivery::End(end) = &delivery {
-                        self.note(end);
+                    for skipped in feed.take_skipped() {
+                        tracing::warn!(stream = %self.stream.name, "{skipped}");
+                        self.stream.note_error(skipped);
+                    }
+                    match &delivery {
+                        Delivery::Messages(messages) if messages.is_empty() => continue,
+                        Delivery::Messages(_) => {}
+                        Delivery::End(end) => self.note(end),
                     }
                     return delivery;
                 }
@@ -257,21 +288,37 @@ impl OpenSession {
 
     async fn read(&mut self, entry: &TrailEntry) -> Result<(), SessionError> {
         let trail = entry.trail.as_ref().map_err(|reason| SessionError::TrailStopped(reason.clone()))?;
-        let begin = self.begin_in(trail)?;
-        let reader = match trail.read(begin).await {
-            Err(SeekError::Purged { .. }) if self.skips_forward() => trail.read(Begin::Earliest).await?,
-            found => found?,
-        };
+        let (reader, after) = self.reader(trail).await?;
         let fanout = self.fanout(trail)?;
-        let after = match &self.begin {
-            BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) => Some(position),
-            _ => None,
-        };
         let clock = self.service.clock.clone();
-        let feed = SessionFeed::new(reader, after, fanout, clock, self.ending.clone(), self.progress.clone());
+        let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
         self.stage = Stage::Reading(Box::new(feed));
         Ok(())
+    }
+
+    /// A reader where the session begins, and the position that it stands behind, if that is one of this stream.
+    async fn reader(&mut self, trail: &Trail) -> Result<(Reader, Option<Position>), SessionError> {
+        let begin = self.begin_in(trail)?;
+        if begin == Begin::Now {
+            let (reader, position) = trail.read_now().await?;
+            self.goes_on_from = token::encode(&position, self.stream.config.contract_hash()).as_str().to_owned();
+            return Ok((reader, Some(position)));
+        }
+        let after = match &self.begin {
+            BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) => Some(*position),
+            _ => None,
+        };
+        match trail.read(begin).await {
+            Err(SeekError::Purged { starts_at }) if self.skips_forward() => {
+                self.stream.note_error(format!(
+                    "records behind a position are no longer kept; a session began at commit number {starts_at} instead, as \
+                     qualityOfService atMostOnce asks for"
+                ));
+                Ok((trail.read(Begin::Earliest).await?, None))
+            }
+            found => Ok((found?, after)),
+        }
     }
 
     fn skips_forward(&self) -> bool {
@@ -365,7 +412,7 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
 mod tests {
     use super::*;
     use crate::catalog::stream::StreamConfig;
-    use crate::record::ResourceName;
+    use crate::record::{Epoch, ResourceName};
 
     #[test]
     fn begin_has_four_forms_and_a_forgotten_plus_is_tolerated() {
@@ -375,6 +422,10 @@ mod tests {
         assert_eq!(BeginRequest::parse("2026-07-13 12:00:00Z"), Ok(noon));
         assert_eq!(BeginRequest::parse("now"), Ok(BeginRequest::Now));
         assert_eq!(BeginRequest::parse("earliest"), Ok(BeginRequest::Earliest));
+        let token = token::encode_trail(&Position::behind(Epoch(1), 2));
+        for text in ["now", "earliest", "2026-07-13T12:00:00.000001Z", token.as_str()] {
+            assert_eq!(BeginRequest::parse(text).unwrap().to_string(), text);
+        }
         for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00"] {
             assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
         }

@@ -95,9 +95,8 @@ impl Stream {
     /// Remembers that something went wrong, for `info/errors`.
     pub fn note_error(&self, error: String) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if errors.back() == Some(&error) {
-            return;
-        }
+        // Told once, where it happened last: many sessions may meet the same thing.
+        errors.retain(|known| *known != error);
         if errors.len() >= limits::STREAM_ERRORS_KEPT {
             errors.pop_front();
         }

@@ -1,6 +1,6 @@
 //! How far a trail is durable: the one number that acknowledgements and readers wait for.
 
-use crate::record::{SourcePosition, Timestamp};
+use crate::record::{Epoch, Position, SourcePosition, Timestamp};
 
 /// A byte in a trail: ordered as the trail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -27,4 +27,11 @@ pub struct DurableMark {
     pub end: Location,
     /// How far the source has been taken, as the trail durably knows.
     pub source: Option<SourcePosition>,
+}
+
+impl DurableMark {
+    /// The position of a reader that stands at this mark of a trail of that epoch.
+    pub fn position(&self, epoch: Epoch) -> Position {
+        Position::behind(epoch, self.commit)
+    }
 }

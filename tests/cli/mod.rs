@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod config;
 mod demo;
+mod losing_nothing;
 mod put;
 mod serve;
 mod stopping;

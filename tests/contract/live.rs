@@ -166,6 +166,45 @@ fn a_purged_position_is_refused_unless_the_stream_asks_for_at_most_once() {
 }
 
 #[test]
+fn a_session_says_where_it_goes_on_without_a_record_and_how_often_the_server_pings() {
+    let folder = crate::support::Folder::new("config");
+    let file = folder.path().join("trailcast.toml");
+    std::fs::write(&file, "[limits]\npingSeconds = 70\n").unwrap();
+    let server = Server::start_with(&["--config", file.to_str().unwrap()], &[]);
+    make(&server, "s1", json!({}));
+    let begin = |query: &str| server.subscribe("s1", query).unwrap().header("trailcast-begin").unwrap().to_owned();
+    assert_eq!(begin("begin=now"), "earliest", "there is no trail yet");
+    server.make_trail("a1");
+    let before_all = begin("begin=now");
+    server.put("a1", &[insert(1), insert(2)]).expect(200);
+    let now = begin("begin=now");
+    server.put("a1", &[insert(3)]).expect(200);
+    for (from, first) in [(&before_all, 1), (&now, 3)] {
+        let mut resumed = server.subscribe("s1", &format!("begin={from}")).unwrap();
+        assert_eq!(resumed.header("trailcast-begin"), Some(from.as_str()));
+        assert_eq!(resumed.header("trailcast-ping-seconds"), Some("70"));
+        assert_eq!(ids(&[resumed.expect_data(PATIENCE)]), [first]);
+    }
+    assert_eq!(begin(""), "earliest");
+    assert_eq!(begin("begin=2026-07-13T06:00:00%2B02:00"), "2026-07-13T04:00:00.000000Z");
+    // It is one of this stream under these rules, as any other.
+    server.patch(&format!("{STREAM}/s1"), &json!({"rules": [{"action": "exclude", "filter": {}}]})).expect(200);
+    assert_eq!(refused(&server, "s1", &now), (409, "OGG-27062".into()));
+}
+
+#[test]
+fn a_heartbeat_tells_where_now_was_though_nothing_has_come() {
+    let server = server();
+    make(&server, "s1", json!({"trailcast": {"heartbeat": 1}}));
+    let mut subscriber = server.subscribe("s1", "begin=now").unwrap();
+    let heartbeat = subscriber.expect_data(PATIENCE);
+    assert_eq!(heartbeat.op_type(), Some("HEARTBEAT"));
+    server.put("a1", &[insert(4)]).expect(200);
+    let mut resumed = server.subscribe("s1", &format!("begin={}", heartbeat.pos().unwrap())).unwrap();
+    assert_eq!(ids(&[resumed.expect_data(PATIENCE)]), [4]);
+}
+
+#[test]
 fn a_heartbeat_moves_the_position_of_a_stream_whose_rules_match_nothing() {
     let server = server();
     let rules = json!([{"action": "include", "filter": {"objectNames": ["no.such"]}}]);

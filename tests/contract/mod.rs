@@ -7,6 +7,7 @@ mod catalog;
 mod configuration;
 mod described;
 mod events;
+mod gaps;
 mod heard;
 mod live;
 mod members;

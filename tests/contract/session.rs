@@ -8,6 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use trailcast::catalog::stream::StreamConfig;
+use trailcast::client::RecordReader;
 use trailcast::codec::asyncapi::DocumentLayout;
 use trailcast::codec::json::{MetaField, Model};
 use trailcast::codec::token;
@@ -19,7 +20,7 @@ use trailcast::trail::{Begin, Trail};
 use super::any_config::any_config;
 use super::any_trail::{AnyTransactions, any_transactions, write};
 use super::described::{Described, SchemasHeard, document_of};
-use super::heard::{Heard, parsed, session};
+use super::heard::{Heard, parsed, session, stream};
 
 /// A data record of a plain session: op model, nothing renamed, no limits.
 #[derive(Debug, Clone)]
@@ -113,6 +114,22 @@ fn member<'r>(config: &StreamConfig, record: &'r Value, field: MetaField) -> Opt
     sent.then(|| record[config.json.meta.name(field)].as_str().unwrap())
 }
 
+/// A client that goes by the schema records alone finds each record's position, whatever columns are called.
+fn check_client(heard: &Heard, config: &StreamConfig, plain: &[Plain], events: bool) {
+    let mut reader = RecordReader::new(stream().as_str());
+    let mut positions = plain.iter().map(|record| record.position);
+    for text in &heard.texts {
+        let read = reader.read(text).unwrap();
+        let record = &read[0];
+        if record.is_data() && config.json.schema_records {
+            let expected = positions.next().unwrap();
+            let has_one = config.json.meta.is_sent(MetaField::Pos) || events;
+            let found = record.pos().map(|pos| token::decode(&pos).unwrap().position);
+            assert_eq!(found, has_one.then_some(expected), "{text}");
+        }
+    }
+}
+
 fn check_places(data: &[&str], config: &StreamConfig, plain: &[Plain], events: bool) {
     for (at, text) in data.iter().enumerate() {
         let message = parsed(text);
@@ -173,6 +190,7 @@ async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u3
         let data = check_connection(&heard, config, &described, rest, events);
         if after.is_none() {
             check_places(&data, config, &plain, events);
+            check_client(&heard, config, &plain, events);
         }
         sent.extend(rest.iter().zip(&data).map(|(record, text)| (record.position, (*text).to_owned())));
         match too_large(&heard) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::extract::capture;
 use crate::support::waiting::wait_for_file;
-use crate::support::{Folder, Postgres, Program, Server, clients};
+use crate::support::{Folder, Postgres, Program, Server, clients, lookalike};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -15,10 +15,10 @@ fn orders(from: u64, to: u64) -> Vec<Value> {
     (from..=to).map(|id| json!({"xid": format!("order-{id}"), "operations": [row(id)]})).collect()
 }
 
-/// The `id` in the JSON row at the end of a line that an example printed.
+/// The row's `id` in the JSON at the end of a line that an example printed.
 fn printed_id(line: &str) -> u64 {
-    let row: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
-    row["id"].as_u64().unwrap()
+    let rest: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+    lookalike::id_of(&rest).unwrap()
 }
 
 fn server_with_stream() -> Server {
@@ -85,6 +85,57 @@ fn the_python_example_resumes_from_its_saved_position() {
 fn the_javascript_example_resumes_from_its_saved_position() {
     let Some((_, folder)) = clients::node("examples/javascript/subscribe.mjs") else { return };
     resumes_where_it_was(|url, position| {
+        let mut node = std::process::Command::new("node");
+        node.arg(folder.path().join("subscribe.mjs")).args([url, position]);
+        Program::start(node)
+    });
+}
+
+/// Runs the example on streams whose columns are named like metadata, interrupts it, puts what the columns would skip, and
+/// runs it again.
+fn takes_no_column_for_the_position(start: impl Fn(&str, &str) -> Program) {
+    let server = Server::start();
+    lookalike::make(&server);
+    lookalike::put(&server, 1, 3);
+    let folder = Folder::new("position");
+    let start = |shape: &lookalike::Shape| {
+        let position = folder.path().join(shape.stream);
+        let url = format!("{}/services/v2/stream/{}", server.url("ws"), shape.stream);
+        (start(&url, position.to_str().unwrap()), position)
+    };
+    for shape in lookalike::shapes() {
+        let (mut first, position) = start(&shape);
+        let lines = first.lines_until(PATIENCE, |line| printed_id(line) == 3);
+        assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), [1, 2, 3], "{}", shape.stream);
+        assert!(lines[0].contains("INSERT t.rows"), "{}: {}", shape.stream, lines[0]);
+        wait_for_file(&position, &lookalike::position_of(&server, &shape, 3));
+        first.signal("INT");
+        first.ends_well(PATIENCE);
+    }
+    lookalike::put(&server, 4, 6);
+    for shape in lookalike::shapes() {
+        let (second, _) = start(&shape);
+        let lines = second.lines_until(PATIENCE, |line| printed_id(line) == 6);
+        assert_eq!(lines.iter().map(|line| printed_id(line)).collect::<Vec<_>>(), [4, 5, 6], "{}", shape.stream);
+    }
+}
+
+#[test]
+fn the_python_example_takes_no_column_for_the_position() {
+    if clients::python().is_none() {
+        return;
+    }
+    takes_no_column_for_the_position(|url, position| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/subscribe.py", url, position]);
+        Program::start(python)
+    });
+}
+
+#[test]
+fn the_javascript_example_takes_no_column_for_the_position() {
+    let Some((_, folder)) = clients::node("examples/javascript/subscribe.mjs") else { return };
+    takes_no_column_for_the_position(|url, position| {
         let mut node = std::process::Command::new("node");
         node.arg(folder.path().join("subscribe.mjs")).args([url, position]);
         Program::start(node)

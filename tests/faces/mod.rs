@@ -5,6 +5,7 @@ mod authentication;
 mod bad_input;
 mod demo;
 mod examples;
+mod gaps;
 mod generated_clients;
 mod memory;
 mod metrics;

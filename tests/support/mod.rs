@@ -6,12 +6,15 @@
 
 pub mod clients;
 pub mod extract;
+pub mod gapped_trail;
 pub mod http;
 mod log;
+pub mod lookalike;
 pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod server;
 mod skip;
 mod small_disk;
@@ -22,6 +25,7 @@ mod workplace;
 
 pub use postgres::Postgres;
 pub use program::Program;
+pub use proxy::Proxy;
 pub use server::Server;
 pub use skip::skip;
 pub use small_disk::SmallDisk;

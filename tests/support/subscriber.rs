@@ -81,6 +81,7 @@ pub enum Next {
 pub struct Subscriber {
     socket: WebSocket<TcpStream>,
     pending: VecDeque<Record>,
+    headers: Vec<(String, String)>,
     /// Messages taken so far.
     pub messages: u64,
     /// Whether the last message was one record without an array around it.
@@ -112,10 +113,18 @@ impl Subscriber {
         }
         let config = WebSocketConfig::default().max_message_size(Some(300 << 20)).max_frame_size(Some(300 << 20));
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
-            Ok((socket, _)) => Ok(Self { socket, pending: VecDeque::new(), messages: 0, last_was_one_record: false }),
+            Ok((socket, answer)) => {
+                let headers = headers_of(answer.headers());
+                Ok(Self { socket, pending: VecDeque::new(), headers, messages: 0, last_was_one_record: false })
+            }
             Err(HandshakeError::Failure(Error::Http(answer))) => Err(Refused::Answer(as_answer(*answer))),
             Err(error) => Err(broken(&error)),
         }
+    }
+
+    /// A header of the answer to the handshake.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// The next record, waited for up to `patience`.
@@ -208,11 +217,14 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
+fn headers_of(headers: &tungstenite::http::HeaderMap) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned())).collect()
+}
+
 fn as_answer(answer: tungstenite::http::Response<Option<Vec<u8>>>) -> Answer {
-    let headers = answer.headers().iter();
     Answer {
         status: answer.status().as_u16(),
-        headers: headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("").to_owned())).collect(),
+        headers: headers_of(answer.headers()),
         body: answer.into_body().unwrap_or_default(),
     }
 }

@@ -47,6 +47,51 @@ async fn a_reader_starts_exactly_after_any_position() {
 }
 
 #[tokio::test]
+async fn a_reader_starts_behind_any_transaction_and_before_the_first() {
+    let home = tempfile::tempdir().unwrap();
+    let (trail, written) = filled(&home.path().join("t1"), 60).await;
+    let reopened = open(Arc::new(SystemDisk), &home.path().join("t1")).unwrap();
+    let whole =
+        |from: usize| (from as u64 + 1..).zip(&written[from..]).map(|(c, t)| expected(c, t)).collect::<Vec<_>>();
+    for trail in [&trail, &reopened] {
+        for commit in 0..=written.len() {
+            let behind = Position::behind(trail.epoch(), commit as u64);
+            assert_eq!(read_all(trail, Begin::After(behind)).await.unwrap(), whole(commit), "behind {commit}");
+        }
+        let beyond = trail.read(Begin::After(Position::behind(trail.epoch(), 61))).await;
+        assert_eq!(beyond.err(), Some(SeekError::Beyond { ends_at: 60 }));
+    }
+    // What is gone does not matter to whoever stands behind it.
+    trail.retain(&trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.status().bytes / 2) }).unwrap();
+    let first = trail.status().first_commit;
+    assert!(first > 2);
+    let kept = read_all(&trail, Begin::After(Position::behind(trail.epoch(), first - 1))).await.unwrap();
+    assert_eq!(kept, whole(first as usize - 1));
+    let gone = trail.read(Begin::After(Position::behind(trail.epoch(), first - 2))).await;
+    assert_eq!(gone.err(), Some(SeekError::Purged { starts_at: first }));
+}
+
+#[tokio::test]
+async fn the_position_of_now_is_behind_what_is_there_and_before_what_comes() {
+    let home = tempfile::tempdir().unwrap();
+    for before in [0, 9] {
+        let folder = home.path().join(format!("t{before}"));
+        let (trail, _) = filled(&folder, before).await;
+        let (mut reader, position) = trail.read_now().await.unwrap();
+        assert_eq!(drain(&mut reader).await.unwrap(), vec![]);
+        let next = Transaction { number: before + 1, rows: 3, width: 10 };
+        let mut writing = appender(&trail).await;
+        next.write(&mut writing, false).await;
+        writing.commit().unwrap();
+        writing.close().await.unwrap();
+        assert_eq!(drain(&mut reader).await.unwrap(), vec![expected(before + 1, &next)]);
+        drop((reader, trail));
+        let reopened = open(Arc::new(SystemDisk), &folder).unwrap();
+        assert_eq!(read_all(&reopened, Begin::After(position)).await.unwrap(), vec![expected(before + 1, &next)]);
+    }
+}
+
+#[tokio::test]
 async fn a_reader_starts_at_the_first_transaction_of_a_time() {
     let home = tempfile::tempdir().unwrap();
     let (trail, written) = filled(&home.path().join("t1"), 100).await;

@@ -1,11 +1,11 @@
 //! Counts records by a text that each of them holds exactly once, without reading JSON.
 //!
-//! `"pos":"` stands in every record with a position and, because quotes inside strings are escaped, nowhere else unless a
-//! column has that name and a text. `--verify` reads every record instead.
+//! `"pos":"`, or what the stream has renamed it to, stands in every record with a position. Quotes inside strings are
+//! escaped, so it stands nowhere else but where an image has a column of that name with a text.
 
 use memchr::memmem::Finder;
 
-const MARKER: &[u8] = b"\"pos\":\"";
+use crate::codec::json_text::quoted;
 
 /// Counts a marker in bytes that come in pieces.
 #[derive(Debug, Clone)]
@@ -15,16 +15,16 @@ pub(super) struct MarkerCount {
     tail: Vec<u8>,
 }
 
-impl Default for MarkerCount {
-    fn default() -> Self {
-        Self { finder: Finder::new(MARKER), tail: Vec::with_capacity(2 * MARKER.len()) }
-    }
-}
-
 impl MarkerCount {
+    /// Counts where this member stands with a text.
+    pub(super) fn of(member: &str) -> Self {
+        let marker = format!("{}:\"", quoted(member));
+        Self { finder: Finder::new(&marker).into_owned(), tail: Vec::with_capacity(2 * marker.len()) }
+    }
+
     /// How many markers end in this piece.
     pub(super) fn count(&mut self, piece: &[u8]) -> u64 {
-        let keep = MARKER.len() - 1;
+        let keep = self.finder.needle().len() - 1;
         let mut count = 0;
         if !self.tail.is_empty() {
             // Between two pieces lies at most one marker: the tail is too short for a whole one.
@@ -62,7 +62,7 @@ mod tests {
             cuts in proptest::collection::vec(1_usize..20, 1..200),
         ) {
             let text = gaps.join("\"pos\":\"");
-            let mut counter = MarkerCount::default();
+            let mut counter = MarkerCount::of("pos");
             let (mut count, mut rest) = (0, text.as_bytes());
             for cut in cuts.iter().cycle() {
                 let (now, later) = rest.split_at((*cut).min(rest.len()));

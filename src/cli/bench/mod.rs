@@ -13,6 +13,7 @@ mod histogram;
 mod latency;
 mod load;
 mod marker;
+mod positions;
 mod process;
 mod progress;
 mod publish;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum, builder::RangedU64ValueParser};
 use serde_json::{Value, json};
 
+use super::positions::Positions;
 use super::process::{Process, cost};
 use super::progress::ProgressLine;
 use super::reader::{Readers, Subscriber, Until};
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Count {
-    /// Each record, by a text that stands in each
+    /// Each record, by a text that stands in each; in the row and the flattened model by reading it
     Each,
     /// The records of one message in 32; the rest by their bytes (for records of one size)
     Sampled,
@@ -78,19 +79,23 @@ impl Arguments {
         }
     }
 
-    fn subscribers(&self, address: &ServerAddress) -> Vec<Subscriber> {
+    async fn positions(&self, address: &ServerAddress) -> Result<Vec<Positions>, Failure> {
+        let mut positions = Vec::new();
+        for stream in &self.streams {
+            positions.push(Positions::of(address, stream).await?);
+        }
+        Ok(positions)
+    }
+
+    fn subscribers(&self, address: &ServerAddress, streams: &[Positions]) -> Vec<Subscriber> {
         let begin: String = form_urlencoded::byte_serialize(self.begin.as_bytes()).collect();
-        let targets: Vec<_> = self
-            .streams
-            .iter()
-            .map(|stream| format!("{}?begin={begin}", address.path(&["services", "v2", "stream", stream])))
-            .collect();
-        let subscriber = |target: &String| {
+        let subscriber = |positions: &Positions| {
+            let path = address.path(&["services", "v2", "stream", &positions.stream]);
             let progress = Arc::new(Progress::default());
-            let tally = Tally::new(self.counting(), progress.clone());
-            Subscriber { target: target.clone(), tally, progress }
+            let tally = Tally::new(positions.counting(self.counting()), positions, progress.clone());
+            Subscriber { target: format!("{path}?begin={begin}"), tally, progress }
         };
-        targets.iter().cycle().take(usize::try_from(self.subscribers).unwrap_or(usize::MAX)).map(subscriber).collect()
+        streams.iter().cycle().take(usize::try_from(self.subscribers).unwrap_or(usize::MAX)).map(subscriber).collect()
     }
 }
 
@@ -117,7 +122,11 @@ impl Sums {
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let address = arguments.client.address()?;
     let server = arguments.output.server()?;
-    let subscribers = arguments.subscribers(&address);
+    let positions = arguments.positions(&address).await?;
+    let asked = arguments.counting();
+    // If one of the streams must be counted otherwise, that is what the figures are worth.
+    let counting = positions.iter().map(|one| one.counting(asked)).find(|one| *one != asked).unwrap_or(asked);
+    let subscribers = arguments.subscribers(&address, &positions);
     let progress: Vec<_> = subscribers.iter().map(|subscriber| subscriber.progress.clone()).collect();
     let mut line = ProgressLine::new(arguments.output.quiet);
     let threads = arguments.threads.unwrap_or_else(threads_default);
@@ -151,7 +160,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     drop(line);
     readers.end().await?;
     let seconds = (last.at - first.at).as_secs_f64();
-    let figures = figures(&arguments, &first, &last);
+    let figures = figures(&arguments, counting, &first, &last);
     let (records, bytes) = (sum(&last.records) - sum(&first.records), last.bytes - first.bytes);
     let mut figures = figures;
     if let Some((before, after)) = server_before.zip(server_after) {
@@ -165,7 +174,7 @@ fn sum(records: &[u64]) -> u64 {
     records.iter().sum()
 }
 
-fn figures(arguments: &Arguments, first: &Sums, last: &Sums) -> Value {
+fn figures(arguments: &Arguments, counting: Counting, first: &Sums, last: &Sums) -> Value {
     let seconds = (last.at - first.at).as_secs_f64();
     let (records, bytes) = (sum(&last.records) - sum(&first.records), last.bytes - first.bytes);
     let each: Vec<u64> = last.records.iter().zip(&first.records).map(|(last, first)| last - first).collect();
@@ -173,9 +182,10 @@ fn figures(arguments: &Arguments, first: &Sums, last: &Sums) -> Value {
         "command": "subscribe",
         "subscribers": arguments.subscribers,
         "streams": arguments.streams.len(),
-        "counting": match arguments.counting() {
+        "counting": match counting {
             Counting::Each => "each",
             Counting::Sampled(_) => "sampled",
+            Counting::Read => "read",
             Counting::Verify => "verified",
         },
         "seconds": (seconds * 1e3).round() / 1e3,

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::arrivals::Arrivals;
 use super::frames::Sink;
 use super::marker::MarkerCount;
+use super::positions::Positions;
+use crate::client::{Record, RecordKind, RecordReader};
 use crate::codec::token;
 use crate::limits;
 
@@ -42,14 +41,16 @@ pub(super) enum Counting {
     Each,
     /// By their marker in one message of so many; the others by their bytes.
     Sampled(u64),
-    /// Every record is read as JSON and its position must be greater than the one before.
+    /// Every record is read as JSON: its marker may be a column's name.
+    Read,
+    /// The same, and its position must be greater than the one before.
     Verify,
 }
 
 #[derive(Debug)]
 enum Method {
     Markers(MarkerCount, u64),
-    Verify(Verify),
+    Read(Read),
     Arrivals(Arrivals),
 }
 
@@ -67,11 +68,14 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(counting: Counting, progress: Arc<Progress>) -> Self {
+    /// Counts the records of one connection to a stream that has its positions there.
+    pub(super) fn new(counting: Counting, positions: &Positions, progress: Arc<Progress>) -> Self {
+        let markers = |every| Method::Markers(MarkerCount::of(&positions.member), every);
         let method = match counting {
-            Counting::Each => Method::Markers(MarkerCount::default(), 1),
-            Counting::Sampled(every) => Method::Markers(MarkerCount::default(), every),
-            Counting::Verify => Method::Verify(Verify::default()),
+            Counting::Each => markers(1),
+            Counting::Sampled(every) => markers(every),
+            Counting::Read => Method::Read(Read::new(&positions.stream, false)),
+            Counting::Verify => Method::Read(Read::new(&positions.stream, true)),
         };
         Self::with(method, progress)
     }
@@ -109,7 +113,7 @@ impl Tally {
     /// What was wrong with a record.
     pub(super) fn complaint(&mut self) -> Option<String> {
         match &mut self.method {
-            Method::Verify(verify) => verify.complaint.take(),
+            Method::Read(read) => read.complaint.take(),
             Method::Markers(..) | Method::Arrivals(_) => None,
         }
     }
@@ -127,7 +131,7 @@ impl Sink for Tally {
             // The first messages are all counted: metadata stands in them, and a short run may have no more.
             Method::Markers(_, every) if self.messages >= *every && !self.messages.is_multiple_of(*every) => return,
             Method::Markers(markers, _) => self.counted += markers.count(bytes),
-            Method::Verify(verify) => verify.take(bytes),
+            Method::Read(read) => read.take(bytes),
             Method::Arrivals(arrivals) => arrivals.take(bytes),
         }
         self.counted_bytes += bytes.len() as u64;
@@ -136,7 +140,7 @@ impl Sink for Tally {
     fn message(&mut self) {
         match &mut self.method {
             Method::Markers(markers, _) => markers.restart(),
-            Method::Verify(verify) => self.counted += verify.message(),
+            Method::Read(read) => self.counted += read.message(),
             Method::Arrivals(arrivals) => self.counted += arrivals.message(self.read_at),
         }
         self.messages += 1;
@@ -144,14 +148,22 @@ impl Sink for Tally {
 }
 
 /// Reads every record.
-#[derive(Debug, Default)]
-struct Verify {
+#[derive(Debug)]
+struct Read {
+    reader: RecordReader,
     message: Vec<u8>,
+    /// Whether positions are looked at.
+    verifies: bool,
     last: Option<(u64, u32)>,
     complaint: Option<String>,
 }
 
-impl Verify {
+impl Read {
+    fn new(stream: &str, verifies: bool) -> Self {
+        let reader = RecordReader::new(stream);
+        Self { reader, message: Vec::new(), verifies, last: None, complaint: None }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         if self.message.len() + bytes.len() <= limits::CLIENT_STREAM_MESSAGE_BYTES_MAX {
             self.message.extend_from_slice(bytes);
@@ -167,55 +179,34 @@ impl Verify {
     fn message(&mut self) -> u64 {
         let message = std::mem::take(&mut self.message);
         let mut count = 0;
-        match records(&message) {
+        let text = std::str::from_utf8(&message).map_err(|error| format!("a message is no text: {error}"));
+        match text.and_then(|text| self.reader.read(text)) {
             Ok(records) => records.iter().for_each(|record| count += self.record(record)),
-            Err(error) => self.complain(format!("a message is no JSON: {error}")),
+            Err(error) => self.complain(error),
         }
         self.message = message;
         self.message.clear();
         count
     }
 
-    fn record(&mut self, record: &RawValue) -> u64 {
-        let Some(pos) = position(record) else { return 0 };
+    fn record(&mut self, record: &Record<'_>) -> u64 {
+        let Some(pos) = record.pos() else { return 0 };
+        if !self.verifies {
+            return 1;
+        }
         let Ok(token) = token::decode(&pos) else {
             self.complain("a position is malformed");
             return 1;
         };
         let order = token.position.order();
-        if self.last.is_some_and(|last| last >= order) {
+        // A heartbeat repeats the position of the record before it.
+        let repeats = record.kind() == RecordKind::Heartbeat && self.last == Some(order);
+        if self.last.is_some_and(|last| last >= order) && !repeats {
             self.complain("a position does not grow");
         }
         self.last = Some(order);
         1
     }
-}
-
-/// The records of a message: values are checked by JSON's grammar and not made, so that none is too large or too deep.
-fn records(message: &[u8]) -> Result<Vec<&RawValue>, serde_json::Error> {
-    if message.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice(message)
-    } else {
-        serde_json::from_slice(message).map(|record| vec![record])
-    }
-}
-
-/// The members that may hold the position.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Members<'m> {
-    #[serde(borrow)]
-    pos: Option<&'m RawValue>,
-    #[serde(borrow)]
-    data: Option<&'m RawValue>,
-}
-
-fn position(record: &RawValue) -> Option<String> {
-    let members: Members<'_> = serde_json::from_str(record.get()).ok()?;
-    let text = |raw: Option<&RawValue>| serde_json::from_str::<String>(raw?.get()).ok();
-    // A CloudEvent has the record inside.
-    let inside = |data: &RawValue| text(serde_json::from_str::<Members<'_>>(data.get()).ok()?.pos);
-    text(members.pos).or_else(|| inside(members.data?))
 }
 
 #[cfg(test)]
@@ -234,7 +225,8 @@ mod tests {
 
     fn told(counting: Counting, messages: &[Vec<u8>]) -> (u64, Option<String>) {
         let progress = Arc::new(Progress::default());
-        let mut tally = Tally::new(counting, progress.clone());
+        let positions = Positions { stream: "s1".into(), member: "pos".into(), beside_columns: false };
+        let mut tally = Tally::new(counting, &positions, progress.clone());
         for message in messages {
             message.chunks(50).for_each(|piece| tally.data(piece));
             tally.message();
@@ -247,7 +239,7 @@ mod tests {
     #[test]
     fn all_ways_of_counting_agree() {
         let messages: Vec<_> = (1..40).map(|at| message(at * 10..at * 10 + 10)).collect();
-        for counting in [Counting::Each, Counting::Sampled(16), Counting::Verify] {
+        for counting in [Counting::Each, Counting::Sampled(16), Counting::Read, Counting::Verify] {
             assert_eq!(told(counting, &messages), (390, None), "{counting:?}");
         }
     }
@@ -259,7 +251,8 @@ mod tests {
         assert_eq!(told(Counting::Verify, &twice).1.unwrap(), "a position does not grow");
         assert!(told(Counting::Verify, &[b"[{\"pos\":\"x\"}]".to_vec()]).1.unwrap().contains("malformed"));
         for bad in [b"[".as_slice(), b"[1,]", b"[{\"a\":01}]", b"\"\xff\"", b"{} {}"] {
-            assert!(told(Counting::Verify, &[bad.to_vec()]).1.unwrap().contains("no JSON"), "{bad:?}");
+            let told = told(Counting::Verify, &[bad.to_vec()]).1.unwrap();
+            assert!(told.contains("not understood") || told.contains("no text"), "{bad:?}: {told}");
         }
     }
 
@@ -269,7 +262,10 @@ mod tests {
         let pos = String::from_utf8(message(1..2)).unwrap();
         let record = pos.trim_matches(['[', ']', '{', '}']);
         let values = format!("{{{record},\"a\":1e400,\"b\":-123456789012345678901234567890,\"c\":{deep}}}");
-        let event = format!("{{\"specversion\":\"1.0\",\"data\":{values}}}");
+        let event = format!(
+            "{{\"specversion\":\"1.0\",\"id\":{},\"source\":\"/services/v2/stream/s1\",\"sequence\":\"1\",\"data\":{values}}}",
+            &record["\"pos\":".len()..]
+        );
         for message in [values.clone(), format!("[{values}]"), format!("[{event}]"), event] {
             assert_eq!(told(Counting::Verify, &[message.clone().into_bytes()]), (1, None), "{message}");
         }

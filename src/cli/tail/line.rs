@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
-use super::message::Record;
 use crate::cli::output::harmless;
+use crate::client::{Record, RecordKind};
+use crate::codec::json::{DDL_TEXT, MetaField};
 use crate::codec::put::RawObject;
 use crate::limits;
 
@@ -16,24 +17,6 @@ const GREEN: &str = "\u{1b}[32m";
 const YELLOW: &str = "\u{1b}[33m";
 const CYAN: &str = "\u{1b}[36m";
 const PLAIN: &str = "\u{1b}[0m";
-
-/// Members of a record that are no columns in the row model. Those that a stream sends only when asked to and whose names
-/// may well be a column's are shown.
-const METADATA: [&str; 13] = [
-    "op_type",
-    "qual_table",
-    "op_ts",
-    "op_ts_micro_secs",
-    "current_ts",
-    "current_ts_micro_secs",
-    "pos",
-    "op_seqno",
-    "trans_ind",
-    "primary_keys",
-    "tokens",
-    "unchanged",
-    "truncated",
-];
 
 /// Makes readable lines; remembers the keys of the tables it heard of.
 #[derive(Debug)]
@@ -49,19 +32,20 @@ impl Readable {
 
     /// Adds the record's line, if it has one: schema records are for machines.
     pub(super) fn push(&mut self, output: &mut String, record: &Record<'_>) {
-        let Some(op) = record.string("op_type") else { return };
-        let table = record.string("qual_table").unwrap_or_default();
-        let (colour, rest) = match op.as_str() {
-            "STREAM_METADATA" => (DIM, stream(record)),
-            "OBJECT_METADATA" => (DIM, self.object(&table, record)),
-            "HEARTBEAT" => (DIM, String::new()),
-            "INSERT" | "UPSERT" => (GREEN, self.row(&table, record)),
-            "UPDATE" => (YELLOW, self.row(&table, record)),
-            "DELETE" | "TRUNCATE" => (RED, self.row(&table, record)),
-            "DDL" => (CYAN, record.string("ddl").unwrap_or_default()),
-            _ => (PLAIN, self.row(&table, record)),
+        let text = |field| record.meta(field).unwrap_or_default();
+        let (op, table) = (text(MetaField::OpType), text(MetaField::QualifiedTable));
+        let (colour, rest) = match (record.kind(), op.as_str()) {
+            (RecordKind::Schema, _) => return,
+            (RecordKind::StreamMetadata, _) => (DIM, stream(record)),
+            (RecordKind::ObjectMetadata, _) => (DIM, self.object(&table, record)),
+            (RecordKind::Heartbeat, _) => (DIM, String::new()),
+            (RecordKind::Ddl, _) => (CYAN, statement(record)),
+            (RecordKind::Row, "INSERT" | "UPSERT") => (GREEN, self.row(&table, record)),
+            (RecordKind::Row, "UPDATE") => (YELLOW, self.row(&table, record)),
+            (RecordKind::Row, "DELETE" | "TRUNCATE") => (RED, self.row(&table, record)),
+            (RecordKind::Row, _) => (PLAIN, self.row(&table, record)),
         };
-        let time = record.string("op_ts").unwrap_or_default();
+        let time = text(MetaField::OpTs);
         // To the millisecond: enough for people, and the rest is in --json.
         let time = time.get(..23).unwrap_or(&time);
         let head = format!("{:<23} ", harmless(time));
@@ -77,7 +61,7 @@ impl Readable {
 
     /// What a table looks like; its key is remembered.
     fn object(&mut self, table: &str, record: &Record<'_>) -> String {
-        let Some(columns) = object(record.members().get("columns")) else { return String::new() };
+        let Some(columns) = object(record.member("columns")) else { return String::new() };
         let is_key = |column: &RawValue| {
             object(Some(column)).and_then(|column| column.get("key")).is_some_and(|key| key.get() == "true")
         };
@@ -95,14 +79,12 @@ impl Readable {
     }
 
     fn row(&self, table: &str, record: &Record<'_>) -> String {
-        let before = object(record.members().get("before"));
-        let after = object(record.members().get("after"));
-        match (before, after) {
-            (Some(before), Some(after)) => self.changes(table, &before, &after),
-            (None, Some(after)) => columns(&after),
-            (Some(before), None) => columns(&self.key_of(table, before)),
-            // The row model, renamed images, or nothing but a TRUNCATE.
-            (None, None) => columns(record.members()),
+        match record.images() {
+            [Some(before), Some(after)] => self.changes(table, &before, &after),
+            [None, Some(after)] => columns(members(&after)),
+            [Some(before), None] => columns(members(&self.key_of(table, before))),
+            // The row model, flattened images, or nothing but a TRUNCATE.
+            [None, None] => columns(record.columns()),
         }
     }
 
@@ -140,11 +122,16 @@ fn object(raw: Option<&RawValue>) -> Option<RawObject<'_>> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-/// Every column; metadata of the row model left out.
-fn columns(row: &RawObject<'_>) -> String {
-    let is_column = |name: &str| !METADATA.contains(&name);
-    let columns = row.0.iter().filter(|(name, _)| is_column(name));
+fn members<'r>(row: &'r RawObject<'_>) -> impl Iterator<Item = (&'r str, &'r RawValue)> {
+    row.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
+}
+
+fn columns<'r>(columns: impl Iterator<Item = (&'r str, &'r RawValue)>) -> String {
     columns.map(|(name, raw)| format!("{name}={}", value(raw))).collect::<Vec<_>>().join("  ")
+}
+
+fn statement(record: &Record<'_>) -> String {
+    record.member(DDL_TEXT).and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
 }
 
 /// A value as its JSON text, cut when it is long.
@@ -159,7 +146,7 @@ fn value(raw: &RawValue) -> String {
 fn stream(record: &Record<'_>) -> String {
     // What is not known is not worth a word.
     let member = |object_name: &str, name: &str| -> String {
-        let found = object(record.members().get(object_name)).and_then(|members| {
+        let found = object(record.member(object_name)).and_then(|members| {
             let text: String = serde_json::from_str(members.get(name)?.get()).ok()?;
             Some(text)
         });
@@ -172,8 +159,8 @@ fn stream(record: &Record<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::records;
     use super::*;
+    use crate::client::RecordReader;
 
     const ORDERS: &str = r#"{"op_type":"OBJECT_METADATA","qual_table":"shop.orders","columns":{"id":{"type":"number","null":false,"key":true},"status":{"type":"string","null":true,"key":false}}}"#;
 
@@ -182,7 +169,7 @@ mod tests {
         let mut readable = Readable::new(colour);
         let mut output = String::new();
         for text in texts {
-            for record in records(text).unwrap() {
+            for record in RecordReader::new("s1").read(text).unwrap() {
                 readable.push(&mut output, &record);
             }
         }
@@ -230,7 +217,9 @@ mod tests {
         assert!(coloured.starts_with(DIM) && coloured.ends_with(PLAIN), "{coloured:?}");
         let ddl = r#"{"op_type":"DDL","qual_table":"t","op_ts":"","pos":"AQ","ddl":"ALTER TABLE t\nADD c text"}"#;
         assert!(last_line(false, &[ddl]).ends_with("DDL      t ALTER TABLE t ADD c text"));
-        assert_eq!(last_line(false, &[r#"{"id":"dml","title":"DML","$schema":"x"}"#]), "");
+        let schema =
+            r#"{"id":"dml","title":"DML","$schema":"http://json-schema.org/draft-04/schema#","properties":{}}"#;
+        assert_eq!(last_line(false, &[schema]), "");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! stopped in between sees those records again, and never misses one.
 
 mod line;
-mod message;
 mod position_file;
 
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use super::client_arguments::ClientArguments;
 use super::failure::Failure;
 use super::output::{print, say, wants_colour};
 use super::stop::Stop;
-use crate::client::{ClientError, Ended, ServerAddress, Subscription};
+use crate::client::{ClientError, Ended, RecordReader, ServerAddress, Subscription};
 use crate::limits;
 use line::Readable;
 use position_file::PositionFile;
@@ -47,8 +46,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     tail.begin = arguments.begin;
     if let Some(path) = arguments.resume {
         let file = PositionFile::new(path);
-        if let Some(saved) = file.load().map_err(Failure::failed)? {
-            tail.begin = Some(saved);
+        match file.load().map_err(Failure::failed)? {
+            Some(saved) => (tail.begin, tail.is_saved) = (Some(saved), true),
+            // From the earliest record on nothing can be missed.
+            None if file.exists() && tail.begin.as_deref().is_some_and(|begin| begin != "earliest") => {
+                return Err(Failure::failed(format_args!(
+                    "{} is empty: if it has held a position, what came since would be skipped; remove it to begin as \
+                     --begin says",
+                    file.name()
+                )));
+            }
+            None => {}
         }
         tail.file = Some(file);
     }
@@ -71,9 +79,12 @@ pub(super) struct Tail {
     stream: String,
     format: Format,
     stop: Stop,
-    /// Where the next connection begins: as told, then after the last record printed.
+    /// Where the next connection begins: as told, then as the server says of the connection at hand, then after the last
+    /// record printed.
     pub(super) begin: Option<String>,
     file: Option<PositionFile>,
+    /// Whether `begin` is what the file holds, or would hold if there were one.
+    is_saved: bool,
     /// Whether a missing position was complained about.
     missing_position_said: bool,
 }
@@ -88,7 +99,7 @@ enum Connection {
 
 impl Tail {
     pub(super) fn new(address: ServerAddress, stream: String, format: Format, stop: Stop) -> Self {
-        Self { address, stream, format, stop, begin: None, file: None, missing_position_said: false }
+        Self { address, stream, format, stop, begin: None, file: None, is_saved: false, missing_position_said: false }
     }
 
     /// A tail for people.
@@ -137,6 +148,11 @@ impl Tail {
         if retries {
             say("connected again");
         }
+        if let Some(begin) = subscription.goes_on_from() {
+            // What is committed from here on is not missed, should the connection be lost before the first record.
+            self.reached(begin.to_owned())?;
+        }
+        let mut reader = RecordReader::new(&self.stream);
         let ended = loop {
             let message = tokio::select! {
                 message = subscription.next() => message,
@@ -146,16 +162,16 @@ impl Tail {
                 }
             };
             match message {
-                Ok(text) => self.take(&text)?,
+                Ok(text) => self.take(&mut reader, &text)?,
                 Err(ended) => break ended,
             }
         };
-        finish(ended, self.begin.as_deref())
+        finish(ended, self.begin.as_deref(), self.file.as_ref())
     }
 
     /// Prints one message, then saves the position of its last record.
-    fn take(&mut self, text: &str) -> Result<(), Failure> {
-        let records = message::records(text).map_err(Failure::failed)?;
+    fn take(&mut self, reader: &mut RecordReader, text: &str) -> Result<(), Failure> {
+        let records = reader.read(text).map_err(Failure::failed)?;
         let mut output = String::new();
         let mut last_pos = None;
         for record in &records {
@@ -171,12 +187,19 @@ impl Tail {
             last_pos = pos.or(last_pos);
         }
         print(output.as_bytes())?;
-        if let Some(pos) = last_pos {
-            if let Some(file) = &self.file {
-                file.save(&pos).map_err(Failure::failed)?;
-            }
-            self.begin = Some(pos);
+        last_pos.map_or(Ok(()), |pos| self.reached(pos))
+    }
+
+    /// The next connection begins there, in a later run too.
+    fn reached(&mut self, begin: String) -> Result<(), Failure> {
+        if self.begin.as_ref() == Some(&begin) && self.is_saved {
+            return Ok(());
         }
+        if let Some(file) = &self.file {
+            file.save(&begin).map_err(Failure::failed)?;
+        }
+        self.is_saved = true;
+        self.begin = Some(begin);
         Ok(())
     }
 
@@ -184,18 +207,24 @@ impl Tail {
         if is_missing && !self.missing_position_said {
             self.missing_position_said = true;
             say(
-                "the records of this stream have no member \"pos\": a lost connection cannot be resumed where it ended",
+                "this stream sends no positions (metaFields.pos is off): a lost connection is resumed where this one began, \
+                 and records are printed again",
             );
         }
     }
 }
 
 /// `begin`: where the next connection would begin.
-fn finish(ended: Ended, begin: Option<&str>) -> Result<Connection, Failure> {
+fn finish(ended: Ended, begin: Option<&str>, file: Option<&PositionFile>) -> Result<Connection, Failure> {
     if ended.is_final() {
         let place =
             begin.map(|begin| format!("; everything up to here is printed: --begin {begin}")).unwrap_or_default();
-        return Err(Failure::failed(format_args!("{ended}{place}")));
+        let behind = match (ended.goes_on_after(), file) {
+            (Some(after), Some(file)) => format!("; to go on behind it, let {} hold {after}", file.name()),
+            (Some(after), None) => format!("; to go on behind it: --begin {after}"),
+            (None, _) => String::new(),
+        };
+        return Err(Failure::failed(format_args!("{ended}{place}{behind}")));
     }
     Ok(Connection::Lost { why: ended.to_string(), was_open: true })
 }
@@ -223,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_gone_is_not_tried_again_and_a_server_going_away_is() {
-        let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"));
+        let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"), None);
         for code in [4001, 4013, 4014, 4020] {
             assert!(closed(code).is_err(), "{code}");
         }
@@ -234,8 +263,25 @@ mod tests {
 
     #[test]
     fn a_message_that_cannot_be_taken_ends_with_the_position() {
-        let Err(Failure::Failed(what)) = finish(Ended::Unusable("too long".into()), Some("AQ1")) else { panic!() };
+        let Err(Failure::Failed(what)) = finish(Ended::Unusable("too long".into()), Some("AQ1"), None) else {
+            panic!()
+        };
         assert_eq!(what, "too long; everything up to here is printed: --begin AQ1");
+    }
+
+    #[test]
+    fn at_a_gap_it_says_how_to_go_on_behind_it() {
+        let told = |file: Option<&PositionFile>| {
+            let reason = "rows of t may be missing; go on after AQ9".to_owned();
+            match finish(Ended::Closed { code: 4014, reason }, Some("AQ1"), file) {
+                Err(Failure::Failed(what)) => what,
+                _ => panic!("it goes on"),
+            }
+        };
+        let words = "closed with 4014: rows of t may be missing; go on after AQ9; everything up to here is printed: --begin AQ1; ";
+        assert_eq!(told(None), format!("{words}to go on behind it: --begin AQ9"));
+        let file = PositionFile::new("/p".into());
+        assert_eq!(told(Some(&file)), format!("{words}to go on behind it, let /p hold AQ9"));
     }
 
     #[test]

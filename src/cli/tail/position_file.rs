@@ -16,6 +16,16 @@ impl PositionFile {
         Self(path)
     }
 
+    /// Whether there is one, whatever it holds.
+    pub(super) fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    /// The file's name.
+    pub(super) fn name(&self) -> std::path::Display<'_> {
+        self.0.display()
+    }
+
     /// The position saved last; `None` on the first start.
     pub(super) fn load(&self) -> Result<Option<String>, String> {
         let mut text = String::new();
@@ -40,9 +50,17 @@ impl PositionFile {
             let mut file = File::create(&new_name)?;
             writeln!(file, "{position}")?;
             file.sync_all()?;
-            std::fs::rename(&new_name, &self.0)
+            let is_first = !self.0.exists();
+            std::fs::rename(&new_name, &self.0)?;
+            // One that is not there after a power cut would be a first start, which may begin behind what was not seen yet.
+            if is_first { self.sync_folder() } else { Ok(()) }
         };
         replace().map_err(|error| self.about(&error))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(std::path::Path::new(".")))?.sync_all()
     }
 
     fn about(&self, what: &dyn std::fmt::Display) -> String {

@@ -9,7 +9,7 @@ use super::{DocumentInput, examples, single};
 use crate::codec::cloudevents::{EventContext, EventKind};
 use crate::codec::json::{JsonOptions, MetaField, Model, TRUNCATED, UNCHANGED};
 use crate::codec::schema_record::{
-    DRAFT_04, ddl_schema, dml_properties, heartbeat_schema, meta_field_schema, object_metadata_schema,
+    DRAFT_04, ddl_schema, dml_properties, heartbeat_schema, meta_field_enum, meta_field_schema, object_metadata_schema,
     static_field_schema, stream_metadata_schema,
 };
 use crate::limits;
@@ -166,7 +166,7 @@ fn dml_record_schema(options: &JsonOptions, others: &[Value]) -> Value {
     let mut required = Vec::new();
     for (field, name) in options.meta.sent() {
         let schema = match field {
-            MetaField::OpType => json!({"enum": options.operation_strings.dml_labels()}),
+            MetaField::OpType => meta_field_enum(field, &options.operation_strings.dml_labels()),
             _ => meta_field_schema(field),
         };
         // A table of one part has no schema.

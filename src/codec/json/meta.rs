@@ -69,6 +69,23 @@ pub struct MetaFields {
     names: Vec<(bool, String)>,
 }
 
+impl MetaField {
+    /// Every field, in the order in which a record holds them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FIELDS.iter().map(|(field, ..)| *field)
+    }
+
+    /// The member of `metaFields` that stands for it.
+    pub fn member(self) -> &'static str {
+        FIELDS.get(self as usize).map_or("", |(_, member, ..)| member)
+    }
+
+    /// Its name in a record unless it is renamed.
+    pub fn usual_name(self) -> &'static str {
+        FIELDS.get(self as usize).map_or("", |(_, _, name, _)| name)
+    }
+}
+
 impl Default for MetaFields {
     fn default() -> Self {
         Self { names: FIELDS.iter().map(|(_, _, name, on)| (*on, (*name).to_owned())).collect() }

@@ -1,4 +1,7 @@
 //! The schema of one column's values, and of the metadata fields.
+//!
+//! A metadata field may be renamed, and is named otherwise beside a column of its name. So that clients need not guess, the
+//! `description` of each says which it is: `metaFields.pos`.
 
 use serde_json::{Value, json};
 
@@ -36,19 +39,46 @@ pub(super) fn column_schema(column: &Column, options: &JsonOptions) -> Value {
     }
 }
 
-/// A list of column names.
-pub(super) fn name_list() -> Value {
+/// What stands before the field in the `description` of a metadata field.
+const META_DESCRIPTION: &str = "metaFields.";
+
+/// A list of column names that is no metadata field; its `description` is the name that it has unless a column has it.
+pub(super) fn name_list(usual_name: &str) -> Value {
+    described(names(), usual_name)
+}
+
+fn names() -> Value {
     json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true})
+}
+
+fn described(mut schema: Value, description: &str) -> Value {
+    schema["description"] = description.into();
+    schema
+}
+
+/// The schema of a metadata field that is one of these texts.
+pub(in crate::codec) fn meta_enum(field: MetaField, texts: &[&str]) -> Value {
+    described(json!({ "enum": texts }), &format!("{META_DESCRIPTION}{}", field.member()))
+}
+
+/// The metadata field that a property of a schema record stands for, by its `description`.
+pub fn described_field(description: &str) -> Option<MetaField> {
+    let member = description.strip_prefix(META_DESCRIPTION)?;
+    MetaField::all().find(|field| field.member() == member)
 }
 
 /// What a metadata field may be, but for `op_type`, whose values depend on the kind of record.
 pub(in crate::codec) fn meta_schema(field: MetaField) -> Value {
+    described(meta_values(field), &format!("{META_DESCRIPTION}{}", field.member()))
+}
+
+fn meta_values(field: MetaField) -> Value {
     match field {
         MetaField::OpTsMicroSecs | MetaField::CurrentTsMicroSecs | MetaField::OpSeqno => json!({"type": "integer"}),
         MetaField::Csn => json!({"type": "string", "pattern": "^[0-9]+$"}),
         MetaField::Pos => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{44}$"}),
         MetaField::TransInd => json!({"enum": TransInd::ALL.map(TransInd::as_str)}),
-        MetaField::PrimaryKeys => name_list(),
+        MetaField::PrimaryKeys => names(),
         MetaField::Tokens => json!({"type": "object"}),
         MetaField::OpType
         | MetaField::QualifiedTable

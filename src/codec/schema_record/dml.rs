@@ -3,8 +3,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use crate::codec::json::{JsonOptions, Layout, MetaField, Shape};
-use crate::codec::schema_record::column::{column_schema, meta_schema, name_list, static_schema};
+use crate::codec::json::{JsonOptions, Layout, MetaField, Shape, TRUNCATED, UNCHANGED};
+use crate::codec::schema_record::column::{column_schema, meta_enum, meta_schema, name_list, static_schema};
 use crate::codec::schema_record::schema_record;
 use crate::record::TableSchema;
 
@@ -43,8 +43,8 @@ pub fn dml_properties(schema: &TableSchema, options: &JsonOptions) -> Map<String
     let mut properties = Map::new();
     for (field, name) in &layout.meta {
         let field_schema = match field {
-            MetaField::OpType => json!({ "enum": options.operation_strings.dml_labels() }),
-            MetaField::QualifiedTable => json!({ "enum": [schema.table.to_string()] }),
+            MetaField::OpType => meta_enum(*field, &options.operation_strings.dml_labels()),
+            MetaField::QualifiedTable => meta_enum(*field, &[schema.table.to_string().as_str()]),
             _ => meta_schema(*field),
         };
         properties.insert(name.clone(), field_schema);
@@ -65,8 +65,8 @@ pub fn dml_properties(schema: &TableSchema, options: &JsonOptions) -> Map<String
         }
         Shape::Row => insert_columns(&mut properties, schema, options, ""),
     }
-    properties.insert(layout.unchanged.clone(), name_list());
-    properties.insert(layout.truncated, name_list());
+    properties.insert(layout.unchanged.clone(), name_list(UNCHANGED));
+    properties.insert(layout.truncated, name_list(TRUNCATED));
     properties
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::codec::json::{DDL_TEXT, HEARTBEAT, JsonOptions, MetaField, OBJECT_METADATA, STREAM_METADATA, TRUNCATED};
-use crate::codec::schema_record::column::{meta_schema, name_list, static_schema};
-use crate::codec::schema_record::schema_record;
+use crate::codec::schema_record::column::{meta_enum, meta_schema, name_list, static_schema};
+use crate::codec::schema_record::{KIND_ID_PREFIX, schema_record};
 use crate::record::Operation;
 
 /// The schema record of DDL records.
@@ -14,7 +14,7 @@ pub fn ddl_schema(options: &JsonOptions) -> Value {
     for (field, name) in options.meta.sent() {
         let field_schema = match field {
             MetaField::PrimaryKeys => continue,
-            MetaField::OpType => json!({ "enum": [options.operation_strings.label(Operation::Ddl)] }),
+            MetaField::OpType => meta_enum(field, &[options.operation_strings.label(Operation::Ddl)]),
             _ => meta_schema(field),
         };
         // A statement need not name a table.
@@ -30,19 +30,19 @@ pub fn ddl_schema(options: &JsonOptions) -> Value {
         required.push(name.clone());
     }
     properties.insert(DDL_TEXT.into(), json!({"type": "string"}));
-    properties.insert(TRUNCATED.into(), name_list());
-    schema_record("trailcast:schema:ddl", "DDL", Map::new(), properties, required)
+    properties.insert(TRUNCATED.into(), name_list(TRUNCATED));
+    schema_record(&format!("{KIND_ID_PREFIX}ddl"), "DDL", Map::new(), properties, required)
 }
 
 /// The schema record of heartbeats.
 pub fn heartbeat_schema(options: &JsonOptions) -> Value {
     let mut properties = Map::new();
-    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [HEARTBEAT] }));
+    properties.insert(options.meta.name(MetaField::OpType).into(), meta_enum(MetaField::OpType, &[HEARTBEAT]));
     for field in [MetaField::Pos, MetaField::OpTs] {
         properties.insert(options.meta.name(field).into(), meta_schema(field));
     }
     let required = properties.keys().cloned().collect();
-    schema_record("trailcast:schema:heartbeat", HEARTBEAT, Map::new(), properties, required)
+    schema_record(&format!("{KIND_ID_PREFIX}heartbeat"), HEARTBEAT, Map::new(), properties, required)
 }
 
 /// The schema record of `OBJECT_METADATA` records.
@@ -61,18 +61,19 @@ pub fn object_metadata_schema(options: &JsonOptions) -> Value {
     let mut definitions = Map::new();
     definitions.insert("column".into(), column);
     let mut properties = Map::new();
-    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [OBJECT_METADATA] }));
-    properties.insert(options.meta.name(MetaField::QualifiedTable).into(), json!({"type": "string"}));
+    properties.insert(options.meta.name(MetaField::OpType).into(), meta_enum(MetaField::OpType, &[OBJECT_METADATA]));
+    let table = meta_schema(MetaField::QualifiedTable);
+    properties.insert(options.meta.name(MetaField::QualifiedTable).into(), table);
     properties
         .insert("columns".into(), json!({"type": "object", "additionalProperties": {"$ref": "#/definitions/column"}}));
     let required = properties.keys().cloned().collect();
-    schema_record("trailcast:schema:object_metadata", OBJECT_METADATA, definitions, properties, required)
+    schema_record(&format!("{KIND_ID_PREFIX}object_metadata"), OBJECT_METADATA, definitions, properties, required)
 }
 
 /// The schema record of `STREAM_METADATA`.
 pub fn stream_metadata_schema(options: &JsonOptions) -> Value {
     let mut properties = Map::new();
-    properties.insert(options.meta.name(MetaField::OpType).into(), json!({ "enum": [STREAM_METADATA] }));
+    properties.insert(options.meta.name(MetaField::OpType).into(), meta_enum(MetaField::OpType, &[STREAM_METADATA]));
     properties.insert("producer".into(), texts(&["name", "version"]));
     properties.insert("database".into(), texts(&["name", "version", "charset", "timeZone"]));
     properties.insert("machine".into(), texts(&["node", "system", "release", "version", "hardware"]));
@@ -80,7 +81,7 @@ pub fn stream_metadata_schema(options: &JsonOptions) -> Value {
     source["properties"]["uriHistory"] = json!({"type": "array", "items": {"type": "string"}});
     properties.insert("source".into(), source);
     let required = properties.keys().cloned().collect();
-    schema_record("trailcast:schema:stream_metadata", STREAM_METADATA, Map::new(), properties, required)
+    schema_record(&format!("{KIND_ID_PREFIX}stream_metadata"), STREAM_METADATA, Map::new(), properties, required)
 }
 
 fn texts(names: &[&str]) -> Value {

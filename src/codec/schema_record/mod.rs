@@ -9,11 +9,17 @@ mod fixed;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::codec) use column::{meta_schema as meta_field_schema, static_schema as static_field_schema};
+pub use column::described_field;
+pub(in crate::codec) use column::{
+    meta_enum as meta_field_enum, meta_schema as meta_field_schema, static_schema as static_field_schema,
+};
 pub use dml::{dml_properties, dml_schema};
 pub use fixed::{ddl_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema};
 
 use serde_json::{Map, Value, json};
+
+/// What stands before the kind in the `id` of each schema record that is none of a table: a table's `id` has no colon.
+pub const KIND_ID_PREFIX: &str = "trailcast:schema:";
 
 /// What `$schema` says.
 pub const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";

@@ -101,8 +101,19 @@ impl Rules {
     /// Whether some row of this table may pass, as far as its name says.
     pub fn may_pass(&mut self, table: &TableName) -> bool {
         let rows = Operation::ALL.into_iter().filter(|operation| *operation != Operation::Ddl);
-        let header = |operation| RecordHeader { table: Some(table), operation, partition: None };
-        rows.map(header).any(|header| self.decide_header(&header) != HeaderVerdict::Drop)
+        self.may_pass_any(table, rows)
+    }
+
+    /// Whether anything of this table may pass, a statement too. In doubt it may: values and tokens are not known.
+    pub fn may_concern(&mut self, table: &TableName) -> bool {
+        self.may_pass_any(table, Operation::ALL.into_iter())
+    }
+
+    fn may_pass_any(&mut self, table: &TableName, mut operations: impl Iterator<Item = Operation>) -> bool {
+        operations.any(|operation| {
+            let header = RecordHeader { table: Some(table), operation, partition: None };
+            self.decide_header(&header) != HeaderVerdict::Drop
+        })
     }
 
     /// Decides a record whose body was read.

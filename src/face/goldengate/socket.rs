@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse;
 
 use super::address::Address;
@@ -12,6 +13,7 @@ use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
+use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::delivery::feed::{Delivery, DeliveryEnd};
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
@@ -38,7 +40,7 @@ pub(super) async fn get_or_upgrade(
     let begin_text = begin_of(request.uri().query())?;
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
-    let (response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
+    let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
     let session = SessionRequest {
         user: caller.identity.name.clone(),
         peer: caller.peer.0.to_string(),
@@ -55,12 +57,13 @@ pub(super) async fn get_or_upgrade(
         stream: name.to_string(),
         begin: begin_kind,
     };
-    let progress = session.shared_progress();
+    let (progress, goes_on_from) = (session.shared_progress(), session.goes_on_from().to_owned());
     let session = WatchedSession::new(session, rights);
     let (audit, opened) = (face.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
     let timings = PumpTimings { tcp_keep_alive: keep_alive, ..face.sockets };
+    tell_start(response.headers_mut(), &goes_on_from, &timings);
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
         activity.closed(end.reason.close_code());
@@ -68,6 +71,14 @@ pub(super) async fn get_or_upgrade(
         audit.session_ended(&audited, SessionEnd { code: end.reason.close_code(), records, bytes, open });
     });
     Ok(response.into_response())
+}
+
+/// Tells the client what it must know before the first message: how to go on without a position, and when to worry.
+fn tell_start(headers: &mut HeaderMap, goes_on_from: &str, timings: &PumpTimings) {
+    headers.insert(PING_HEADER, HeaderValue::from(ping_seconds(timings.ping)));
+    if let Ok(begin) = HeaderValue::try_from(goes_on_from) {
+        headers.insert(BEGIN_HEADER, begin);
+    }
 }
 
 /// `begin`, percent-decoded; `earliest` when there is none.

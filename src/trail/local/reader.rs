@@ -10,11 +10,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES};
-use crate::record::{Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{
+    BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
+};
 use crate::trail::local::Shared;
 use crate::trail::local::disk::DiskFile;
 use crate::trail::local::entry::{Commit, Entry, Followed, Record, Transaction};
-use crate::trail::local::gap::{GAP_RECORD, Gap};
+use crate::trail::local::gap::Gap;
 use crate::trail::local::segment::Segment;
 use crate::trail::local::shape_frame;
 use crate::trail::local::stretch::Stretch;
@@ -35,7 +37,7 @@ pub(super) enum Skip {
     Nothing,
     /// Up to the first transaction that begins here.
     UntilBegin,
-    /// Up to this record, and it too.
+    /// Up to this record, and it too; numbers from [`BEHIND_RECORD`] on stand for a whole transaction or gap.
     Through(u64, u32),
     /// Up to the first transaction committed at or after this time.
     UntilTime(Timestamp),
@@ -226,7 +228,7 @@ impl Reader {
                 FrameKind::Begin => header.commit > commit,
                 FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
                 // A gap of unknown length has the number of the transaction before it.
-                FrameKind::Commit | FrameKind::Gap if record == GAP_RECORD => header.commit > commit,
+                FrameKind::Commit | FrameKind::Gap if record >= BEHIND_RECORD => header.commit > commit,
                 FrameKind::Commit | FrameKind::Gap => header.commit >= commit,
                 _ => false,
             },

@@ -35,6 +35,13 @@ impl Trail {
         found.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))?
     }
 
+    /// A reader behind everything that is durable now, and the position of that place: whoever resumes there misses nothing
+    /// of what comes after, though there may be no record yet to resume after.
+    pub async fn read_now(&self) -> Result<(Reader, Position), SeekError> {
+        let position = self.shared.mark.borrow().position(self.epoch());
+        Ok((self.read(Begin::After(position)).await?, position))
+    }
+
     /// A reader that goes on from a byte where another one stood. Reads the disk.
     pub fn read_from(&self, at: Location) -> Result<Reader, ReadError> {
         let shared = &self.shared;
@@ -48,16 +55,18 @@ impl Trail {
 fn find(shared: &Arc<Shared>, begin: Begin) -> Result<Reader, SeekError> {
     let mark = shared.mark.borrow().clone();
     match begin {
-        Begin::Earliest => {
-            let first = shared.with_segments(|segments| segments.first().cloned()).ok_or(ReadError::Overtaken)?;
-            let skip = if first.head.inside { Skip::UntilBegin } else { Skip::Nothing };
-            let from = first.first_own();
-            Ok(reader_at(shared, first, from, 0, skip)?)
-        }
+        Begin::Earliest => reader_at_start(shared),
         Begin::Now => reader_at_mark(shared, &mark, Skip::Nothing),
         Begin::Time(time) => reader_at_time(shared, &mark, time),
         Begin::After(position) => reader_after(shared, &mark, position),
     }
+}
+
+fn reader_at_start(shared: &Arc<Shared>) -> Result<Reader, SeekError> {
+    let first = shared.with_segments(|segments| segments.first().cloned()).ok_or(ReadError::Overtaken)?;
+    let skip = if first.head.inside { Skip::UntilBegin } else { Skip::Nothing };
+    let from = first.first_own();
+    Ok(reader_at(shared, first, from, 0, skip)?)
 }
 
 fn reader_at_mark(shared: &Arc<Shared>, mark: &DurableMark, skip: Skip) -> Result<Reader, SeekError> {
@@ -94,10 +103,20 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
         return Err(SeekError::Beyond { ends_at: mark.commit });
     }
     let purged = || SeekError::Purged { starts_at: shared.first_commit() };
-    if position.commit < shared.first_commit() {
+    let (commit, record) = (position.commit, position.record);
+    let first = shared.first_commit();
+    if position.is_behind() {
+        if commit == mark.commit {
+            return reader_at_mark(shared, mark, Skip::Nothing);
+        }
+        // It is gone, and nothing of what follows it.
+        if commit + 1 == first {
+            return reader_at_start(shared);
+        }
+    }
+    if commit < first {
         return Err(purged());
     }
-    let (commit, record) = (position.commit, position.record);
     // A segment's first own frame may be inside the transaction before the one it is named after, never later.
     let mut next = shared.with_segments(|segments| {
         let behind = segments.partition_point(|segment| segment.head.next_commit <= commit);
@@ -107,7 +126,9 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
         next = segment.number().checked_sub(1).and_then(|number| shared.segment(number));
         if let Some(block) = look_up(shared, &segment, |index| index.block_at(commit, record))? {
             let mut reader = reader_at(shared, segment, block.offset, block.begin, Skip::Nothing)?;
-            check_transaction(&mut reader, position)?;
+            if !position.is_behind() {
+                check_transaction(&mut reader, position)?;
+            }
             // The look-ahead stands behind the transaction's begin, or where the segment goes on inside it.
             reader.skip = Skip::Through(commit, record);
             return Ok(reader);
