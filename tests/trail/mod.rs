@@ -11,6 +11,7 @@ mod failing_flush;
 mod inspecting;
 mod memory_disk;
 mod operating;
+mod overtaking;
 mod promised;
 mod reading;
 mod remembering;
