@@ -106,8 +106,12 @@ fn trails(arguments: &Arguments, draft: &Path) -> Result<NotWhole, Failure> {
                 });
                 tell(arguments.json, object, line)?;
             }
-            // Deleted while we were at it.
-            Err(_) if !trail.exists() => {}
+            // Deleted while we were at it: nothing of it stays, or the copy would have half a trail.
+            Err(_) if !trail.exists() => {
+                if copy.exists() {
+                    std::fs::remove_dir_all(&copy).map_err(Failure::failed)?;
+                }
+            }
             Err(error) => {
                 failed.missing += 1;
                 let object = json!({"trail": name.as_str(), "error": error.to_string()});

@@ -41,8 +41,9 @@ impl Service {
     pub async fn make_trail(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
         let mut options = TrailOptions::default();
         options.segment_bytes = settings.segment_bytes.unwrap_or(options.segment_bytes);
+        let _one_at_a_time = self.trails.with_options.lock().await;
         self.trails.make_with(name, Writer::Puts, options).await?;
-        let stored = self.set_trail_settings(name, settings).await;
+        let stored = self.store_trail_settings(name, settings).await;
         if stored.is_err()
             && let Err(error) = self.trails.remove(name).await
         {
@@ -53,6 +54,11 @@ impl Service {
 
     /// Stores a trail's options.
     pub async fn set_trail_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+        let _one_at_a_time = self.trails.with_options.lock().await;
+        self.store_trail_settings(name, settings).await
+    }
+
+    async fn store_trail_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
         if self.trails.get(name).is_none() {
             return Err(TrailError::Missing(name.clone()));
         }
@@ -100,13 +106,13 @@ pub fn retention_of(settings: &TrailSettings) -> Retention {
 
 /// Removes the oldest segments of all trails until they take no more than `bytes_max` together.
 fn keep_within(trails: &[Trail], bytes_max: u64) -> io::Result<()> {
-    let mut bytes: u64 = trails.iter().map(Trail::bytes).sum();
-    while bytes > bytes_max {
+    // Summed anew each time: a trail may have been deleted meanwhile, or have grown.
+    while trails.iter().map(Trail::bytes).sum::<u64>() > bytes_max {
         let oldest =
             trails.iter().filter_map(|trail| Some((trail.oldest_removable()?, trail))).min_by_key(|(at, _)| *at);
         let Some((_, trail)) = oldest else { return Ok(()) };
         tracing::warn!(trail = %trail.name(), "trails take more than their share of the disk; the oldest segment goes");
-        bytes = bytes.saturating_sub(trail.remove_oldest()?);
+        trail.remove_oldest()?;
     }
     Ok(())
 }

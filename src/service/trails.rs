@@ -28,6 +28,9 @@ pub struct Trails {
     /// Counts changes of `known`, for whoever waits for a trail to appear.
     changes: watch::Sender<u64>,
     making: Mutex<()>,
+    /// Held while a trail is made, changed or deleted together with its stored options: those of a trail that is deleted
+    /// are not to become those of the next one of its name, nor to take that one's with them.
+    pub(super) with_options: Mutex<()>,
 }
 
 /// One trail, or why it is not served.
@@ -128,7 +131,8 @@ impl Trails {
             known.insert(name, Arc::new(TrailEntry::new(trail)));
         }
         let (folder, known) = (folder.to_owned(), RwLock::new(known));
-        Ok(Self { folder, disk, clock, known, changes: watch::Sender::new(0), making: Mutex::new(()) })
+        let changes = watch::Sender::new(0);
+        Ok(Self { folder, disk, clock, known, changes, making: Mutex::new(()), with_options: Mutex::new(()) })
     }
 
     /// The trail of that name.
@@ -251,7 +255,19 @@ impl Trails {
         }
         let (trails, folder) = (self.folder.clone(), self.folder.join(name.as_str()));
         let disk = self.disk.clone();
-        let remove = move || remove_folder(&*disk, &trails, &folder);
+        let removed_entry = entry.clone();
+        let remove = move || {
+            let leaving = match &removed_entry.trail {
+                // Whoever is at its files goes first, and nobody comes after: not a pass of retention either.
+                Ok(trail) => trail.delete(|| move_away(&*disk, &trails, &folder)),
+                Err(_) => move_away(&*disk, &trails, &folder),
+            }?;
+            if let Err(error) = disk.remove_folder(&leaving) {
+                let folder = leaving.display();
+                tracing::warn!(%folder, %error, "a deleted trail's files stay until the next start");
+            }
+            Ok(())
+        };
         let removed = tokio::task::spawn_blocking(remove).await.map_err(io::Error::other).and_then(|done| done);
         if let Err(error) = removed {
             // It is all there: puts and sessions may come again.
@@ -265,9 +281,9 @@ impl Trails {
     }
 }
 
-/// Removes a trail's folder from `trails`; a failure leaves it as it was.
-fn remove_folder(disk: &dyn Disk, trails: &Path, folder: &Path) -> io::Result<()> {
-    // First out of the way as a whole: a crash in the middle must not leave half a trail under its name.
+/// Takes a trail's folder out of `trails` under a name of its own, which is returned; a failure leaves it as it was.
+fn move_away(disk: &dyn Disk, trails: &Path, folder: &Path) -> io::Result<PathBuf> {
+    // As a whole: a crash in the middle must not leave half a trail under its name.
     let leaving = folder.with_extension(&DELETED[1..]);
     match disk.list(&leaving) {
         Ok(_) => disk.remove_folder(&leaving)?,
@@ -276,13 +292,14 @@ fn remove_folder(disk: &dyn Disk, trails: &Path, folder: &Path) -> io::Result<()
     }
     disk.rename(folder, &leaving)?;
     if let Err(error) = disk.sync_folder(trails) {
-        disk.rename(&leaving, folder)?;
+        if let Err(stays) = disk.rename(&leaving, folder) {
+            // The next start would delete it with all that came meanwhile: so it is deleted now.
+            tracing::error!(folder = %leaving.display(), %error, %stays, "a trail's deletion is not flushed and cannot be undone");
+            return Ok(leaving);
+        }
         return Err(error);
     }
-    if let Err(error) = disk.remove_folder(&leaving) {
-        tracing::warn!(folder = %leaving.display(), %error, "a deleted trail's files stay until the next start");
-    }
-    Ok(())
+    Ok(leaving)
 }
 
 /// The writer as people see it.
@@ -313,6 +330,7 @@ impl Service {
         if let Some(extract) = self.extracts.writer_of(name) {
             return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
         }
+        let _one_at_a_time = self.trails.with_options.lock().await;
         self.trails.remove(name).await?;
         let key = name.to_string();
         let removed = self.in_catalog(move |catalog| catalog.delete(crate::catalog::Shelf::Trails, &key)).await;

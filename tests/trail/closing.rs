@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::trail::memory_disk::MemoryDisk;
+use crate::trail::memory_disk::{Event, MemoryDisk};
 use crate::trail::workload::{Transaction, appender, clock, create, expected, folder, open, read_all};
 use trailcast::trail::local::repair;
 use trailcast::trail::{Begin, Trail};
@@ -36,8 +36,10 @@ async fn write_one(forget: bool, first: u64, outcome: &mut Outcome) {
     let images = Arc::new(Mutex::new(Vec::new()));
     let (seen, taken) = (acknowledged.clone(), images.clone());
     let mut trail = create(Arc::new(disk.clone()), &folder(), 8 << 10);
-    disk.at_each_cut(move |disk| {
-        taken.lock().unwrap().push((disk.crash_behind_another_flush(), seen.load(Ordering::SeqCst)));
+    disk.watch(move |disk, event| {
+        if *event == Event::Cut {
+            taken.lock().unwrap().push((disk.crash_behind_another_flush(), seen.load(Ordering::SeqCst)));
+        }
     });
     let mut writing = appender(&trail).await;
     let mut written = Vec::new();

@@ -28,13 +28,21 @@ struct Inner {
     lies_about_syncs: bool,
     refuses_removals: bool,
     forgets_syncs_before_cuts: bool,
-    at_each_cut: Option<Hook>,
+    watched_by: Option<Hook>,
     syncs: u32,
 }
 
-/// Called with the disk when a file has just been cut.
+/// What has just happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Made(PathBuf),
+    Removed(PathBuf),
+    /// Some file was cut.
+    Cut,
+}
+
 #[derive(Clone)]
-struct Hook(Arc<dyn Fn(&MemoryDisk) + Send + Sync>);
+struct Hook(Arc<dyn Fn(&MemoryDisk, &Event) + Send + Sync>);
 
 impl std::fmt::Debug for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -209,9 +217,16 @@ impl MemoryDisk {
         self.with(|inner| inner.forgets_syncs_before_cuts = true);
     }
 
-    /// Calls `hook` whenever a file has been cut, before whoever cut it goes on.
-    pub fn at_each_cut(&self, hook: impl Fn(&Self) + Send + Sync + 'static) {
-        self.with(|inner| inner.at_each_cut = Some(Hook(Arc::new(hook))));
+    /// Calls `hook` when something has happened, before whoever did it goes on.
+    pub fn watch(&self, hook: impl Fn(&Self, &Event) + Send + Sync + 'static) {
+        self.with(|inner| inner.watched_by = Some(Hook(Arc::new(hook))));
+    }
+
+    fn happened(&self, event: &Event) {
+        let hook = self.with(|inner| inner.watched_by.clone());
+        if let Some(Hook(hook)) = hook {
+            hook(self, event);
+        }
     }
 
     /// What is there after a power cut that comes just when a flush of something else has committed the journal.
@@ -297,6 +312,9 @@ impl Disk for MemoryDisk {
                 Ok(file)
             }
         })?;
+        if create {
+            self.happened(&Event::Made(path.to_owned()));
+        }
         Ok(Arc::new(MemoryFile { disk: self.clone(), file }))
     }
 
@@ -318,7 +336,9 @@ impl Disk for MemoryDisk {
             inner.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
             inner.name_changes.push(NameChange::Remove(path.to_owned()));
             Ok(())
-        })
+        })?;
+        self.happened(&Event::Removed(path.to_owned()));
+        Ok(())
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
@@ -391,10 +411,7 @@ impl DiskFile for MemoryFile {
 
     fn cut(&self, length: u64) -> io::Result<()> {
         self.change(Change::Cut(length));
-        let hook = self.disk.with(|inner| inner.at_each_cut.clone());
-        if let Some(Hook(hook)) = hook {
-            hook(&self.disk);
-        }
+        self.disk.happened(&Event::Cut);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod inspecting;
 mod large_heads;
 mod memory_disk;
 mod operating;
+mod overtaking;
 mod promised;
 mod reading;
 mod remembering;

@@ -141,3 +141,83 @@ async fn a_trail_whose_options_cannot_be_read_keeps_everything() {
     assert_eq!(unreadable.status().segments, before, "it may have been told to keep a year");
     assert_eq!(usual.status().segments, 1);
 }
+
+/// Every file of a folder with its bytes.
+fn files(folder: &Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_place() {
+    use crate::record::{Position, xid_hash};
+    use crate::trail::Begin;
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let (name, old) = (TrailName::new("t1").unwrap(), trail(&service, "t1"));
+    let mut appender = old.appender().unwrap();
+    let at_begin = old.read(Begin::Earliest).await.unwrap();
+    service.delete_trail(&name).await.unwrap();
+    let segment_bytes = Some(limits::SEGMENT_BYTES_MIN);
+    service.make_trail(&name, TrailSettings { segment_bytes, ..TrailSettings::default() }).await.unwrap();
+    fill(&trail(&service, "t1")).await;
+    let folder = home.path().join("trails/t1");
+    let made = files(&folder);
+    assert!(made.len() > 10);
+
+    // A pass of retention that had begun before.
+    clock.advance_seconds(30 * DAY_SECONDS);
+    let trimmed = old.retain(&Retention { age_seconds: Some(1), bytes: Some(1) }).unwrap();
+    assert_eq!((trimmed.segments, old.bytes()), (0, 0));
+    keep_within(&[old.clone()], 0).unwrap();
+    // Seeks, which write indexes, and readers that come to their next segment.
+    for commit in 1..=40 {
+        let xid_hash = xid_hash(&format!("x{commit}"));
+        let _ = old.read(Begin::After(Position { epoch: old.epoch(), commit, record: 0, xid_hash })).await;
+    }
+    let mut reader = at_begin;
+    while let Ok(crate::trail::Fill::Filled) = reader.fill().await {
+        while let Ok(Some(entry)) = reader.next() {
+            assert!(!matches!(entry, crate::trail::Entry::Gap(_)));
+        }
+    }
+    // A writer that goes on, closes segments and makes new ones, or gives up.
+    let big = appender.shape(&TableName::parse("t.rows").unwrap(), &[]).unwrap();
+    for number in 0..60 {
+        let head = TransactionHead { xid: format!("late{number}"), ..TransactionHead::default() };
+        if appender.begin(&head).is_err() {
+            break;
+        }
+        let row = Row { operation: Operation::Insert, before: None, after: None, tokens: Some(&"v".repeat(900)) };
+        appender.row(&big, row).unwrap();
+        appender.commit().unwrap();
+        let _ = appender.hand_over().await;
+    }
+    let _ = appender.close().await;
+    assert!(old.appender().is_err(), "its writing end is had no more");
+    assert_eq!(files(&folder), made);
+    drop((old, reader, service));
+    let service = Service::open(home.path(), clock, Default::default()).unwrap();
+    assert_eq!(trail(&service, "t1").status().last_commit, 40);
+}
+
+#[tokio::test]
+async fn the_options_of_a_trail_that_is_made_while_one_of_its_name_is_deleted_stay() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, _) = served(home.path(), &[]).await;
+    let name = TrailName::new("t1").unwrap();
+    let settings = TrailSettings { retention_seconds: Some(77), ..TrailSettings::default() };
+    for _ in 0..20 {
+        if service.trails.get(&name).is_none() {
+            service.make_trail(&name, settings).await.unwrap();
+        }
+        let make = async {
+            while service.make_trail(&name, settings).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (deleted, ()) = tokio::join!(service.delete_trail(&name), make);
+        deleted.unwrap();
+        assert_eq!(service.stored_trail_settings(&name).await.unwrap(), Some(settings));
+    }
+}

@@ -12,6 +12,7 @@ use crate::limits;
 use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
+use crate::trail::local::door::gone;
 use crate::trail::local::gap::GAP_RECORD;
 use crate::trail::local::shape_frame;
 use crate::trail::local::shapes::Shapes;
@@ -84,6 +85,10 @@ pub struct RowParts<'a> {
 /// Takes the trail's end and starts its writer thread.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     shared.undamaged()?;
+    if shared.door.is_closed() {
+        let (trail, action) = (shared.description.name.to_string(), "taking its writing end");
+        return Err(OpenError::Io { trail, action, source: gone() });
+    }
     let tail = take_end(shared)?;
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
     let mut tail = tail;

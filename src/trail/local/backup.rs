@@ -4,7 +4,7 @@
 //! itself that it is a backup, and does not open for a server before it got a new epoch.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
@@ -12,9 +12,11 @@ use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::recovery::io_failed;
 use crate::trail::local::segment::file_name;
 use crate::trail::local::{Trail, description};
-use crate::trail::{OpenError, SegmentReport};
+use crate::trail::{OpenError, ReadError, SegmentReport};
 
 const COPY_BYTES: usize = 1 << 20;
+/// How often a copy is begun of a trail that becomes another one meanwhile.
+const LOOKS_MAX: u32 = 10;
 
 /// What a backup of a trail holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,19 +31,51 @@ pub struct TrailBackup {
     pub bad: Option<String>,
 }
 
-/// Copies the trail in `folder` to the folder `to`, which must hold nothing. Every frame of the copy is checked.
+/// Copies the trail in `folder` to the folder `to`, which must hold nothing. Every frame of the copy is checked. What
+/// retention removes meanwhile is left out; when the trail is deleted and made again, or repaired, the copy starts anew.
 pub fn copy(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<TrailBackup, OpenError> {
+    let mut tries = 1;
+    loop {
+        let epoch = description::read(folder, &*disk)?.epoch;
+        let copied = copy_as_it_is(folder, to, disk.clone(), clock.clone());
+        if copied.is_ok() || tries >= LOOKS_MAX || description::read(folder, &*disk)?.epoch == epoch {
+            return copied;
+        }
+        tries += 1;
+        let removed = disk.remove_folder(to);
+        removed.map_err(|source| OpenError::Io {
+            trail: description::name_of(folder),
+            action: "removing a copy that is not of one trail",
+            source,
+        })?;
+    }
+}
+
+fn copy_as_it_is(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<TrailBackup, OpenError> {
     let trail = Trail::open_read_only(folder, disk.clone(), clock.clone())?;
     let shared = &trail.shared;
     let mark = shared.mark.borrow().clone();
     disk.make_folder(to).map_err(io_failed(shared, "making the backup's folder"))?;
     let mut copied = TrailBackup { last_commit: mark.commit, segments: 0, bytes: 0, bad: None };
+    let mut copies: Vec<PathBuf> = Vec::new();
     for segment in shared.segments().iter().filter(|segment| segment.number() <= mark.end.segment) {
         let bytes = if segment.number() == mark.end.segment { mark.end.offset } else { segment.bytes() };
         let copy = to.join(file_name(segment.number()));
-        copy_file(&*segment.file, bytes, &copy, &*disk).map_err(io_failed(shared, "copying a segment"))?;
-        copied.segments += 1;
-        copied.bytes += bytes;
+        match copy_file(&*segment.file, bytes, &copy, &*disk) {
+            Err(error) if shared.segment_failure(segment.number(), &error) == ReadError::Overtaken => {
+                // The server's retention took it, and with it all before it: the copy begins behind them, too.
+                for copy in copies.drain(..) {
+                    disk.remove(&copy).map_err(io_failed(shared, "removing what retention has taken"))?;
+                }
+                (copied.segments, copied.bytes) = (0, 0);
+            }
+            done => {
+                done.map_err(io_failed(shared, "copying a segment"))?;
+                copies.push(copy);
+                copied.segments += 1;
+                copied.bytes += bytes;
+            }
+        }
     }
     let mut description = shared.description.clone();
     // A server may have made the first segment of a newer version since the description was read.
@@ -60,6 +94,8 @@ pub fn copy(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -
 }
 
 fn copy_file(file: &dyn DiskFile, bytes: u64, to: &Path, disk: &dyn Disk) -> io::Result<()> {
+    // Opened before there is a copy: it may be gone.
+    file.length()?;
     let copy = disk.open(to, true)?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;

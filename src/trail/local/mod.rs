@@ -1,7 +1,7 @@
 //! A trail in a folder of this machine.
 //!
 //! Owns [`Trail`], the handle that everything else holds: its description, its segments, its durable mark. The parts:
-//! `disk` (the door to files), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`,
+//! `disk` (the way to files) and `door` (the same for one trail, until it is deleted), `segment`, `segment_file` and `lately_used` (what is open and in memory), `index`,
 //! `scan`, `appender` (builds frames), `writer` (the one thread that writes and flushes), `ahead` (zeros behind the data of
 //! the open segment, and where that data ends), `promise` (what may not be cut), `recent` (the newest bytes, in memory), `recovery` (what opening does),
 //! `seek` and `reader`; and, for trails that no server has open, `inspect` (looks), `repair` (around damage) and `backup`.
@@ -11,6 +11,7 @@ pub(crate) mod appender;
 pub mod backup;
 mod description;
 pub mod disk;
+mod door;
 pub(crate) mod entry;
 mod faults;
 pub(crate) mod gap;
@@ -49,8 +50,10 @@ use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
 use disk::{Disk, DiskFile};
+use door::Door;
 pub use inspect::SegmentReport;
 use recent::Recent;
+use retention::Leaving;
 use segment::Segment;
 use tail::Tail;
 use work::{TrailWork, Work};
@@ -99,9 +102,14 @@ pub struct Trail {
 struct Shared {
     description: TrailDescription,
     folder: PathBuf,
+    /// The way to its folder, by whatever goes by path.
     disk: Arc<dyn Disk>,
+    /// The same, to close it.
+    door: Arc<Door>,
     clock: SharedClock,
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// What retention has taken out of the trail and not yet removed from the disk for good.
+    leaving: Mutex<Option<Leaving>>,
     mark: watch::Sender<DurableMark>,
     recent: Recent,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
@@ -246,10 +254,15 @@ impl Trail {
         (whole + end.offset).saturating_sub(passed)
     }
 
-    /// Removes the trail's folder with all that is in it. Readers that have files open read on; the caller sees to it
-    /// that there are none.
-    pub fn remove(self) -> std::io::Result<()> {
-        self.shared.disk.remove_folder(&self.shared.folder)
+    /// Lets `delete` take the trail's folder away while nobody is at it. If that works, no clone of this handle reaches
+    /// the folder's path any more, whatever is made there; readers keep the files that they have open.
+    pub fn delete<R>(&self, delete: impl FnOnce() -> std::io::Result<R>) -> std::io::Result<R> {
+        self.shared.door.close(delete)
+    }
+
+    /// Whether its folder has been deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.shared.door.is_closed()
     }
 }
 
@@ -317,6 +330,22 @@ impl Shared {
 
     fn keeps_xids(&self) -> bool {
         self.description.writer == Writer::Puts
+    }
+
+    /// Why a segment's file could not be read: retention has taken it, here or in the server whose trail is looked at, or
+    /// something is wrong.
+    fn segment_failure(&self, segment: u64, error: &std::io::Error) -> ReadError {
+        let missing = error.kind() == std::io::ErrorKind::NotFound;
+        if missing && (self.segment(segment).is_none() || self.starts_behind(segment)) {
+            return ReadError::Overtaken;
+        }
+        self.read_failure(error)
+    }
+
+    /// Whether all segments in the folder are later ones.
+    fn starts_behind(&self, segment: u64) -> bool {
+        let names = self.disk.list(&self.folder).unwrap_or_default();
+        names.iter().find_map(|name| segment::number_of(name)).is_some_and(|first| first > segment)
     }
 
     fn read_failure(&self, error: &std::io::Error) -> ReadError {

@@ -12,6 +12,7 @@ use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VER
 use crate::record::Timestamp;
 use crate::trail::local::ahead::flush_and_cut;
 use crate::trail::local::disk::{Disk, read_full};
+use crate::trail::local::door::Door;
 use crate::trail::local::faults;
 use crate::trail::local::index::SegmentIndex;
 use crate::trail::local::recent::Recent;
@@ -33,12 +34,15 @@ pub(super) fn unopened(
     disk: Arc<dyn Disk>,
     clock: SharedClock,
 ) -> Shared {
+    let door = Arc::new(Door::new(disk));
     Shared {
         description,
         folder: folder.to_owned(),
-        disk,
+        disk: door.clone(),
+        door,
         clock,
         segments: RwLock::new(Vec::new()),
+        leaving: Mutex::new(None),
         mark: watch::Sender::new(DurableMark::default()),
         mark_file: None,
         end: Mutex::new(End::Taken),

@@ -1,12 +1,12 @@
 //! Retention: whole closed segments go, oldest first, and never one that recovery or a running transaction may need.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::record::Timestamp;
-use crate::trail::local::Trail;
 use crate::trail::local::segment::{Segment, drop_index_file};
 use crate::trail::local::work::RetentionRule;
+use crate::trail::local::{Shared, Trail};
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,10 +26,24 @@ pub struct Trimmed {
     pub bytes: u64,
 }
 
+/// A segment that is no part of the trail any more, and whose files are still to be removed for good.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    segment: Arc<Segment>,
+    rule: RetentionRule,
+}
+
 impl Trail {
-    /// Removes what `retention` does not keep. Readers that are inside a removed segment read it to its end.
+    /// Removes what `retention` does not keep; nothing of a trail that has been deleted. Readers that have opened a removed
+    /// segment read it to its end.
     pub fn retain(&self, retention: &Retention) -> io::Result<Trimmed> {
         let mut trimmed = Trimmed::default();
+        self.unless_deleted(self.trim(retention, &mut trimmed))?;
+        Ok(trimmed)
+    }
+
+    fn trim(&self, retention: &Retention, trimmed: &mut Trimmed) -> io::Result<()> {
+        trimmed.note(self.finish_leaving(&mut self.shared.lock_leaving())?);
         let now = self.shared.clock.now();
         let oldest_kept = retention.age_seconds.map(|seconds| {
             Timestamp::from_micros(
@@ -44,10 +58,9 @@ impl Trail {
                 (false, true) => RetentionRule::Size,
                 (false, false) => break,
             };
-            trimmed.bytes += self.remove_first(&segment, rule)?;
-            trimmed.segments += 1;
+            trimmed.note(self.remove_first(segment, rule)?);
         }
-        Ok(trimmed)
+        Ok(())
     }
 
     /// When the oldest segment that may go was closed; none when none may.
@@ -55,16 +68,17 @@ impl Trail {
         self.removable().and_then(|segment| segment.seal()).map(|seal| seal.closed_ts)
     }
 
-    /// Removes the oldest segment, if one may go, because the disk's share is used up; returns its bytes.
-    pub fn remove_oldest(&self) -> io::Result<u64> {
-        match self.removable() {
-            Some(segment) => self.remove_first(&segment, RetentionRule::Disk),
-            None => Ok(0),
-        }
+    /// Removes the oldest segment, if one may go, because the disk's share is used up.
+    pub fn remove_oldest(&self) -> io::Result<()> {
+        let removed = self.removable().map(|segment| self.remove_first(segment, RetentionRule::Disk)).transpose();
+        self.unless_deleted(removed.map(drop))
     }
 
-    /// Bytes of the trail's segments, without the zeros that are written ahead.
+    /// Bytes of the trail's segments, without the zeros that are written ahead; none when it has been deleted.
     pub fn bytes(&self) -> u64 {
+        if self.is_deleted() {
+            return 0;
+        }
         self.shared.segments().iter().map(|segment| segment.bytes()).sum()
     }
 
@@ -78,24 +92,57 @@ impl Trail {
     fn removable(&self) -> Option<Arc<Segment>> {
         let durable = self.shared.mark.borrow().end.segment;
         let first = self.shared.segments().first().cloned()?;
-        (first.number() < durable && first.seal().is_some()).then_some(first)
+        (first.number() < durable && first.seal().is_some() && !self.is_deleted()).then_some(first)
     }
 
-    fn remove_first(&self, segment: &Arc<Segment>, rule: RetentionRule) -> io::Result<u64> {
-        let bytes = segment.bytes();
+    /// Takes the first segment out of the trail, then its files off the disk. In this order: who looks for it finds that it
+    /// is gone, never that its file cannot be opened.
+    fn remove_first(&self, segment: Arc<Segment>, rule: RetentionRule) -> io::Result<Option<u64>> {
+        let mut leaving = self.shared.lock_leaving();
+        // One after the other, and each for good: neither a crash nor a failure may leave a hole between segments.
+        self.finish_leaving(&mut leaving)?;
+        segment.leave();
+        self.shared.change_segments(|segments| segments.retain(|other| other.number() != segment.number()));
+        *leaving = Some(Leaving { segment, rule });
+        self.finish_leaving(&mut leaving)
+    }
+
+    /// Removes the files of the segment that leaves, if one does, also after an attempt that failed; its bytes.
+    fn finish_leaving(&self, leaving: &mut Option<Leaving>) -> io::Result<Option<u64>> {
+        let Some(Leaving { segment, rule }) = leaving else { return Ok(None) };
         drop_index_file(&*self.shared.disk, &segment.path)?;
         match self.shared.disk.remove(&segment.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             // Not there: removed by an attempt whose flush failed.
             _ => {}
         }
-        // One by one, and forgotten only when it is gone for good: neither a crash nor a failure may leave a hole
-        // between segments.
         self.shared.disk.sync_folder(&self.shared.folder)?;
-        self.shared.change_segments(|segments| segments.retain(|other| other.number() != segment.number()));
+        let (bytes, rule, number) = (segment.bytes(), *rule, segment.number());
+        *leaving = None;
         self.shared.work.removed(rule, bytes);
         let rule = rule.name();
-        tracing::info!(trail = %self.name(), segment = segment.number(), bytes, rule, "segment removed by retention");
-        Ok(bytes)
+        tracing::info!(trail = %self.name(), segment = number, bytes, rule, "segment removed by retention");
+        Ok(Some(bytes))
+    }
+
+    /// What fails because the trail has been deleted meanwhile has nothing left to do.
+    fn unless_deleted(&self, done: io::Result<()>) -> io::Result<()> {
+        match done {
+            Err(_) if self.is_deleted() => Ok(()),
+            done => done,
+        }
+    }
+}
+
+impl Trimmed {
+    fn note(&mut self, removed: Option<u64>) {
+        self.segments += u64::from(removed.is_some());
+        self.bytes += removed.unwrap_or_default();
+    }
+}
+
+impl Shared {
+    fn lock_leaving(&self) -> MutexGuard<'_, Option<Leaving>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,7 +52,19 @@ impl Trail {
     }
 }
 
+/// Looks again when retention takes the segment in which it looked: what is asked for may be in a later one, or gone.
 fn find(shared: &Arc<Shared>, begin: Begin) -> Result<Reader, SeekError> {
+    let first = || shared.with_segments(|segments| segments.first().map(|segment| segment.number()));
+    loop {
+        let before = first();
+        match find_once(shared, begin) {
+            Err(SeekError::Read(ReadError::Overtaken)) if first() != before => {}
+            found => return found,
+        }
+    }
+}
+
+fn find_once(shared: &Arc<Shared>, begin: Begin) -> Result<Reader, SeekError> {
     let mark = shared.mark.borrow().clone();
     match begin {
         Begin::Earliest => reader_at_start(shared),
@@ -140,7 +152,7 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
 fn look_up<R>(shared: &Shared, segment: &Segment, look: impl FnOnce(&SegmentIndex) -> R) -> Result<R, ReadError> {
     let looked = segment.with_index(&*shared.disk, shared.keeps_xids(), look);
     looked.map_err(|error| match error {
-        NoIndex::Io(error) => shared.read_failure(&error),
+        NoIndex::Io(error) => shared.segment_failure(segment.number(), &error),
         NoIndex::Damaged { offset, bad } => shared.damage(Location { segment: segment.number(), offset }, bad).into(),
     })
 }
@@ -199,7 +211,8 @@ fn reader_at(
             loaded = reader.load(frame);
         }
     };
-    let end = read_repeated(&segment, |_, frame| load(frame)).map_err(|error| shared.read_failure(&error))?;
+    let failed = |error: std::io::Error| shared.segment_failure(segment.number(), &error);
+    let end = read_repeated(&segment, |_, frame| load(frame)).map_err(failed)?;
     if let Some(bad) = end.bad {
         return Err(shared.damage(Location { segment: segment.number(), offset: end.offset }, bad).into());
     }
@@ -216,14 +229,15 @@ fn reader_at(
 }
 
 fn read_frame(shared: &Shared, segment: &Segment, at: u64) -> Result<Vec<u8>, ReadError> {
+    let failed = |error: std::io::Error| shared.segment_failure(segment.number(), &error);
     let mut bytes = vec![0; 4 << 10];
-    let read = read_full(&*segment.file, &mut bytes, at).map_err(|error| shared.read_failure(&error))?;
+    let read = read_full(&*segment.file, &mut bytes, at).map_err(failed)?;
     bytes.truncate(read);
     if let Ok(length) = frame::claimed_length(&bytes)
         && length > bytes.len()
     {
         bytes.resize(length, 0);
-        let read = read_full(&*segment.file, &mut bytes, at).map_err(|error| shared.read_failure(&error))?;
+        let read = read_full(&*segment.file, &mut bytes, at).map_err(failed)?;
         bytes.truncate(read);
     }
     Ok(bytes)

@@ -49,6 +49,8 @@ pub(super) struct Segment {
 #[derive(Debug)]
 struct State {
     seal: Option<Seal>,
+    /// Retention takes it: nothing is written beside it any more.
+    leaves: bool,
     bytes: u64,
     /// The index while the segment is not closed. That of a closed one is in its file and, lately used, in [`LOOKED_UP`].
     index: Option<SegmentIndex>,
@@ -118,10 +120,11 @@ impl Segment {
         index: SegmentIndex,
     ) -> Self {
         let handle = SegmentFile::held(disk, &path, file);
-        Self::with_state(head, handle, path, State { seal: None, bytes, index: Some(index) }, true)
+        Self::with_state(head, handle, path, State { seal: None, leaves: false, bytes, index: Some(index) }, true)
     }
 
     fn with_state(head: SegmentHead, handle: SegmentFile, path: PathBuf, state: State, saves_hints: bool) -> Self {
+        handle.belongs_to(head.file_id);
         let handle = Arc::new(handle);
         Self {
             head,
@@ -172,6 +175,11 @@ impl Segment {
 
     pub(super) fn set_seal(&self, seal: Seal) {
         self.write_state(|state| state.seal = Some(seal));
+    }
+
+    /// Retention is about to remove its files: from here on no seek writes an index beside it.
+    pub(super) fn leave(&self) {
+        self.write_state(|state| state.leaves = true);
     }
 
     pub(super) fn set_index(&self, index: SegmentIndex) {
@@ -330,7 +338,11 @@ impl Drop for Segment {
 }
 
 fn stamp_of(head: &SegmentHead, state: &State) -> Option<Stamp> {
-    state.seal.map(|seal| Stamp { file_id: head.file_id, bytes: state.bytes, closed_ts: seal.closed_ts })
+    state.seal.filter(|_| !state.leaves).map(|seal| Stamp {
+        file_id: head.file_id,
+        bytes: state.bytes,
+        closed_ts: seal.closed_ts,
+    })
 }
 
 fn read_file(disk: &dyn Disk, path: &Path) -> Option<Vec<u8>> {
@@ -369,7 +381,7 @@ pub(super) fn open(
     if seal.is_none() {
         handle.hold()?;
     }
-    let state = State { seal, bytes, index: None };
+    let state = State { seal, leaves: false, bytes, index: None };
     Ok(Ok(Segment::with_state(head, handle, path.to_owned(), state, saves_hints)))
 }
 

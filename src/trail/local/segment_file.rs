@@ -6,10 +6,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
-use crate::trail::local::disk::{Disk, DiskFile};
+use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::lately_used::LatelyUsed;
 
 /// The files open beyond those that are written, of all trails: descriptors are counted by process.
@@ -26,6 +27,8 @@ pub(super) struct SegmentFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     id: u64,
+    /// The number in the segment's head, once it was read.
+    segment: OnceLock<u64>,
     handles: Mutex<Handles>,
 }
 
@@ -51,7 +54,26 @@ impl SegmentFile {
     fn new(disk: Arc<dyn Disk>, path: &Path, held: Option<Arc<dyn DiskFile>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let handles = Mutex::new(Handles { held, lent: None });
-        Self { disk, path: path.to_owned(), id: NEXT.fetch_add(1, Ordering::Relaxed), handles }
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { disk, path: path.to_owned(), id, segment: OnceLock::new(), handles }
+    }
+
+    /// Whose file it is, by the number in the segment's head: another one that comes to stand under its name is not
+    /// opened for it.
+    pub(super) fn belongs_to(&self, file_id: u64) {
+        let _ = self.segment.set(file_id);
+    }
+
+    fn open(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(&self.path, false)?;
+        let mut head = [0; SEGMENT_HEAD_BYTES];
+        if let Some(own) = self.segment.get()
+            && read_full(&*file, &mut head, 0)? == head.len()
+            && SegmentHead::decode(&head).is_ok_and(|head| head.file_id != *own)
+        {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the segment's file has been replaced by another one"));
+        }
+        Ok(file)
     }
 
     /// A number that no other file of this process has.
@@ -67,7 +89,7 @@ impl SegmentFile {
         }
         let file = match handles.lent.as_ref().and_then(Weak::upgrade) {
             Some(file) => file,
-            None => self.disk.open(&self.path, false)?,
+            None => self.open()?,
         };
         handles.lent = Some(Arc::downgrade(&file));
         let closed = open_files().put(self.id, file.clone(), 1);

@@ -33,11 +33,7 @@ impl Stretch {
     }
 
     fn failure(&self, error: &std::io::Error) -> ReadError {
-        let removed = error.kind() == std::io::ErrorKind::NotFound;
-        if removed && self.shared.segment(self.segment.number()).is_none() {
-            return ReadError::Overtaken;
-        }
-        self.shared.read_failure(error)
+        self.shared.segment_failure(self.segment.number(), error)
     }
 
     /// Reads a block of whole frames, at least one, and checks each.
