@@ -11,6 +11,7 @@ use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
 use crate::service::audit::{Audit, Line, write_lines};
+use crate::service::coverage::KeptCoverage;
 use crate::service::trails::TrailEntry;
 use crate::trail::Appender;
 
@@ -53,19 +54,22 @@ pub(super) fn run_extract(
     password: Option<Secret>,
     entry: Arc<TrailEntry>,
     status: SharedStatus,
+    coverage: KeptCoverage,
 ) -> Running {
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let mut asked = stopped.clone();
         let work = async {
-            keep_running(&name, &config, password.clone(), &entry, &status, stopped).await;
+            keep_running(&name, &config, password.clone(), &entry, &status, &coverage, stopped).await;
             // Also of an extract that failed people want to see what the source keeps for it.
             drop(asked.wait_for(|stop| *stop).await);
         };
         tokio::select! {
             () = work => {}
             never = capture::watch(&name, &config, password.clone(), &status) => match never {},
+            never = coverage.keep() => match never {},
         }
+        coverage.keep_last().await;
         status.update(|status| (status.slot, status.heard) = (None, None));
     });
     Running { stop, task }
@@ -77,13 +81,15 @@ async fn keep_running(
     password: Option<Secret>,
     entry: &TrailEntry,
     status: &SharedStatus,
+    coverage: &KeptCoverage,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
         match take_end(entry) {
             Ok(mut appender) => {
+                let (password, shared) = (password.clone(), &coverage.shared);
                 let outcome =
-                    capture::run(name, config, password.clone(), &mut appender, status, stopped.clone()).await;
+                    capture::run(name, config, password, &mut appender, status, shared, stopped.clone()).await;
                 if let Err(error) = appender.close().await {
                     tracing::warn!(extract = %name, %error, "trail not closed in good order");
                 }

@@ -315,7 +315,11 @@ impl Service {
         }
         self.trails.remove(name).await?;
         let key = name.to_string();
-        let removed = self.in_catalog(move |catalog| catalog.delete(crate::catalog::Shelf::Trails, &key)).await;
+        let removed = self.in_catalog(move |catalog| {
+            catalog.delete(crate::catalog::Shelf::Coverage, &key)?;
+            catalog.delete(crate::catalog::Shelf::Trails, &key)
+        });
+        let removed = removed.await;
         removed.map(drop).map_err(TrailError::Catalog)
     }
 

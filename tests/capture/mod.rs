@@ -2,7 +2,9 @@
 //! once, in commit order, and every sign of loss stops loudly.
 
 mod connecting;
+mod coverage;
 mod identity;
+mod ledger;
 mod limits;
 mod resuming;
 mod rig;

@@ -59,6 +59,8 @@ impl Connection {
             ("TimeZone", "UTC"),
             ("extra_float_digits", "3"),
             ("bytea_output", "hex"),
+            // A role may have less: the warnings of a stream are how a server says that it leaves rows out.
+            ("client_min_messages", "warning"),
         ];
         if replication {
             parameters.push(("replication", "database"));

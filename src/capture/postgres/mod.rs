@@ -9,6 +9,7 @@
 mod array;
 mod catalogue;
 mod connection;
+mod coverage;
 mod feedback;
 mod identity;
 mod look;
@@ -36,16 +37,19 @@ use tracing::info;
 
 use self::catalogue::Catalogue;
 use self::connection::{Address, Connection, identifier};
+use self::coverage::{Cause, Guard, Lookout, Outcome};
 use self::feedback::{Feedback, wait_durable};
 pub(super) use self::look::keep_looking;
 use self::lsn::Lsn;
 pub(super) use self::setup::preflight;
 use self::setup::{Prepared, TrailState};
 use self::stream::Stream;
+use super::coverage::SharedCoverage;
 use super::run::{Backoff, stopped};
 use super::source::{CaptureError, Fault, SharedStatus};
-use crate::catalog::extract::inserts_publication;
-use crate::catalog::extract::{ExtractConfig, Secret, WithoutIdentity};
+use crate::catalog::extract::{
+    ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity, inserts_publication,
+};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
 use crate::trail::Appender;
@@ -60,6 +64,8 @@ pub(super) struct Target {
     /// Named in the configuration: used as it is when it exists.
     publication_is_theirs: bool,
     without_identity: Option<WithoutIdentity>,
+    on_coverage_lost: OnCoverageLost,
+    new_tables: NewTables,
 }
 
 impl Target {
@@ -72,12 +78,19 @@ impl Target {
             publication: config.publication_name(name),
             without_identity: config.without_identity,
             publication_is_theirs: config.postgresql.publication.is_some(),
+            on_coverage_lost: config.on_coverage_lost,
+            new_tables: config.new_tables,
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
                 source,
             },
         }
+    }
+
+    /// Tables whose writes would be refused are not asked for.
+    fn skips_without_identity(&self) -> bool {
+        self.without_identity == Some(WithoutIdentity::Skip)
     }
 
     /// The second publication, where there is to be one.
@@ -106,6 +119,7 @@ pub(super) async fn session(
     target: &Target,
     appender: &mut Appender,
     status: &SharedStatus,
+    coverage: &SharedCoverage,
     shutdown: &mut watch::Receiver<bool>,
     wait: &mut Backoff,
 ) -> Result<(), Fault> {
@@ -116,7 +130,17 @@ pub(super) async fn session(
         prepared = connect(target, &mut catalogue, &trail, status) => prepared?,
     };
     record_source(appender, &prepared, &trail).await?;
-    let Prepared { start, .. } = prepared;
+    let mut guard = Guard::new(target, coverage, prepared.version);
+    let cause = Cause::Start { fresh: trail.position.is_none(), position: prepared.start };
+    let outcome = tokio::select! {
+        () = stopped(shutdown) => return Ok(()),
+        outcome = guard.look(cause) => outcome?,
+    };
+    if outcome != Outcome::default() {
+        coverage::write(appender, &outcome).await?;
+        guard.written(&outcome);
+    }
+    let start = outcome.resume_at.map_or(prepared.start, |place| place.max(prepared.start));
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {start} (proto_version '1', publication_names '{}')",
         identifier(&target.slot),
@@ -131,7 +155,8 @@ pub(super) async fn session(
     });
     wait.reset();
     let feedback = Feedback::new(appender.durable(), start);
-    Stream::new(target, walsender, catalogue, appender, feedback, status, start).run(shutdown).await
+    let lookout = Lookout::new(guard);
+    Stream::new(target, walsender, catalogue, appender, feedback, status, start, lookout).run(shutdown).await
 }
 
 async fn connect(

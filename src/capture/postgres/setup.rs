@@ -24,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) identity: String,
     /// Where to start.
     pub(super) start: Lsn,
+    /// The server's version, as `server_version_num`.
+    pub(super) version: u32,
 }
 
 /// What the trail says of its source.
@@ -67,14 +69,17 @@ pub(super) async fn prepare(
         (Some(slot), position) => Some(checked_start(target, slot, position)?),
         (None, None) => None,
     };
-    publish(target, catalogue, version, has_slot).await?;
+    // Whatever is wrong with the publication of a trail that goes on may have lost rows: `coverage` mends it and says so.
+    if trail.position.is_none() {
+        publish(target, catalogue, version, has_slot).await?;
+    }
     let tables = review::look(target, catalogue, version, status).await?;
     review::warn_of_partitions(target, &tables);
     let start = match resume {
         Some(start) => start,
         None => slot::make(target, walsender, catalogue, status).await?,
     };
-    Ok(Prepared { identity, start })
+    Ok(Prepared { identity, start, version })
 }
 
 async fn identity(target: &Target, walsender: &mut Connection) -> Result<String, Fault> {

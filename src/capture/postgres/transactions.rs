@@ -19,6 +19,8 @@ pub(super) struct Transactions<'a> {
     pub(super) appender: &'a mut Appender,
     /// By the server's number; none for a table that is not captured.
     relations: HashMap<u32, Option<Relation>>,
+    /// Tables that are not captured, and since where in the log rows of them were left out.
+    left_out: HashMap<u32, Lsn>,
     open: Option<Open>,
     /// Of the open transaction; its texts are used again.
     head: TransactionHead,
@@ -64,6 +66,7 @@ impl<'a> Transactions<'a> {
         Self {
             appender,
             relations: HashMap::new(),
+            left_out: HashMap::new(),
             open: None,
             head: TransactionHead::default(),
             appended: start,
@@ -136,6 +139,28 @@ impl<'a> Transactions<'a> {
     /// A table of that number is not captured.
     pub(super) fn leave_out(&mut self, id: u32) {
         self.relations.insert(id, None);
+        self.left_out.entry(id).or_insert(self.complete);
+    }
+
+    /// A table of that number is captured from here on: since where its rows were left out before, if they were.
+    pub(super) fn take_in(&mut self, id: u32) -> Option<Lsn> {
+        self.left_out.remove(&id)
+    }
+
+    /// Whether a table of that number was described before.
+    pub(super) fn knows(&self, id: u32) -> bool {
+        self.relations.contains_key(&id)
+    }
+
+    /// Every transaction that ends before it has been received.
+    pub(super) fn complete(&self) -> Lsn {
+        self.complete
+    }
+
+    /// The trail goes on from a place that the source cannot show the way to.
+    pub(super) fn resumed_at(&mut self, place: Lsn) {
+        self.appended = self.appended.max(place);
+        self.complete = self.complete.max(place);
     }
 
     /// A table of that number has these columns from here on.
@@ -213,7 +238,7 @@ impl<'a> Transactions<'a> {
 
     /// Drops what is half in.
     pub(super) async fn abort(&mut self) -> Result<(), Fault> {
-        if self.open.as_ref().is_some_and(|open| open.begun) {
+        if self.open.take().is_some_and(|open| open.begun) {
             self.appender.abort().await?;
         }
         Ok(())
