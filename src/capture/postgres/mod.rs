@@ -47,9 +47,7 @@ use self::stream::Stream;
 use super::coverage::SharedCoverage;
 use super::run::{Backoff, stopped};
 use super::source::{CaptureError, Fault, SharedStatus};
-use crate::catalog::extract::{
-    ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity, inserts_publication,
-};
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity, inserts_publication};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
 use crate::trail::Appender;

@@ -159,9 +159,10 @@ impl Known {
             }
             return self.judge_parts(table, now, same);
         }
-        let always_published = now.entries.iter().any(|entry| {
-            entry.scope != Scope::Table && self.wholes.iter().any(|before| entry.is_still(before))
-        });
+        let always_published = now
+            .entries
+            .iter()
+            .any(|entry| entry.scope != Scope::Table && self.wholes.iter().any(|before| entry.is_still(before)));
         if self.others.contains(&now.oid) {
             let came_back = self.away.get(&now.oid).map(|place| Lsn(*place));
             let mut loss = self.loss(table, now, came_back.unwrap_or(from), "it had another name before".into());
