@@ -134,6 +134,9 @@ pub(super) async fn session(
         () = stopped(shutdown) => return Ok(()),
         outcome = guard.look(cause) => outcome?,
     };
+    if trail.position.is_some() {
+        setup::review(target, &mut catalogue, prepared.version, status).await?;
+    }
     if outcome != Outcome::default() {
         coverage::write(appender, &outcome).await?;
         guard.written(&outcome);

@@ -72,9 +72,8 @@ pub(super) async fn prepare(
     // Whatever is wrong with the publication of a trail that goes on may have lost rows: `coverage` mends it and says so.
     if trail.position.is_none() {
         publish(target, catalogue, version, has_slot).await?;
+        review(target, catalogue, version, status).await?;
     }
-    let tables = review::look(target, catalogue, version, status).await?;
-    review::warn_of_partitions(target, &tables);
     let start = match resume {
         Some(start) => start,
         None => slot::make(target, walsender, catalogue, status).await?,
@@ -88,6 +87,18 @@ async fn identity(target: &Target, walsender: &mut Connection) -> Result<String,
         return Err(unexpected("IDENTIFY_SYSTEM"));
     };
     Ok(format!("postgresql/{system}/{timeline}/{database}/{}", target.slot))
+}
+
+/// Notes what people are told of the publications as they are now.
+pub(super) async fn review(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    version: u32,
+    status: &SharedStatus,
+) -> Result<(), Fault> {
+    let tables = review::look(target, catalogue, version, status).await?;
+    review::warn_of_partitions(target, &tables);
+    Ok(())
 }
 
 /// Makes the publications, or adds to our own what they lack.

@@ -160,8 +160,10 @@ pub(in crate::capture::postgres) struct Seen {
 }
 
 impl Seen {
-    /// What was in order before we changed publications ourselves was so without a break, whatever we changed.
+    /// What was in order before we changed publications ourselves was so without a break, whatever we changed. The look
+    /// begins where the first one did: what came up since is the next one's to find.
     pub(super) fn goes_on_from(&mut self, before: &Self) {
+        (self.before, self.xmax) = (before.before, before.xmax);
         for (table, now) in &mut self.tables {
             let earlier = before.tables.get(table).filter(|earlier| earlier.oid == now.oid);
             if let Some(earlier) = earlier.filter(|earlier| earlier.missing.is_nothing()) {

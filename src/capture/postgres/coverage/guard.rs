@@ -212,6 +212,7 @@ impl<'a> Guard<'a> {
             seen.leave_out(&skipped);
         }
         seen.goes_on_from(&before);
+        seen.tables.retain(|table, given| before.tables.contains_key(table) || !given.missing.everything);
         let was_missing = |table: &&String| before.tables.get(*table).is_none_or(|given| given.missing.everything);
         let is_given = |(table, given): (&String, &Given)| (!given.missing.everything).then(|| table.clone());
         let added = seen.tables.iter().filter_map(is_given).filter(|table| was_missing(&table)).collect();
