@@ -334,6 +334,28 @@ pub const TASK_WAIT_MILLIS_MAX: u64 = 30_000;
 pub const EXTRACTS_MAX: usize = 1_000;
 /// Time for a source to accept a connection and authenticate, in seconds.
 pub const SOURCE_CONNECT_SECONDS_MAX: u64 = 15;
+/// Milliseconds between looks at what is published: every row that a table loses in silence is at most that old, and a
+/// look may take a second of the 10 s that are promised.
+pub const COVERAGE_LOOK_MILLIS: u64 = 8_000;
+/// Milliseconds between a look and one that a table's change asks for: DDL comes in bursts.
+pub const COVERAGE_ASKED_LOOK_MILLIS: u64 = 500;
+/// Milliseconds that a look waits for transactions which wrote to a table before it was covered again; a gap that they
+/// hold open is closed by a later look.
+pub const COVERAGE_WRITERS_MILLIS: u64 = 1_000;
+/// Milliseconds between two questions whether they have ended.
+pub const COVERAGE_WRITERS_PAUSE_MILLIS: u64 = 50;
+/// Earlier looks remembered while a transaction stays open over all of them: two hours' worth.
+pub const COVERAGE_MOMENTS_MAX: usize = 900;
+/// Names of dropped tables that are remembered, in case they are made again: applications that make and drop tables all
+/// day must not fill the catalog.
+pub const COVERAGE_NAMES_GONE_MAX: usize = 10_000;
+/// Gaps that an extract shows: what is older stands in the trail.
+pub const COVERAGE_GAPS_SHOWN_MAX: usize = 20;
+/// Tables that an error or a log line names: what has more is read in `info`.
+pub const COVERAGE_TABLES_NAMED_MAX: usize = 20;
+/// Seconds between two writes of where coverage was last in order, when nothing else changed: after a restart a gap may
+/// begin that much earlier than it had to.
+pub const COVERAGE_SAVE_SECONDS: u64 = 60;
 /// First wait before a source is tried again, in milliseconds; it doubles up to [`SOURCE_BACKOFF_MILLIS_MAX`].
 pub const SOURCE_BACKOFF_MILLIS_MIN: u64 = 250;
 /// See [`SOURCE_BACKOFF_MILLIS_MIN`].

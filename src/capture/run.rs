@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::coverage::SharedCoverage;
 use super::postgres;
 use super::source::{CaptureError, Fault, RunState, SharedStatus, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
@@ -25,10 +26,11 @@ pub async fn run(
     password: Option<Secret>,
     appender: &mut Appender,
     status: &SharedStatus,
+    coverage: &SharedCoverage,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), CaptureError> {
     status.update(Status::starts);
-    let outcome = attempts(name, config, password, appender, status, &mut shutdown).await;
+    let outcome = attempts(name, config, password, appender, status, coverage, &mut shutdown).await;
     match &outcome {
         Ok(()) => {
             info!(extract = name.as_str(), "capture stopped");
@@ -83,13 +85,14 @@ async fn attempts(
     password: Option<Secret>,
     appender: &mut Appender,
     status: &SharedStatus,
+    coverage: &SharedCoverage,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<(), CaptureError> {
     config.validate()?;
     let target = postgres::Target::new(name, config, password);
     let mut wait = Backoff::default();
     loop {
-        let fault = match postgres::session(&target, appender, status, shutdown, &mut wait).await {
+        let fault = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
             Ok(()) => return Ok(()),
             Err(Fault::Stop(error)) => return Err(error),
             Err(Fault::Passing(fault)) => fault,

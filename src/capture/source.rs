@@ -79,6 +79,22 @@ pub enum CaptureError {
         /// The trail's last position.
         position: String,
     },
+    /// Tables that the patterns name do not flow, or did not in between.
+    #[error(
+        "coverage is lost: {tables}. Rows of these tables in transactions from {from} to {to} of the source's log may be \
+         missing. Slot {slot} keeps the source's log meanwhile. Mend the publication where that is needed, then go on with \
+         PATCH {{\"acceptGap\": true}}: the trail then gets a gap that names the tables"
+    )]
+    CoverageLost {
+        /// Which, and why.
+        tables: String,
+        /// Where the range begins.
+        from: String,
+        /// Where it ends.
+        to: String,
+        /// The slot.
+        slot: String,
+    },
     /// The source sent what its protocol does not allow.
     #[error("malformed data from the source: {0}")]
     Malformed(String),
@@ -115,6 +131,7 @@ impl CaptureError {
             Self::SlotLost { .. } => "slot_lost",
             Self::SlotAhead { .. } => "slot_ahead",
             Self::SourceRewound { .. } => "source_rewound",
+            Self::CoverageLost { .. } => "coverage_lost",
             Self::Malformed(_) => "malformed",
             Self::Trail(AppendError::DiskFull) => "disk_full",
             Self::Trail(_) | Self::RowRefused { .. } | Self::TrailStopped => "trail",

@@ -34,8 +34,14 @@ pub struct ExtractConfig {
     /// with all operations; when left out, the extract is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub without_identity: Option<WithoutIdentity>,
+    /// What happens when a table that flowed does not.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_coverage_lost: OnCoverageLost,
+    /// What happens when a later table may have had rows before it was published.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub new_tables: NewTables,
     /// What only PostgreSQL has.
-    #[serde(default, skip_serializing_if = "PostgresqlOptions::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub postgresql: PostgresqlOptions,
     /// What only MySQL and MariaDB have (not yet supported).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +52,10 @@ pub struct ExtractConfig {
     /// Whether it is meant to run.
     #[serde(default)]
     pub status: DesiredStatus,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn now() -> String {
@@ -159,6 +169,28 @@ pub enum WithoutIdentity {
     InsertsOnly,
 }
 
+/// What happens when a table that the patterns name does not flow any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCoverageLost {
+    /// The extract stops, and goes on when a person accepts the gap.
+    #[default]
+    Stop,
+    /// The gap is written at once and the other tables flow.
+    Continue,
+}
+
+/// What happens when a later table that the patterns name may have had rows before it was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NewTables {
+    /// It is published, with a gap of that table alone.
+    #[default]
+    Add,
+    /// The extract stops, as for a table that was lost.
+    Stop,
+}
+
 /// What only PostgreSQL has.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -169,12 +201,6 @@ pub struct PostgresqlOptions {
     /// The publication; `trailcast_<name of the extract>` when left out. Used as it is when named here and existing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<String>,
-}
-
-impl PostgresqlOptions {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What only MySQL and MariaDB have.

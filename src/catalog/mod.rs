@@ -5,6 +5,7 @@
 
 pub mod audit_file;
 pub mod backup;
+pub mod coverage;
 pub mod extract;
 pub mod folder;
 pub mod store;

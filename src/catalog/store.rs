@@ -39,12 +39,14 @@ pub enum Shelf {
     Credentials,
     /// AsyncAPI documents that were set for streams, by the stream's name.
     Documents,
+    /// What is remembered of captured trails' coverage, by the trail's name.
+    Coverage,
 }
 
 impl Shelf {
     /// Every shelf.
-    pub const ALL: [Self; 6] =
-        [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials, Self::Documents];
+    pub const ALL: [Self; 7] =
+        [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials, Self::Documents, Self::Coverage];
 
     /// The name in errors; also the table's name on disk, so it never changes.
     pub fn name(self) -> &'static str {
@@ -55,6 +57,7 @@ impl Shelf {
             Self::Trails => "trails",
             Self::Credentials => "credentials",
             Self::Documents => "documents",
+            Self::Coverage => "coverage",
         }
     }
 
@@ -64,7 +67,7 @@ impl Shelf {
             Self::Streams | Self::Documents => limits::STREAMS_MAX,
             Self::Extracts => limits::EXTRACTS_MAX,
             Self::Users => limits::USERS_MAX,
-            Self::Trails => limits::TRAILS_MAX,
+            Self::Trails | Self::Coverage => limits::TRAILS_MAX,
             Self::Credentials => limits::CREDENTIALS_MAX,
         }
     }

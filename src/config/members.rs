@@ -87,6 +87,8 @@ const EXTRACT: &[Member] = &[
     Member("postgresql", Table(&[Member("slot", Value), Member("publication", Value)])),
     Member("mysql", Table(&[Member("serverId", Value)])),
     Member("columns", Open),
+    Member("onCoverageLost", Value),
+    Member("newTables", Value),
     Member("status", Value),
 ];
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::capture::{self, CaptureError, SharedStatus, Status};
+use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{
     CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig, WithoutIdentity,
 };
@@ -16,10 +17,14 @@ use crate::catalog::{Catalog, CatalogError, Shelf, VaultError};
 use crate::codec::member::{self, ConfigError};
 use crate::record::{ResourceName, TrailName};
 use crate::service::collisions::Collision;
+use crate::service::coverage::KeptCoverage;
 use crate::service::supervisor::{Running, run_extract};
 use crate::service::trails::TrailError;
 use crate::service::{Service, StartError};
 use crate::trail::Writer;
+
+/// Member of a patch that accepts a loss once, and is not stored.
+const ACCEPT_GAP: &str = "acceptGap";
 
 /// All extracts of a server.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub struct Extracts {
 struct Extract {
     stored: StoredExtract,
     status: SharedStatus,
+    coverage: KeptCoverage,
     running: Option<Running>,
 }
 
@@ -55,6 +61,8 @@ pub struct ExtractInfo {
     pub config: ExtractConfig,
     /// How it is doing.
     pub status: Status,
+    /// What it has lost, and what it does not get.
+    pub coverage: CoverageRecord,
 }
 
 /// An extract cannot be made, changed or found.
@@ -75,6 +83,9 @@ pub enum ExtractError {
     /// A member that may not change.
     #[error("{0}")]
     Fixed(&'static str),
+    /// There is nothing to accept.
+    #[error("acceptGap: extract {0} has not stopped over tables that were lost")]
+    NothingLost(ResourceName),
     /// The credentials that it names do not exist.
     #[error("credentials {domain}/{alias}")]
     Credentials {
@@ -102,7 +113,10 @@ impl Extracts {
         let mut known = BTreeMap::new();
         for (name, stored) in catalog.list::<StoredExtract>(Shelf::Extracts)? {
             match ResourceName::new(&name) {
-                Ok(name) => drop(known.insert(name, Extract::new(stored))),
+                Ok(name) => {
+                    let coverage = KeptCoverage::open(catalog, &stored.config.trail)?;
+                    known.insert(name, Extract::new(stored, coverage));
+                }
                 Err(error) => tracing::error!(extract = name, %error, "stored extract is left out"),
             }
         }
@@ -147,8 +161,8 @@ impl Extracts {
 }
 
 impl Extract {
-    fn new(stored: StoredExtract) -> Self {
-        Self { stored, status: SharedStatus::default(), running: None }
+    fn new(stored: StoredExtract, coverage: KeptCoverage) -> Self {
+        Self { stored, status: SharedStatus::default(), coverage, running: None }
     }
 
     fn info(&self, name: &ResourceName) -> ExtractInfo {
@@ -156,7 +170,8 @@ impl Extract {
         if self.running.is_none() {
             status.status = crate::capture::RunState::Stopped;
         }
-        ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status }
+        let coverage = self.coverage.shared.snapshot();
+        ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status, coverage }
     }
 }
 
@@ -178,6 +193,19 @@ fn ask_again_elsewhere(old: &StoredExtract, new: &SourceConfig, patch: &Value) -
     let secret = if new.credentials.is_some() { "source.credentials" } else { "source.password" };
     let message = format!("must be given again when {member} changes: what is stored was given for another server");
     Err(InvalidExtract { member: secret.into(), message })
+}
+
+/// A patch without `acceptGap`, which is no part of the configuration, and whether it asks for it.
+fn without_accept_gap(patch: &Value) -> Result<(Value, bool), InvalidExtract> {
+    let mut patch = patch.clone();
+    match patch.as_object_mut().and_then(|members| members.remove(ACCEPT_GAP)) {
+        None => Ok((patch, false)),
+        Some(Value::Bool(true)) => Ok((patch, true)),
+        Some(_) => Err(InvalidExtract {
+            member: ACCEPT_GAP.into(),
+            message: "only true: the extract then goes on with a gap in its trail".into(),
+        }),
+    }
 }
 
 impl Service {
@@ -210,9 +238,12 @@ impl Service {
         self.trails.get_or_make(&config.trail, Writer::Extract(name.clone())).await?;
         let stored = self.sealed(config)?;
         let (key, value) = (name.to_string(), stored.clone());
-        let put = self.in_catalog(move |catalog| catalog.put_new(Shelf::Extracts, &key, &value)).await;
-        put.map_err(ExtractError::Catalog)?;
-        self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored))));
+        let put = self.in_catalog(move |catalog| {
+            catalog.put_new(Shelf::Extracts, &key, &value)?;
+            KeptCoverage::open(catalog, &value.config.trail)
+        });
+        let coverage = put.await.map_err(ExtractError::Catalog)?;
+        self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored, coverage))));
         tracing::info!(extract = %name, "extract made");
         self.start_if_wanted(name).await
     }
@@ -283,6 +314,8 @@ impl Service {
         let _one_at_a_time = self.extracts.changing.lock().await;
         let old = self.extracts.with(|known| known.get(name).map(|extract| extract.stored.clone()));
         let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        let (patch, accepts_gap) = without_accept_gap(patch)?;
+        let patch = &patch;
         let mut given = serde_json::to_value(&old.config).unwrap_or_default();
         merge_patch(&mut given, patch);
         let config: ExtractConfig =
@@ -298,6 +331,9 @@ impl Service {
             stored.password.clone_from(&old.password);
         }
         self.check_change(name, &old, &stored).await?;
+        if accepts_gap {
+            self.accept_gap(name).await?;
+        }
         let (key, value) = (name.to_string(), stored.clone());
         let put = self.in_catalog(move |catalog| catalog.put(Shelf::Extracts, &key, &value)).await;
         put.map_err(ExtractError::Catalog)?;
@@ -308,6 +344,17 @@ impl Service {
             }
         });
         self.start_if_wanted(name).await
+    }
+
+    /// Notes that a person has said to go on although rows may be missing; the extract does so when it starts again.
+    async fn accept_gap(&self, name: &ResourceName) -> Result<(), ExtractError> {
+        let coverage = self.extracts.with(|known| known.get(name).map(|extract| extract.coverage.clone()));
+        let coverage = coverage.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        if coverage.accept().await.map_err(ExtractError::Catalog)? {
+            tracing::warn!(extract = %name, "a gap was accepted");
+            return Ok(());
+        }
+        Err(ExtractError::NothingLost(name.clone()))
     }
 
     /// Stops and removes an extract. Its trail stays; its slot and publication stay at the source.
@@ -338,16 +385,18 @@ impl Service {
 
     async fn start_if_wanted(self: &Arc<Self>, name: &ResourceName) -> Result<(), ExtractError> {
         let found = self.extracts.with(|known| {
-            known.get(name).map(|extract| (extract.stored.clone(), extract.status.clone(), extract.running.is_some()))
+            let extract = known.get(name)?;
+            let (status, coverage) = (extract.status.clone(), extract.coverage.clone());
+            Some((extract.stored.clone(), status, coverage, extract.running.is_some()))
         });
-        let (stored, status, running) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        let (stored, status, coverage, running) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
         // One made from the configuration file runs already when the server starts those it knows.
         if running || stored.config.status == DesiredStatus::Stopped {
             return Ok(());
         }
         let password = self.password_of(&stored).await?;
         let entry = self.trails.get_or_make(&stored.config.trail, Writer::Extract(name.clone())).await?;
-        let running = run_extract(name.clone(), stored.config, password, entry, status);
+        let running = run_extract(name.clone(), stored.config, password, entry, status, coverage);
         self.extracts.with(|known| {
             if let Some(extract) = known.get_mut(name) {
                 extract.running = Some(running);

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod audit;
 pub mod collisions;
+mod coverage;
 pub mod extracts;
 pub mod health;
 pub mod metrics;

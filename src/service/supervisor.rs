@@ -12,6 +12,7 @@ use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
 use crate::service::audit::{Audit, Line, write_lines};
+use crate::service::coverage::KeptCoverage;
 use crate::service::trails::TrailEntry;
 use crate::tasks::{self, Task};
 use crate::trail::Appender;
@@ -56,12 +57,13 @@ pub(super) fn run_extract(
     password: Option<Secret>,
     entry: Arc<TrailEntry>,
     status: SharedStatus,
+    coverage: KeptCoverage,
 ) -> Running {
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let mut asked = stopped.clone();
         let work = async {
-            keep_running(&name, &config, password.clone(), &entry, &status, stopped).await;
+            keep_running(&name, &config, password.clone(), &entry, &status, &coverage, stopped).await;
             // Also of an extract that failed people want to see what the source keeps for it.
             drop(asked.wait_for(|stop| *stop).await);
         };
@@ -71,7 +73,9 @@ pub(super) fn run_extract(
         tokio::select! {
             () = work => {}
             () = looks => {}
+            never = coverage.keep() => match never {},
         }
+        coverage.keep_last().await;
         status.update(|status| (status.slot, status.heard) = (None, None));
     });
     Running { stop, task }
@@ -83,13 +87,15 @@ async fn keep_running(
     password: Option<Secret>,
     entry: &TrailEntry,
     status: &SharedStatus,
+    coverage: &KeptCoverage,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut after_panic = tasks::Wait::new(Task::Extract);
     loop {
         match take_end(entry).await {
             Ok(mut appender) => {
-                let work = capture::run(name, config, password.clone(), &mut appender, status, stopped.clone());
+                let (password, shared) = (password.clone(), &coverage.shared);
+                let work = capture::run(name, config, password, &mut appender, status, shared, stopped.clone());
                 let outcome = match tasks::caught(Task::Extract, work).await {
                     Ok(outcome) => outcome,
                     Err(panicked) => {

@@ -333,7 +333,11 @@ impl Service {
         let _one_at_a_time = self.trails.with_options.lock().await;
         self.trails.remove(name).await?;
         let key = name.to_string();
-        let removed = self.in_catalog(move |catalog| catalog.delete(crate::catalog::Shelf::Trails, &key)).await;
+        let removed = self.in_catalog(move |catalog| {
+            catalog.delete(crate::catalog::Shelf::Coverage, &key)?;
+            catalog.delete(crate::catalog::Shelf::Trails, &key)
+        });
+        let removed = removed.await;
         removed.map(drop).map_err(TrailError::Catalog)
     }
 

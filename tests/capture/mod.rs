@@ -2,10 +2,12 @@
 //! once, in commit order, and every sign of loss stops loudly.
 
 mod connecting;
+mod coverage;
 mod encodings;
 mod gone_types;
 mod identity;
 mod keys;
+mod ledger;
 mod limits;
 mod resuming;
 mod rewound;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use trailcast::capture::{CaptureError, SharedStatus, Status, run};
+use trailcast::capture::{CaptureError, SharedCoverage, SharedStatus, Status, run};
 use trailcast::catalog::extract::ExtractConfig;
 use trailcast::clock::SystemClock;
 use trailcast::codec::image::{Cell, Image};
@@ -32,6 +32,7 @@ pub struct Rig {
     pub trail: Trail,
     pub config: ExtractConfig,
     pub status: SharedStatus,
+    pub coverage: SharedCoverage,
     running: Option<Running>,
     _folder: Folder,
 }
@@ -56,7 +57,8 @@ impl Rig {
         let trail = Trail::create(&place, TrailName::new("a1").unwrap(), writer, &options, disk, clock).unwrap();
         let config = serde_json::json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1"});
         let config = serde_json::from_value(config).unwrap();
-        Self { trail, config, status: SharedStatus::default(), running: None, _folder: folder }
+        let (status, coverage) = (SharedStatus::default(), SharedCoverage::default());
+        Self { trail, config, status, coverage, running: None, _folder: folder }
     }
 
     /// A new trail with its extract at work: what is committed from now on is captured.
@@ -71,8 +73,9 @@ impl Rig {
     pub async fn start(&mut self) {
         let mut appender = self.appender().await;
         let (stop, shutdown) = watch::channel(false);
-        let (config, status) = (self.config.clone(), self.status.clone());
-        let task = tokio::spawn(async move { run(&name(), &config, None, &mut appender, &status, shutdown).await });
+        let (config, status, coverage) = (self.config.clone(), self.status.clone(), self.coverage.clone());
+        let task =
+            tokio::spawn(async move { run(&name(), &config, None, &mut appender, &status, &coverage, shutdown).await });
         self.running = Some(Running { stop, task });
     }
 

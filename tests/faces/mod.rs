@@ -3,6 +3,7 @@
 mod audit;
 mod authentication;
 mod bad_input;
+mod coverage;
 mod demo;
 mod examples;
 mod gaps;

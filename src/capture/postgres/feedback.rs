@@ -33,6 +33,8 @@ pub(super) struct Feedback {
     confirmed: Lsn,
     /// Confirmed without being durable: tests only, see `confirm_early`.
     early: Lsn,
+    /// Until it is known what a warning means, nothing more is confirmed.
+    held: bool,
 }
 
 impl Feedback {
@@ -46,6 +48,7 @@ impl Feedback {
             last_heard: Instant::now(),
             confirmed: Lsn(0),
             early: Lsn(0),
+            held: false,
         }
     }
 
@@ -63,6 +66,11 @@ impl Feedback {
     /// Every transaction that ends before `lsn` has come.
     pub(super) fn complete(&mut self, lsn: Lsn) {
         self.complete = self.complete.max(lsn);
+    }
+
+    /// Confirms nothing more, or goes on confirming.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// Breaks the first rule, for tests that must see it lose.
@@ -97,7 +105,8 @@ impl Feedback {
 
     /// Sends a status update. A server that has been silent for a while is asked for a sign of life.
     pub(super) async fn send(&mut self, connection: &mut Connection) -> Result<(), Fault> {
-        let confirmed = self.durable().min(self.complete).max(self.early);
+        let reached = self.durable().min(self.complete).max(self.early);
+        let confirmed = if self.held { self.confirmed } else { reached };
         let ask = self.last_heard.elapsed() > Duration::from_secs(limits::SOURCE_SILENCE_SECONDS_MAX / 2);
         let clock = self.server_time.micros().saturating_sub(POSTGRES_EPOCH_MICROS);
         connection.send_copy_data(&status_update(self.received.max(confirmed), confirmed, clock, ask)).await?;

@@ -10,6 +10,7 @@ mod array;
 mod catalogue;
 mod column_types;
 mod connection;
+mod coverage;
 mod describing;
 mod feedback;
 mod identity;
@@ -41,6 +42,7 @@ use tracing::info;
 
 use self::catalogue::Catalogue;
 use self::connection::{Address, Connection, identifier};
+use self::coverage::{Cause, Guard, Lookout, Outcome};
 use self::feedback::wait_durable;
 pub(super) use self::look::keep_looking;
 use self::lsn::Lsn;
@@ -48,10 +50,10 @@ use self::overlap::{Mark, Overlap};
 pub(super) use self::setup::preflight;
 use self::setup::{Prepared, TrailState};
 use self::stream::{Meeting, Stream};
+use super::coverage::SharedCoverage;
 use super::run::{Backoff, stopped};
 use super::source::{CaptureError, Fault, SharedStatus};
-use crate::catalog::extract::inserts_publication;
-use crate::catalog::extract::{ExtractConfig, Secret, WithoutIdentity};
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity, inserts_publication};
 use crate::catalog::table_pattern::TablePattern;
 use crate::codec::byte_text::Charset;
 use crate::record::ResourceName;
@@ -67,6 +69,8 @@ pub(super) struct Target {
     /// Named in the configuration: used as it is when it exists.
     publication_is_theirs: bool,
     without_identity: Option<WithoutIdentity>,
+    on_coverage_lost: OnCoverageLost,
+    new_tables: NewTables,
 }
 
 impl Target {
@@ -79,12 +83,19 @@ impl Target {
             publication: config.publication_name(name),
             without_identity: config.without_identity,
             publication_is_theirs: config.postgresql.publication.is_some(),
+            on_coverage_lost: config.on_coverage_lost,
+            new_tables: config.new_tables,
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
                 source,
             },
         }
+    }
+
+    /// Tables whose writes would be refused are not asked for.
+    fn skips_without_identity(&self) -> bool {
+        self.without_identity == Some(WithoutIdentity::Skip)
     }
 
     /// The second publication, where there is to be one.
@@ -113,6 +124,7 @@ pub(super) async fn session(
     target: &Target,
     appender: &mut Appender,
     status: &SharedStatus,
+    coverage: &SharedCoverage,
     shutdown: &mut watch::Receiver<bool>,
     wait: &mut Backoff,
 ) -> Result<(), Fault> {
@@ -132,8 +144,26 @@ pub(super) async fn session(
     let publications = target.publications();
     let publications_hash = overlap::publications_hash(&publications);
     record_source(appender, &prepared, &trail, publications_hash).await?;
-    let Prepared { start, confirmed, .. } = prepared;
-    let overlap = Overlap::new(start, confirmed, trail.mark, publications_hash);
+    let mut guard = Guard::new(target, coverage, prepared.version);
+    let cause = Cause::Start { fresh: trail.position.is_none(), position: prepared.start };
+    let outcome = tokio::select! {
+        () = stopped(shutdown) => return Ok(()),
+        outcome = guard.look(cause) => outcome?,
+    };
+    if trail.position.is_some() {
+        setup::review(target, &mut catalogue, prepared.version, status).await?;
+    }
+    if outcome != Outcome::default() {
+        coverage::write(appender, &outcome, publications_hash).await?;
+        guard.written(&outcome);
+    }
+    let Prepared { start: position, confirmed, .. } = prepared;
+    // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
+    let (start, mark) = match outcome.resume_at.filter(|place| *place > position) {
+        Some(place) => (place, None),
+        None => (position, trail.mark),
+    };
+    let overlap = Overlap::new(start, confirmed, mark, publications_hash);
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}')",
         identifier(&target.slot),
@@ -151,8 +181,8 @@ pub(super) async fn session(
     // At the slot, which may be new.
     status.look_now();
     wait.reset();
-    let meeting = Meeting { overlap, confirmed };
-    Stream::new(target, walsender, catalogue, appender, status, meeting).run(shutdown).await
+    let (meeting, lookout) = (Meeting { overlap, confirmed }, Lookout::new(guard));
+    Stream::new(target, walsender, catalogue, appender, status, meeting, lookout).run(shutdown).await
 }
 
 async fn connect(

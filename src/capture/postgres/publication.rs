@@ -194,6 +194,15 @@ impl Publisher<'_> {
         Ok(added)
     }
 
+    /// The publication that a table belongs into; none where publishing it would have the application's writes refused.
+    pub(super) fn home_of(&self, main: &Published, table: &SourceTable) -> Option<String> {
+        let planned = Published { generated: main.generated, ..self.planned() };
+        if refused_of(self.tables, table, &planned, self.version).is_empty() {
+            return Some(main.name.clone());
+        }
+        self.target.inserts_publication()
+    }
+
     /// All at once, or one by one where one of them does not let itself be added.
     async fn add_to(&mut self, publication: &str, tables: &[&SourceTable], added: &mut Added) -> Result<(), Fault> {
         if tables.is_empty() {

@@ -5,6 +5,19 @@ use std::fmt;
 use crate::capture::source::{CaptureError, Fault};
 use crate::codec::byte_text::{self, Charset};
 
+/// SQLSTATEs of warnings that say nothing of what is published: privileges that were not revoked or not granted, features
+/// that will go.
+const HARMLESS_WARNINGS: [&str; 3] = ["01006", "01007", "01P01"];
+
+/// A NoticeResponse of severity WARNING that is not known to be harmless: its SQLSTATE and message.
+///
+/// Judged by the fields that are never translated.
+pub(super) fn warning(body: &[u8]) -> Option<ServerError> {
+    let severity = body.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(b"V"));
+    let warning = ServerError::decode(body);
+    (severity == Some(b"WARNING") && !HARMLESS_WARNINGS.contains(&warning.code.as_str())).then_some(warning)
+}
+
 /// An ErrorResponse: SQLSTATE and message. The detail is left out: it may hold values of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ServerError {

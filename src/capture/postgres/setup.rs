@@ -27,6 +27,8 @@ pub(super) struct Prepared {
     pub(super) start: Lsn,
     /// What the slot was confirmed up to.
     pub(super) confirmed: Lsn,
+    /// The server's version, as `server_version_num`.
+    pub(super) version: u32,
 }
 
 /// What the trail says of its source.
@@ -73,9 +75,11 @@ pub(super) async fn prepare(
         (Some(slot), position) => Some(checked_start(target, slot, position)?),
         (None, None) => None,
     };
-    publish(target, catalogue, version, has_slot).await?;
-    let tables = review::look(target, catalogue, version, status).await?;
-    review::warn_of_partitions(target, &tables);
+    // Whatever is wrong with the publication of a trail that goes on may have lost rows: `coverage` mends it and says so.
+    if trail.position.is_none() {
+        publish(target, catalogue, version, has_slot).await?;
+        review(target, catalogue, version, status).await?;
+    }
     let (start, confirmed) = match resume {
         Some(resume) => resume,
         None => {
@@ -83,7 +87,7 @@ pub(super) async fn prepare(
             (point, point)
         }
     };
-    Ok(Prepared { identity, start, confirmed })
+    Ok(Prepared { identity, start, confirmed, version })
 }
 
 /// The source's name for the trail, and the end of its log.
@@ -113,6 +117,18 @@ async fn check_log_end(
     }
     let (found, position) = (format!("its log ends at {log_end}"), position.to_string());
     Err(CaptureError::SourceRewound { found, position }.into())
+}
+
+/// Notes what people are told of the publications as they are now.
+pub(super) async fn review(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    version: u32,
+    status: &SharedStatus,
+) -> Result<(), Fault> {
+    let tables = review::look(target, catalogue, version, status).await?;
+    review::warn_of_partitions(target, &tables);
+    Ok(())
 }
 
 /// Makes the publications, or adds to our own what they lack.

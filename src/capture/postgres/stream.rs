@@ -15,13 +15,15 @@ use super::Target;
 use super::catalogue::Catalogue;
 use super::column_types::Types;
 use super::connection::Connection;
+use super::coverage::{self, Cause, Lookout, Outcome};
 use super::describing;
 use super::feedback::{Feedback, trail_stopped};
 use super::lsn::Lsn;
-use super::overlap::Overlap;
+use super::overlap::{self, Overlap};
 use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
-use super::server_error::ServerError;
+use super::relation;
+use super::server_error::{self, ServerError};
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
 use crate::capture::run::stopped;
@@ -55,7 +57,13 @@ pub(super) struct Stream<'a> {
     answer_at: Option<Lsn>,
     /// Received and not shown yet.
     unshown_bytes: u64,
+    lookout: Lookout<'a>,
+    /// Gaps that wait for the end of the transaction that is half in.
+    unwritten: Outcome,
 }
+
+/// SQLSTATE of a publication that does not exist where the log is read; PostgreSQL 18 warns instead.
+const UNDEFINED_OBJECT: &str = "42704";
 
 impl From<Malformed> for Fault {
     fn from(error: Malformed) -> Self {
@@ -71,6 +79,7 @@ impl<'a> Stream<'a> {
         appender: &'a mut Appender,
         status: &'a SharedStatus,
         Meeting { overlap, confirmed }: Meeting,
+        lookout: Lookout<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -88,6 +97,8 @@ impl<'a> Stream<'a> {
             last_progress: Instant::now(),
             answer_at: None,
             unshown_bytes: 0,
+            lookout,
+            unwritten: Outcome::default(),
         }
     }
 
@@ -122,6 +133,9 @@ impl<'a> Stream<'a> {
         self.take_buffered().await?;
         loop {
             self.note_progress()?;
+            if self.unwritten == Outcome::default() {
+                self.lookout.begin_if_due();
+            }
             // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
             let due = self.transactions.appender.is_due();
             let wait = if due { self.pace.flush_not_before(Instant::now()) } else { None };
@@ -141,6 +155,7 @@ impl<'a> Stream<'a> {
                     self.take_buffered().await?;
                     rest = self.rest(bytes)?;
                 }
+                outcome = self.lookout.done() => self.found(outcome?).await?,
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
                 () = self.transactions.appender.room(), if due && wait.is_none() => self.hand_over().await?,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
@@ -211,8 +226,9 @@ impl<'a> Stream<'a> {
     async fn frame(&mut self, frame: Frame<'_>) -> Result<(), Fault> {
         match frame.tag {
             b'd' => {}
-            b'E' => return Err(ServerError::decode(frame.body).into()),
-            b'N' | b'S' => return Ok(()),
+            b'E' => return Err(self.ended(ServerError::decode(frame.body)).await),
+            b'N' => return self.noticed(frame.body).await,
+            b'S' => return Ok(()),
             _ => return Err(Fault::Passing("the source ended the stream".into())),
         }
         match Envelope::decode(frame.body)? {
@@ -261,7 +277,7 @@ impl<'a> Stream<'a> {
             Message::Commit { commit_lsn, end_lsn } => {
                 transactions.commit(commit_lsn, end_lsn)?;
                 self.feedback.complete(transactions.complete());
-                Ok(())
+                self.write_gaps().await
             }
             Message::Relation(message) => self.relation(&message).await,
             Message::Insert { relation, new } => transactions.row(Operation::Insert, relation, None, Some(new)),
@@ -277,9 +293,17 @@ impl<'a> Stream<'a> {
     }
 
     async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
+        // One that comes again has changed, or what is published of it has.
+        if self.transactions.knows(message.id) {
+            self.lookout.ask();
+        }
         if !self.target.captures(&message.schema, &message.table) {
             self.transactions.leave_out(message.id);
             return Ok(());
+        }
+        if let Some(from) = self.transactions.take_in(message.id) {
+            let table = relation::table_name(message)?.to_string();
+            self.look(Cause::Renamed { table: &table, from }).await?;
         }
         let xid = self.transactions.open_xid();
         let asking = describing::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
@@ -294,6 +318,60 @@ impl<'a> Stream<'a> {
             );
         }
         debug!(table = %schema.table, columns = schema.columns.len(), "shape of a table");
+        Ok(())
+    }
+
+    /// The server says something beside the stream. Before it is known what a warning means, nothing is confirmed or taken.
+    async fn noticed(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let Some(warning) = server_error::warning(body) else { return Ok(()) };
+        warn!(slot = self.target.slot, %warning, "the source warns; what it publishes is looked at");
+        let at = self.transactions.complete();
+        self.look(Cause::Warning { code: &warning.code, at }).await
+    }
+
+    /// The server has ended the stream.
+    async fn ended(&mut self, error: ServerError) -> Fault {
+        if error.code != UNDEFINED_OBJECT {
+            return error.into();
+        }
+        let passed_over = async {
+            self.transactions.abort().await?;
+            self.look(Cause::Refused { at: self.transactions.complete() }).await
+        };
+        match passed_over.await {
+            Ok(()) => Fault::Passing(error.to_string()),
+            Err(fault) => fault,
+        }
+    }
+
+    /// Looks at once at what is published, and confirms nothing meanwhile.
+    async fn look(&mut self, cause: Cause<'_>) -> Result<(), Fault> {
+        self.feedback.hold(true);
+        let looking = self.lookout.look(cause);
+        let outcome = while_answering(looking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        self.feedback.hold(false);
+        self.found(outcome).await
+    }
+
+    /// Takes what a look found; gaps are written when no transaction is half in.
+    async fn found(&mut self, outcome: Outcome) -> Result<(), Fault> {
+        self.unwritten.gaps.extend(outcome.gaps);
+        self.unwritten.resume_at = outcome.resume_at.or(self.unwritten.resume_at);
+        self.write_gaps().await
+    }
+
+    async fn write_gaps(&mut self) -> Result<(), Fault> {
+        if self.transactions.is_open() || self.unwritten == Outcome::default() {
+            return Ok(());
+        }
+        let outcome = std::mem::take(&mut self.unwritten);
+        let publications_hash = overlap::publications_hash(&self.target.publications());
+        let writing = coverage::write(self.transactions.appender, &outcome, publications_hash);
+        while_answering(writing, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        if let Some(place) = outcome.resume_at {
+            self.transactions.resumed_at(place);
+        }
+        self.lookout.written(&outcome);
         Ok(())
     }
 
@@ -373,8 +451,10 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::capture::SharedCoverage;
     use crate::capture::postgres::catalogue::TableFacts;
     use crate::capture::postgres::column_types::ColumnType;
+    use crate::capture::postgres::coverage::Guard;
     use crate::capture::postgres::describing::Facts;
     use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::socket::Socket;
@@ -425,7 +505,10 @@ mod tests {
 
         let status = SharedStatus::default();
         let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100) };
-        let mut stream = Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting);
+        let coverage = SharedCoverage::default();
+        let lookout = Lookout::new(Guard::new(&target, &coverage, 150_000));
+        let mut stream =
+            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, lookout);
         let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
         let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
         let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };

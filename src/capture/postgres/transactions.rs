@@ -27,6 +27,8 @@ pub(super) struct Transactions<'a> {
     pub(super) appender: &'a mut Appender,
     /// By the server's number; none for a table that is not captured.
     relations: HashMap<u32, Option<Relation>>,
+    /// Tables that are not captured, and since where in the log rows of them were left out.
+    left_out: HashMap<u32, Lsn>,
     open: Option<Open>,
     /// Of the open transaction; its texts are used again.
     head: TransactionHead,
@@ -89,6 +91,7 @@ impl<'a> Transactions<'a> {
         Self {
             appender,
             relations: HashMap::new(),
+            left_out: HashMap::new(),
             open: None,
             head: TransactionHead::default(),
             appended: overlap.taken(),
@@ -177,6 +180,23 @@ impl<'a> Transactions<'a> {
     /// A table of that number is not captured.
     pub(super) fn leave_out(&mut self, id: u32) {
         self.relations.insert(id, None);
+        self.left_out.entry(id).or_insert(self.complete);
+    }
+
+    /// A table of that number is captured from here on: since where its rows were left out before, if they were.
+    pub(super) fn take_in(&mut self, id: u32) -> Option<Lsn> {
+        self.left_out.remove(&id)
+    }
+
+    /// Whether a table of that number was described before.
+    pub(super) fn knows(&self, id: u32) -> bool {
+        self.relations.contains_key(&id)
+    }
+
+    /// The trail goes on from a place that the source cannot show the way to.
+    pub(super) fn resumed_at(&mut self, place: Lsn) {
+        self.appended = self.appended.max(place);
+        self.complete = self.complete.max(place);
     }
 
     /// A table of that number looks like that from here on. Says its shape, and the columns whose types nobody knows.
@@ -284,7 +304,7 @@ impl<'a> Transactions<'a> {
 
     /// Drops what is half in.
     pub(super) async fn abort(&mut self) -> Result<(), Fault> {
-        if self.open.as_ref().is_some_and(|open| open.begun) {
+        if self.open.take().is_some_and(|open| open.begun) {
             self.appender.abort().await?;
         }
         Ok(())

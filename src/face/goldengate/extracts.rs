@@ -14,6 +14,7 @@ use super::messages::{Fact, Message};
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
+use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
 use crate::record::ResourceName;
 use crate::service::extracts::{ExtractError, ExtractInfo};
@@ -31,7 +32,14 @@ fn status(extract: &ExtractInfo) -> Value {
     let mut status = serde_json::to_value(&extract.status).unwrap_or_default();
     status["name"] = extract.name.as_str().into();
     status["trail"] = extract.config.trail.as_str().into();
+    let coverage = &extract.coverage;
+    status["degraded"] = coverage.degraded.keys().cloned().collect::<Vec<_>>().into();
+    status["coverage"] = json!({"lost": coverage.lost.as_ref().map(lost), "notAsAsked": coverage.degraded, "gaps": coverage.gaps, "gapsWritten": coverage.gaps_written});
     status
+}
+
+fn lost(lost: &LostCoverage) -> Value {
+    json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
 fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {

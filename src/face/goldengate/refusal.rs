@@ -92,7 +92,9 @@ impl From<ExtractError> for ErrorAnswer {
             ExtractError::Config(error) => error.into(),
             ExtractError::Trail(error) => error.into(),
             ExtractError::Fixed(what) => Self::new(Fact::Conflict, what),
-            ExtractError::Collision(_) | ExtractError::Source(_) => Self::new(Fact::Conflict, error),
+            ExtractError::Collision(_) | ExtractError::Source(_) | ExtractError::NothingLost(_) => {
+                Self::new(Fact::Conflict, error)
+            }
             ExtractError::Catalog(error) => error.into(),
             ExtractError::Vault(error) => Self::internal("the password cannot be sealed or opened", &error),
         }

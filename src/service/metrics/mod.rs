@@ -102,7 +102,10 @@ impl Service {
 
     fn sample_extracts(&self, page: &mut Page) {
         for extract in self.extracts.list() {
-            sample_extract(page, extract.name.as_str(), &extract.status);
+            let name = extract.name.as_str();
+            sample_extract(page, name, &extract.status);
+            page.add(Metric::CaptureDegraded, &[name], extract.coverage.degraded.len() as f64);
+            page.add(Metric::CaptureGaps, &[name], extract.coverage.gaps_written as f64);
         }
     }
 

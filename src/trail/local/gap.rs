@@ -30,7 +30,7 @@ pub struct Missing {
     pub tables: Vec<TableName>,
     /// From this coordinate of the source's log on, in the source's own words.
     pub from: String,
-    /// Up to this one.
+    /// Up to this one; empty while it is not known where the rows come again.
     pub to: String,
 }
 
@@ -104,7 +104,10 @@ impl fmt::Display for Missing {
             [table] => write!(f, "rows of table {table}")?,
             [table, others @ ..] => write!(f, "rows of table {table} and {} more", others.len())?,
         }
-        write!(f, " may be missing, from {} to {} of the source's log", self.from, self.to)
+        match self.to.as_str() {
+            "" => write!(f, " may be missing, from {} of the source's log on", self.from),
+            to => write!(f, " may be missing, from {} to {to} of the source's log", self.from),
+        }
     }
 }
 
