@@ -109,6 +109,18 @@ pub(super) fn number_of(file_name: &str) -> Option<u64> {
     if digits.len() == 16 { digits.parse().ok() } else { None }
 }
 
+/// The files beside a closed segment, as bytes.
+struct Hints {
+    index: Vec<u8>,
+    xids: Option<Vec<u8>>,
+}
+
+impl Hints {
+    fn of(stamp: &Stamp, index: &SegmentIndex, xids: Option<&SegmentXids>) -> Self {
+        Self { index: index.encode(stamp), xids: xids.map(|xids| xids.encode(stamp)) }
+    }
+}
+
 impl Segment {
     /// A new, open segment with its index; its file is open already.
     pub(super) fn new(
@@ -234,6 +246,7 @@ impl Segment {
         if let Some(xids) = self.read_state(|state| state.index.as_ref().map(|index| index.xids().clone())) {
             return Ok(xids);
         }
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.stamp().and_then(|stamp| SegmentXids::decode(&read_file(disk, &self.xids_path())?, &stamp));
         match loaded {
             Some(xids) => Ok(xids),
@@ -275,6 +288,8 @@ impl Segment {
         SegmentIndex::decode(&read_file(disk, &self.index_path())?, &stamp)
     }
 
+    /// Whoever calls holds the lock on loading, which keeps the seal in place while its files are written: whoever opens the
+    /// segment again removes them. The state is not locked meanwhile, for it is looked at by many.
     fn rebuild_and_save(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<Rebuilt> {
         let mut index = SegmentIndex::default();
         let from = SEGMENT_HEAD_BYTES as u64;
@@ -282,12 +297,10 @@ impl Segment {
             index.note(at, frame, keep_xids);
         })?;
         let xids = index.take_xids();
-        // The lock keeps the seal in place while its files are written; whoever opens the segment again removes them.
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if self.saves_hints
             && end.bad.is_none()
-            && let Some(stamp) = stamp_of(&self.head, &state)
-            && let Err(error) = self.save(disk, &stamp, &index, keep_xids.then_some(&xids))
+            && let Some(stamp) = self.stamp()
+            && let Err(error) = self.save(disk, &Hints::of(&stamp, &index, keep_xids.then_some(&xids)))
         {
             tracing::warn!(segment = %self.path.display(), %error, "rebuilt index not written");
         }
@@ -297,10 +310,11 @@ impl Segment {
     /// Writes the index of a closed segment beside it and takes it out of memory. It is only a hint: an error is no loss.
     pub(super) fn save_index(&self, disk: &dyn Disk, keep_xids: bool) -> io::Result<()> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let saved = self.read_state(|state| match (stamp_of(&self.head, state), &state.index) {
-            (Some(stamp), Some(index)) => self.save(disk, &stamp, index, keep_xids.then(|| index.xids())),
-            _ => Ok(()),
+        let hints = self.read_state(|state| {
+            let (stamp, index) = stamp_of(&self.head, state).zip(state.index.as_ref())?;
+            Some(Hints::of(&stamp, index, keep_xids.then(|| index.xids())))
         });
+        let saved = hints.map_or(Ok(()), |hints| self.save(disk, &hints));
         let index = self.write_state(|state| state.index.take());
         drop(index);
         self.handle.release();
@@ -312,11 +326,11 @@ impl Segment {
         self.handle.get()
     }
 
-    fn save(&self, disk: &dyn Disk, stamp: &Stamp, index: &SegmentIndex, xids: Option<&SegmentXids>) -> io::Result<()> {
+    fn save(&self, disk: &dyn Disk, hints: &Hints) -> io::Result<()> {
         drop_index_file(disk, &self.path)?;
-        disk.open(&self.index_path(), true)?.write_all_at(&index.encode(stamp), 0)?;
-        match xids {
-            Some(xids) => disk.open(&self.xids_path(), true)?.write_all_at(&xids.encode(stamp), 0),
+        disk.open(&self.index_path(), true)?.write_all_at(&hints.index, 0)?;
+        match &hints.xids {
+            Some(xids) => disk.open(&self.xids_path(), true)?.write_all_at(xids, 0),
             None => Ok(()),
         }
     }
