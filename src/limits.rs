@@ -323,6 +323,8 @@ pub const LOG_FLUSH_MILLIS_MAX: u64 = 500;
 pub const LOG_TRIES_MAX: u32 = 100;
 /// See [`LOG_TRIES_MAX`].
 pub const LOG_TRY_MILLIS: u64 = 10;
+/// Tables that one warning of `/readyz` names.
+pub const READINESS_TABLES_MAX: usize = 20;
 /// Shortest wait before a task that panicked is started again, in milliseconds.
 pub const TASK_WAIT_MILLIS_MIN: u64 = 100;
 /// Longest such wait, in milliseconds: what always panics must not keep a core busy, nor fill the log.

@@ -1,5 +1,7 @@
 //! How the server is doing: what `/readyz` says.
 
+use std::collections::BTreeMap;
+
 use crate::capture::{RunState, Status};
 use crate::limits;
 use crate::log_output;
@@ -59,6 +61,7 @@ impl Service {
             let of_extract = |what: String| format!("extract {} {what}", extract.name);
             health.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
             health.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
+            health.warnings.extend(not_as_asked(&extract.coverage.degraded).map(of_extract));
         }
         // Trails and extracts speak for themselves.
         let tasks = Task::ALL.into_iter().filter(|task| !matches!(task, Task::TrailWriter | Task::Extract));
@@ -121,6 +124,15 @@ fn warnings_of_extract(status: &Status) -> Vec<String> {
     warnings
 }
 
+/// Tables that do not flow as asked, and why.
+fn not_as_asked(degraded: &BTreeMap<String, String>) -> Option<String> {
+    let named = degraded.iter().take(limits::READINESS_TABLES_MAX).map(|(table, why)| format!("{table} ({why})"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = degraded.len().saturating_sub(limits::READINESS_TABLES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!degraded.is_empty()).then(|| format!("does not capture as asked: {named}{more}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +150,10 @@ mod tests {
         let unreserved = extract(RunState::Running, "unreserved");
         assert_eq!(trouble_of_extract(&unreserved), None);
         assert!(warnings_of_extract(&unreserved)[0].starts_with("may lose its slot"));
+        let tables = |count| (0..count).map(|table| (format!("t{table:02}"), "not published".to_owned())).collect();
+        assert_eq!(not_as_asked(&tables(0)), None);
+        assert_eq!(not_as_asked(&tables(1)).unwrap(), "does not capture as asked: t00 (not published)");
+        assert!(not_as_asked(&tables(23)).unwrap().ends_with("t19 (not published) and 3 more"));
         let line = || vec![String::new()];
         let health = |troubles, warnings| Health { troubles, warnings }.readiness();
         assert_eq!(health(Vec::new(), Vec::new()), Readiness::Ready);

@@ -70,10 +70,11 @@ pub(super) fn run_extract(
         let looks = tasks::keep(Task::Extract, || async {
             match capture::watch(&name, &config, password.clone(), &status).await {}
         });
+        let notes = tasks::keep(Task::Extract, || async { match coverage.keep().await {} });
         tokio::select! {
             () = work => {}
             () = looks => {}
-            never = coverage.keep() => match never {},
+            () = notes => {}
         }
         coverage.keep_last().await;
         status.update(|status| (status.slot, status.heard) = (None, None));

@@ -343,6 +343,22 @@ fn a_fresh_extract_never_shows_a_missing_slot() {
 }
 
 #[test]
+fn an_extract_that_runs_with_less_than_asked_leaves_the_server_ready_and_is_a_warning() {
+    let Some(postgres) = Postgres::newest() else { return };
+    postgres.psql("create table public.t (id int primary key); create publication p1 for table public.t with (publish = 'insert')");
+    let server = Server::start();
+    let body = json!({"source": postgres.source(), "tables": ["public.*"], "trail": "a1", "onCoverageLost": "continue",
+                      "postgresql": {"publication": "p1"}});
+    server.post("/services/v2/extracts/e1", &body).expect(200);
+    let ready = server.get_ready_until(|ready| ready["state"] == "degraded");
+    assert_eq!((&ready["ready"], &ready["troubles"]), (&json!(true), &json!([])), "{ready}");
+    let warning = ready["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("extract e1 does not capture as asked: public.t ("), "{ready}");
+    let stranger = http::request(server.port(), "GET", "/readyz", &[], b"").unwrap().expect(200).json();
+    assert_eq!(stranger, json!({"ready": true, "state": "degraded"}));
+}
+
+#[test]
 fn readiness_names_the_trail_and_the_extract_that_do_not_work() {
     let mut server = Server::start();
     for trail in ["a1", "a2"] {
