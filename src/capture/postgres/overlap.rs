@@ -140,6 +140,11 @@ impl Overlap {
         }))
     }
 
+    /// The trail goes on behind what the server still sends: nothing of that is known.
+    pub(super) fn pass_over(&mut self) {
+        (self.mark, self.awaited) = (None, false);
+    }
+
     fn rewound(&self, found: String) -> CaptureError {
         CaptureError::SourceRewound { found, position: self.taken.to_string() }
     }

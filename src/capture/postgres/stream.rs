@@ -484,8 +484,11 @@ mod tests {
         [&begin[..], row, &commit].map(|payload| copy_data(second, payload)).concat()
     }
 
-    #[tokio::test]
-    async fn whole_transactions_do_not_wait_for_the_next_session_when_this_one_breaks() {
+    /// What becomes of a stream with that status into a new trail, from a server that `source` plays; and the trail.
+    async fn streamed(
+        status: SharedStatus,
+        source: impl AsyncFnOnce(&mut TcpStream),
+    ) -> (Result<(), Fault>, Appender, tempfile::TempDir) {
         let home = tempfile::tempdir().unwrap();
         let (name, extract) = (TrailName::new("t1").unwrap(), ResourceName::new("e1").unwrap());
         let (options, disk, clock) =
@@ -503,7 +506,6 @@ mod tests {
             Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
 
-        let status = SharedStatus::default();
         let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100) };
         let coverage = SharedCoverage::default();
         let lookout = Lookout::new(Guard::new(&target, &coverage, 150_000));
@@ -517,12 +519,26 @@ mod tests {
         stream.transactions.describe(&message, &facts).unwrap();
 
         let (_stop, mut shutdown) = watch::channel(false);
-        let source = async {
+        let (outcome, ()) = tokio::join!(stream.run(&mut shutdown), source(&mut far));
+        (outcome, appender, home)
+    }
+
+    #[tokio::test]
+    async fn a_log_that_a_look_saw_end_before_the_trail_stops_the_stream() {
+        let status = SharedStatus::default();
+        status.update(|status| status.log_ends_early = Some("its log ends at 0/1".into()));
+        let (outcome, ..) = streamed(status, async |_| {}).await;
+        assert!(matches!(outcome, Err(Fault::Stop(CaptureError::SourceRewound { .. }))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn whole_transactions_do_not_wait_for_the_next_session_when_this_one_breaks() {
+        let (outcome, appender, _home) = streamed(SharedStatus::default(), async |far| {
             far.read_exact(&mut [0; STATUS_BYTES]).await.unwrap();
             far.write_all(&an_old_transaction()).await.unwrap();
             far.shutdown().await.unwrap();
-        };
-        let (outcome, ()) = tokio::join!(stream.run(&mut shutdown), source);
+        })
+        .await;
         assert!(matches!(outcome, Err(Fault::Passing(_))), "{outcome:?}");
         // The next session may be long in coming.
         timeout(Duration::from_secs(60), appender.wait_durable(1)).await.unwrap().unwrap();

@@ -197,6 +197,8 @@ impl<'a> Transactions<'a> {
     pub(super) fn resumed_at(&mut self, place: Lsn) {
         self.appended = self.appended.max(place);
         self.complete = self.complete.max(place);
+        self.unnoted = None;
+        self.overlap.pass_over();
     }
 
     /// A table of that number looks like that from here on. Says its shape, and the columns whose types nobody knows.
@@ -466,6 +468,18 @@ mod tests {
             // What the trail has already need not be read again.
             transactions.begin(Lsn(50), TIME, 5).unwrap();
             assert_eq!(transactions.foresee(&start(3), whole).unwrap(), Outlook::PassedOver);
+        });
+    }
+
+    #[test]
+    fn what_comes_before_the_place_that_a_gap_ends_at_is_no_sign_of_a_source_that_went_back() {
+        with_trail(|transactions| {
+            let nothing_yet = Mark::none_since(Lsn(100), 0);
+            transactions.overlap = Overlap::new(Lsn(100), Lsn(100), Some(nothing_yet), 0);
+            transactions.resumed_at(Lsn(300));
+            transactions.begin(Lsn(200), TIME, 5).unwrap();
+            transactions.row_sent(b"I");
+            transactions.commit(Lsn(200), Lsn(250)).unwrap();
         });
     }
 
