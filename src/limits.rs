@@ -346,6 +346,10 @@ pub const COVERAGE_ASKED_LOOK_MILLIS: u64 = 500;
 pub const COVERAGE_WRITERS_MILLIS: u64 = 1_000;
 /// Milliseconds between two questions whether they have ended.
 pub const COVERAGE_WRITERS_PAUSE_MILLIS: u64 = 50;
+/// Milliseconds that putting a table back waits for whoever alters it, or reading its size: the next look tries again.
+pub const COVERAGE_LOCK_MILLIS: u64 = 3_000;
+/// Seconds for which a stream goes on without a look that succeeds: then it ends, and begins again with one.
+pub const COVERAGE_BLIND_SECONDS_MAX: u64 = 30;
 /// Earlier looks remembered while a transaction stays open over all of them: two hours' worth.
 pub const COVERAGE_MOMENTS_MAX: usize = 900;
 /// Names of dropped tables that are remembered, in case they are made again: applications that make and drop tables all

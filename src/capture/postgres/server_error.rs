@@ -99,6 +99,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_warning_is_told_by_the_fields_that_nobody_translates_and_known_ones_are_harmless() {
+        let code = |body: &[u8]| warning(body).map(|warning| warning.code);
+        let skipped = b"SWARNUNG\0VWARNING\0C55000\0M\xc3\x9cbersprungen\0\0";
+        assert_eq!(code(skipped), Some("55000".into()));
+        assert_eq!(code(b"SWARNING\0VWARNING\0C01000\0\0"), Some("01000".into()));
+        for harmless in
+            [b"SWARNING\0VNOTICE\0C55000\0\0".as_slice(), b"VWARNING\0C01P01\0\0", b"SWARNING\0C55000\0\0", b""]
+        {
+            assert_eq!(code(harmless), None);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60)) {

@@ -21,6 +21,7 @@ use crate::catalog::coverage::{CoverageGap, LostCoverage};
 use crate::catalog::extract::{NewTables, OnCoverageLost};
 use crate::limits;
 
+const BLIND_MAX: Duration = Duration::from_secs(limits::COVERAGE_BLIND_SECONDS_MAX);
 /// SQLSTATE of the warning that a publication is left out because it does not exist at that place of the log.
 const NO_PUBLICATION_THERE: &str = "55000";
 const NO_PUBLICATION: &str = "the publication did not exist at a place of the log";
@@ -72,6 +73,8 @@ pub(in crate::capture::postgres) struct Guard<'a> {
     patterns: Vec<String>,
     mender: Mender<'a>,
     last_look: Instant,
+    /// When a look last succeeded.
+    last_success: Instant,
 }
 
 impl<'a> Guard<'a> {
@@ -92,6 +95,7 @@ impl<'a> Guard<'a> {
             patterns: target.tables.iter().cloned().map(String::from).collect(),
             mender: Mender::new(target, version),
             last_look: Instant::now(),
+            last_success: Instant::now(),
         }
     }
 
@@ -111,7 +115,14 @@ impl<'a> Guard<'a> {
         if let Cause::Start { fresh, .. } = cause {
             self.begin(fresh)?;
         }
-        let Mended { seen, added, made_again } = self.read_and_mend(cause).await?;
+        let Mended { seen, added, made_again } = match self.read_and_mend(cause).await {
+            // A source that cannot be asked once or twice does not end the stream.
+            Err(Fault::Passing(error)) if cause == Cause::Routine && self.last_success.elapsed() < BLIND_MAX => {
+                warn!(slot = self.target.slot, error, "what is published could not be looked at");
+                return Ok(Outcome::default());
+            }
+            mended => mended?,
+        };
         let mut known = self.known.clone();
         let mut found = self.judge(&seen, cause, &added, made_again);
         self.leave_out_untouched(&mut found).await?;
@@ -131,6 +142,7 @@ impl<'a> Guard<'a> {
         let losses = [found.lost, found.joined].concat();
         let outcome = self.gaps(&mut known, &seen, &losses, skip).await?;
         self.known = known;
+        self.last_success = Instant::now();
         if outcome == Outcome::default() {
             self.written(&outcome);
         }

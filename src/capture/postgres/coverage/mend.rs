@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tracing::{info, warn};
 
 use super::facts::{Given, Seen};
+use super::query;
 use crate::capture::postgres::Target;
 use crate::capture::postgres::catalogue::Catalogue;
 use crate::capture::postgres::connection::identifier;
@@ -65,7 +66,7 @@ impl<'a> Mender<'a> {
             let objects = format!("TABLES IN SCHEMA {}", identifier(schema));
             let sql = format!("ALTER PUBLICATION {} ADD {objects}", identifier(&self.target.publication));
             // Refused where it is published still, is not there yet, or we may not.
-            added |= catalogue.try_execute(&self.target.address, &sql).await?.is_ok();
+            added |= catalogue.try_execute(&self.target.address, &query::impatient(&sql)).await?.is_ok();
         }
         Ok(added)
     }
@@ -108,7 +109,7 @@ impl<'a> Mender<'a> {
 
     async fn tried(&mut self, catalogue: &mut Catalogue, what: &str, sql: &str) -> Result<(), Fault> {
         let publication = &self.target.publication;
-        match catalogue.try_execute(&self.target.address, sql).await? {
+        match catalogue.try_execute(&self.target.address, &query::impatient(sql)).await? {
             Ok(()) => {
                 self.refused.remove(what);
                 info!(publication, what, "published again");
