@@ -202,22 +202,21 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
 }
 
 #[tokio::test]
-async fn the_options_of_a_trail_that_is_made_while_one_of_its_name_is_deleted_stay() {
+async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_name_are() {
     let home = tempfile::tempdir().unwrap();
-    let (service, _) = served(home.path(), &[]).await;
-    let name = TrailName::new("t1").unwrap();
+    let (service, _) = served(home.path(), &["t1"]).await;
+    let (there, new) = (TrailName::new("t1").unwrap(), TrailName::new("t2").unwrap());
     let settings = TrailSettings { retention_seconds: Some(77), ..TrailSettings::default() };
-    for _ in 0..20 {
-        if service.trails.get(&name).is_none() {
-            service.make_trail(&name, settings).await.unwrap();
-        }
-        let make = async {
-            while service.make_trail(&name, settings).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        let (deleted, ()) = tokio::join!(service.delete_trail(&name), make);
-        deleted.unwrap();
-        assert_eq!(service.stored_trail_settings(&name).await.unwrap(), Some(settings));
-    }
+    let changing = service.trails.with_options.lock().await;
+    let soon = std::time::Duration::from_millis(50);
+    let (made, changed, deleted) = tokio::join!(
+        tokio::time::timeout(soon, service.make_trail(&new, settings)),
+        tokio::time::timeout(soon, service.set_trail_settings(&there, settings)),
+        tokio::time::timeout(soon, service.delete_trail(&there)),
+    );
+    assert!(made.is_err() && changed.is_err() && deleted.is_err());
+    drop(changing);
+    service.delete_trail(&there).await.unwrap();
+    service.make_trail(&there, settings).await.unwrap();
+    assert_eq!(service.stored_trail_settings(&there).await.unwrap(), Some(settings));
 }
