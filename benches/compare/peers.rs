@@ -24,6 +24,9 @@ mod marker;
 use frames::{Frames, Sink, Wish};
 use marker::MarkerCount;
 
+/// The member whose text is counted, once a record.
+const POS: &str = "\"pos\"";
+
 type Done<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const READ_BYTES: usize = 256 << 10;
@@ -243,7 +246,7 @@ fn redis_read(port: u16, records: u64, at_once: u64, ahead: bool, wait: &Barrier
         ask(&mut socket)?;
     }
     let mut buffer = vec![0; READ_BYTES];
-    let (mut markers, mut count, mut bytes) = (MarkerCount::default(), 0, 0);
+    let (mut markers, mut count, mut bytes) = (MarkerCount::of(POS), 0, 0);
     while count < records {
         let read = socket.read(&mut buffer)?;
         if read == 0 {
@@ -314,11 +317,16 @@ fn nats_request(socket: &mut TcpStream, answers: &mut BufReader<TcpStream>, subj
 }
 
 /// Counts markers over all frames: a record may lie in two.
-#[derive(Default)]
 struct Counted {
     markers: MarkerCount,
     count: u64,
     control: Vec<u8>,
+}
+
+impl Default for Counted {
+    fn default() -> Self {
+        Self { markers: MarkerCount::of(POS), count: 0, control: Vec::new() }
+    }
 }
 
 impl Sink for Counted {

@@ -83,7 +83,9 @@ fn cut(text: &str, room: usize) -> String {
     if text.len() <= room {
         return text.to_owned();
     }
-    format!("{}{MARK}", &text[..text.floor_char_boundary(room.saturating_sub(MARK.len_utf8()))])
+    let room = room.saturating_sub(MARK.len_utf8());
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}{MARK}", &text[..end])
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn a_table_that_is_renamed_away_and_back_between_two_looks_or_over_several() {
             assert_eq!(ledger.balance().await, 4);
             assert_eq!(ledger.rig.status.snapshot().status, RunState::Running);
             ledger.rig.stop().await.unwrap();
-            cluster.psql("select pg_drop_replication_slot('trailcast_e1')");
+            cluster.drop_slot("trailcast_e1");
         }
     });
 }
@@ -210,7 +210,7 @@ fn operations_that_are_taken_out_even_if_they_are_put_back_before_the_next_look(
                 cluster.psql("alter publication trailcast_e1 set (publish = 'insert, update, delete, truncate')");
             }
             stops_and_goes_on(&mut ledger, "t", 4).await;
-            cluster.psql("select pg_drop_replication_slot('trailcast_e1')");
+            cluster.drop_slot("trailcast_e1");
         }
     });
 }
@@ -247,7 +247,7 @@ fn a_table_that_moves_to_another_schema_and_back() {
             ledger.until_captured().await;
             assert_eq!(ledger.balance().await, 4);
             ledger.rig.stop().await.unwrap();
-            cluster.psql("select pg_drop_replication_slot('trailcast_e1')");
+            cluster.drop_slot("trailcast_e1");
         }
     });
 }

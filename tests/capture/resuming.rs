@@ -87,7 +87,7 @@ fn a_missing_slot_stops_loudly_and_stays_missing() {
         insert(&cluster, 1, 1);
         rig.transactions(1).await;
         rig.stop().await.unwrap();
-        cluster.psql("select pg_drop_replication_slot('trailcast_e1')");
+        cluster.drop_slot("trailcast_e1");
         rig.start().await;
         let error = rig.end().await;
         assert!(matches!(error, CaptureError::SlotMissing { .. }), "{error}");

@@ -50,7 +50,8 @@ fn a_slot_that_waits_for_an_open_transaction_says_for_whom_and_is_not_ready() {
             server.readiness(200);
             server.delete("/services/v2/extracts/e1").expect(200);
             drop(server);
-            cluster.psql("select pg_drop_replication_slot('trailcast_e1'); drop publication trailcast_e1");
+            cluster.drop_slot("trailcast_e1");
+            cluster.psql("drop publication trailcast_e1");
         }
     });
 }

@@ -320,7 +320,7 @@ fn a_source_shows_what_it_keeps_for_us_also_when_the_extract_has_failed() {
     server.patch("/services/v2/extracts/e1", &json!({"status": "stopped"})).expect(200);
     assert_eq!((sample(&server, &of("running")), sample(&server, &of("retained_wal_bytes"))), (Some(0.0), None));
     // A slot that is gone is loss: the extract fails and says so, and goes on looking.
-    postgres.psql("select pg_drop_replication_slot(slot_name) from pg_replication_slots");
+    postgres.drop_slot("trailcast_e1");
     server.patch("/services/v2/extracts/e1", &json!({"status": "running"})).expect(200);
     server.sample_until("trailcast_capture_error{extract=\"e1\",reason=\"slot_missing\"}", |is| is == 1.0);
     server.sample_until("trailcast_capture_slot_status{extract=\"e1\",status=\"missing\"}", |is| is == 1.0);

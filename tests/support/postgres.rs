@@ -257,6 +257,15 @@ impl Postgres {
         String::from_utf8(done.stdout).unwrap().trim_end_matches('\n').to_owned()
     }
 
+    /// Drops a replication slot, once the walsender of whoever used it has noticed that its client is gone.
+    pub fn drop_slot(&self, name: &str) {
+        self.psql(&format!(
+            "do $$ begin while exists (select from pg_replication_slots where slot_name = '{name}' and active) \
+             loop perform pg_sleep(0.01); end loop; end $$; \
+             select pg_drop_replication_slot('{name}')"
+        ));
+    }
+
     /// Stops the cluster.
     pub fn stop(&mut self, how: Stop) {
         let Some(mut child) = self.child.take() else { return };

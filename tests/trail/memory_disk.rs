@@ -41,8 +41,10 @@ pub enum Event {
     Cut,
 }
 
+type Watching = dyn Fn(&MemoryDisk, &Event) + Send + Sync;
+
 #[derive(Clone)]
-struct Hook(Arc<dyn Fn(&MemoryDisk, &Event) + Send + Sync>);
+struct Hook(Arc<Watching>);
 
 impl std::fmt::Debug for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,8 +5,6 @@
 
 use memchr::memmem::Finder;
 
-use crate::codec::json_text::quoted;
-
 /// Counts a marker in bytes that come in pieces.
 #[derive(Debug, Clone)]
 pub(super) struct MarkerCount {
@@ -16,9 +14,9 @@ pub(super) struct MarkerCount {
 }
 
 impl MarkerCount {
-    /// Counts where this member stands with a text.
+    /// Counts where this member, given as JSON has its name (`"pos"`), stands with a text.
     pub(super) fn of(member: &str) -> Self {
-        let marker = format!("{}:\"", quoted(member));
+        let marker = format!("{member}:\"");
         Self { finder: Finder::new(&marker).into_owned(), tail: Vec::with_capacity(2 * marker.len()) }
     }
 
@@ -62,7 +60,7 @@ mod tests {
             cuts in proptest::collection::vec(1_usize..20, 1..200),
         ) {
             let text = gaps.join("\"pos\":\"");
-            let mut counter = MarkerCount::of("pos");
+            let mut counter = MarkerCount::of("\"pos\"");
             let (mut count, mut rest) = (0, text.as_bytes());
             for cut in cuts.iter().cycle() {
                 let (now, later) = rest.split_at((*cut).min(rest.len()));

@@ -9,6 +9,7 @@ use super::frames::Sink;
 use super::marker::MarkerCount;
 use super::positions::Positions;
 use crate::client::{Record, RecordKind, RecordReader};
+use crate::codec::json_text::quoted;
 use crate::codec::token;
 use crate::limits;
 
@@ -70,7 +71,7 @@ pub(super) struct Tally {
 impl Tally {
     /// Counts the records of one connection to a stream that has its positions there.
     pub(super) fn new(counting: Counting, positions: &Positions, progress: Arc<Progress>) -> Self {
-        let markers = |every| Method::Markers(MarkerCount::of(&positions.member), every);
+        let markers = |every| Method::Markers(MarkerCount::of(&quoted(&positions.member)), every);
         let method = match counting {
             Counting::Each => markers(1),
             Counting::Sampled(every) => markers(every),

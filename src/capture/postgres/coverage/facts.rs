@@ -373,7 +373,8 @@ fn missing_of(offers: &[Offer<'_>]) -> Missing {
     }
     let mut missing = Missing::default();
     let inserts_only = offers.iter().all(|offer| offer.publication.inserts_only);
-    let operations: [(&str, fn(&PublicationRow) -> bool); 4] = [
+    type Gives = fn(&PublicationRow) -> bool;
+    let operations: [(&str, Gives); 4] = [
         ("insert", |publication| publication.insert),
         ("update", |publication| publication.update),
         ("delete", |publication| publication.delete),

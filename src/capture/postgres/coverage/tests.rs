@@ -273,7 +273,8 @@ fn a_publication_or_an_entry_that_is_made_again_between_two_looks_is_seen() {
 
 #[test]
 fn what_a_publication_leaves_out_is_named() {
-    let changes: [(fn(&mut Source), &str); 5] = [
+    type Change = fn(&mut Source);
+    let changes: [(Change, &str); 5] = [
         (|source| source.publication().update = false, "operations update"),
         (|source| source.publication().truncate = false, "operations truncate"),
         (|source| source.rows.relations[0].filtered = true, "row filter"),
