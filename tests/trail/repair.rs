@@ -388,7 +388,13 @@ fn a_capture_trails_coordinate_survives_and_is_never_older_than_a_transaction_th
             let disk = sample.disk.copy();
             disk.lose(&segment(lost));
             let done = repaired(&disk).unwrap();
-            let source = done.source.unwrap().0;
+            // How many flush groups there are, and so where the last segment begins, is not the same each time: it may hold
+            // no transaction, and then nothing is lost with it.
+            let Some(source) = done.source.clone() else {
+                assert!(lost == last && done.gaps.is_empty() && done.next_commit == 31, "{done:?}");
+                continue;
+            };
+            let source = source.0;
             let number = u64::from_str_radix(source.trim_start_matches("0/"), 16).unwrap();
             let trail = open(Arc::new(disk.clone()), &folder()).unwrap();
             let (seen, _) = read(&trail, Begin::Earliest).await.unwrap();
