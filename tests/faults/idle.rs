@@ -33,7 +33,10 @@ fn session(server: &Server) -> TcpStream {
     let mut heard = Vec::new();
     let mut bytes = [0; 4_096];
     while !heard.windows(15).any(|window| window == b"STREAM_METADATA") {
-        let count = stream.read(&mut bytes).unwrap();
+        let count = match stream.read(&mut bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            outcome => outcome.unwrap(),
+        };
         assert!(count > 0, "{}", String::from_utf8_lossy(&heard));
         heard.extend_from_slice(&bytes[..count]);
     }
