@@ -2,7 +2,7 @@
 //! are metadata.
 //!
 //! Takes each framing (an array, or one record) and CloudEvents, whose `data` is the record. A column may have any name, that
-//! of a metadata field too; which member is which stands in the schema records ([`described`]), so one reader reads one
+//! of a metadata field too; which member is which stands in the schema records (`described`), so one reader reads one
 //! connection from its first message on.
 
 mod described;
