@@ -83,6 +83,13 @@ pub const RETENTION_BYTES_MIN: u64 = 1 << 20;
 pub const RETENTION_DISK_PERCENT: u64 = 50;
 /// Time between two looks at what retention may remove, in seconds.
 pub const RETENTION_EVERY_SECONDS: u64 = 10;
+/// By how much the wall clock may be set between two of these looks, in seconds: an hour. Beyond it nothing is removed for
+/// its age.
+pub const CLOCK_STEP_SECONDS_MAX: u64 = 3_600;
+/// How long the clock must then run without being set before segments are removed for their age again, in seconds: a day.
+pub const CLOCK_STEADY_SECONDS: u64 = 86_400;
+/// What a server remembers of itself, by name: far more than there is.
+pub const SERVER_NOTES_MAX: usize = 100;
 /// Trails that one server opens.
 pub const TRAILS_MAX: usize = 1_000;
 

@@ -41,12 +41,22 @@ pub enum Shelf {
     Documents,
     /// What is remembered of captured trails' coverage, by the trail's name.
     Coverage,
+    /// What the server remembers of itself.
+    Server,
 }
 
 impl Shelf {
     /// Every shelf.
-    pub const ALL: [Self; 7] =
-        [Self::Streams, Self::Extracts, Self::Users, Self::Trails, Self::Credentials, Self::Documents, Self::Coverage];
+    pub const ALL: [Self; 8] = [
+        Self::Streams,
+        Self::Extracts,
+        Self::Users,
+        Self::Trails,
+        Self::Credentials,
+        Self::Documents,
+        Self::Coverage,
+        Self::Server,
+    ];
 
     /// The name in errors; also the table's name on disk, so it never changes.
     pub fn name(self) -> &'static str {
@@ -58,6 +68,7 @@ impl Shelf {
             Self::Credentials => "credentials",
             Self::Documents => "documents",
             Self::Coverage => "coverage",
+            Self::Server => "server",
         }
     }
 
@@ -69,6 +80,7 @@ impl Shelf {
             Self::Users => limits::USERS_MAX,
             Self::Trails | Self::Coverage => limits::TRAILS_MAX,
             Self::Credentials => limits::CREDENTIALS_MAX,
+            Self::Server => limits::SERVER_NOTES_MAX,
         }
     }
 

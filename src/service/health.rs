@@ -72,6 +72,12 @@ impl Service {
         if self.audit.is_failing() {
             health.warnings.push("audit lines cannot be written to their file; they go to the log".to_owned());
         }
+        if let Some((suspension, resumes_in)) = self.age_suspension() {
+            let (step, hours) = (suspension.step_seconds, resumes_in.div_ceil(3_600));
+            health.warnings.push(format!(
+                "the clock was set by {step} s: segments are not removed for their age for {hours} hours more, or until the clock is confirmed"
+            ));
+        }
         if log_output::is_failing() {
             health.warnings.push("log lines cannot be written and are lost".to_owned());
         }

@@ -45,6 +45,8 @@ pub struct Service {
     delivery_budget: Arc<Budget>,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
+    /// Whether retention goes by age.
+    age_rule: Arc<retention::AgeRule>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
     disk: retention::DiskFigures,
     // Dropped last: the lock on the data folder outlives what works in it.
@@ -92,6 +94,7 @@ impl Service {
         let disk = Arc::new(SystemDisk);
         let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());
         let trails = trails.map_err(StartError::Trails)?;
+        let age_rule = Arc::new(retention::AgeRule::open(&catalog)?);
         let streams = streams::Streams::open(&catalog)?;
         let extracts = extracts::Extracts::open(&catalog)?;
         let limit_hits = Arc::new(LimitHits::default());
@@ -110,6 +113,7 @@ impl Service {
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
             requests: requests::Requests::default(),
             limit_hits,
+            age_rule,
             disk: retention::DiskFigures::default(),
             folder,
         })

@@ -1,11 +1,16 @@
 //! What is kept for how long: each trail's own limits, and the share of the disk that all trails may take.
 
+mod age;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::catalog::Shelf;
+pub(crate) use age::AgeRule;
+pub use age::AgeSuspension;
+
 use crate::catalog::trail::TrailSettings;
+use crate::catalog::{CatalogError, Shelf};
 use crate::limits;
 use crate::record::TrailName;
 use crate::service::Service;
@@ -67,10 +72,22 @@ impl Service {
         stored.map_err(TrailError::Catalog)
     }
 
+    /// Why no segment is removed for its age, and for how many seconds more if nobody confirms the clock; none when they are.
+    pub fn age_suspension(&self) -> Option<(AgeSuspension, u64)> {
+        self.age_rule.suspended(&*self.clock)
+    }
+
+    /// Somebody says that the clock is right: segments may go for their age again.
+    pub async fn confirm_clock(&self) -> Result<(), CatalogError> {
+        let rule = self.age_rule.clone();
+        self.in_catalog(move |catalog| rule.confirm(catalog)).await
+    }
+
     /// Removes what no limit keeps, in every trail. Blocks on the disk.
     pub(super) fn retain(&self) {
         tasks::may_panic(Task::Retention);
         let trails = self.trails.served();
+        let by_age = self.age_rule.look(&*self.clock, &self.catalog);
         for trail in &trails {
             let settings: Option<TrailSettings> = match self.catalog.get(Shelf::Trails, trail.name().as_str()) {
                 Ok(settings) => settings,
@@ -80,7 +97,9 @@ impl Service {
                     continue;
                 }
             };
-            if let Err(error) = trail.retain(&retention_of(&settings.unwrap_or_default())) {
+            let mut retention = retention_of(&settings.unwrap_or_default());
+            retention.age_seconds = retention.age_seconds.filter(|_| by_age);
+            if let Err(error) = trail.retain(&retention) {
                 tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::support::Server;
+use crate::support::http::{self, Basic};
 use crate::support::small_trail;
 use crate::support::subscriber::{Ended, Next, Refused};
 
@@ -119,4 +120,47 @@ fn the_size_of_segments_is_chosen_when_a_trail_is_made_and_is_fixed_then() {
             "{refused}"
         );
     }
+}
+
+#[test]
+fn an_administrator_confirms_a_clock_that_was_set_and_others_may_only_look() {
+    use trailcast::catalog::{Catalog, Shelf};
+    const RETENTION: &str = "/services/v2/retention";
+    let mut server = Server::start();
+    let running = server.get(RETENTION).expect(200).response();
+    assert_eq!(running["age"], json!({"status": "running"}));
+    server.post("/services/v2/users/ann", &json!({"role": "Operator", "password": "pass-word-1"})).expect(200);
+    assert!(server.terminate().success());
+    let noticed = json!({"stepSeconds": 604_800, "noticed": "2026-07-13T04:00:00.000000Z"});
+    Catalog::open(server.data_dir()).unwrap().put(Shelf::Server, "age-suspension", &noticed).unwrap();
+    server.start_again();
+
+    let age = server.get(RETENTION).expect(200).response()["age"].clone();
+    assert_eq!((&age["status"], &age["clockSetBySeconds"]), (&json!("suspended"), &json!(604_800)));
+    assert!((86_000..=86_400).contains(&age["resumesInSeconds"].as_u64().unwrap()), "{age}");
+    server.sample_until("trailcast_retention_age_suspended", |value| value == 1.0);
+    let ready = server.readiness(200);
+    assert!(ready["state"] == "degraded" && ready["warnings"].to_string().contains("the clock was set"), "{ready}");
+
+    let confirmed = json!({"age": {"status": "running"}});
+    let ann = Basic::new("ann", "pass-word-1");
+    let headers = [("Authorization", ann.header()), ("Content-Type", "application/json")];
+    let as_ann =
+        |method, body: &str| http::request(server.port(), method, RETENTION, &headers, body.as_bytes()).unwrap();
+    as_ann("PATCH", &confirmed.to_string()).expect(403);
+    as_ann("GET", "").expect(200);
+    for (wrong, member) in [
+        (json!({"age": {"status": "suspended"}}), "age.status"),
+        (json!({"age": {"until": 1}}), "age.until"),
+        (json!({"size": {}}), "size"),
+    ] {
+        let refused = server.patch(RETENTION, &wrong).expect(400);
+        assert!(refused.titles().contains(member), "{refused}");
+    }
+    assert_eq!(server.patch(RETENTION, &json!({})).expect(200).response()["age"]["status"], "suspended");
+
+    assert_eq!(server.patch(RETENTION, &confirmed).expect(200).response()["age"], json!({"status": "running"}));
+    server.sample_until("trailcast_retention_age_suspended", |value| value == 0.0);
+    server.says("the clock was confirmed");
+    assert_eq!(server.readiness(200)["state"], "ready");
 }

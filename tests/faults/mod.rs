@@ -1,6 +1,7 @@
 //! The program under faults.
 
 mod autobahn;
+mod closing_cut;
 mod connections;
 mod crowd;
 mod disk_full;

@@ -30,10 +30,10 @@ use crate::support::{Folder, Server, skip};
 
 const CALLERS: u64 = 4;
 /// Puts under this number mark the end of a life.
-const MARKER: u64 = 0;
+pub(super) const MARKER: u64 = 0;
 /// So small that segments are closed all the time.
 const SEGMENT_BYTES: u64 = 256 << 10;
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `FS_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, on a line from standard input. Python, because an ioctl by number
 /// takes unsafe code in Rust.
@@ -44,7 +44,7 @@ sys.stdin.readline()
 fcntl.ioctl(folder, 0x8004587D, struct.pack('I', 2))";
 
 /// An ext4 on a file, mounted as long as this value lives.
-struct Ext4 {
+pub(super) struct Ext4 {
     image: Folder,
     mounted_on: PathBuf,
 }
@@ -74,7 +74,7 @@ impl Ext4 {
     }
 
     /// A switch for the power, ready to be used.
-    fn switch(&self) -> Switch {
+    pub(super) fn switch(&self) -> Switch {
         let mut command = tied_command("python3", "KILL", None);
         command.args(["-c", SHUT_DOWN]).arg(&self.mounted_on).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -85,7 +85,7 @@ impl Ext4 {
     }
 
     /// Mounts what is on the image.
-    fn power_on(&self) {
+    pub(super) fn power_on(&self) {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = run(Command::new("umount").arg(&self.mounted_on)) {
             assert!(Instant::now() < deadline, "{error}");
@@ -95,11 +95,11 @@ impl Ext4 {
     }
 }
 
-struct Switch(Child);
+pub(super) struct Switch(Child);
 
 impl Switch {
     /// Nothing reaches the image once this returns. What happens after `power` is false counts as not seen.
-    fn cut(mut self, power: &AtomicBool) {
+    pub(super) fn cut(mut self, power: &AtomicBool) {
         power.store(false, Ordering::SeqCst);
         self.0.stdin.take().unwrap().write_all(b"now\n").unwrap();
         assert!(self.0.wait().unwrap().success(), "the file system was not shut down");
@@ -119,13 +119,18 @@ fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// The transaction that a caller puts under a number: small ones, some of many rows, a few larger than a segment.
-fn transaction(caller: u64, number: u64) -> Value {
-    let rows = 1 + number % 4;
+pub(super) fn transaction(caller: u64, number: u64) -> Value {
     let width = match number {
         n if n % 61 == 17 => 120_000,
         n if n % 10 == 3 => 5_000,
         _ => 40,
     };
+    transaction_of(width, caller, number)
+}
+
+/// The same, with rows that are so wide.
+pub(super) fn transaction_of(width: usize, caller: u64, number: u64) -> Value {
+    let rows = 1 + number % 4;
     let row = |row| {
         let id = format!("{caller}-{number}-{row}");
         let after =
@@ -136,12 +141,12 @@ fn transaction(caller: u64, number: u64) -> Value {
 }
 
 /// Row `row` of the transaction of that caller and number.
-type Row = (u64, u64, u64);
+pub(super) type Row = (u64, u64, u64);
 
 /// One caller: the next number, and how many were acknowledged.
 #[derive(Debug, Default, Clone, Copy)]
-struct Caller {
-    acknowledged: u64,
+pub(super) struct Caller {
+    pub(super) acknowledged: u64,
     /// Acknowledgements that came for a transaction asked for in an earlier life.
     repeated: u64,
 }
@@ -154,7 +159,13 @@ fn ask(port: u16, method: &str, target: &str, body: &str) -> Option<Answer> {
 }
 
 /// Puts one after the other until one is not acknowledged; that one is the first of the next life.
-fn keep_putting(port: u16, number: u64, caller: &mut Caller, power: &AtomicBool) {
+pub(super) fn keep_putting(
+    port: u16,
+    number: u64,
+    caller: &mut Caller,
+    power: &AtomicBool,
+    transaction: fn(u64, u64) -> Value,
+) {
     let first = caller.acknowledged + 1;
     while power.load(Ordering::SeqCst) {
         let next = caller.acknowledged + 1;
@@ -236,13 +247,13 @@ fn row_of(record: &Value) -> Row {
     (cell("caller"), cell("number"), cell("row"))
 }
 
-/// Every row of the trail up to the marker of this life.
-fn read_all(server: &Server, life: u32) -> Result<Vec<Row>, String> {
+/// Every row of the trail from there up to the marker of this life.
+pub(super) fn read_all(server: &Server, life: u32, begin: &str) -> Result<Vec<Row>, String> {
     let marker = server.put("a1", &[transaction(MARKER, u64::from(life))]);
     if marker.status != 200 {
         return Err(format!("a put after the cut is refused: {marker}"));
     }
-    let mut reader = server.subscribe("s1", "begin=earliest").map_err(|refused| format!("{refused:?}"))?;
+    let mut reader = server.subscribe("s1", begin).map_err(|refused| format!("{refused:?}"))?;
     let mut rows = Vec::new();
     loop {
         match reader.next(PATIENCE) {
@@ -316,29 +327,29 @@ fn catalog_has(server: &Server, resources: &Resources) -> Result<(), String> {
     })
 }
 
-fn verifies(server: &Server) -> Result<(), String> {
+pub(super) fn verifies(server: &Server) -> Result<(), String> {
     run(Command::new(Server::program()).args(["trail", "verify", "a1", "--data-dir"]).arg(server.data_dir()))
 }
 
 /// Numbers by chance, told at the start so that a run can be made again.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
         let seed = std::env::var("TRAILCAST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now);
         println!("TRAILCAST_SEED={seed}");
         Self(seed)
     }
 
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
+    pub(super) fn millis(&mut self, from: u64, to: u64) -> Duration {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         Duration::from_millis(from + (self.0 >> 33) % (to - from))
     }
 }
 
 /// A server whose whole data folder lies on the file system whose power is cut; `None` when there can be none here.
-fn server_on_ext4(flushes: bool) -> Option<(Server, Ext4)> {
+pub(super) fn server_on_ext4(segment_bytes: u64, environment: &[(&str, &str)]) -> Option<(Server, Ext4)> {
     let mut server = Server::start();
     server.kill();
     let disk = match Ext4::over(server.data_dir()) {
@@ -358,19 +369,18 @@ fn server_on_ext4(flushes: bool) -> Option<(Server, Ext4)> {
     server.kill();
     let description = server.data_dir().join("trails/a1/trail.json");
     let mut described: Value = serde_json::from_slice(&std::fs::read(&description).unwrap()).unwrap();
-    described["segmentBytes"] = SEGMENT_BYTES.into();
+    described["segmentBytes"] = segment_bytes.into();
     std::fs::write(&description, described.to_string()).unwrap();
     disk.flush();
-    if !flushes {
-        server.set_environment("TRAILCAST_TEST_NO_FLUSH", Some("1"));
-    }
+    environment.iter().for_each(|(name, value)| server.set_environment(name, Some(value)));
     server.start_again();
     Some((server, disk))
 }
 
 /// The whole experiment; the verdict says what was lost, or how much was put.
 fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
-    let (mut server, disk) = server_on_ext4(flushes)?;
+    let environment = if flushes { [].as_slice() } else { &[("TRAILCAST_TEST_NO_FLUSH", "1")] };
+    let (mut server, disk) = server_on_ext4(SEGMENT_BYTES, environment)?;
     let mut chance = Chance::new();
     let mut callers = [Caller::default(); CALLERS as usize];
     let (mut resources, mut watcher, mut history) = (Resources::new(), Watcher::default(), Vec::new());
@@ -381,7 +391,7 @@ fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
         std::thread::scope(|scope| {
             let power = &power;
             for (number, caller) in (1..).zip(&mut callers) {
-                scope.spawn(move || keep_putting(port, number, caller, power));
+                scope.spawn(move || keep_putting(port, number, caller, power, transaction));
             }
             // Changes of the catalog flush the journal of the whole file system: for the control they would do the work.
             if flushes {
@@ -400,7 +410,7 @@ fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
         lives_with_work.fetch_add(usize::from(now > before), Ordering::SeqCst);
         disk.power_on();
         server.start_again();
-        let verdict = read_all(&server, life).and_then(|rows| {
+        let verdict = read_all(&server, life, "begin=earliest").and_then(|rows| {
             each_once_and_in_order(&rows, &callers)?;
             starts_with("the trail before the cut", &rows, &history)?;
             starts_with("a subscriber", &rows, &watcher.rows)?;

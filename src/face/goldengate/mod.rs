@@ -15,6 +15,7 @@ pub mod messages;
 mod metadata_catalog;
 mod openapi;
 mod refusal;
+mod retention;
 mod routes;
 mod socket;
 mod streams;

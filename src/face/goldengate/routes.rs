@@ -12,7 +12,8 @@ use axum::routing::{MethodRouter, any, delete, get};
 use super::audit::audited;
 use super::messages::{ErrorAnswer, Fact};
 use super::{
-    credentials, document, extracts, health, metadata_catalog, openapi, socket, streams, tokens, trails, users,
+    credentials, document, extracts, health, metadata_catalog, openapi, retention, socket, streams, tokens, trails,
+    users,
 };
 use crate::access::OriginRules;
 use crate::listen::PumpTimings;
@@ -66,6 +67,7 @@ pub fn router(face: Face) -> Router {
             ),
         )
         .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
+        .route("/services/v2/retention", allowing("GET, PATCH", get(retention::describe).patch(retention::patch)))
         .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
         .route(
             "/services/v2/extracts/{name}",

@@ -95,6 +95,7 @@ impl Service {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
         if self.disk.size_bytes.load(Ordering::Relaxed) > 0 {
             page.add(Metric::DiskSize, &[], load(&self.disk.size_bytes));
+            page.add(Metric::RetentionAgeSuspended, &[], flag(self.age_suspension().is_some()));
             page.add(Metric::DiskFree, &[], load(&self.disk.free_bytes));
             page.add(Metric::DiskShare, &[], load(&self.disk.share_bytes));
         }

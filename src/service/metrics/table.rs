@@ -77,6 +77,7 @@ metrics! {
     TrailDiskFull: Gauge, "trailcast_trail_disk_full", ["trail"], "1 when a trail stopped because the disk is full, which passes when there is room, else 0.";
     RetentionSegments: Counter, "trailcast_trail_retention_removed_segments_total", ["trail", "rule"], "Segments that retention has removed; rule is age, size or disk.";
     RetentionBytes: Counter, "trailcast_trail_retention_removed_bytes_total", ["trail", "rule"], "Bytes of these segments.";
+    RetentionAgeSuspended: Gauge, "trailcast_retention_age_suspended", [], "1 while no segment is removed for its age, because the clock was set by more than an hour; else 0.";
     DiskSize: Gauge, "trailcast_disk_size_bytes", [], "Size of the file system that holds the trails.";
     DiskFree: Gauge, "trailcast_disk_free_bytes", [], "Room left in it.";
     DiskShare: Gauge, "trailcast_disk_retention_share_bytes", [], "What all trails together may take of it before retention removes their oldest segments.";

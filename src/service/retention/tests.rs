@@ -220,3 +220,82 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
     service.make_trail(&there, settings).await.unwrap();
     assert_eq!(service.stored_trail_settings(&there).await.unwrap(), Some(settings));
 }
+
+/// Whether the figure says that nothing is removed for its age.
+fn age_suspended(service: &Service) -> bool {
+    service.metrics().contains("trailcast_retention_age_suspended 1\n")
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_for_a_day() {
+    for step in [8 * DAY_SECONDS, -8 * DAY_SECONDS] {
+        let home = tempfile::tempdir().unwrap();
+        let (service, clock) = served(home.path(), &["t1"]).await;
+        let trail = trail(&service, "t1");
+        let before = trail.status().segments;
+        service.retain();
+        clock.set_by_seconds(step);
+        clock.advance_seconds(10);
+        service.retain();
+        assert_eq!(trail.status().segments, before, "{step}");
+        assert!(age_suspended(&service));
+        assert_eq!(service.age_suspension().unwrap().0.step_seconds, step);
+        assert!(service.health().warnings.iter().any(|warning| warning.contains(&format!("set by {step} s"))));
+        // The other limits hold.
+        let settings = TrailSettings { retention_bytes: Some(trail.bytes() - 1), ..TrailSettings::default() };
+        service.set_trail_settings(trail.name(), settings).await.unwrap();
+        service.retain();
+        assert_eq!(trail.status().segments, before - 1);
+        // A day is what is left, and a second less is not enough.
+        clock.advance_seconds(DAY_SECONDS - 1);
+        service.retain();
+        assert_eq!(trail.status().segments, before - 1);
+        clock.advance_seconds(1);
+        service.retain();
+        assert!(!age_suspended(&service) && service.health().warnings.is_empty());
+        // By then they are old in truth where the clock was set back, too.
+        clock.advance_seconds(16 * DAY_SECONDS);
+        service.retain();
+        assert_eq!(trail.status().segments, 1, "an idle trail ages");
+        drop(service);
+    }
+}
+
+#[tokio::test]
+async fn steps_of_up_to_an_hour_and_time_that_goes_by_suspend_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    for _ in 0..5 {
+        service.retain();
+        clock.set_by_seconds(3_600);
+        service.retain();
+        clock.set_by_seconds(-3_600);
+        clock.advance_seconds(2 * DAY_SECONDS);
+    }
+    service.retain();
+    assert_eq!(service.age_suspension(), None);
+    assert_eq!(trail(&service, "t1").status().segments, 1);
+}
+
+#[tokio::test]
+async fn the_clock_is_confirmed_by_a_person_and_not_by_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let before = trail(&service, "t1").status().segments;
+    service.retain();
+    clock.set_by_seconds(30 * DAY_SECONDS);
+    service.retain();
+    let suspension = service.age_suspension().unwrap().0;
+    drop(service);
+    let service = Service::open(home.path(), clock.clone(), Default::default()).unwrap();
+    service.retain();
+    assert_eq!(trail(&service, "t1").status().segments, before);
+    assert_eq!(service.age_suspension(), Some((suspension, DAY_SECONDS as u64)));
+    service.confirm_clock().await.unwrap();
+    assert_eq!(service.age_suspension(), None);
+    service.retain();
+    assert_eq!(trail(&service, "t1").status().segments, 1);
+    drop(service);
+    let service = Service::open(home.path(), clock, Default::default()).unwrap();
+    assert_eq!(service.age_suspension(), None);
+}
