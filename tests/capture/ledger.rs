@@ -129,6 +129,12 @@ impl<'c> Ledger<'c> {
         }
     }
 
+    /// Waits until exactly these tables do not flow as asked.
+    pub async fn until_degraded(&self, tables: &[&str]) {
+        let shown = |ledger: &Self| ledger.rig.coverage.snapshot().degraded.into_keys().collect::<Vec<_>>();
+        self.until(&format!("{tables:?} are degraded"), async |ledger| shown(ledger) == tables).await;
+    }
+
     /// Waits for another look, begun after now.
     pub async fn another_look(&self) {
         let before = self.rig.coverage.snapshot().looks;

@@ -93,9 +93,9 @@ impl Service {
 
     fn sample_disk(&self, page: &mut Page) {
         let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+        page.add(Metric::RetentionAgeSuspended, &[], flag(self.age_suspension().is_some()));
         if self.disk.size_bytes.load(Ordering::Relaxed) > 0 {
             page.add(Metric::DiskSize, &[], load(&self.disk.size_bytes));
-            page.add(Metric::RetentionAgeSuspended, &[], flag(self.age_suspension().is_some()));
             page.add(Metric::DiskFree, &[], load(&self.disk.free_bytes));
             page.add(Metric::DiskShare, &[], load(&self.disk.share_bytes));
         }
