@@ -286,6 +286,30 @@ fn a_publication_of_theirs_that_is_dropped_and_made_again() {
 }
 
 #[test]
+fn an_extract_that_goes_on_passes_over_the_time_without_a_publication() {
+    on_each_major(async |cluster| {
+        let members = serde_json::json!({"onCoverageLost": "continue", "postgresql": {"publication": "theirs"}});
+        let make = "create publication theirs for table t with (publish_via_partition_root = true)";
+        let mut ledger = Ledger::running_with(&cluster, ONE_BY_ONE, &format!("{T}; {make}"), members).await;
+        ledger.write("t", 3);
+        ledger.until_captured().await;
+        cluster.psql("drop publication theirs");
+        ledger.write("t", 4);
+        // Nothing flows meanwhile, and it says so.
+        let error = |ledger: &Ledger<'_>| ledger.rig.status.snapshot().last_error.unwrap_or_default();
+        ledger.until("it says so", async |ledger| error(ledger).contains("publication theirs is missing")).await;
+        cluster.psql(make);
+        ledger.until("a gap", async |ledger| !ledger.gaps().await.is_empty()).await;
+        ledger.until_running().await;
+        ledger.write("t", 3);
+        ledger.until_captured().await;
+        assert_eq!(ledger.balance().await, 4);
+        ledger.until_degraded(&[]).await;
+        ledger.rig.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn a_publication_that_was_dropped_and_made_again_while_nobody_looked() {
     on_each_major(async |cluster| {
         let mut ledger = Ledger::running(&cluster, ONE_BY_ONE, T).await;
