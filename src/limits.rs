@@ -116,6 +116,9 @@ pub const XID_BYTES_MAX: usize = 256;
 pub const CATALOG_ROOM_BYTES: u64 = 1 << 20;
 /// Stream resources in the catalog.
 pub const STREAMS_MAX: usize = 10_000;
+/// Largest `maxLobSize` that a configuration may name, in bytes: what GoldenGate Data Streams documents, which is more than
+/// 64 bits hold. Values end at the trail's own limit long before.
+pub const LOB_BYTES_CONFIGURED_MAX: u128 = 18_446_744_073_709_552_000;
 /// Smallest and largest `bufferSize`, in bytes (GoldenGate Data Streams).
 pub const BUFFER_BYTES_MIN: u64 = 131_072;
 /// See [`BUFFER_BYTES_MIN`].

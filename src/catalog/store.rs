@@ -1,25 +1,29 @@
 //! Named shelves of JSON values in one `redb` file; each change is one durable transaction.
 //!
 //! Synchronous: async callers go through `spawn_blocking`. Knows nothing of what the values mean, but for the number of
-//! their format: whoever adds a member that an earlier program refuses raises it.
+//! their format: whoever adds a member that an earlier program refuses, or changes what one means, raises it, and
+//! says in the module of the value how one of an earlier format is brought up to it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::folder::flush_folder;
+use super::stream::upgrade;
 use crate::limits;
 
 /// Name of the catalog's file in the data folder.
 pub(super) const CATALOG_FILE: &str = "catalog.redb";
 
 /// The format that the catalog is written in. 1, which no catalog says, is that of version 0.1; 2 may have members that
-/// version 0.1 did not know.
-const FORMAT: u64 = 2;
+/// version 0.1 did not know; in 3 a stream's limit without `truncateOrChunk` truncates.
+const FORMAT: u64 = 3;
 const FORMAT_UNSAID: u64 = 1;
+/// See [`FORMAT`].
+const FORMAT_LIMITS_TRUNCATE: u64 = 3;
 /// Where the format stands.
 const FORMAT_TABLE: TableDefinition<'static, &'static str, u64> = TableDefinition::new("format");
 const FORMAT_NAME: &str = "catalog";
@@ -181,14 +185,26 @@ impl Catalog {
         let database = open(folder)?;
         flush_folder(folder).map_err(CatalogError::Flush)?;
         let change = database.begin_write().map_err(storage)?;
-        // Only if it is not there: a server starts on a full disk too.
-        if format_of(&database)? != FORMAT {
-            change.open_table(FORMAT_TABLE).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
-        }
         for shelf in Shelf::ALL {
             change.open_table(shelf.table()).map_err(storage)?;
         }
+        // Only if it is not there: a server starts on a full disk too.
+        let found = format_of(&database)?;
+        let mut changed = Vec::new();
+        if found != FORMAT {
+            if found < FORMAT_LIMITS_TRUNCATE {
+                changed = upgrade_values(&change, Shelf::Streams, upgrade::spell_out_fail)?;
+            }
+            change.open_table(FORMAT_TABLE).map_err(storage)?.insert(FORMAT_NAME, FORMAT).map_err(storage)?;
+        }
         change.commit().map_err(storage)?;
+        for stream in changed {
+            tracing::warn!(
+                stream,
+                "has a limit and no truncateOrChunk, which now truncates: \"fail\" was added, so that a record beyond the \
+                 limit still closes with 4013; PATCH it to \"truncate\" to have values cut instead"
+            );
+        }
         Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), database: RwLock::new(Some(database)) }) })
     }
 
@@ -313,6 +329,27 @@ fn open(folder: &Path) -> Result<Database, CatalogError> {
     }
 }
 
+/// Brings the values of a shelf up to this format, in the transaction that says so. Returns the names of those that changed.
+fn upgrade_values(
+    change: &WriteTransaction,
+    shelf: Shelf,
+    upgrade: fn(&mut serde_json::Value) -> bool,
+) -> Result<Vec<String>, CatalogError> {
+    let mut table = change.open_table(shelf.table()).map_err(storage)?;
+    let mut changed = Vec::new();
+    for entry in table.iter().map_err(storage)? {
+        let (name, bytes) = entry.map_err(storage)?;
+        let mut value = read(shelf, name.value(), bytes.value())?;
+        if upgrade(&mut value) {
+            changed.push((name.value().to_owned(), serde_json::to_vec(&value).map_err(CatalogError::Unwritable)?));
+        }
+    }
+    for (name, bytes) in &changed {
+        table.insert(name.as_str(), bytes.as_slice()).map_err(storage)?;
+    }
+    Ok(changed.into_iter().map(|(name, _)| name).collect())
+}
+
 fn format_of(database: &Database) -> Result<u64, CatalogError> {
     let view = database.begin_read().map_err(storage)?;
     let table = match view.open_table(FORMAT_TABLE) {
@@ -400,6 +437,45 @@ mod tests {
         set_format(FORMAT);
         let catalog = Catalog::open(folder.path()).unwrap();
         assert_eq!(catalog.get::<String>(Shelf::Streams, "s1").unwrap().as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn a_stored_limit_without_truncate_or_chunk_goes_on_failing_and_is_spelled_out_once() {
+        let (folder, catalog) = catalog();
+        let of = |json: serde_json::Value| serde_json::json!({"source": {"trail": "a1"}, "encoding": {"json": json}});
+        let limit = || of(serde_json::json!({"maxLobSize": 64_000, "model": "row"}));
+        let cut = of(serde_json::json!({"maxLobSize": 64_000, "truncateOrChunk": "truncate"}));
+        let no_limit = serde_json::json!({"source": {"trail": "a1"}, "encoding": "json"});
+        let put = |catalog: &Catalog| {
+            for (name, value) in [("limit", limit()), ("cut", cut.clone()), ("no-limit", no_limit.clone())] {
+                catalog.put(Shelf::Streams, name, &value).unwrap();
+            }
+        };
+        let streams = |catalog: &Catalog| -> std::collections::BTreeMap<String, serde_json::Value> {
+            catalog.list(Shelf::Streams).unwrap().into_iter().collect()
+        };
+        let failing = of(serde_json::json!({"maxLobSize": 64_000, "model": "row", "truncateOrChunk": "fail"}));
+        put(&catalog);
+        drop(catalog);
+        for former in [Some(2), None] {
+            let database = Database::create(folder.path().join(CATALOG_FILE)).unwrap();
+            let change = database.begin_write().unwrap();
+            match former {
+                Some(format) => {
+                    drop(change.open_table(FORMAT_TABLE).unwrap().insert(FORMAT_NAME, format).unwrap());
+                }
+                None => drop(change.delete_table(FORMAT_TABLE).unwrap()),
+            }
+            change.commit().unwrap();
+            drop(database);
+            let upgraded = Catalog::open(folder.path()).unwrap();
+            let found = streams(&upgraded);
+            assert_eq!((&found["limit"], &found["cut"], &found["no-limit"]), (&failing, &cut, &no_limit), "{former:?}");
+            // A stream that is made from now on means what it says, at the next start too.
+            put(&upgraded);
+            drop(upgraded);
+            assert_eq!(streams(&Catalog::open(folder.path()).unwrap())["limit"], limit());
+        }
     }
 
     #[test]

@@ -106,12 +106,17 @@ impl<'v> Members<'v> {
 
     /// A whole number of `min` to `max`.
     pub fn number(&self, name: &str, min: u64, max: u64) -> Result<Option<u64>, ConfigError> {
-        match self.get(name) {
-            None => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(number) if (min..=max).contains(&number) => Ok(Some(number)),
-                _ => Err(self.error(name, format!("must be a whole number from {min} to {max}"))),
-            },
+        let number = self.large_number(name, min, max.into())?;
+        Ok(number.map(|number| u64::try_from(number).unwrap_or(max)))
+    }
+
+    /// A whole number of `min` to `max`, which may be more than 64 bits hold.
+    pub fn large_number(&self, name: &str, min: u64, max: u128) -> Result<Option<u128>, ConfigError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let number = value.as_number().and_then(|number| number.as_str().parse().ok());
+        match number {
+            Some(number) if (min.into()..=max).contains(&number) => Ok(Some(number)),
+            _ => Err(self.error(name, format!("must be a whole number from {min} to {max}"))),
         }
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::codec::ws_frame::HEADER_ROOM;
 use crate::delivery::budget::Charge;
 use crate::delivery::feed::DeliveryEnd;
+use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Position, TableSchema};
 use crate::trail::Location;
 
@@ -89,5 +91,17 @@ impl Block {
     /// Records in it.
     pub fn records(&self) -> u64 {
         self.pieces.iter().map(|piece| u64::from(piece.records)).sum()
+    }
+
+    /// The first message in it that one record alone made larger than [`MESSAGE_BYTES_MAX`]: the record's position, and the
+    /// message's size in bytes, its frame header included. Such a message shares its piece with no other.
+    pub fn first_large(&self) -> Option<(Position, usize)> {
+        if self.bytes.len() <= MESSAGE_BYTES_MAX {
+            return None;
+        }
+        let starts = std::iter::once(0).chain(self.pieces.iter().map(|piece| piece.end));
+        let mut sizes = starts.zip(&self.pieces).map(|(start, piece)| (piece, piece.end - start));
+        let large = sizes.find(|(piece, bytes)| piece.records == 1 && *bytes > MESSAGE_BYTES_MAX + HEADER_ROOM);
+        large.map(|(piece, bytes)| (piece.last, bytes))
     }
 }

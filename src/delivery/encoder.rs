@@ -434,9 +434,13 @@ impl Encoder {
         self.recent = self.tables.get(&schema.id).cloned();
     }
 
-    /// Ends the message if it holds rows of that table in another shape.
+    /// Ends the message if it holds rows of that table in another shape, or a statement that may have made this one: what
+    /// is said of a message's shapes stands before the message, and nobody is to hear of a shape before its statement.
     fn make_room_for(&mut self, schema: &Arc<TableSchema>) {
-        if self.shapes.iter().any(|shape| shape.id != schema.id && shape.table == schema.table) {
+        if self.shapes.iter().any(|shape| shape.id == schema.id) {
+            return;
+        }
+        if self.has_ddl || self.shapes.iter().any(|shape| shape.table == schema.table) {
             self.finish();
         }
     }

@@ -258,6 +258,9 @@ impl SessionFeed {
         if let Some(last) = block.pieces.last() {
             self.progress.sent_records(last.last, block.records());
         }
+        if let Some((record, bytes)) = block.first_large() {
+            self.progress.sent_large(record, bytes);
+        }
         self.progress.reached(block.to.at, block.to.at >= self.fanout.trail().durable_end());
         self.stage = Stage::At(block.to);
         self.failed.clone_from(&block.stop);

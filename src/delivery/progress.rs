@@ -48,6 +48,8 @@ pub struct Progress {
 struct Seen {
     /// Of the last record sent.
     last: Option<Position>,
+    /// The first message that one record alone made larger than messages are: the record's position, and its bytes.
+    large: Option<(Position, usize)>,
     /// Where it reads on.
     place: Option<Location>,
     /// Since when the client has something to take.
@@ -58,6 +60,12 @@ impl Progress {
     /// Position of the last record sent.
     pub fn last(&self) -> Option<Position> {
         self.seen().last
+    }
+
+    /// The first message sent that is larger than [`limits::MESSAGE_BYTES_MAX`], since its one record is: the position of
+    /// the record, and the message's size in bytes, its frame header included.
+    pub fn first_large(&self) -> Option<(Position, usize)> {
+        self.seen().large
     }
 
     /// Where the session reads on; none before it has read anything.
@@ -96,6 +104,11 @@ impl Progress {
     pub fn sent_records(&self, last: Position, records: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.seen().last = Some(last);
+    }
+
+    /// A message that is larger than messages are, with this one record, is on its way.
+    pub fn sent_large(&self, record: Position, bytes: usize) {
+        self.seen().large.get_or_insert((record, bytes));
     }
 
     /// Messages of that many bytes are on their way.

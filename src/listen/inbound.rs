@@ -17,7 +17,10 @@ pub(super) enum Verdict {
     /// Nothing that ends the connection.
     Open,
     /// The client closed, or answered our close. The reply, if one is due, is among the replies.
-    Closed,
+    Closed {
+        /// The code that its close frame gave; 1005 if it gave none (RFC 6455, section 7.1.5).
+        code: u16,
+    },
     /// The client broke the protocol; close with this code.
     Broken {
         /// 1002 protocol, 1007 not UTF-8, 1009 too big.
@@ -29,8 +32,13 @@ pub(super) enum Verdict {
 pub(super) struct Inbound {
     context: WebSocketContext,
     over: bool,
+    /// Of the client's close frame.
+    close_code: u16,
     hear: Option<Box<dyn FnMut(ClientMessage) + Send>>,
 }
+
+/// What stands for a close frame without a code (RFC 6455, section 7.4.1).
+const NO_CODE: u16 = 1005;
 
 impl Inbound {
     pub(super) fn new(ear: Option<Ear>) -> Self {
@@ -41,13 +49,13 @@ impl Inbound {
             .write_buffer_size(0)
             .max_message_size(most)
             .max_frame_size(most);
-        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false, hear }
+        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false, close_code: NO_CODE, hear }
     }
 
     /// Takes bytes from the socket; replies (pongs, the answer to a close) are appended to `replies`.
     pub(super) fn take(&mut self, bytes: &[u8], replies: &mut Vec<u8>) -> Verdict {
         if self.over {
-            return Verdict::Closed;
+            return Verdict::Closed { code: self.close_code };
         }
         let mut pipe = Pipe { input: bytes, replies };
         loop {
@@ -55,12 +63,13 @@ impl Inbound {
                 // The reply to a close is written by the next read, which then ends with ConnectionClosed.
                 Ok(Message::Text(text)) => self.heard(|| ClientMessage::Text(text.into())),
                 Ok(Message::Binary(bytes)) => self.heard(|| ClientMessage::Binary(bytes)),
+                Ok(Message::Close(Some(frame))) => self.close_code = frame.code.into(),
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Open,
                 Err(error) => {
                     self.over = true;
                     return match error {
-                        Error::ConnectionClosed | Error::AlreadyClosed => Verdict::Closed,
+                        Error::ConnectionClosed | Error::AlreadyClosed => Verdict::Closed { code: self.close_code },
                         Error::Utf8(_) => Verdict::Broken { code: 1007 },
                         Error::Capacity(_) => Verdict::Broken { code: 1009 },
                         _ => Verdict::Broken { code: 1002 },
@@ -145,9 +154,18 @@ mod tests {
     #[test]
     fn a_close_is_answered_with_its_own_code() {
         let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
-        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), Verdict::Closed);
+        let closed = Verdict::Closed { code: 1000 };
+        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), closed);
         assert_eq!(replies, [0x88, 2, 0x03, 0xe8]);
-        assert_eq!(inbound.take(b"anything", &mut replies), Verdict::Closed);
+        assert_eq!(inbound.take(b"anything", &mut replies), closed);
+    }
+
+    #[test]
+    fn the_code_of_a_close_is_told_and_none_is_1005() {
+        for (payload, code) in [(&b""[..], 1005), (&[0x03, 0xf1], 1009), (&[0x0f, 0xa0, b'x'], 4000)] {
+            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+            assert_eq!(inbound.take(&masked(0x88, payload), &mut replies), Verdict::Closed { code });
+        }
     }
 
     #[test]
@@ -156,7 +174,7 @@ mod tests {
         inbound.we_close();
         assert_eq!(inbound.take(&masked(0x81, b"late"), &mut replies), Verdict::Open);
         assert_eq!(inbound.take(&masked(0x89, b"late"), &mut replies), Verdict::Open);
-        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe9]), &mut replies), Verdict::Closed);
+        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe9]), &mut replies), Verdict::Closed { code: 1001 });
         assert_eq!(replies, b"");
     }
 

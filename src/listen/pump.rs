@@ -116,7 +116,10 @@ impl Default for PumpTimings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
     /// The client closed.
-    ClientClosed,
+    ClientClosed {
+        /// The code that it gave; 1005 if it gave none.
+        code: u16,
+    },
     /// The connection broke without a close.
     Disconnected,
     /// The feed ended, with this close code.
@@ -138,16 +141,22 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// The close code that the client got, or would have: 1006 stands for a connection that broke.
+    /// The close code that the client got, or would have: 1006 stands for a connection that broke, 1000 for any close of
+    /// its own, whatever its code.
     pub fn close_code(self) -> u16 {
         match self {
-            Self::ClientClosed => 1000,
+            Self::ClientClosed { .. } => 1000,
             Self::Disconnected => 1006,
             Self::FeedEnded { code } | Self::Protocol { code } => code,
             Self::Silent => 4004,
             Self::Slow => 4011,
             Self::ShuttingDown => 1001,
         }
+    }
+
+    /// Whether the client left because a message was larger than it takes (1009).
+    pub fn says_message_too_big(self) -> bool {
+        self == Self::ClientClosed { code: 1009 }
     }
 }
 
@@ -350,16 +359,16 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
         match verdict {
             Verdict::Open => {}
-            Verdict::Closed => self.client_closed(),
+            Verdict::Closed { code } => self.client_closed(code),
             Verdict::Broken { code } => self.give_up(EndReason::Protocol { code }, code, breach(code)),
         }
     }
 
-    fn client_closed(&mut self) {
+    fn client_closed(&mut self, code: u16) {
         let until = Instant::now() + self.timings.close;
         self.outbox.drop_unstarted_data();
         let closing = self.closing.get_or_insert(Closing {
-            reason: EndReason::ClientClosed,
+            reason: EndReason::ClientClosed { code },
             until,
             done_reading: true,
             write_side_shut: false,

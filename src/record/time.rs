@@ -48,6 +48,24 @@ impl Timestamp {
         Err(InvalidTimestamp)
     }
 
+    /// Reads what a stream may begin at: as [`Self::parse`], and also a comma before the fraction (ISO 8601 has both), up to
+    /// nine digits after it, and the form of [`Self::to_op_ts`], which has no zone and is UTC. Digits beyond microseconds
+    /// are cut and not rounded: who begins there skips nothing.
+    pub fn parse_begin(text: &str) -> Result<Self, InvalidTimestamp> {
+        let text = text.replacen(',', ".", 1);
+        let (before, rest) = text.split_once('.').unwrap_or((&text, ""));
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 9 {
+            return Err(InvalidTimestamp);
+        }
+        if digits == 0 {
+            return Self::parse(&text);
+        }
+        let (fraction, zone) = rest.split_at(digits);
+        let is_op_ts = zone.is_empty() && before.as_bytes().get(10) == Some(&b' ');
+        Self::parse(&format!("{before}.{}{}", &fraction[..digits.min(6)], if is_op_ts { "Z" } else { zone }))
+    }
+
     fn to_chrono(self) -> DateTime<Utc> {
         DateTime::from_timestamp_micros(self.0).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
@@ -100,6 +118,54 @@ mod tests {
             "now",
         ] {
             assert_eq!(Timestamp::parse(bad), Err(InvalidTimestamp), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_stream_may_begin_at_nanoseconds_at_a_comma_and_at_an_op_ts() {
+        let moment = Timestamp::parse("2026-07-13T05:30:00.123456Z").unwrap();
+        for same in [
+            "2026-07-13T05:30:00.123456Z",
+            "2026-07-13T05:30:00.1234567Z",
+            "2026-07-13T05:30:00.123456999Z",
+            "2026-07-13T07:30:00,123456999+02:00",
+            "2026-07-13 05:30:00,123456Z",
+            "2026-07-13 05:30:00.123456",
+            "2026-07-13 05:30:00.123456789",
+        ] {
+            assert_eq!(Timestamp::parse_begin(same), Ok(moment), "{same}");
+        }
+        // Cut before 1970 too: towards the past, so that nothing is skipped.
+        let early = Timestamp::parse("1969-12-31T23:59:59.999998Z").unwrap();
+        assert_eq!(Timestamp::parse_begin("1969-12-31T23:59:59.999998999Z"), Ok(early));
+        let said = moment.to_op_ts();
+        assert_eq!(Timestamp::parse_begin(&said), Ok(moment), "{said}");
+        for bad in [
+            "2026-07-13T05:30:00.1234567890Z",
+            "2026-07-13T05:30:00",
+            "2026-07-13T05:30:00.123456",
+            "2026-07-13 05:30:00",
+            "2026-07-13 05:30:00.",
+            "2026-07-13,5",
+            "2026-07-13 05:30:00.12.34Z",
+            "2026-07-13 05,30:00Z",
+            "0,é",
+            ",",
+        ] {
+            assert_eq!(Timestamp::parse_begin(bad), Err(InvalidTimestamp), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_begin_makes_it_panic(text in "[0-9T :.,Z+é-]{0,45}") {
+            let _ = Timestamp::parse_begin(&text);
+        }
+
+        #[test]
+        fn every_op_ts_is_read_as_the_moment_that_it_was_made_of(micros in -62_135_596_800_000_000..253_402_300_800_000_000_i64) {
+            let moment = Timestamp::from_micros(micros);
+            proptest::prop_assert_eq!(Timestamp::parse_begin(&moment.to_op_ts()), Ok(moment));
         }
     }
 

@@ -445,6 +445,14 @@ impl Service {
         put.map_err(ExtractError::Catalog)
     }
 
+    /// Domain and alias of every stored password, in their order. Never the passwords.
+    pub async fn credential_names(&self) -> Result<Vec<(String, String)>, ExtractError> {
+        let names =
+            self.in_catalog(|catalog| catalog.names(Shelf::Credentials)).await.map_err(ExtractError::Catalog)?;
+        let split = |name: String| name.split_once('/').map(|(domain, alias)| (domain.to_owned(), alias.to_owned()));
+        Ok(names.into_iter().filter_map(split).collect())
+    }
+
     /// Removes a stored password; says whether it was there.
     pub async fn delete_credential(&self, domain: &ResourceName, alias: &ResourceName) -> Result<bool, ExtractError> {
         let key = format!("{domain}/{alias}");

@@ -41,7 +41,8 @@ pub enum InvalidBegin {
     Position,
     /// It is no form of `begin`.
     #[error(
-        "begin must be now, earliest, an ISO 8601 timestamp with zone (2026-07-13T04:00:00Z), or the pos of a record"
+        "begin must be now, earliest, an ISO 8601 timestamp with zone and at most nine digits after the second \
+         (2026-07-13T04:00:00Z), the op_ts of a record (2026-07-13 04:00:00.000000, in UTC), or the pos of a record"
     )]
     Form,
 }
@@ -67,7 +68,7 @@ impl BeginRequest {
         if let Ok(token) = token::decode(text) {
             return Ok(Self::Position(token));
         }
-        if let Ok(time) = Timestamp::parse(text).or_else(|_| Timestamp::parse(&plus_restored(text))) {
+        if let Ok(time) = Timestamp::parse_begin(text).or_else(|_| Timestamp::parse_begin(&plus_restored(text))) {
             return Ok(Self::Time(time));
         }
         let looks_like_position = text.len() >= 40 && !text.contains(':');
@@ -426,7 +427,10 @@ mod tests {
         for text in ["now", "earliest", "2026-07-13T12:00:00.000001Z", token.as_str()] {
             assert_eq!(BeginRequest::parse(text).unwrap().to_string(), text);
         }
-        for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00"] {
+        let op_ts = BeginRequest::Time(Timestamp::parse("2026-07-13T05:30:00Z").unwrap());
+        assert_eq!(BeginRequest::parse("2026-07-13 05:30:00.000000"), Ok(op_ts.clone()));
+        assert_eq!(BeginRequest::parse("2026-07-13T07:30:00,000000999 02:00"), Ok(op_ts));
+        for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00", "2026-07-13T14:00:00.0123456789Z"] {
             assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
         }
         assert_eq!(BeginRequest::parse(&"A".repeat(44)), Err(InvalidBegin::Position));

@@ -65,6 +65,7 @@ fn object(members: Vec<(&'static str, BoxedStrategy<Option<Value>>)>) -> BoxedSt
 
 fn any_encoding() -> BoxedStrategy<Value> {
     object(vec![
+        ("$schema", one_of(vec![json!("ogg:outputFormatJson")])),
         ("model", one_of(vec![json!("op"), json!("row")])),
         ("beforeImageName", one_of(vec![json!("old"), json!("v\u{2028}or"), json!("shop")])),
         ("afterImageName", one_of(vec![json!("new"), json!("id"), json!("a.b")])),
@@ -83,7 +84,7 @@ fn any_encoding() -> BoxedStrategy<Value> {
         ("maxLobSize", one_of(vec![json!(1), json!(20), json!(4_000)])),
         ("maxDDLTextSize", one_of(vec![json!(1), json!(25)])),
         ("maxRecordSize", one_of(vec![json!(131_072)])),
-        ("truncateOrChunk", one_of(vec![json!("truncate")])),
+        ("truncateOrChunk", one_of(vec![json!("truncate"), json!("fail")])),
         ("delimiter", one_of(vec![json!("\n")])),
         ("metaFields", now_and_then(any_meta_fields())),
     ])
@@ -97,9 +98,10 @@ fn any_rule() -> BoxedStrategy<Value> {
             "objectNames",
             one_of(vec![json!(["shop.*"]), json!(["*.*.T?", "T1"]), json!(["\"sp ace\".\"ü.x\"", "shop.t2"])]),
         ),
-        ("objectTypes", one_of(vec![json!(["DML"]), json!(["DDL"])])),
+        ("objectTypes", one_of(vec![json!(["DML"]), json!(["DDL"]), json!(["UPSERT", "TRUNCATE"])])),
         ("operationTypes", one_of(vec![json!(["INSERT", "DDL"]), json!(["DELETE", "TRUNCATE"]), json!(["DML"])])),
         ("columnValues", one_of(vec![column, pattern])),
+        ("tags", one_of(vec![json!(["user"]), json!(["none", {"name": "user", "operator": "ISNULL"}])])),
         ("userTokens", one_of(vec![json!([{"name": "user", "operator": "EQ", "value": "ann"}])])),
     ]);
     (filter, prop::sample::select(vec!["include", "exclude"]))

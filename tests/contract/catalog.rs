@@ -38,7 +38,9 @@ fn the_catalog_describes_the_server_s_own_answers_under_both_prefixes() {
     };
     let list = server.get(CATALOG).expect(200).response();
     let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
-    for name in ["dataStream", "dataStreamCollection", "dataStreamErrors", "message", "standardResponse"] {
+    for name in
+        ["dataStream", "dataStreamCollection", "dataStreamErrors", "streamNameErrors", "message", "standardResponse"]
+    {
         assert!(names.contains(&name), "{names:?}");
     }
     names.iter().for_each(|name| drop(schema(name)));
@@ -52,6 +54,9 @@ fn the_catalog_describes_the_server_s_own_answers_under_both_prefixes() {
     is_valid(&schema("message"), &made.json()["messages"][0]);
     is_valid(&schema("dataStream"), &server.get("/services/v2/stream/s1").expect(200).response());
     is_valid(&schema("dataStreamCollection"), &server.get("/services/v2/stream").expect(200).response());
+    let listed = server.get("/services/v2/stream").expect(200).response();
+    assert_eq!(listed["items"][0]["details"]["source"]["trail"], "later", "{listed}");
+    is_valid(&schema("streamNameErrors"), &server.get("/services/v2/stream/s1/info/errors").expect(200).response());
     is_valid(&schema("dataStreamErrors"), &server.get("/services/v2/stream/s1/info/errors").expect(200).response());
     for target in ["/services/v2/stream", "/services/v2/stream/s1/info", "/nothing", "/services/v2/trails"] {
         is_valid(&envelope, &server.get(target).json());

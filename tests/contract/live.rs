@@ -294,12 +294,126 @@ fn numbers_of_a_configuration_are_given_back_digit_for_digit() {
 }
 
 #[test]
+fn the_op_ts_of_a_record_begins_at_that_record_and_nanoseconds_and_a_comma_are_taken() {
+    let server = Server::start();
+    let at = |time: &str, id: u64| {
+        let mut put = insert(id);
+        put["commitTs"] = time.into();
+        put
+    };
+    server.make_trail("times");
+    let times = ["2020-01-01T00:00:00.000001Z", "2020-01-01T00:00:00.000002Z", "2020-01-01T00:00:00.000003Z"];
+    server.put("times", &[at(times[0], 1), at(times[1], 2), at(times[2], 3)]).expect(200);
+    server.make_stream("s1", "times");
+    let second = server.subscribe("s1", "begin=2020-01-01T00:00:00.000002Z").unwrap().expect_data(PATIENCE);
+    let op_ts = second.json["op_ts"].as_str().unwrap().replace(' ', "%20");
+    for begin in [
+        op_ts.as_str(),
+        "2020-01-01T00:00:00.000002999Z",
+        "2020-01-01T00:00:00,0000020Z",
+        "2020-01-01T01:00:00,000002+01:00",
+    ] {
+        let first = server.subscribe("s1", &format!("begin={begin}")).unwrap().expect_data(PATIENCE);
+        assert_eq!(first.text, second.text, "{begin}");
+    }
+    match server.subscribe("s1", "begin=2020-01-01T00:00:00") {
+        Err(Refused::Answer(answer)) => {
+            let said = answer.titles();
+            assert!(answer.status == 400 && said.contains("2026-07-13T04:00:00Z") && said.contains("op_ts"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_session_hears_of_a_shape_after_the_ddl_that_made_it_wherever_it_begins() {
+    let server = Server::start();
+    server.make_trail("a1");
+    let row = |id: u64, after: Value| {
+        let mut after = after;
+        after["id"] = id.into();
+        json!({"op": "INSERT", "table": "app.t", "key": ["id"], "after": after})
+    };
+    let ddl = json!({"op": "DDL", "table": "app.t", "ddl": "ALTER TABLE app.t ADD note text"});
+    let one = |operation: Value| json!({"operations": [operation]});
+    let wide = || json!({"v": 1, "note": "x"});
+    // Once in transactions of their own, and once in one transaction.
+    server.put("a1", &[one(row(1, json!({"v": 1}))), one(ddl.clone()), one(row(2, wide()))]).expect(200);
+    let mut wider = wide();
+    wider["more"] = true.into();
+    server.put("a1", &[json!({"operations": [row(3, wide()), ddl, row(4, wider)]})]).expect(200);
+    make(&server, "s1", json!({"encoding": {"json": {"includeJSONSchemaRecord": false}}}));
+    let heard = |begin: &str| {
+        let mut subscriber = server.subscribe("s1", &format!("begin={begin}")).unwrap();
+        let mut records = Vec::new();
+        loop {
+            let record = subscriber.expect_record(PATIENCE);
+            let is_last = record.json["after"]["id"] == 4;
+            records.push(record);
+            if is_last {
+                return records;
+            }
+        }
+    };
+    let kinds = |records: &[Record]| -> Vec<String> {
+        let kinds = records.iter().map(|record| match record.op_type().unwrap() {
+            "OBJECT_METADATA" => format!("META of {}", record.json["columns"].as_object().unwrap().len()),
+            "INSERT" => format!("INSERT {}", record.json["after"]["id"]),
+            other => other.to_owned(),
+        });
+        kinds.skip(1).collect()
+    };
+    let all = heard("earliest");
+    let whole = ["META of 2", "INSERT 1", "DDL", "META of 3", "INSERT 2", "INSERT 3", "DDL", "META of 4", "INSERT 4"];
+    assert_eq!(kinds(&all), whole);
+    let after = |id: u64, skipped: usize| {
+        let at = all.iter().position(|record| record.json["after"]["id"] == id).unwrap();
+        let with_pos: Vec<_> = all[at..].iter().filter_map(Record::pos).collect();
+        kinds(&heard(with_pos[skipped]))
+    };
+    assert_eq!(after(1, 0), ["DDL", "META of 3", "INSERT 2", "INSERT 3", "DDL", "META of 4", "INSERT 4"]);
+    assert_eq!(after(1, 1), ["META of 3", "INSERT 2", "INSERT 3", "DDL", "META of 4", "INSERT 4"]);
+    assert_eq!(after(2, 0), ["META of 3", "INSERT 3", "DDL", "META of 4", "INSERT 4"]);
+    assert_eq!(after(3, 0), ["DDL", "META of 4", "INSERT 4"]);
+    assert_eq!(after(3, 1), ["META of 4", "INSERT 4"]);
+}
+
+#[test]
+fn a_column_condition_with_a_table_delivers_nothing_of_other_tables() {
+    let server = Server::start();
+    server.make_trail("a1");
+    let row = |table: &str, id: u64| json!({"op": "INSERT", "table": table, "key": ["ID"], "after": {"ID": id}});
+    let ddl = |table: &str| json!({"op": "DDL", "table": table, "ddl": format!("ALTER TABLE {table} ADD x int")});
+    let truncate = |table: &str| json!({"op": "TRUNCATE", "table": table});
+    let of = |table: &str| json!([ddl(table), row(table, 1), row(table, 2), truncate(table)]);
+    server.put("a1", &[json!({"operations": of("PAY.SALARIES")}), json!({"operations": of("HR.T")})]).expect(200);
+    let rules = |condition: Value| json!([{"action": "include", "filter": {"columnValues": [condition]}}]);
+    let seen = |stream: &str, condition: Value, last: &str, count: usize| {
+        make(&server, stream, json!({"rules": rules(condition)}));
+        let mut subscriber = server.subscribe(stream, "begin=earliest").unwrap();
+        let records: Vec<_> = (0..count).map(|_| subscriber.expect_data(PATIENCE)).collect();
+        let records: Vec<_> =
+            records.iter().map(|record| format!("{} {}", record.op_type().unwrap(), record.table().unwrap())).collect();
+        assert_eq!(records.last().unwrap(), last);
+        records
+    };
+    let with_table = json!({"table": "HR.T", "column": "ID", "operator": "EQ", "value": 2});
+    let expected = ["DDL HR.T", "INSERT HR.T", "TRUNCATE HR.T"];
+    assert_eq!(seen("with", with_table, "TRUNCATE HR.T", 3), expected);
+    // Without a table, statements and TRUNCATE of every table skip the condition.
+    let without = json!({"column": "ID", "operator": "EQ", "value": 2});
+    let both =
+        ["DDL PAY.SALARIES", "INSERT PAY.SALARIES", "TRUNCATE PAY.SALARIES", expected[0], expected[1], expected[2]];
+    assert_eq!(seen("without", without, "TRUNCATE HR.T", 6), both);
+}
+
+#[test]
 fn a_record_beyond_a_limit_closes_with_4013_and_says_after_which_position_to_go_on() {
     let server = server();
     let big = json!({"id": 4, "total": 1, "name": "y".repeat(200_000)});
     let big = json!({"operations": [{"op": "INSERT", "table": "app.t", "key": ["id"], "after": big}]});
     server.put("a1", &[big, insert(5)]).expect(200);
-    make(&server, "s1", json!({"encoding": {"json": {"maxRecordSize": 131_072}}}));
+    make(&server, "s1", json!({"encoding": {"json": {"maxRecordSize": 131_072, "truncateOrChunk": "fail"}}}));
     let (records, code, reason) = all(server.subscribe("s1", "begin=earliest").unwrap());
     assert_eq!((ids(&records), code), (vec![1, 2, 3], 4013));
     let after = reason.rsplit(' ').next().unwrap();
@@ -308,12 +422,67 @@ fn a_record_beyond_a_limit_closes_with_4013_and_says_after_which_position_to_go_
     let mut on = server.subscribe("s1", &format!("begin={after}")).unwrap();
     assert_eq!(ids(&[on.expect_data(PATIENCE)]), [5]);
 
-    make(&server, "s2", json!({"encoding": {"json": {"maxRecordSize": 131_072, "truncateOrChunk": "truncate"}}}));
-    let mut cut = server.subscribe("s2", "begin=earliest").unwrap();
-    let cut: Vec<_> = (0..5).map(|_| cut.expect_data(PATIENCE)).collect();
-    assert_eq!(ids(&cut), [1, 2, 3, 4, 5]);
-    assert_eq!(cut[3].json["truncated"], json!(["name"]));
-    assert!(cut[3].text.len() <= 131_072);
+    for (stream, options) in [
+        ("s2", json!({"maxRecordSize": 131_072, "truncateOrChunk": "truncate"})),
+        ("s3", json!({"maxRecordSize": 131_072})),
+    ] {
+        make(&server, stream, json!({"encoding": {"json": options}}));
+        let mut cut = server.subscribe(stream, "begin=earliest").unwrap();
+        let cut: Vec<_> = (0..5).map(|_| cut.expect_data(PATIENCE)).collect();
+        assert_eq!(ids(&cut), [1, 2, 3, 4, 5]);
+        assert_eq!(cut[3].json["truncated"], json!(["name"]));
+        assert!(cut[3].text.len() <= 131_072);
+    }
+}
+
+#[test]
+fn every_default_spelled_out_is_accepted_and_cuts_long_values_as_goldengate_does_while_unset_loses_nothing() {
+    let server = server();
+    let long = "z".repeat(70_000);
+    let row = json!({"id": 4, "total": 1, "name": long});
+    let ddl = format!("ALTER TABLE app.t ADD note text -- {}", "d".repeat(1_000_000));
+    let operations = json!([
+        {"op": "INSERT", "table": "app.t", "key": ["id"], "after": row},
+        {"op": "DDL", "table": "app.t", "ddl": ddl},
+    ]);
+    server.put("a1", &[json!({"operations": operations}), insert(5)]).expect(200);
+    make(&server, "spelled", documented_defaults());
+    let mut spelled = server.subscribe("spelled", "begin=earliest").unwrap();
+    let records: Vec<_> = (0..6).map(|_| spelled.expect_data(PATIENCE)).collect();
+    assert_eq!(ids(&records), [1, 2, 3, 4, 5]);
+    assert_eq!(records[3].json["after"]["name"], "z".repeat(64_000));
+    assert_eq!(records[3].json["truncated"], json!(["name"]));
+    assert_eq!(records[4].json["ddl"].as_str().unwrap().len(), 1_000_000);
+    assert_eq!(records[4].json["truncated"], json!(["ddl"]));
+
+    make(&server, "unset", json!({}));
+    let mut unset = server.subscribe("unset", "begin=earliest").unwrap();
+    let whole: Vec<_> = (0..6).map(|_| unset.expect_data(PATIENCE)).collect();
+    assert_eq!((&whole[3].json["after"]["name"], &whole[4].json["ddl"]), (&json!(long), &json!(ddl)));
+}
+
+/// The whole configuration with every default that GoldenGate documents, but for `encoding` in its short form and members
+/// whose default is that they are not there.
+fn documented_defaults() -> Value {
+    let json = json!({
+        "$schema": "ogg:outputFormatJson", "model": "op", "beforeImageName": "before", "afterImageName": "after",
+        "flatten": false, "flattenDelimiter": ".", "omitNullColumnValues": false, "treatAllColumnsAsStrings": false,
+        "staticFields": null, "includeJSONSchemaRecord": true, "includeObjectMetadataRecords": true,
+        "includeStreamMetadataRecord": true, "maxLobSize": 64_000, "maxDDLTextSize": 1_000_000,
+        "maxRecordSize": 1_048_576, "truncateOrChunk": "truncate", "delimiter": "",
+        "operationStrings": {"INSERT": "INSERT", "UPDATE": "UPDATE", "DELETE": "DELETE", "TRUNCATE": "TRUNCATE",
+            "UPSERT": "UPSERT", "DDL": "DDL"},
+        "metaFields": {
+            "qualifiedTable": true, "opType": true, "opTs": true, "pos": true, "catalog": false, "schema": false,
+            "table": false, "csn": false, "xid": false, "opSeqno": false, "transInd": false, "primaryKeys": false,
+            "currentTs": false, "currentTsMicroSecs": false, "opTsMicroSecs": false, "tokens": null, "env": null,
+            "sys": null,
+        },
+    });
+    json!({
+        "$schema": "ogg:dataStream", "description": "", "encoding": {"json": json}, "bufferSize": 1_048_576,
+        "qualityOfService": "exactlyOnce", "cloudEventsFormat": false, "tcpKeepAliveTimeout": 120,
+    })
 }
 
 #[test]

@@ -48,7 +48,9 @@ fn collect(path: &str, schema: &Value, around: &[Step], found: &mut Vec<Member>)
         found.push(Member { path: path_of.clone(), schema: inner.clone(), around: steps.clone() });
         collect(&path_of, inner, &steps, found);
     }
-    if let Some(items) = schema.get("items").filter(|items| items["type"] == "object") {
+    // A tag may also be its name alone; the long form is the one with members.
+    let items = schema.get("items").map(|items| if items["anyOf"].is_array() { &items["anyOf"][1] } else { items });
+    if let Some(items) = items.filter(|items| items["type"] == "object") {
         let mut steps = vec![Step::List];
         steps.extend_from_slice(around);
         collect(&format!("{path}[0]"), items, &steps, found);
@@ -80,7 +82,8 @@ impl Member {
         match schema["type"].as_str() {
             Some("integer") => {
                 let words = vec![text("minimum"), text("maximum")];
-                let (min, max) = (schema["minimum"].as_i64().unwrap(), schema["maximum"].as_i64().unwrap());
+                let bound = |member: &str| text(member).parse::<i128>().unwrap();
+                let (min, max) = (bound("minimum"), bound("maximum"));
                 let wrong =
                     [json!(min - 1), json!(max + 1), json!(min.to_string()), json!(min as f64 + 0.5), json!({})];
                 wrong.map(|value| (value, words.clone())).into()
@@ -102,7 +105,7 @@ impl Member {
                 let words = vec!["1".to_owned(), text("maxItems")];
                 vec![(json!([]), words.clone()), (json!("x"), words)]
             }
-            Some("object") => {
+            Some("object") | None if schema["type"][0] == "object" || schema["type"] == "object" => {
                 let mut wrong = vec![(json!(7), vec!["object".to_owned()])];
                 if schema.get("patternProperties").is_none() {
                     wrong.push((json!({"unknown": 1}), vec!["unknown".to_owned()]));
@@ -131,9 +134,10 @@ impl Member {
             Some("boolean") => "boolean".to_owned(),
             Some("array") => format!("list of {} … {}", schema["minItems"], schema["maxItems"]),
             Some("object") => "object".to_owned(),
+            None if schema["type"][0] == "object" => "object, or null".to_owned(),
             _ if self.path == "encoding" => "`json`, or an object".to_owned(),
             _ if self.path.ends_with("value") => "text, number, boolean".to_owned(),
-            _ => "boolean, or a name of 1 … 64 characters".to_owned(),
+            _ => "boolean, null, or a name of 1 … 64 characters".to_owned(),
         }
     }
 

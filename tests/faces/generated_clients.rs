@@ -92,6 +92,41 @@ fn a_client_like_goldengates_in_python_reuses_the_header_of_its_first_request() 
 }
 
 #[test]
+fn pythons_websockets_closes_with_1009_at_a_row_beyond_its_limit_and_info_errors_says_where_and_what_helps() {
+    if clients::python().is_none() {
+        return;
+    }
+    let server = server_with_rows();
+    let big =
+        json!({"op": "INSERT", "table": "app.orders", "key": ["id"], "after": {"id": 4, "city": "x".repeat(1 << 20)}});
+    server.put("events", &[json!({"operations": [big]})]).expect(200);
+    let last = json!({"op": "INSERT", "table": "app.orders", "key": ["id"], "after": {"id": 5, "city": "y"}});
+    server.put("events", &[json!({"operations": [last]})]).expect(200);
+    let url = goldengate_url(&document(&server, "orders", "yaml"));
+    let start = |query: &str| {
+        let mut python = clients::python().unwrap();
+        python.args(["tests/clients/generated_like.py", "goldengate", "basic", &url, query, USER, PASSWORD]);
+        Program::start(python)
+    };
+    start("begin=earliest").wait_for_complaint("1009", PATIENCE);
+    let path = "/services/v2/stream/orders/info/errors";
+    let said = server.get_until(path, |seen| seen["errors"].to_string().contains("1009"));
+    let said =
+        said["errors"].as_array().unwrap().iter().find_map(|error| error.as_str().filter(|e| e.contains("1009")));
+    let said = said.unwrap();
+    assert!(said.contains("max_size=None") && said.contains("maxRecordSize"), "{said}");
+    // The position that it names is that of the row: behind it comes the last one.
+    let after = said.rsplit(' ').next().unwrap();
+    let mut behind = server.subscribe("orders", &format!("begin={after}")).unwrap();
+    assert_eq!(behind.expect_data(PATIENCE).json["after"]["id"], 5);
+    // What it advises helps: the same client then reads to the end.
+    let limit = json!({"encoding": {"json": {"maxRecordSize": 1_000_000}}});
+    server.patch("/services/v2/stream/orders", &limit).expect(200);
+    let lines = start("begin=earliest").lines_until(PATIENCE, |line| line.contains("\"id\": 5"));
+    assert!(lines.iter().any(|line| line.contains("\"truncated\": [\"city\"]")));
+}
+
+#[test]
 fn a_client_like_goldengates_in_javascript_evaluates_what_it_is_sent() {
     let Some((_, folder)) = clients::node("tests/clients/generated_like.mjs") else { return };
     let server = server_with_rows();

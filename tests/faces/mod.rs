@@ -8,6 +8,7 @@ mod demo;
 mod examples;
 mod gaps;
 mod generated_clients;
+mod mcp;
 mod memory;
 mod metrics;
 mod retention;

@@ -8,6 +8,7 @@ mod patch;
 mod rule;
 mod schema;
 mod source;
+pub(super) mod upgrade;
 
 pub use crate::codec::member::ConfigError;
 pub use patch::merge_patch;

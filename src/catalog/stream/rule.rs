@@ -107,7 +107,7 @@ pub struct Rule {
     pub column_values: Vec<ColumnCondition>,
     /// Conditions on user tokens.
     pub user_tokens: Vec<TextCondition>,
-    /// Conditions on tags.
+    /// Conditions on tags; one that is only named is there.
     pub tags: Vec<TextCondition>,
     /// Patterns of partition names.
     pub partition_names: Vec<String>,
@@ -123,7 +123,8 @@ pub(super) fn parse_rules(members: &Members<'_>) -> Result<Vec<Rule>, ConfigErro
 
 impl Rule {
     fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        let rule = Members::of(path, value, &["name", "action", "filter"])?;
+        let rule = Members::of(path, value, &["name", "description", "action", "filter"])?;
+        rule.text("description", 0, limits::DESCRIPTION_CHARS_MAX)?;
         let name = rule.text("name", 1, limits::RULE_TEXT_CHARS_MAX)?.map(str::to_owned);
         let action = rule.choice("action", &[("include", Action::Include), ("exclude", Action::Exclude)])?;
         let action = action.ok_or_else(|| rule.error("action", "is required: \"include\" or \"exclude\""))?;
@@ -135,25 +136,25 @@ impl Rule {
             name,
             action,
             object_names: owned(filter.texts("objectNames", values_max, chars_max)?),
-            object_types: operations(&filter, "objectTypes", &["DML", "DDL"])?,
-            operation_types: operations(
-                &filter,
-                "operationTypes",
-                &["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"],
-            )?,
+            object_types: operations(&filter, "objectTypes")?,
+            operation_types: operations(&filter, "operationTypes")?,
             column_values: conditions(&filter, "columnValues", ColumnCondition::parse)?,
             user_tokens: conditions(&filter, "userTokens", TextCondition::parse)?,
-            tags: conditions(&filter, "tags", TextCondition::parse)?,
+            tags: conditions(&filter, "tags", TextCondition::parse_tag)?,
             partition_names: owned(filter.texts("partitionNames", values_max, chars_max)?),
         })
     }
 }
 
-fn operations(filter: &Members<'_>, name: &str, allowed: &[&str]) -> Result<Vec<Vec<Operation>>, ConfigError> {
+/// The words of `objectTypes` and `operationTypes`.
+pub(super) const OPERATION_WORDS: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"];
+
+fn operations(filter: &Members<'_>, name: &str) -> Result<Vec<Vec<Operation>>, ConfigError> {
     let words = filter.texts(name, limits::RULE_VALUES_MAX, limits::RULE_TEXT_CHARS_MAX)?;
     let one = |(at, word): (usize, &str)| {
-        if !allowed.contains(&word) {
-            return Err(filter.error(&format!("{name}[{at}]"), format!("must be one of {}", allowed.join(", "))));
+        if !OPERATION_WORDS.contains(&word) {
+            let words = OPERATION_WORDS.join(", ");
+            return Err(filter.error(&format!("{name}[{at}]"), format!("must be one of {words}")));
         }
         Ok(match Operation::parse(word) {
             Some(operation) => vec![operation],
@@ -193,6 +194,16 @@ impl TextCondition {
         let members = Members::of(path, value, &["name", "operator", "value"])?;
         let (operator, value) = operator_and_value(&members)?;
         Ok(Self { name: required_text(&members, "name")?, operator, value })
+    }
+
+    /// A tag's name alone says that the tag is there.
+    fn parse_tag(path: &str, value: &Value) -> Result<Self, ConfigError> {
+        let Value::String(name) = value else { return Self::parse(path, value) };
+        let chars_max = limits::RULE_TEXT_CHARS_MAX;
+        if !(1..=chars_max).contains(&name.chars().count()) {
+            return Err(ConfigError::new(path, format!("must be a string of 1 to {chars_max} characters")));
+        }
+        Ok(Self { name: name.clone(), operator: Comparison::NotNull, value: None })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rule::COMPARISONS;
+use super::rule::{COMPARISONS, OPERATION_WORDS};
 use crate::codec::json::{HEARTBEAT, MetaFields, OBJECT_METADATA, STREAM_METADATA};
 use crate::limits;
 use crate::record::Operation;
@@ -41,8 +41,8 @@ fn text(min: usize, max: usize) -> Value {
     json!({"type": "string", "minLength": min, "maxLength": max})
 }
 
-fn number(min: u64, max: u64, default: Option<u64>) -> Value {
-    let mut schema = json!({"type": "integer", "minimum": min, "maximum": max});
+fn number(min: u64, max: impl Into<u128>, default: Option<u64>) -> Value {
+    let mut schema = json!({"type": "integer", "minimum": min, "maximum": max.into()});
     if let Some(default) = default {
         schema["default"] = default.into();
     }
@@ -95,6 +95,7 @@ fn encoding() -> Value {
     let mut delimiter = text(0, limits::IMAGE_NAME_CHARS_MAX);
     delimiter["default"] = json!(".");
     let properties = json!({
+        "$schema": {"enum": ["ogg:outputFormatJson"]},
         "model": {"enum": ["op", "row"], "default": "op"},
         "beforeImageName": image("before"),
         "afterImageName": image("after"),
@@ -107,10 +108,10 @@ fn encoding() -> Value {
         "includeJSONSchemaRecord": flag(true),
         "includeObjectMetadataRecords": flag(true),
         "includeStreamMetadataRecord": flag(true),
-        "maxLobSize": number(1, u64::from(u32::MAX), None),
-        "maxDDLTextSize": number(1, u64::from(u32::MAX), None),
+        "maxLobSize": number(1, limits::LOB_BYTES_CONFIGURED_MAX, None),
+        "maxDDLTextSize": number(1, u32::MAX, None),
         "maxRecordSize": number(limits::BUFFER_BYTES_MIN, limits::BUFFER_BYTES_MAX, None),
-        "truncateOrChunk": {"enum": ["truncate"]},
+        "truncateOrChunk": {"enum": ["truncate", "fail"], "default": "truncate"},
         "delimiter": text(0, limits::IMAGE_NAME_CHARS_MAX),
         "metaFields": meta_fields(),
     });
@@ -119,7 +120,7 @@ fn encoding() -> Value {
 
 fn static_fields() -> Value {
     json!({
-        "type": "object",
+        "type": ["object", "null"],
         "maxProperties": limits::STATIC_FIELDS_MAX,
         "patternProperties": {
             format!("^[\\s\\S]{{1,{}}}$", limits::FIELD_NAME_CHARS_MAX): {
@@ -139,11 +140,10 @@ fn operation_strings() -> Value {
 }
 
 fn meta_fields() -> Value {
-    let field =
-        |on: bool| json!({"default": on, "anyOf": [{"type": "boolean"}, text(1, limits::FIELD_NAME_CHARS_MAX)]});
+    let field = |on: bool| json!({"default": on, "anyOf": [{"type": ["boolean", "null"]}, text(1, limits::FIELD_NAME_CHARS_MAX)]});
     let mut fields: Map<_, _> = MetaFields::members().map(|(member, on)| (member.to_owned(), field(on))).collect();
     for refused in ["env", "sys"] {
-        fields.insert(refused.to_owned(), json!({"enum": [false], "default": false}));
+        fields.insert(refused.to_owned(), json!({"enum": [false, null], "default": null}));
     }
     object(fields.into(), &[])
 }
@@ -152,18 +152,19 @@ fn rule() -> Value {
     let chars_max = limits::RULE_TEXT_CHARS_MAX;
     let filter = json!({
         "objectNames": values(text(1, chars_max)),
-        "objectTypes": values(json!({"enum": ["DML", "DDL"]})),
-        "operationTypes": values(json!({"enum": ["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"]})),
+        "objectTypes": values(json!({"enum": OPERATION_WORDS})),
+        "operationTypes": values(json!({"enum": OPERATION_WORDS})),
         "columnValues": values(condition("column", json!({
             "table": text(1, chars_max),
             "image": {"enum": ["after", "before", "either"], "default": "after"},
         }))),
         "userTokens": values(condition("name", json!({}))),
-        "tags": values(condition("name", json!({}))),
+        "tags": values(json!({"anyOf": [text(1, chars_max), condition("name", json!({}))]})),
         "partitionNames": values(text(1, chars_max)),
     });
     let properties = json!({
         "name": text(1, chars_max),
+        "description": text(0, limits::DESCRIPTION_CHARS_MAX),
         "action": {"enum": ["include", "exclude"]},
         "filter": object(filter, &[]),
     });

@@ -65,7 +65,10 @@ fn every_violation_names_its_member() {
         (rule(json!({"names": []})), "rules[0].filter.names"),
         (rule(json!({"objectNames": []})), "rules[0].filter.objectNames"),
         (rule(json!({"objectNames": [""]})), "rules[0].filter.objectNames[0]"),
-        (rule(json!({"objectTypes": ["INSERT"]})), "rules[0].filter.objectTypes[0]"),
+        (rule(json!({"objectTypes": ["TABLE"]})), "rules[0].filter.objectTypes[0]"),
+        (rule(json!({"tags": [""]})), "rules[0].filter.tags[0]"),
+        (rule(json!({"tags": ["a", 1]})), "rules[0].filter.tags[1]"),
+        (rule(json!({"userTokens": ["a"]})), "rules[0].filter.userTokens[0]"),
         (rule(json!({"operationTypes": ["DML", "MERGE"]})), "rules[0].filter.operationTypes[1]"),
         (column(json!({"operator": "EQ", "value": 1})), "rules[0].filter.columnValues[0].column"),
         (column(json!({"column": "a", "value": 1})), "rules[0].filter.columnValues[0].operator"),
@@ -94,6 +97,24 @@ fn bounds_themselves_are_allowed() {
         ("$schema", json!("ogg:dataStream")),
         ("source", json!({"trail": "a".repeat(512)})),
         ("source", json!({"trail": "north/a1"})),
+        (
+            "rules",
+            json!([{"action": "include", "filter": {"objectTypes":
+            ["INSERT", "UPDATE", "UPSERT", "DELETE", "TRUNCATE", "DML", "DDL"]}}]),
+        ),
+        ("rules", json!([{"description": "", "action": "include", "filter": {}}])),
+        ("rules", json!([{"action": "exclude", "filter": {"tags": ["red", {"name": "b", "operator": "ISNULL"}]}}])),
+        ("encoding", json!({"json": {"$schema": "ogg:outputFormatJson"}})),
+        ("encoding", json!({"json": {"maxLobSize": 1, "maxDDLTextSize": 1, "maxRecordSize": 131_072}})),
+        ("encoding", json!({"json": {"maxLobSize": 18_446_744_073_709_552_000_u128}})),
+        ("encoding", json!({"json": {"maxDDLTextSize": 4_294_967_295_u64, "maxRecordSize": 10_485_760}})),
+        ("encoding", json!({"json": {"beforeImageName": "b", "afterImageName": "x".repeat(32)}})),
+        ("encoding", json!({"json": {"flattenDelimiter": "", "delimiter": ""}})),
+        ("encoding", json!({"json": {"flattenDelimiter": "x".repeat(32), "delimiter": "x".repeat(32)}})),
+        ("encoding", json!({"json": {"metaFields": {"env": null, "sys": null, "tokens": null, "pos": null}}})),
+        ("encoding", json!({"json": {"staticFields": null}})),
+        ("encoding", json!({"json": {"truncateOrChunk": "truncate"}})),
+        ("encoding", json!({"json": {"truncateOrChunk": "fail"}})),
     ] {
         assert!(StreamConfig::from_value(with(member, value.clone())).is_ok(), "{member} {value}");
         assert!(schema().is_valid(&with(member, value.clone())), "the schema forbids {member} {value}");

@@ -35,7 +35,8 @@ pub(super) fn records(input: &DocumentInput<'_>) -> Vec<(&'static str, Value)> {
     cells.json(b"\"new\"");
     let after = Image::split(&image).ok().map(|(image, _)| image);
     let insert = DmlRecord { context: context(0), operation: Operation::Insert, before: None, after };
-    let statement = DdlRecord { context: context(1), table: Some(&table), text: "truncate" };
+    let statement =
+        DdlRecord { context: context(1), table: Some(&table), text: "ALTER TABLE shop.orders ADD note text" };
     let key = cloudevents::partition_key(&schema, after);
     let insert = wrapped(input, Operation::Insert, &insert.context, Some(&key), |out| {
         PreparedTable::new(&schema, input.options).encode(&insert, out)

@@ -79,7 +79,7 @@ pub fn document(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
         "id": format!("urn:trailcast:stream:{}", input.stream),
         "info": info(input, layout),
         "defaultContentType": "application/json",
-        "servers": {"trailcast": server(input, layout)},
+        "servers": servers(input, layout),
         "channels": {"records": channel(input, layout, &messages)},
         "operations": {"onRecords": operation(&messages)},
         "components": {
@@ -123,6 +123,37 @@ fn quotable(text: &str) -> String {
     line.join(" ").replace('"', "'").replace('\\', "/")
 }
 
+/// The key of the server in every document.
+const SERVER: &str = "trailcast";
+
+/// The keys of the server: `trailcast`, and in GoldenGate's layout the host's name too, by which its users know it
+/// (`-p server=localhost`).
+fn server_keys(input: &DocumentInput<'_>, layout: DocumentLayout) -> Vec<String> {
+    let mut keys = vec![SERVER.to_owned()];
+    if layout == DocumentLayout::GoldenGate {
+        let port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let name = input.host.rsplit_once(':').filter(|(_, end)| port(end)).map_or(input.host, |(name, _)| name);
+        let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+        let key: String = name.chars().map(|character| if is_plain(character) { character } else { '-' }).collect();
+        if !key.is_empty() && key != SERVER {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+fn servers(input: &DocumentInput<'_>, layout: DocumentLayout) -> Map<String, Value> {
+    let of = |key: String| {
+        let mut server = server(input, layout);
+        if key != SERVER {
+            // A channel's servers must differ, and by more than their keys.
+            server["description"] = "The server of the stream, by its host's name".into();
+        }
+        (key, server)
+    };
+    server_keys(input, layout).into_iter().map(of).collect()
+}
+
 fn server(input: &DocumentInput<'_>, layout: DocumentLayout) -> Value {
     let mut server = json!({
         "host": input.host,
@@ -144,6 +175,8 @@ fn channel(input: &DocumentInput<'_>, layout: DocumentLayout, messages: &Map<Str
     let refer = |name: &String| (name.clone(), json!({"$ref": format!("#/components/messages/{name}")}));
     let messages: Map<_, _> = messages.keys().map(refer).collect();
     let begin = "now, earliest, an ISO 8601 timestamp, or the position of the last record processed";
+    let refer = |key: &String| json!({"$ref": format!("#/servers/{key}")});
+    let servers: Vec<_> = server_keys(input, layout).iter().map(refer).collect();
     let (address, query) = match layout {
         DocumentLayout::GoldenGate => {
             (input.path, json!({"begin": {"type": "string", "default": "earliest", "description": begin}}))
@@ -160,7 +193,7 @@ fn channel(input: &DocumentInput<'_>, layout: DocumentLayout, messages: &Map<Str
         "address": address,
         "title": format!("Stream {}", input.stream),
         "description": "Records of committed changes, pushed in commit order",
-        "servers": [{"$ref": "#/servers/trailcast"}],
+        "servers": servers,
         "messages": messages,
         "bindings": {"ws": {
             "method": "GET",

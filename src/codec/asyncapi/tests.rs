@@ -153,6 +153,61 @@ fn a_description_may_be_pasted_between_quotes_in_the_goldengate_layout_and_is_ve
 }
 
 #[test]
+fn goldengates_layout_has_the_server_under_its_hosts_name_too() {
+    let keys = |host: &str, layout| {
+        let options = JsonOptions::default();
+        let input = DocumentInput {
+            stream: "s-1",
+            description: None,
+            options: &options,
+            event_type_prefix: None,
+            record_framing: false,
+            heartbeat: false,
+            host,
+            secure: false,
+            path: "/services/v2/stream/s-1",
+            security: &[],
+            tables: &[],
+        };
+        let document = document(&input, layout);
+        let servers = document["servers"].as_object().unwrap();
+        let named = document["channels"]["records"]["servers"].as_array().unwrap();
+        for member in ["host", "protocol"] {
+            assert!(servers.values().all(|server| server[member] == servers["trailcast"][member]), "{servers:?}");
+        }
+        // AsyncAPI's parser refuses a channel with two servers that are the same.
+        let mut others = servers.iter().filter(|(key, _)| *key != "trailcast");
+        assert!(others.all(|(_, other)| *other != servers["trailcast"]), "{servers:?}");
+        assert_eq!(named.len(), servers.len());
+        servers.keys().cloned().collect::<Vec<_>>()
+    };
+    for (host, key) in [
+        ("localhost:9002", Some("localhost")),
+        ("streams.example.com", Some("streams-example-com")),
+        ("[::1]:9002", Some("---1-")),
+        ("127.0.0.1:80", Some("127-0-0-1")),
+        ("h\u{f6}st_1", Some("h-st_1")),
+        ("trailcast:9002", None),
+        ("", None),
+        (":9002", None),
+    ] {
+        let expected: Vec<_> = std::iter::once("trailcast").chain(key).collect();
+        assert_eq!(keys(host, DocumentLayout::GoldenGate), expected, "{host}");
+        assert_eq!(keys(host, DocumentLayout::AsyncApi), ["trailcast"], "{host}");
+    }
+}
+
+#[test]
+fn the_examples_are_records_as_they_come_and_the_statement_is_one() {
+    let document = document_of(&json!({}), false, DocumentLayout::GoldenGate);
+    let example = &document["components"]["messages"]["Records"]["examples"][0]["payload"];
+    let (insert, statement) = (&example[0], &example[1]);
+    assert_eq!((&insert["op_type"], &statement["op_type"]), (&json!("INSERT"), &json!("DDL")));
+    assert_eq!(statement["ddl"], "ALTER TABLE shop.orders ADD note text");
+    assert_one_kind(&document, statement, "DdlRecord");
+}
+
+#[test]
 fn the_asyncapi_layout_has_the_path_in_the_server() {
     let document = document_of(&json!({}), false, DocumentLayout::AsyncApi);
     assert_eq!(document["channels"]["records"]["address"], "/");

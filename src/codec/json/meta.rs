@@ -99,21 +99,25 @@ impl MetaFields {
         known.extend(["env", "sys"]);
         let members = Members::of(path, value, &known)?;
         for refused in ["env", "sys"] {
-            if members.boolean(refused, false) != Ok(false) {
-                return Err(members.error(refused, "not supported: it would tell of the server's host; only false"));
+            if !matches!(members.get(refused), None | Some(Value::Null | Value::Bool(false))) {
+                let message = "not supported: it would tell of the server's host; only false or null";
+                return Err(members.error(refused, message));
             }
         }
         let mut fields = Self::default();
         for ((_, member, _, _), slot) in FIELDS.iter().zip(&mut fields.names) {
             match members.get(member) {
-                None => {}
+                // Where the documentation shows a field's default as null, that may be spelled out.
+                None | Some(Value::Null) => {}
                 Some(Value::Bool(on)) => slot.0 = *on,
                 Some(Value::String(name)) if (1..=limits::FIELD_NAME_CHARS_MAX).contains(&name.chars().count()) => {
                     *slot = (true, name.clone());
                 }
                 Some(_) => {
-                    let allowed =
-                        format!("must be true, false or a name of 1 to {} characters", limits::FIELD_NAME_CHARS_MAX);
+                    let allowed = format!(
+                        "must be true, false, null or a name of 1 to {} characters",
+                        limits::FIELD_NAME_CHARS_MAX
+                    );
                     return Err(members.error(member, allowed));
                 }
             }

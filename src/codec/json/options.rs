@@ -106,7 +106,7 @@ pub struct JsonOptions {
     pub ddl_bytes_max: Option<usize>,
     /// Longest record, in bytes.
     pub record_bytes_max: Option<usize>,
-    /// Whether what is too long is cut; otherwise it is an error.
+    /// Whether what is too long is cut, and listed; otherwise it is an error.
     pub truncate: bool,
     /// Metadata fields.
     pub meta: MetaFields,
@@ -131,14 +131,15 @@ impl Default for JsonOptions {
             lob_bytes_max: None,
             ddl_bytes_max: None,
             record_bytes_max: None,
-            truncate: false,
+            truncate: true,
             meta: MetaFields::default(),
             decimals: Decimals::Number,
         }
     }
 }
 
-const MEMBERS: [&str; 18] = [
+const MEMBERS: [&str; 19] = [
+    "$schema",
     "model",
     "beforeImageName",
     "afterImageName",
@@ -166,6 +167,7 @@ impl JsonOptions {
     /// Reads the object at `path`.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let members = Members::of(path, value, &MEMBERS)?;
+        members.choice("$schema", &[("ogg:outputFormatJson", ())])?;
         let mut options = Self::default();
         options.read_model(&members)?;
         options.read_limits(&members)?;
@@ -205,17 +207,20 @@ impl JsonOptions {
 
     fn read_limits(&mut self, members: &Members<'_>) -> Result<(), ConfigError> {
         let in_memory = |bytes: Option<u64>| bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        self.lob_bytes_max = in_memory(members.number("maxLobSize", 1, u64::from(u32::MAX))?);
+        let lob_bytes_max = members.large_number("maxLobSize", 1, limits::LOB_BYTES_CONFIGURED_MAX)?;
+        self.lob_bytes_max = lob_bytes_max.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         self.ddl_bytes_max = in_memory(members.number("maxDDLTextSize", 1, u64::from(u32::MAX))?);
         self.record_bytes_max =
             in_memory(members.number("maxRecordSize", limits::BUFFER_BYTES_MIN, limits::BUFFER_BYTES_MAX)?);
         match members.get("truncateOrChunk").map(Value::as_str) {
             None => {}
             Some(Some("truncate")) => self.truncate = true,
+            Some(Some("fail")) => self.truncate = false,
             Some(Some("chunk")) => {
-                return Err(members.error("truncateOrChunk", "\"chunk\" is not supported; only \"truncate\""));
+                let message = "\"chunk\" is not supported; only \"truncate\" or \"fail\"";
+                return Err(members.error("truncateOrChunk", message));
             }
-            Some(_) => return Err(members.error("truncateOrChunk", "must be \"truncate\"")),
+            Some(_) => return Err(members.error("truncateOrChunk", "must be \"truncate\" or \"fail\"")),
         }
         Ok(())
     }
@@ -271,7 +276,7 @@ impl JsonOptions {
 
 fn read_static_fields(members: &Members<'_>) -> Result<Vec<(String, String)>, ConfigError> {
     let fields = match members.get("staticFields") {
-        None => return Ok(Vec::new()),
+        None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Object(fields)) if fields.len() <= limits::STATIC_FIELDS_MAX => fields,
         Some(_) => {
             let allowed = format!("must be an object of at most {} fields", limits::STATIC_FIELDS_MAX);
@@ -336,7 +341,10 @@ mod tests {
             (json!({"maxRecordSize": 10_485_761}), "maxRecordSize"),
             (json!({"maxLobSize": 0}), "maxLobSize"),
             (json!({"maxDDLTextSize": -1}), "maxDDLTextSize"),
+            (json!({"maxLobSize": 18_446_744_073_709_552_001_u128}), "maxLobSize"),
             (json!({"truncateOrChunk": "chunk"}), "truncateOrChunk"),
+            (json!({"truncateOrChunk": null}), "truncateOrChunk"),
+            (json!({"$schema": "ogg:dataStream"}), "$schema"),
             (json!({"metaFields": {"env": true}}), "metaFields.env"),
             (json!({"metaFields": {"sys": "s"}}), "metaFields.sys"),
             (json!({"metaFields": {"pos": 1}}), "metaFields.pos"),
@@ -344,6 +352,16 @@ mod tests {
         ] {
             assert_eq!(error_of(value.clone()), format!("encoding.json.{member}"), "{value}");
         }
+    }
+
+    #[test]
+    fn a_limit_alone_cuts_and_fail_is_asked_for_by_name() {
+        let cuts = |value| JsonOptions::parse("encoding.json", &value).unwrap().truncate;
+        assert!(cuts(json!({"maxLobSize": 64_000})));
+        assert!(cuts(json!({"maxLobSize": 64_000, "truncateOrChunk": "truncate"})));
+        assert!(!cuts(json!({"maxLobSize": 64_000, "truncateOrChunk": "fail"})));
+        let unset = JsonOptions::parse("encoding.json", &json!({})).unwrap();
+        assert_eq!((unset.lob_bytes_max, unset.ddl_bytes_max, unset.record_bytes_max), (None, None, None));
     }
 
     #[test]

@@ -337,7 +337,9 @@ fn values_beyond_a_limit_are_cut_and_listed_or_refused() {
     let record = encode_update(&truncate, &before, &after).unwrap();
     let images = r#""before":{"id":1,"pos":null},"after":{"note":"n\u00e9","pos":"abc"},"truncated":["id","note"]}"#;
     assert_eq!(record, format!("{META},{images}"));
-    let refused = encode_update(&json!({"maxLobSize": 3}), &before, &after).unwrap_err();
+    assert_eq!(encode_update(&json!({"maxLobSize": 3}), &before, &after).unwrap(), record);
+    let fail = json!({"maxLobSize": 3, "truncateOrChunk": "fail"});
+    let refused = encode_update(&fail, &before, &after).unwrap_err();
     assert_eq!(refused, EncodeError::TooLarge { member: "maxLobSize", bytes: 5, limit: 3 });
 }
 
@@ -348,6 +350,7 @@ fn a_record_beyond_its_limit_is_made_to_fit_or_refused() {
     let record =
         encode_update(&json!({"maxRecordSize": 131_072, "truncateOrChunk": "truncate"}), &before, &after).unwrap();
     assert!(record.len() <= 131_072 && record.ends_with(r#""truncated":["note","pos"]}"#));
-    let refused = encode_update(&json!({"maxRecordSize": 131_072}), &before, &after).unwrap_err();
+    let fail = json!({"maxRecordSize": 131_072, "truncateOrChunk": "fail"});
+    let refused = encode_update(&fail, &before, &after).unwrap_err();
     assert!(matches!(refused, EncodeError::TooLarge { member: "maxRecordSize", .. }));
 }

@@ -127,11 +127,12 @@ impl Rules {
         self.otherwise
     }
 
-    /// The rules whose `objectNames` match, in order.
+    /// The rules whose `objectNames` and conditions on columns are about that table, in order.
     fn rules_of(&mut self, table: Option<&TableName>) -> Arc<[usize]> {
         let matching = |table: Option<&TableName>| -> Arc<[usize]> {
             let names = self.rules.iter().enumerate();
-            names.filter(|(_, rule)| rule.matches_name(table)).map(|(at, _)| at).collect()
+            let concerned = |rule: &CompiledRule| rule.matches_name(table) && rule.has_columns_of(table);
+            names.filter(|(_, rule)| concerned(rule)).map(|(at, _)| at).collect()
         };
         let Some(name) = table else { return matching(None) };
         if let Some((_, rules)) = self.recent.as_ref().filter(|(recent, _)| recent == name) {

@@ -73,6 +73,13 @@ impl CompiledRule {
         self.names.is_empty() || table.is_some_and(|table| self.names.iter().any(|name| name.matches(table)))
     }
 
+    /// Whether its conditions on columns can be about that table: those that name tables are about these alone, with their
+    /// TRUNCATE and their statements.
+    pub(super) fn has_columns_of(&self, table: Option<&TableName>) -> bool {
+        let is_of = |pattern: &NamePattern| table.is_some_and(|table| pattern.matches(table));
+        self.columns.is_empty() || self.columns.iter().any(|test| test.table.as_ref().is_none_or(is_of))
+    }
+
     pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
         let in_partition = || header.partition.is_some_and(|name| self.partitions.iter().any(|p| p.is_match(name)));
         self.operations.contains(&header.operation) && (self.partitions.is_empty() || in_partition())
@@ -93,7 +100,8 @@ impl CompiledRule {
             return Truth::True;
         }
         match (operation, body.schema) {
-            // They have no columns to ask: as good as unknown, so that no rule on values loses one.
+            // They have no columns to ask: as good as unknown, so that no rule on values loses one. Whether it is about
+            // their table, the name has told.
             (Operation::Truncate | Operation::Ddl, _) | (_, None) => Truth::Unknown,
             (_, Some(schema)) => Truth::any(self.columns.iter().map(|test| test.holds(operation, schema, body))),
         }

@@ -238,6 +238,34 @@ fn an_unknown_column_matches_in_an_include_rule_and_not_in_an_exclude_rule() {
 }
 
 #[test]
+fn a_condition_on_a_column_of_one_table_matches_nothing_of_another() {
+    let filter = json!({"columnValues": [{"table": "HR.T", "column": "id", "operator": "EQ", "value": 1}]});
+    let all = || Operation::ALL.into_iter();
+    let (mut included, mut excluded) = (include(filter.clone()), exclude(filter.clone()));
+    for operation in all() {
+        assert_eq!(by_header(&mut included, "PAY.SALARIES", operation), HeaderVerdict::Drop, "{operation:?}");
+        assert_eq!(by_header(&mut excluded, "PAY.SALARIES", operation), HeaderVerdict::Pass, "{operation:?}");
+        assert_eq!(by_header(&mut included, "hr.t", operation), HeaderVerdict::NeedsBody, "{operation:?}");
+    }
+    let statement = RecordHeader { table: None, operation: Operation::Ddl, partition: None };
+    assert_eq!(included.decide_header(&statement), HeaderVerdict::Drop, "a statement about no table");
+    // Its own statements and TRUNCATE have no columns to ask, and pass.
+    let table = TableName::parse("HR.T").unwrap();
+    for operation in [Operation::Ddl, Operation::Truncate] {
+        let header = RecordHeader { table: Some(&table), operation, partition: None };
+        assert!(included.decide(&header, &RecordBody::default()), "{operation:?}");
+        assert!(excluded.decide(&header, &RecordBody::default()), "{operation:?}");
+    }
+    assert!(!included.may_concern(&TableName::parse("PAY.SALARIES").unwrap()));
+    // One condition of the list that names no table is about every table.
+    let other = json!({"column": "total", "operator": "GT", "value": 9});
+    let either = json!({"columnValues": [filter["columnValues"][0], other]});
+    for operation in all() {
+        assert_eq!(by_header(&mut include(either.clone()), "PAY.SALARIES", operation), HeaderVerdict::NeedsBody);
+    }
+}
+
+#[test]
 fn an_unchanged_value_is_the_one_before() {
     let filter = json!({"columnValues": [{"column": "note", "operator": "EQ", "value": "x"}]});
     let (before, after) = (Some(["1", "1", "\"y\""]), Some(["1", "2", "="]));
@@ -277,6 +305,29 @@ fn a_token_that_is_not_there_is_null_and_numbers_in_tokens_compare_as_numbers() 
     ] {
         let mut rules = include(json!({"tags": [condition]}));
         assert_eq!(by_body(&mut rules, Operation::Insert, None, Some(["1", "1", "null"])), matches);
+    }
+}
+
+#[test]
+fn object_types_take_the_names_of_operations_too() {
+    let mut rules = include(json!({"objectTypes": ["INSERT", "TRUNCATE"]}));
+    for operation in Operation::ALL {
+        let passes = matches!(operation, Operation::Insert | Operation::Truncate);
+        let verdict = by_header(&mut rules, "a.b", operation);
+        assert_eq!(verdict == HeaderVerdict::Pass, passes, "{operation:?}");
+    }
+}
+
+#[test]
+fn a_tag_that_is_only_named_must_be_there() {
+    for (tags, matches) in [
+        (json!(["user"]), true),
+        (json!(["none"]), false),
+        (json!(["none", "level"]), true),
+        (json!(["none", {"name": "user", "operator": "EQ", "value": "ada"}]), true),
+    ] {
+        let mut rules = include(json!({ "tags": tags }));
+        assert_eq!(by_body(&mut rules, Operation::Insert, None, Some(["1", "1", "null"])), matches, "{tags}");
     }
 }
 

@@ -25,10 +25,18 @@ impl Address {
         format!("{scheme}://{}{path}", self.host)
     }
 
-    /// The prefix of the native routes that the request came by.
-    pub(super) fn prefix(&self) -> &'static str {
-        const PROXIED: &str = "/services/distsrvr/v2";
-        if self.path.starts_with(PROXIED) { PROXIED } else { "/services/v2" }
+    /// The prefix of the native routes that the request came by: up to the version, where a reverse proxy has the names of a
+    /// service and perhaps of a deployment before it.
+    pub(super) fn prefix(&self) -> &str {
+        for service in ["/distsrvr/v2", "/adminsrvr/v2"] {
+            // Nothing or one name stands between `/services` and the service.
+            let Some(at) = self.path.find(service) else { continue };
+            let end = at + service.len();
+            if self.path[..at].matches('/').count() <= 2 && matches!(self.path.as_bytes().get(end), None | Some(b'/')) {
+                return &self.path[..end];
+            }
+        }
+        "/services/v2"
     }
 
     /// The URL of the request itself.
@@ -47,5 +55,26 @@ impl FromRequestParts<Face> for Address {
         }
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         Ok(Self { secure: face.tls, host: host.to_owned(), path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_what_a_reverse_proxy_shows_and_else_our_own() {
+        for (path, prefix) in [
+            ("/services/v2/stream/s1", "/services/v2"),
+            ("/services/distsrvr/v2/stream", "/services/distsrvr/v2"),
+            ("/services/north/distsrvr/v2/stream/s1/info", "/services/north/distsrvr/v2"),
+            ("/services/v2/distsrvr/v2/stream/s1", "/services/v2/distsrvr/v2"),
+            ("/services/adminsrvr/v2/trails", "/services/adminsrvr/v2"),
+            ("/services/v2/stream/distsrvr/v2", "/services/v2"),
+            ("/healthz", "/services/v2"),
+        ] {
+            let address = Address { secure: false, host: "h".into(), path: path.into() };
+            assert_eq!(address.prefix(), prefix, "{path}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::messages::Fact;
-use super::routes::Face;
+use super::routes::{Face, native};
 use crate::access::{basic, stream_token};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::service::audit::{Actor, Change};
@@ -28,13 +28,14 @@ impl Known {
     }
 }
 
-/// Puts of rows are no changes of what the server is; they are audited when they are refused.
-const DATA_ROUTES: [&str; 1] = ["/services/v2/trails/{name}/transactions"];
+/// Puts of rows are no changes of what the server is, and commands to an extract only ask how it is doing; they are audited
+/// when they are refused.
+const DATA_ROUTES: [&str; 2] = ["/services/v2/trails/{name}/transactions", "/services/v2/extracts/{name}/command"];
 
 pub(super) async fn audited(State(face): State<Face>, mut request: Request, next: Next) -> Response {
     let known = Known::default();
     request.extensions_mut().insert(known.clone());
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|route| native(route.as_str()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     let auth = auth_of(&request);

@@ -1,6 +1,6 @@
 //! Who calls: authentication and roles, before anything else is looked at.
 
-use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::extract::{FromRequestParts, OptionalFromRequestParts, RawPathParams};
 use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -100,10 +100,54 @@ where
     type Rejection = ErrorAnswer;
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
-        let axum::extract::Path(name) =
-            <axum::extract::Path<String> as FromRequestParts<Face>>::from_request_parts(parts, face)
-                .await
-                .map_err(|_| ErrorAnswer::new(Fact::InvalidName, "it is not UTF-8"))?;
+        let name = part_of_path(parts, face, "name").await?;
         N::try_from(name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
     }
+}
+
+/// The name of a report in the path.
+#[derive(Debug, Clone)]
+pub(super) struct Report(pub(super) String);
+
+impl FromRequestParts<Face> for Report {
+    type Rejection = ErrorAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
+        part_of_path(parts, face, "report").await.map(Self)
+    }
+}
+
+/// The domain of credentials in the path, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Domain(pub(super) ResourceName);
+
+impl FromRequestParts<Face> for Domain {
+    type Rejection = ErrorAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
+        let name = part_of_path(parts, face, "domain").await?;
+        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
+    }
+}
+
+/// The alias of credentials in the path, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Alias(pub(super) ResourceName);
+
+impl FromRequestParts<Face> for Alias {
+    type Rejection = ErrorAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
+        let name = part_of_path(parts, face, "alias").await?;
+        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
+    }
+}
+
+/// The part of the path that the route calls by that name, percent-decoded. Others may stand before it: a reverse proxy
+/// puts the deployment's name there.
+async fn part_of_path(parts: &mut Parts, face: &Face, name: &str) -> Result<String, ErrorAnswer> {
+    let path = RawPathParams::from_request_parts(parts, face).await;
+    let path = path.map_err(|_| ErrorAnswer::new(Fact::InvalidName, "it is not UTF-8"))?;
+    let part = path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
+    part.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, "what this path names"))
 }

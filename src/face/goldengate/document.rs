@@ -53,7 +53,7 @@ pub(super) async fn replace_yaml(
     check(&document).map_err(|error| invalid(&error))?;
     face.service.set_document(&name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));
-    Ok(streams::links(Envelope::default(), &at, &name).message(done).into_response())
+    Ok(streams::links_here(Envelope::default(), &at, &name).message(done).into_response())
 }
 
 pub(super) async fn asyncapi_yaml(

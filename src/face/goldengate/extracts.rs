@@ -19,7 +19,7 @@ use crate::catalog::extract::ExtractConfig;
 use crate::record::ResourceName;
 use crate::service::extracts::{ExtractError, ExtractInfo};
 
-fn described(extract: &ExtractInfo) -> Value {
+pub(super) fn described(extract: &ExtractInfo) -> Value {
     let mut config = extract.config.redacted();
     config["$schema"] = "trailcast:extract".into();
     config["name"] = extract.name.as_str().into();
@@ -28,7 +28,7 @@ fn described(extract: &ExtractInfo) -> Value {
     config
 }
 
-fn status(extract: &ExtractInfo) -> Value {
+pub(super) fn status(extract: &ExtractInfo) -> Value {
     let mut status = serde_json::to_value(&extract.status).unwrap_or_default();
     status["name"] = extract.name.as_str().into();
     status["trail"] = extract.config.trail.as_str().into();
@@ -42,7 +42,7 @@ fn lost(lost: &LostCoverage) -> Value {
     json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
-fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {
+pub(super) fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {
     face.service.extracts().get(&name).ok_or(ExtractError::Missing(name))
 }
 

@@ -124,6 +124,8 @@ facts! {
     NoRoom: "OGG-27107", Error, 507, "no-room", "Nothing was changed: {}.";
     /// The stored document was dropped because the configuration changed.
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
+    /// A userid came with a password. Detail: the credentials' name.
+    UserNotStored: "OGG-27108", Warning, 200, "user-not-stored", "The userid of {} is not stored: an extract names its user itself (source.user).";
     /// Done. Detail: what.
     Done: "OGG-27105", Info, 200, "done", "{}.";
 

@@ -47,6 +47,8 @@ fn schemas() -> Vec<(String, Value)> {
         ("dataStream".to_owned(), config_schema()),
         ("dataStreamCollection".to_owned(), named("ogg:dataStreamCollection", "dataStreamCollection", collection())),
         ("dataStreamErrors".to_owned(), named("ogg:dataStreamErrors", "dataStreamErrors", errors())),
+        // The name under which GoldenGate's own answers link to it.
+        ("streamNameErrors".to_owned(), named("ogg:dataStreamErrors", "streamNameErrors", errors())),
         ("collectionItem".to_owned(), named("ogg:collectionItem", "collectionItem", collection_item())),
         ("message".to_owned(), named("ogg:message", "message", message())),
         ("link".to_owned(), named("ogg:link", "link", link())),
@@ -85,7 +87,9 @@ fn list_of(items: Value) -> Value {
 
 fn collection_item() -> Value {
     let schema = json!({"enum": ["ogg:collectionItem"]});
-    let properties = json!({"$schema": schema, "name": text(), "status": text(), "links": list_of(link())});
+    let details = json!({"type": "object"});
+    let properties =
+        json!({"$schema": schema, "name": text(), "status": text(), "details": details, "links": list_of(link())});
     closed(properties, &["$schema", "name", "status", "links"])
 }
 

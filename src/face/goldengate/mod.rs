@@ -6,6 +6,7 @@ mod address;
 mod audit;
 mod body;
 mod caller;
+mod commands;
 mod credentials;
 mod document;
 pub mod envelope;

@@ -7,13 +7,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{HOST, ORIGIN};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, delete, get};
+use axum::routing::{MethodRouter, any, get, post};
 
 use super::audit::audited;
 use super::messages::{ErrorAnswer, Fact};
 use super::{
-    credentials, document, extracts, health, metadata_catalog, openapi, retention, socket, streams, tokens, trails,
-    users,
+    commands, credentials, document, extracts, health, metadata_catalog, openapi, retention, socket, streams, tokens,
+    trails, users,
 };
 use crate::access::OriginRules;
 use crate::listen::PumpTimings;
@@ -36,11 +36,24 @@ pub struct Face {
     pub sockets: PumpTimings,
 }
 
+/// Where the routes of streams stand: as this server has them, and as a GoldenGate reverse proxy shows those of its
+/// distribution service, without and with the deployment's name.
+const STREAM_PREFIXES: [&str; 3] = ["/services/v2", "/services/distsrvr/v2", "/services/{deployment}/distsrvr/v2"];
+/// The same for what its administration service has.
+const ADMINISTRATION_PREFIXES: [&str; 3] =
+    ["/services/v2", "/services/adminsrvr/v2", "/services/{deployment}/adminsrvr/v2"];
+
+/// A route's template as this server has it, without what a reverse proxy puts into it.
+pub(super) fn native(template: &str) -> String {
+    let route = template.replacen("/services/{deployment}/", "/services/", 1);
+    let services = ["/services/distsrvr/", "/services/adminsrvr/"];
+    services.into_iter().fold(route, |route, service| route.replacen(service, "/services/", 1))
+}
+
 /// All routes of the native face.
 pub fn router(face: Face) -> Router {
     let mut router = Router::new();
-    // A GoldenGate reverse proxy exposes the same routes under a second prefix.
-    for prefix in ["/services/v2", "/services/distsrvr/v2"] {
+    for prefix in STREAM_PREFIXES {
         let route = |path: &str| format!("{prefix}{path}");
         router = router
             .route(&route("/stream"), allowing("GET", get(streams::list)))
@@ -55,36 +68,48 @@ pub fn router(face: Face) -> Router {
             .route(&route("/metadata-catalog"), allowing("GET", get(metadata_catalog::list)))
             .route(&route("/metadata-catalog/{name}"), allowing("GET", get(metadata_catalog::describe)))
             .route(&route("/stream/{name}/asyncapi.yaml"), allowing("GET", get(document::asyncapi_yaml)))
-            .route(&route("/stream/{name}/asyncapi.json"), allowing("GET", get(document::asyncapi_json)));
+            .route(&route("/stream/{name}/asyncapi.json"), allowing("GET", get(document::asyncapi_json)))
+            .route(&route("/sources"), allowing("GET", get(commands::none_of_these)));
+    }
+    for prefix in ADMINISTRATION_PREFIXES {
+        let route = |path: &str| format!("{prefix}{path}");
+        router = router
+            .route(&route("/trails"), allowing("GET", get(trails::list)))
+            .route(
+                &route("/trails/{name}"),
+                allowing(
+                    "GET, POST, PATCH, DELETE",
+                    get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
+                ),
+            )
+            .route(&route("/trails/{name}/transactions"), allowing("POST", post(trails::put)))
+            .route(&route("/extracts"), allowing("GET", get(extracts::list)))
+            .route(
+                &route("/extracts/{name}"),
+                allowing(
+                    "GET, POST, PATCH, DELETE",
+                    get(extracts::describe).post(extracts::make).patch(extracts::patch).delete(extracts::remove),
+                ),
+            )
+            .route(&route("/extracts/{name}/info"), allowing("GET", get(extracts::info)))
+            .route(&route("/extracts/{name}/command"), allowing("POST", post(commands::command)))
+            .route(&route("/extracts/{name}/info/reports/{report}"), allowing("GET", get(commands::report)))
+            .route(&route("/commands/execute"), allowing("POST", post(commands::execute)))
+            .route(&route("/replicats"), allowing("GET", get(commands::none_of_these)))
+            .route(&route("/authorizations"), allowing("GET", get(commands::roles)))
+            .route(&route("/credentials"), allowing("GET", get(credentials::domains)))
+            .route(&route("/credentials/{domain}"), allowing("GET", get(credentials::aliases)))
+            .route(
+                &route("/credentials/{domain}/{alias}"),
+                allowing(
+                    "GET, POST, PUT, DELETE",
+                    get(credentials::describe).post(credentials::put).put(credentials::put).delete(credentials::remove),
+                ),
+            );
     }
     router
-        .route("/services/v2/trails", allowing("GET", get(trails::list)))
-        .route(
-            "/services/v2/trails/{name}",
-            allowing(
-                "GET, POST, PATCH, DELETE",
-                get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
-            ),
-        )
-        .route("/services/v2/trails/{name}/transactions", allowing("POST", axum::routing::post(trails::put)))
         .route("/services/v2/retention", allowing("GET, PATCH", get(retention::describe).patch(retention::patch)))
-        .route("/services/v2/extracts", allowing("GET", get(extracts::list)))
-        .route(
-            "/services/v2/extracts/{name}",
-            allowing(
-                "GET, POST, PATCH, DELETE",
-                get(extracts::describe).post(extracts::make).patch(extracts::patch).delete(extracts::remove),
-            ),
-        )
-        .route("/services/v2/extracts/{name}/info", allowing("GET", get(extracts::info)))
-        .route(
-            "/services/v2/credentials/{domain}/{alias}",
-            allowing(
-                "POST, PUT, DELETE",
-                axum::routing::post(credentials::put).put(credentials::put).merge(delete(credentials::remove)),
-            ),
-        )
-        .route("/services/v2/tokens", allowing("POST", axum::routing::post(tokens::make)))
+        .route("/services/v2/tokens", allowing("POST", post(tokens::make)))
         .route("/services/v2/users", allowing("GET", get(users::list)))
         .route(
             "/services/v2/users/{name}",
@@ -131,8 +156,7 @@ async fn answered(request: Request, next: Next) -> Response {
 /// Counts every answer by its route's template, and what it refused.
 async fn count(State(face): State<Face>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
-    let route = route.replacen("/services/distsrvr/", "/services/", 1);
-    let route = route.trim_end_matches('/').to_owned();
+    let route = native(route).trim_end_matches('/').to_owned();
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
     let response = next.run(request).await;

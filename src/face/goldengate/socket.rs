@@ -13,8 +13,11 @@ use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
+use crate::catalog::stream::StreamConfig;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
-use crate::delivery::feed::{Delivery, DeliveryEnd};
+use crate::codec::token;
+use crate::delivery::feed::{Delivery, DeliveryEnd, Progress};
+use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
 use crate::service::audit::{self, Actor, SessionEnd};
@@ -67,6 +70,11 @@ pub(super) async fn get_or_upgrade(
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {
         activity.closed(end.reason.close_code());
+        if end.reason.says_message_too_big() {
+            let error = too_big_for_client(&progress, &stream.config);
+            tracing::warn!(stream = %stream.name, "{error}");
+            stream.note_error(error);
+        }
         let (records, bytes, open) = (progress.records(), end.bytes_sent, opened.elapsed());
         audit.session_ended(&audited, SessionEnd { code: end.reason.close_code(), records, bytes, open });
     });
@@ -79,6 +87,28 @@ fn tell_start(headers: &mut HeaderMap, goes_on_from: &str, timings: &PumpTimings
     if let Ok(begin) = HeaderValue::try_from(goes_on_from) {
         headers.insert(BEGIN_HEADER, begin);
     }
+}
+
+/// What to do about a client that left because a message was larger than it takes. The first large message of the session
+/// is named: a client that took it and fails at a later one loses nothing by going on behind it.
+fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
+    let said = "a client closed with 1009, because a message was larger than it takes";
+    let position = |position| token::encode(&position, config.contract_hash()).as_str().to_owned();
+    if let Some((record, bytes)) = progress.first_large() {
+        let after = position(record);
+        return format!(
+            "{said}: the record at {after} makes a message of {bytes} bytes. Raise the client's limit (max_size=None for \
+             Python's websockets, which takes 1048576 bytes unless told otherwise), or let the stream cut long values \
+             (encoding.json.maxRecordSize 1000000, or maxLobSize); to skip the record, go on after {after}"
+        );
+    }
+    let last = progress.last().map_or_else(|| "begin".to_owned(), position);
+    format!(
+        "{said}: messages of this stream have up to {} bytes. Raise the client's limit, or lower bufferSize ({} at least); what \
+         was sent ends with {last}, so go on after the last record that the client has processed",
+        config.buffer_bytes.min(limits::MESSAGE_BYTES_MAX as u64),
+        limits::BUFFER_BYTES_MIN,
+    )
 }
 
 /// `begin`, percent-decoded; `earliest` when there is none.

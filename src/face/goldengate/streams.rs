@@ -37,8 +37,23 @@ fn item(face: &Face, stream: &Stream, at: &Address) -> Value {
         "$schema": "ogg:collectionItem",
         "name": stream.name.as_str(),
         "status": status(face, stream),
+        "details": details(&stream.config),
         "links": [Link::json("parent", at.url(&format!("{}/stream", at.prefix()))), Link::json("canonical", url)],
     })
+}
+
+/// What a list says of a stream besides its name.
+fn details(config: &StreamConfig) -> Value {
+    let mut details = json!({
+        "source": {"trail": config.source.trail},
+        "qualityOfService": config.as_given().get("qualityOfService").unwrap_or(&json!("exactlyOnce")),
+        "cloudEventsFormat": config.cloud_events,
+        "bufferSize": config.buffer_bytes,
+    });
+    if let Some(description) = &config.description {
+        details["description"] = description.as_str().into();
+    }
+    details
 }
 
 fn status(face: &Face, stream: &Stream) -> &'static str {
@@ -56,6 +71,15 @@ pub(super) fn links(envelope: Envelope, at: &Address, name: &ResourceName) -> En
         .link(Link::json("canonical", &url))
         .link(Link::json("self", &url))
         .link(Link::described_by(format!("{url}/yaml")))
+}
+
+/// Links of what stands under a stream's path: to itself, and to the stream's document.
+pub(super) fn links_here(envelope: Envelope, at: &Address, name: &ResourceName) -> Envelope {
+    let here = at.here();
+    envelope
+        .link(Link::json("canonical", &here))
+        .link(Link::json("self", here))
+        .link(Link::described_by(at.url(&format!("{}/stream/{name}/yaml", at.prefix()))))
 }
 
 /// The warning of a stream whose trail is not there yet.
@@ -152,7 +176,7 @@ pub(super) async fn info(
         let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
         response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
-    Ok(links(Envelope::new(response), &at, &name).into_response())
+    Ok(links_here(Envelope::new(response), &at, &name).into_response())
 }
 
 /// A live session: who, since when, how far.
@@ -211,7 +235,7 @@ pub(super) async fn errors(
         Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
-    Ok(links(Envelope::new(response), &at, &name).into_response())
+    Ok(links_here(Envelope::new(response), &at, &name).into_response())
 }
 
 /// A refused session, with where the trail starts.

@@ -156,7 +156,7 @@ async fn a_ping_is_answered_while_data_flows() {
     assert_eq!(close_code(&mut socket).await.0, 1000);
     assert!(next(&mut socket).await.is_none());
     drop(socket);
-    assert_eq!(running.pump.await.unwrap().reason, EndReason::ClientClosed);
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ClientClosed { code: 1000 });
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn the_clients_close_is_answered_and_its_data_ignored() {
     client.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, [0x88, 2, 0x03, 0xe8]);
     drop(client);
-    assert_eq!(running.pump.await.unwrap(), PumpEnd { reason: EndReason::ClientClosed, bytes_sent: 0 });
+    assert_eq!(running.pump.await.unwrap(), PumpEnd { reason: EndReason::ClientClosed { code: 1000 }, bytes_sent: 0 });
 }
 
 #[tokio::test]
