@@ -219,6 +219,12 @@ pub const ANSWER_SECONDS_MAX: u64 = 60;
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Largest JSON body of a control request, in bytes.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a document sent in YAML may have once each of its aliases is written out: a few times what a body can say
+/// without any, so that aliases are of use and a short text cannot fill the memory.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Documents in YAML that are read at a time, because reading one may take seconds: the library's time grows with the square
+/// of how deep its brackets stand in one another.
+pub const DOCUMENTS_READ_AT_ONCE: usize = 1;
 /// Time between two pings of a stream's socket, in seconds.
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.

@@ -14,5 +14,5 @@ pub mod subscription;
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
 pub use record::{Record, RecordKind, RecordReader};
-pub use request::{PutAnswer, Putter, ask, call, put};
+pub use request::{PutAnswer, Putter, ask, call, put, put_events};
 pub use subscription::{Ended, Subscription};

@@ -3,6 +3,7 @@
 mod audit;
 mod authentication;
 mod bad_input;
+mod cloudevents;
 mod coverage;
 mod demo;
 mod examples;
@@ -10,4 +11,5 @@ mod gaps;
 mod generated_clients;
 mod memory;
 mod metrics;
+mod openapi;
 mod retention;

@@ -5,12 +5,14 @@
 
 mod check;
 mod examples;
+mod from_yaml;
 mod names;
 mod payload;
 mod single;
 mod yaml;
 
 pub use check::{InvalidDocument, check};
+pub use from_yaml::{UnreadableDocument, from_json_or_yaml};
 pub use payload::record_kinds;
 
 use serde_json::{Map, Value, json};

@@ -7,10 +7,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::messages::{ErrorAnswer, Fact};
+use crate::codec::asyncapi::{UnreadableDocument, from_json_or_yaml};
 use crate::codec::member::{self, ConfigError};
+use crate::codec::put::PutFormat;
 use crate::codec::twice::member_twice;
+use crate::limits;
 
 /// Reads a body of at most `bytes_max` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
@@ -18,7 +22,8 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> R
     collected(headers, body, bytes_max).await
 }
 
-async fn collected(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
+/// Reads a body of at most `bytes_max` bytes whose media type has been looked at.
+pub(super) async fn collected(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
     check_encoding(headers)?;
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -30,10 +35,22 @@ async fn collected(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<
 }
 
 /// Reads a document in YAML or JSON, whatever its media type is called: YAML has had many names. Its error is for the
-/// caller to word.
-pub(super) async fn yaml(headers: &HeaderMap, body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
-    let bytes = collected(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
-    Ok(serde_yaml::from_slice(&bytes))
+/// caller to word. Off the threads that serve, and not many at a time.
+pub(super) async fn document(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Result<Value, UnreadableDocument>, ErrorAnswer> {
+    static READING: Semaphore = Semaphore::const_new(limits::DOCUMENTS_READ_AT_ONCE);
+    let bytes = collected(headers, body, limits::CONTROL_BODY_BYTES_MAX).await?;
+    let failed =
+        |error: &(dyn std::error::Error + 'static)| ErrorAnswer::internal("the document cannot be read", error);
+    let turn = READING.acquire().await.map_err(|error| failed(&error))?;
+    let read = move || {
+        // Kept until it is read, whether or not the caller still waits.
+        let _turn = turn;
+        from_json_or_yaml(&bytes)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| failed(&error))
 }
 
 /// A body is taken as it is: nothing unpacks it, so that its size is what its sender sent.
@@ -52,9 +69,7 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), ErrorAnswer> {
 
 /// JSON by its name, or one of the types that simple clients send when they say nothing of their own.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorAnswer> {
-    let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let given = given.to_str().unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(headers);
     let accepted = matches!(
         essence.as_str(),
         "" | "application/json"
@@ -69,9 +84,38 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), ErrorAnswer> {
     Err(ErrorAnswer::new(Fact::UnsupportedMediaType, "application/json, application/x-ndjson"))
 }
 
+/// What the body of a put is, by its media type.
+pub(super) fn put_format(headers: &HeaderMap) -> Result<PutFormat, ErrorAnswer> {
+    match essence(headers).as_str() {
+        "application/cloudevents+json" => return Ok(PutFormat::Event),
+        "application/cloudevents-batch+json" => return Ok(PutFormat::EventBatch),
+        other if other.starts_with("application/cloudevents") => {
+            return Err(ErrorAnswer::new(Fact::UnsupportedMediaType, EVENT_TYPES));
+        }
+        _ => {}
+    }
+    // As one transaction without an id it would be appended again each time it is sent again.
+    if BINARY_MODE.iter().any(|name| headers.contains_key(*name)) {
+        let detail = format!("{EVENT_TYPES}; a CloudEvent in the headers (binary mode) is not taken");
+        return Err(ErrorAnswer::new(Fact::UnsupportedMediaType, detail));
+    }
+    Ok(PutFormat::Transactions)
+}
+
+const EVENT_TYPES: &str = "application/cloudevents+json, application/cloudevents-batch+json";
+
+/// Headers by which a request holds a CloudEvent in binary mode.
+const BINARY_MODE: [&str; 4] = ["ce-specversion", "ce-id", "ce-source", "ce-type"];
+
+/// The media type without its parameters, in lower case; empty if there is none.
+fn essence(headers: &HeaderMap) -> String {
+    let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or_default();
+    given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// Reads a control request's JSON. An empty body is an empty object.
 pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, ErrorAnswer> {
-    let bytes = read(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
+    let bytes = read(headers, body, limits::CONTROL_BODY_BYTES_MAX).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(serde_json::Map::new()));
     }

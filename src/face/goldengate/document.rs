@@ -49,7 +49,7 @@ pub(super) async fn replace_yaml(
     caller.require(Role::Administrator)?;
     streams::find(&face, &name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
-    let document = body::yaml(&headers, content).await?.map_err(|error| invalid(&error))?;
+    let document = body::document(&headers, content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
     face.service.set_document(&name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));

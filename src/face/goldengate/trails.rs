@@ -16,6 +16,7 @@ use super::streams::Answer;
 use crate::access::Role;
 use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
+use crate::codec::put::PutFormat;
 use crate::limits;
 use crate::record::TrailName;
 use crate::service::retention::retention_of;
@@ -130,7 +131,7 @@ pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name)
     Ok(Envelope::default().message(Message::new(Fact::Done, format!("The trail {name} was deleted"))).into_response())
 }
 
-/// Appends transactions to a trail that was made for puts.
+/// Appends transactions to a trail that was made for puts: NDJSON, or CloudEvents whose data they are.
 pub(super) async fn put(
     State(face): State<Face>,
     caller: Caller,
@@ -139,7 +140,17 @@ pub(super) async fn put(
     content: Body,
 ) -> Answer {
     caller.require(Role::Operator)?;
-    let bytes = body::read(&headers, content, limits::PUT_BODY_BYTES_MAX).await?;
-    let answer = face.service.put(&name, &bytes).await?;
-    Ok(Envelope::new(json!({"acked": answer.acked, "pos": answer.pos.as_str()})).into_response())
+    let format = body::put_format(&headers)?;
+    let bytes = match format {
+        PutFormat::Transactions => body::read(&headers, content, limits::PUT_BODY_BYTES_MAX).await?,
+        PutFormat::Event | PutFormat::EventBatch => {
+            body::collected(&headers, content, limits::PUT_BODY_BYTES_MAX).await?
+        }
+    };
+    let answer = face.service.put_as(format, &name, &bytes).await?;
+    let mut response = json!({"acked": answer.acked});
+    if let Some(pos) = answer.pos {
+        response["pos"] = pos.as_str().into();
+    }
+    Ok(Envelope::new(response).into_response())
 }
