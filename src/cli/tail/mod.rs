@@ -143,6 +143,9 @@ impl Tail {
             Err(error) if retries && may_pass(&error) => {
                 return Ok(Connection::Lost { why: error.to_string(), was_open: false });
             }
+            Err(ClientError::Refused(refusal)) if refusal.status == 404 && !refusal.titles.is_empty() => {
+                return Err(Failure::failed(format_args!("{refusal}{}", how_to_make(&self.address, &self.stream))));
+            }
             Err(error) => return Err(error.into()),
         };
         if retries {
@@ -229,6 +232,17 @@ fn finish(ended: Ended, begin: Option<&str>, file: Option<&PositionFile>) -> Res
     Ok(Connection::Lost { why: ended.to_string(), was_open: true })
 }
 
+/// How a stream is made that is not there: over a trail, whose name is the reader's to know.
+fn how_to_make(address: &ServerAddress, stream: &str) -> String {
+    let user = address.user.as_deref().unwrap_or("USER");
+    let path = ServerAddress { prefix: String::new(), ..address.clone() }.path(&["services", "v2", "stream", stream]);
+    format!(
+        "\nA stream is made over a trail (trailcast trail ls lists those of this folder), for trail a1 by:\n  \
+         curl -u {user} -H 'Content-Type: application/json' -d '{{\"source\": {{\"trail\": \"a1\"}}, \
+         \"encoding\": {{\"json\": {{\"includeJSONSchemaRecord\": false}}}}}}' {address}{path}"
+    )
+}
+
 fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) => true,
@@ -282,6 +296,15 @@ mod tests {
         assert_eq!(told(None), format!("{words}to go on behind it: --begin AQ9"));
         let file = PositionFile::new("/p".into());
         assert_eq!(told(Some(&file)), format!("{words}to go on behind it, let /p hold AQ9"));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_there_is_made_by_the_line_that_is_shown() {
+        let address = ServerAddress::parse("https://ann:hush@[::1]:9443/proxied", None, None).unwrap();
+        let shown = how_to_make(&address, "my stream");
+        assert!(shown.contains("curl -u ann -H"), "{shown}");
+        assert!(shown.ends_with(" https://[::1]:9443/proxied/services/v2/stream/my%20stream"), "{shown}");
+        assert!(!shown.contains("hush"), "{shown}");
     }
 
     #[test]
