@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
+use super::how_to_make;
 use super::output::{print, say, wants_colour};
 use super::stop::Stop;
 use crate::client::{ClientError, Ended, RecordReader, ServerAddress, Subscription};
@@ -143,10 +144,10 @@ impl Tail {
             Err(error) if retries && may_pass(&error) => {
                 return Ok(Connection::Lost { why: error.to_string(), was_open: false });
             }
-            Err(ClientError::Refused(refusal)) if refusal.status == 404 && !refusal.titles.is_empty() => {
-                return Err(Failure::failed(format_args!("{refusal}{}", how_to_make(&self.address, &self.stream))));
+            Err(error) => {
+                let advice = how_to_make::stream(&error, &self.address, &self.stream);
+                return Err(Failure::failed(format_args!("{error}{advice}")));
             }
-            Err(error) => return Err(error.into()),
         };
         if retries {
             say("connected again");
@@ -232,17 +233,6 @@ fn finish(ended: Ended, begin: Option<&str>, file: Option<&PositionFile>) -> Res
     Ok(Connection::Lost { why: ended.to_string(), was_open: true })
 }
 
-/// How a stream is made that is not there: over a trail, whose name is the reader's to know.
-fn how_to_make(address: &ServerAddress, stream: &str) -> String {
-    let user = address.user.as_deref().unwrap_or("USER");
-    let path = ServerAddress { prefix: String::new(), ..address.clone() }.path(&["services", "v2", "stream", stream]);
-    format!(
-        "\nA stream is made over a trail (trailcast trail ls lists those of this folder), for trail a1 by:\n  \
-         curl -u {user} -H 'Content-Type: application/json' -d '{{\"source\": {{\"trail\": \"a1\"}}, \
-         \"encoding\": {{\"json\": {{\"includeJSONSchemaRecord\": false}}}}}}' {address}{path}"
-    )
-}
-
 fn may_pass(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable(_) => true,
@@ -296,15 +286,6 @@ mod tests {
         assert_eq!(told(None), format!("{words}to go on behind it: --begin AQ9"));
         let file = PositionFile::new("/p".into());
         assert_eq!(told(Some(&file)), format!("{words}to go on behind it, let /p hold AQ9"));
-    }
-
-    #[test]
-    fn a_stream_that_is_not_there_is_made_by_the_line_that_is_shown() {
-        let address = ServerAddress::parse("https://ann:hush@[::1]:9443/proxied", None, None).unwrap();
-        let shown = how_to_make(&address, "my stream");
-        assert!(shown.contains("curl -u ann -H"), "{shown}");
-        assert!(shown.ends_with(" https://[::1]:9443/proxied/services/v2/stream/my%20stream"), "{shown}");
-        assert!(!shown.contains("hush"), "{shown}");
     }
 
     #[test]
