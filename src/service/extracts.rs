@@ -255,14 +255,24 @@ impl Service {
         let _one_at_a_time = self.extracts.changing.lock().await;
         self.check_free(name, &config)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
-        self.trails.get_or_make(&config.trail, Writer::Extract(name.clone())).await?;
         let stored = self.sealed(config)?;
+        let trail = stored.config.trail.clone();
+        let is_new = self.trails.get(&trail).is_none();
+        self.trails.get_or_make(&trail, Writer::Extract(name.clone())).await?;
         let (key, value) = (name.to_string(), stored.clone());
         let put = self.in_catalog(move |catalog| {
             catalog.put_new(Shelf::Extracts, &key, &value)?;
             KeptCoverage::open(catalog, &value.config.trail)
         });
-        let coverage = put.await.map_err(ExtractError::Catalog)?;
+        let put = put.await;
+        // Nobody else could ever write it.
+        if put.is_err()
+            && is_new
+            && let Err(error) = self.trails.remove(&trail).await
+        {
+            tracing::warn!(%trail, extract = %name, %error, "the empty trail of an extract that was not made stays: delete it");
+        }
+        let coverage = put.map_err(ExtractError::Catalog)?;
         self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored, coverage))));
         tracing::info!(extract = %name, "extract made");
         self.start_if_wanted(name).await
@@ -499,6 +509,23 @@ mod tests {
         });
         merge_patch(&mut config, &json!({ "source": secret }));
         serde_json::from_value(config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_extract_that_cannot_be_stored_leaves_no_trail_that_it_made() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Arc::new(Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap());
+        let name = ResourceName::new("e1").unwrap();
+        // The catalog has one by that name of which the service does not know.
+        service.catalog.put(Shelf::Extracts, "e1", &json!({})).unwrap();
+        let trail = config("e1", json!({"password": "p"})).trail;
+        let refused = service.make_extract(&name, config("e1", json!({"password": "p"}))).await;
+        assert!(matches!(refused, Err(ExtractError::Catalog(CatalogError::Exists { .. }))), "{refused:?}");
+        assert!(service.trails.get(&trail).is_none());
+        // One that was there before stays.
+        service.trails.make(&trail, Writer::Extract(name.clone())).await.unwrap();
+        assert!(service.make_extract(&name, config("e1", json!({"password": "p"}))).await.is_err());
+        assert!(service.trails.get(&trail).is_some());
     }
 
     #[tokio::test]

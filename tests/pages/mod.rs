@@ -18,6 +18,7 @@
 
 mod block;
 mod checkout;
+mod inline;
 mod setting;
 mod terminal;
 
@@ -89,6 +90,22 @@ fn every_page_is_among_them() {
     let mut known = PAGES.to_vec();
     known.sort_unstable();
     assert_eq!(pages, known);
+}
+
+#[test]
+fn every_command_in_the_text_of_a_page_has_the_words_and_flags_that_it_is_given() {
+    let mut commands = 0;
+    for page in PAGES {
+        let text = std::fs::read_to_string(project().join(page)).unwrap();
+        for command in inline::commands(&text) {
+            inline::check(&command).unwrap_or_else(|what| panic!("{page}: `{command}`: {what}"));
+            commands += 1;
+        }
+    }
+    assert!(commands > 20, "{commands} commands");
+    for wrong in ["trailcast tial s1", "trailcast trail lst", "trailcast trail ls|inf", "trailcast tail --resum FILE"] {
+        assert!(inline::check(wrong).is_err(), "{wrong}");
+    }
 }
 
 /// What the test says of a page with this text.
