@@ -392,6 +392,8 @@ pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 pub const EXTRACT_TABLES_MAX: usize = 1_024;
 /// Tables of one extract that one text names, such as those that cannot be published.
 pub const EXTRACT_NAMED_TABLES_MAX: usize = 50;
+/// Data streams that the answer to a trail's deletion names; the rest is counted.
+pub const ANSWER_NAMED_STREAMS_MAX: usize = 20;
 /// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
 pub const SOURCE_PREFLIGHT_SECONDS_MAX: u64 = 8;
 /// Time between two looks at what a slot that is being made waits for, in seconds.
@@ -468,6 +470,8 @@ pub const CONFIGURED_COUNT_MAX: u64 = 1_000_000;
 pub const CONFIGURED_SECONDS_MAX: u64 = 86_400;
 /// Transactions a second that the demo writes at most.
 pub const DEMO_RATE_MAX: u32 = 10_000;
+/// Lines on standard input that wait for the demo; whoever writes more waits.
+pub const DEMO_LINES_WAITING_MAX: usize = 1;
 
 // --- bench ---------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::coverage::SharedCoverage;
 use super::postgres;
-use super::source::{CaptureError, Fault, RunState, SharedStatus, Status};
+use super::source::{CONNECTION, CaptureError, Fault, NO_TABLES, RunState, SharedStatus, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
@@ -92,15 +92,16 @@ async fn attempts(
     let target = postgres::Target::new(name, config, password);
     let mut wait = Backoff::default();
     loop {
-        let fault = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
+        let (fault, reason) = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
             Ok(()) => return Ok(()),
             Err(Fault::Stop(error)) => return Err(error),
-            Err(Fault::Passing(fault)) => fault,
+            Err(Fault::Passing(fault)) => (fault, CONNECTION),
+            Err(Fault::NoTables(fault)) => (fault, NO_TABLES),
         };
         let delay = wait.next();
         warn!(extract = name.as_str(), error = %fault, retry_millis = delay.as_millis() as u64, "capture interrupted");
         status.update(|status| {
-            status.failed(RunState::Retrying, fault, "connection");
+            status.failed(RunState::Retrying, fault, reason);
             status.retries += 1;
         });
         tokio::select! {

@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod failure;
 pub mod furnish;
+mod how_to_make;
 mod logging;
 mod output;
 mod put;

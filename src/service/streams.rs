@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{DeliveryEnd, Progress};
 use crate::limits;
-use crate::record::{Epoch, ResourceName, Timestamp};
+use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
 use crate::service::activity::StreamActivity;
 use crate::service::{Service, StartError};
 
@@ -180,6 +180,13 @@ impl Streams {
     /// Every stream, by name.
     pub fn list(&self) -> Vec<Arc<Stream>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The streams over that trail, by name.
+    pub(super) fn readers_of(&self, trail: &TrailName) -> Vec<ResourceName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let reads = |stream: &Stream| stream.config.source.trail_name().as_ref() == Some(trail);
+        known.iter().filter(|(_, stream)| reads(stream)).map(|(name, _)| name.clone()).collect()
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<ResourceName, Arc<Stream>>)) {

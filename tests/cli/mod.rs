@@ -3,6 +3,7 @@
 mod bench;
 mod command;
 mod config;
+mod dead_ends;
 mod demo;
 mod losing_nothing;
 mod put;

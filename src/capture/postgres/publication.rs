@@ -19,6 +19,12 @@ use super::tables::{SourceTable, Tables};
 use crate::capture::source::{CaptureError, Fault, RefusedWrites};
 use crate::catalog::extract::WithoutIdentity;
 use crate::catalog::table_pattern::TablePattern;
+use crate::limits;
+
+/// SQLSTATE of a right that is not there: CREATE on the database, or the tables are somebody else's.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// What the publication of tables that only give their INSERTs is made with.
+const INSERTS_ONLY: &str = "publish = 'insert', ";
 
 /// The publications of an extract as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +117,41 @@ impl Publisher<'_> {
         if captured.is_empty() || (sound.is_empty() && !inserts_only) {
             // Tables may still be made: the extract waits for them.
             let which = if captured.is_empty() { "" } else { " that has a replica identity" };
-            return Err(Fault::Passing(format!("no table of the source{which} matches tables yet")));
+            let database = &self.target.address.source.database;
+            let patterns = self.target.tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).cloned();
+            let patterns: Vec<String> = patterns.map(String::from).collect();
+            return Err(Fault::NoTables(format!(
+                "no table of the database {database}{which} matches tables ({}) yet: make one, or PATCH the extract's \
+                 tables; it looks again by itself",
+                patterns.join(", ")
+            )));
         }
         if now.inserts.is_none() {
             let refused: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
             self.make_inserts(&refused).await?;
         }
-        self.create(&self.target.publication, &for_tables(&sound), "").await?.map_err(Fault::from)
+        let made = self.create(&self.target.publication, &for_tables(&sound), "").await?;
+        made.map_err(|error| self.may_not(error, &self.target.publication, &sound, ""))
+    }
+
+    /// The server's refusal to make a publication; where our rights are not enough, with what to do about it.
+    fn may_not(&self, error: ServerError, name: &str, tables: &[&SourceTable], option: &str) -> Fault {
+        if error.code != INSUFFICIENT_PRIVILEGE {
+            return error.into();
+        }
+        let whole = whole_objects(&self.target.tables, self.version).filter(|_| option.is_empty());
+        let whole = whole.filter(|_| self.target.without_identity.is_none());
+        let objects = whole.unwrap_or_else(|| for_tables(tables));
+        let statement = self.statement(name, &objects, option);
+        let (user, database) = (&self.target.address.user, &self.target.address.source.database);
+        CaptureError::Refused(format!(
+            "{error}: the user {user} may not make the publication. Let a superuser make it beforehand: {statement}; or, if \
+             {user} owns the tables, let the database's owner run: GRANT CREATE ON DATABASE {} TO {}; then PATCH the extract \
+             to stopped and back to running",
+            identifier(database),
+            identifier(user)
+        ))
+        .into()
     }
 
     /// Publishes all that the patterns take in, later tables too, if they and our rights allow it.
@@ -136,18 +170,21 @@ impl Publisher<'_> {
     /// Makes the second publication, if the extract has one, with these tables.
     async fn make_inserts(&mut self, tables: &[&SourceTable]) -> Result<(), Fault> {
         let Some(name) = self.target.inserts_publication() else { return Ok(()) };
-        self.create(&name, &for_tables(tables), "publish = 'insert', ").await?.map_err(Fault::from)
+        let made = self.create(&name, &for_tables(tables), INSERTS_ONLY).await?;
+        made.map_err(|error| self.may_not(error, &name, tables, INSERTS_ONLY))
     }
 
     async fn create(&mut self, name: &str, objects: &str, option: &str) -> Result<Result<(), ServerError>, Fault> {
+        self.execute(&self.statement(name, objects, option)).await
+    }
+
+    /// The statement that makes a publication.
+    fn statement(&self, name: &str, objects: &str, option: &str) -> String {
         // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
         let generated =
             if self.version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
         let name = identifier(name);
-        self.execute(&format!(
-            "CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})"
-        ))
-        .await
+        format!("CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})")
     }
 
     /// Brings a publication that exists to what the extract needs, unless it was named by the user and is theirs to keep.

@@ -91,6 +91,7 @@ impl From<ExtractError> for ErrorAnswer {
             ExtractError::Exists(_) => Self::new(Fact::Exists, error),
             ExtractError::Config(error) => error.into(),
             ExtractError::Trail(error) => error.into(),
+            ExtractError::LeftTrail { .. } => Self::new(Fact::TrailBusy, error),
             ExtractError::Fixed(what) => Self::new(Fact::Conflict, what),
             ExtractError::Collision(_) | ExtractError::Source(_) | ExtractError::NothingLost(_) => {
                 Self::new(Fact::Conflict, error)

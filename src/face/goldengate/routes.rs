@@ -12,8 +12,8 @@ use axum::routing::{MethodRouter, any, delete, get};
 use super::audit::audited;
 use super::messages::{ErrorAnswer, Fact};
 use super::{
-    credentials, document, extracts, health, metadata_catalog, openapi, retention, socket, streams, tokens, trails,
-    users,
+    credentials, document, extracts, health, metadata_catalog, openapi, query, retention, socket, streams, tokens,
+    trails, users,
 };
 use crate::access::OriginRules;
 use crate::listen::PumpTimings;
@@ -98,6 +98,7 @@ pub fn router(face: Face) -> Router {
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
         .fallback(nothing_here)
+        .layer(from_fn(query::check))
         .layer(from_fn(answered))
         .layer(from_fn_with_state(face.clone(), check_origin))
         .layer(from_fn_with_state(face.clone(), count))
