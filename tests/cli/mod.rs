@@ -5,6 +5,7 @@ mod command;
 mod config;
 mod demo;
 mod losing_nothing;
+mod private_authority;
 mod put;
 mod serve;
 mod stopping;
