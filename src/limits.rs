@@ -439,6 +439,8 @@ pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
 pub const CLIENT_CONNECT_SECONDS_MAX: u64 = 15;
 /// Time for a server to answer a request of the client, in seconds; a put of many transactions is flushed before.
 pub const CLIENT_ANSWER_SECONDS_MAX: u64 = 120;
+/// Largest file of `--ca`, in bytes: twenty times what an operating system trusts.
+pub const CLIENT_CA_BYTES_MAX: u64 = 4 << 20;
 /// Largest answer that the client reads, in bytes.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Largest message of a stream that the client reads, in bytes: what can become of a record of the longest frame. As strings its

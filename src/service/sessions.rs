@@ -429,7 +429,11 @@ mod tests {
         for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00"] {
             assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
         }
-        assert_eq!(BeginRequest::parse(&"A".repeat(44)), Err(InvalidBegin::Position));
+        for length in [44, 54] {
+            assert_eq!(BeginRequest::parse(&"A".repeat(length)), Err(InvalidBegin::Position));
+        }
+        let earlier = BeginRequest::parse("AQAAAAAAAAABAAAAAAAAAAIAAAADAAAABAAAAAUckLK_").unwrap();
+        assert_eq!(BeginRequest::parse(&earlier.to_string()), Ok(earlier), "it is told as the position of today");
     }
 
     async fn service(home: &std::path::Path, stream: &ResourceName) -> Arc<Service> {

@@ -6,6 +6,7 @@ mod config;
 mod dead_ends;
 mod demo;
 mod losing_nothing;
+mod private_authority;
 mod put;
 mod serve;
 mod stopping;

@@ -27,7 +27,7 @@ use super::tail::Tail;
 use crate::access::AccessOptions;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
-use crate::client::{Credentials, ServerAddress};
+use crate::client::{Credentials, ServerAddress, Trust};
 use crate::config::{LimitMembers, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
@@ -100,6 +100,7 @@ async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut
         prefix: String::new(),
         user: None,
         credentials: Some(Credentials { user: USER.into(), password: USER.into() }),
+        trust: Trust::default(),
     };
     let mut tail = Tail::readable(address, STREAM, &begin, stop.clone());
     let mut enter = Enter::listen();
