@@ -82,7 +82,7 @@ impl Lease {
         if blocks.len() < count {
             // Not grown in place: what is in it would be copied.
             blocks.clear();
-            blocks.reserve_exact(count.max(ROOM_BLOCKS_MIN));
+            blocks.reserve_exact(if hoards() { count } else { count.max(ROOM_BLOCKS_MIN) });
             blocks.resize(count, Block::new());
         }
         blocks
@@ -94,10 +94,24 @@ impl Drop for Lease {
         let blocks = std::mem::take(&mut self.blocks);
         let mut spare = self.memory.spare();
         // Under the lock: whoever stops waiting clears what was spared for him afterwards.
-        if !blocks.0.is_empty() && self.memory.waiting() > 0 {
+        if !blocks.0.is_empty() && self.memory.waiting() > 0 && !hoards() {
             spare.push(blocks);
         }
     }
+}
+
+/// Whether a test asked that each hash takes memory of its own, as much as it needs, so that it can see what stays of it.
+#[cfg(feature = "fault-injection")]
+fn hoards() -> bool {
+    static ASKED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        std::env::var_os("TRAILCAST_TEST_HASH_MEMORY").is_some_and(|value| value == "kept")
+    });
+    *ASKED
+}
+
+#[cfg(not(feature = "fault-injection"))]
+const fn hoards() -> bool {
+    false
 }
 
 #[cfg(test)]
