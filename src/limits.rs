@@ -237,6 +237,9 @@ pub const SLOW_CLIENT_CROWDED_SECONDS: u64 = 10;
 pub const CROWDED_HANDOVER_FACTOR: u32 = 3;
 /// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// What the unfinished messages of all clients of streams may take together, in bytes as they are sent; in memory it may be
+/// twice that. Room for 128 of the longest: clients have nothing to say there, and each session could hold one for ever.
+pub const UNFINISHED_MESSAGES_BYTES_MAX: u64 = 8 << 20;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.
 pub const CONTROL_OUTBOX_BYTES_MAX: usize = 16 << 10;
 /// Bytes taken from a stream's socket at once; clients send little but pongs.
@@ -257,6 +260,10 @@ pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
 /// Share of [`SHUTDOWN_SECONDS_MAX`] in which requests and sockets may end by themselves, in seconds; the rest is for flushing
 /// trails and for extracts to let go of their sources.
 pub const DRAIN_SECONDS_MAX: u64 = 6;
+
+/// Largest piece of memory that stays with the process for the next one when it is freed, in bytes: a group of a trail's writer,
+/// a message and the block that it is made of fit, so that they do not cost a page fault for each 4 KiB every time.
+pub const KEPT_PIECE_BYTES_MAX: usize = 8 << 20;
 
 // --- access --------------------------------------------------------------------------------------------------------
 

@@ -31,11 +31,13 @@ pub enum Limit {
     SlowClient,
     /// A stream's client answered no ping (4004).
     SilentClient,
+    /// Memory for what clients of streams have begun to say; the session was closed (1008).
+    ClientMessages,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -48,6 +50,7 @@ impl Limit {
         Self::AnswerTime,
         Self::SlowClient,
         Self::SilentClient,
+        Self::ClientMessages,
     ];
 
     /// Its name in metrics.
@@ -65,6 +68,7 @@ impl Limit {
             Self::AnswerTime => "answer_time",
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
+            Self::ClientMessages => "client_messages",
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod authenticator;
 pub mod basic;
 pub mod certificate;
 pub mod digest;
+mod hash_memory;
 pub mod jwt;
 pub mod limit_hits;
 pub mod origin;

@@ -3,6 +3,7 @@
 //! Owns sockets and the tasks that serve them. Routes come from the faces, messages from whoever implements
 //! [`pump::Feed`].
 
+mod client_messages;
 pub mod file_limit;
 pub mod handshake;
 mod inbound;

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
+use super::client_messages::ClientMessages;
 use super::request_body::RequestBody;
 use super::timed_socket::TimedSocket;
 use super::tls::{PeerCertificate, Tls, peer_certificate};
@@ -43,6 +44,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub(super) struct Connection {
     _place: Arc<Held>,
     hits: Arc<LimitHits>,
+    messages: Arc<ClientMessages>,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -57,6 +59,11 @@ impl Connection {
     /// Turns true when the server stops.
     pub(super) fn shutdown(&self) -> watch::Receiver<bool> {
         self.shutdown.clone()
+    }
+
+    /// The memory for what clients have begun to say.
+    pub(super) fn messages(&self) -> Arc<ClientMessages> {
+        self.messages.clone()
     }
 
     /// Where hits of limits are counted.
@@ -113,6 +120,7 @@ pub struct Server {
     places: Arc<Semaphore>,
     of_addresses: Arc<Places<IpAddr>>,
     hits: Arc<LimitHits>,
+    messages: Arc<ClientMessages>,
     tls: Option<Arc<Tls>>,
 }
 
@@ -126,6 +134,7 @@ impl Server {
             places: Arc::new(Semaphore::new(limits.connections_max)),
             of_addresses: Arc::new(Places::new(limits.connections_per_address_max)),
             hits: Arc::default(),
+            messages: Arc::default(),
             tls: None,
         }
     }
@@ -133,6 +142,7 @@ impl Server {
     /// The same server, counting hits of its limits here.
     #[must_use]
     pub fn counting(mut self, hits: Arc<LimitHits>) -> Self {
+        self.messages = Arc::new(ClientMessages::new(limits::UNFINISHED_MESSAGES_BYTES_MAX, hits.clone()));
         self.hits = hits;
         self
     }
@@ -213,7 +223,12 @@ impl Server {
         let untaken = self.limits.answer + self.limits.header;
         let _ = SockRef::from(&socket).set_tcp_user_timeout(Some(untaken));
         let held = Arc::new(Held { _place: place, _of_address: of_address });
-        let connection = Connection { _place: held, hits: self.hits.clone(), shutdown: self.shutdown.clone() };
+        let connection = Connection {
+            _place: held,
+            hits: self.hits.clone(),
+            messages: self.messages.clone(),
+            shutdown: self.shutdown.clone(),
+        };
         let (router, limits, peer) = (self.router.clone(), self.limits, PeerAddr(peer));
         match self.tls.clone() {
             None => {
