@@ -11,3 +11,4 @@ mod log_gone;
 mod panics;
 mod power_cut;
 mod slow_reader;
+mod unread_answers;
