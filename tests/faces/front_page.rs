@@ -28,7 +28,7 @@ fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
 /// The lines below a heading, for one stream and one user.
 fn lines_below(server: &Server, heading: &str) -> String {
     let page = get(server, &[BROWSER]).expect(200).text();
-    let below = page.split_once(&format!("<h2>{heading}</h2>")).unwrap().1;
+    let below = page.split_once(&format!("<h3>{heading}</h3>")).unwrap().1;
     let text = between(below, "<pre><code>", "</code></pre>");
     let text = text.replace("&quot;", "\"").replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&");
     let (user, password) = (crate::support::server::USER, crate::support::server::PASSWORD);

@@ -28,7 +28,9 @@ fn server(answer_bytes: u64) -> (Server, Folder) {
     let file = folder.path().join("trailcast.toml");
     let stream = |at| format!("[[stream]]\nname = \"stream{at}\"\nsource.trail = \"a1\"\n");
     let streams: String = (0..STREAMS).map(stream).collect();
-    std::fs::write(&file, format!("[limits]\nanswerBytes = {answer_bytes}\n{streams}")).unwrap();
+    // The deadline of answers, which would end it too, is far away.
+    let limits = format!("[limits]\nanswerBytes = {answer_bytes}\nanswerSeconds = 3600\n");
+    std::fs::write(&file, limits + &streams).unwrap();
     (Server::start_with(&["--config", file.to_str().unwrap()], &[]), folder)
 }
 
