@@ -57,6 +57,16 @@ fn reads(server: &Server, source: [u8; 4], path: &str) -> Answer {
     http::raw_answer(&text)
 }
 
+/// The refusal of a list, once there is no room for one: clients that read nothing still have room in the kernel.
+fn refused(server: &Server, source: [u8; 4]) -> Answer {
+    let refused = until(|| match reads(server, source, LIST) {
+        answer if answer.status == 503 => Ok(answer),
+        answer => Err(answer.status.to_string()),
+    });
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    refused
+}
+
 fn unread(server: &Server, enough: impl Fn(f64) -> bool) -> f64 {
     server.sample_until("trailcast_unread_answer_bytes", enough)
 }
@@ -68,8 +78,7 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
     assert!((64 << 10..256 << 10).contains(&size), "a list of {size} bytes");
     let mut stuck: Vec<_> = (0..CLIENTS).map(|_| reads_nothing(&server, GREEDY)).collect();
     unread(&server, |bytes| bytes >= ROOM / 2.0);
-    let refused = reads(&server, GREEDY, LIST).expect(503);
-    assert_eq!(refused.header("retry-after"), Some("5"));
+    let refused = refused(&server, GREEDY);
     assert!(refused.titles().contains("this address has not read"), "{refused}");
     reads(&server, GREEDY, "/healthz").expect(200);
     reads(&server, READER, LIST).expect(200);
@@ -79,12 +88,8 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
     );
 
     stuck.extend((0..CLIENTS).map(|_| reads_nothing(&server, GREEDIER)));
-    let refused = until(|| match reads(&server, READER, LIST) {
-        answer if answer.status == 503 => Ok(answer),
-        answer => Err(format!("{}", answer.status)),
-    });
+    let refused = refused(&server, READER);
     assert!(refused.titles().contains("clients have not read"), "{refused}");
-    assert_eq!(refused.header("retry-after"), Some("5"));
     reads(&server, READER, "/healthz").expect(200);
 
     // Those who do not read are given up, without a word of the operator.
