@@ -214,6 +214,29 @@ pub const HEADER_SECONDS_MAX: u64 = 10;
 pub const BODY_SECONDS_MAX: u64 = 60;
 /// Time in which a client must take [`SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it, in seconds.
 pub const ANSWER_SECONDS_MAX: u64 = 60;
+/// Bytes of answers that all clients together may leave unread, unless the configuration says otherwise: ten large documents.
+pub const ANSWER_BYTES_DEFAULT: usize = 64 << 20;
+/// Fewest bytes of unread answers that the configuration may allow.
+pub const ANSWER_BYTES_MIN: u64 = 1 << 20;
+/// Most bytes of unread answers that the configuration may allow.
+pub const ANSWER_BYTES_MAX: u64 = 1 << 40;
+/// Largest answer that counts as part of what its connection costs anyway, in bytes.
+pub const ANSWER_BYTES_FREE: usize = 4 << 10;
+/// Time after which an answer that is still not read in whole is given up once the room for answers is short, in seconds: who
+/// reads slowly, or not at all, would else keep the room from all others.
+pub const ANSWER_CROWDED_SECONDS: u64 = 10;
+/// When to ask again for an answer that found no room, in seconds.
+pub const ANSWER_RETRY_SECONDS: u64 = 5;
+/// Time for which a browser may remember what a page of another origin may ask, in seconds; browsers remember it for two hours
+/// at most.
+pub const CROSS_ORIGIN_SECONDS: u64 = 7_200;
+/// Time for which what still comes of a request's body that nobody wants is read and thrown away, in seconds, so that its
+/// sender gets to see the answer.
+pub const LINGER_SECONDS_MAX: u64 = 2;
+/// Bytes that are thrown away so at most: a body twice as large as the largest that is taken.
+pub const LINGER_BYTES_MAX: usize = 2 * PUT_BODY_BYTES_MAX;
+/// Bytes that are thrown away so at once; they lie on the stack.
+pub const LINGER_READ_BYTES: usize = 8 << 10;
 /// Bytes that one connection buffers of requests, and so the longest header of a request; pipelined requests beyond it
 /// wait in the client's own buffers.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;

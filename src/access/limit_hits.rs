@@ -19,6 +19,10 @@ pub enum Limit {
     SessionsPerStream,
     /// Memory for messages; a session was refused.
     DeliveryMemory,
+    /// Bytes of unread answers in all; the request was refused.
+    AnswerMemory,
+    /// Bytes of unread answers of one address; the request was refused.
+    AnswerMemoryPerAddress,
     /// Time for a TLS handshake; the connection was closed.
     HandshakeTime,
     /// Time for a request's header, or idle time between two requests; the connection was closed.
@@ -37,13 +41,15 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
         Self::SessionsPerUser,
         Self::SessionsPerStream,
         Self::DeliveryMemory,
+        Self::AnswerMemory,
+        Self::AnswerMemoryPerAddress,
         Self::HandshakeTime,
         Self::HeaderTime,
         Self::BodyTime,
@@ -62,6 +68,8 @@ impl Limit {
             Self::SessionsPerUser => "sessions_per_user",
             Self::SessionsPerStream => "sessions_per_stream",
             Self::DeliveryMemory => "delivery_memory",
+            Self::AnswerMemory => "answer_memory",
+            Self::AnswerMemoryPerAddress => "answer_memory_per_address",
             Self::HandshakeTime => "handshake_time",
             Self::HeaderTime => "header_time",
             Self::BodyTime => "body_time",
@@ -73,19 +81,32 @@ impl Limit {
     }
 }
 
-/// The counts since the server started.
+/// The counts since the server started, and how much is taken of the room for unread answers.
 #[derive(Debug, Default)]
-pub struct LimitHits([AtomicU64; Limit::ALL.len()]);
+pub struct LimitHits {
+    counts: [AtomicU64; Limit::ALL.len()],
+    unread_answer_bytes: AtomicU64,
+}
 
 impl LimitHits {
     /// Counts one hit.
     pub fn count(&self, limit: Limit) {
-        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The hits of one limit.
     pub fn of(&self, limit: Limit) -> u64 {
-        self.0[limit as usize].load(Ordering::Relaxed)
+        self.counts[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// Says how many bytes of answers are unread now.
+    pub fn set_unread_answer_bytes(&self, bytes: usize) {
+        self.unread_answer_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of answers that their clients have not read yet.
+    pub fn unread_answer_bytes(&self) -> u64 {
+        self.unread_answer_bytes.load(Ordering::Relaxed)
     }
 
     /// The hits of every limit.

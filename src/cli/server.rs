@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::{AuditTarget, LimitMembers};
 use crate::face::goldengate::{Face, router};
 use crate::limits;
-use crate::listen::{Server, ServerLimits, Tls, file_limit};
+use crate::listen::{Server, Tls, file_limit};
 use crate::service::Service;
 
 /// What a server is started with.
@@ -99,8 +99,8 @@ impl RunningServer {
         };
         let (stop, stopping) = watch::channel(false);
         let over_tls = tls.is_some();
-        let connections_max = file_limit::make_room(options.limits.server.connections_max);
-        let limits = ServerLimits { connections_max, ..options.limits.server };
+        let limits = options.limits.server;
+        let limits = limits.fitting(file_limit::make_room(limits.connections_max));
         let server = Server::new(router(face), limits, stopping).counting(service.limit_hits().clone());
         let server = match tls {
             Some(tls) => server.over_tls(tls),

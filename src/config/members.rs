@@ -68,6 +68,7 @@ pub(super) const LIMITS: &[Member] = &[
     Member("headerSeconds", Value),
     Member("bodySeconds", Value),
     Member("answerSeconds", Value),
+    Member("answerBytes", Value),
     Member("pingSeconds", Value),
     Member("slowClientSeconds", Value),
     Member("deliveryBytes", Value),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -14,12 +15,13 @@ use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, timeout};
 
+use super::answers::{AnswerRoom, NoRoom};
 use super::client_messages::ClientMessages;
-use super::request_body::RequestBody;
+use super::request_body::{RequestBody, Unread};
 use super::timed_socket::TimedSocket;
 use super::tls::{PeerCertificate, Tls, peer_certificate};
 use crate::access::throttle::network;
@@ -38,11 +40,16 @@ const ADDRESS_FULL_ANSWER: &[u8] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// The connection that a request came on; an upgraded socket holds on to it. Its place under the cap is free again when
-/// the last clone is dropped.
+/// The connection that a request came on, as a request extension; an upgraded socket holds on to it. Its place under the cap
+/// is free again when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Connection {
+pub struct Connection {
     _place: Arc<Held>,
+    /// Of the peer, or its network.
+    address: IpAddr,
+    answers: Arc<AnswerRoom>,
+    /// Told when nobody should wait for this client any longer.
+    give_up: Arc<Notify>,
     hits: Arc<LimitHits>,
     messages: Arc<ClientMessages>,
     shutdown: watch::Receiver<bool>,
@@ -56,6 +63,16 @@ struct Held {
 }
 
 impl Connection {
+    /// Holds the bytes of an answer until the client has read them, if there is room for them among those that clients have
+    /// not read. What `must` be said, because it tells of something done, is never refused. An answer of at most
+    /// [`limits::ANSWER_BYTES_FREE`] bytes needs no room.
+    pub fn hold_answer(&self, bytes: Bytes, must: bool) -> Result<Bytes, NoRoom> {
+        if bytes.len() <= limits::ANSWER_BYTES_FREE {
+            return Ok(bytes);
+        }
+        self.answers.hold(bytes, self.address, &self.give_up, must)
+    }
+
     /// Turns true when the server stops.
     pub(super) fn shutdown(&self) -> watch::Receiver<bool> {
         self.shutdown.clone()
@@ -87,6 +104,9 @@ pub struct ServerLimits {
     pub body: Duration,
     /// Time in which a client must take [`limits::SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it.
     pub answer: Duration,
+    /// Bytes of answers that all clients together may leave unread. One address may leave the share of them unread that it
+    /// has of the connections.
+    pub answer_bytes: usize,
     /// Time for requests and sockets to end after shutdown has begun.
     pub drain: Duration,
 }
@@ -100,9 +120,33 @@ impl Default for ServerLimits {
             header: Duration::from_secs(limits::HEADER_SECONDS_MAX),
             body: Duration::from_secs(limits::BODY_SECONDS_MAX),
             answer: Duration::from_secs(limits::ANSWER_SECONDS_MAX),
+            answer_bytes: limits::ANSWER_BYTES_DEFAULT,
             drain: Duration::from_secs(limits::DRAIN_SECONDS_MAX),
         }
     }
+}
+
+impl ServerLimits {
+    /// The same where only `room` connections fit. The cap of one address shrinks as far as it must to leave others their share:
+    /// to half of the room, or to the part that it was of the whole if that was more.
+    #[must_use]
+    pub fn fitting(self, room: usize) -> Self {
+        let connections_max = self.connections_max.min(room);
+        let part = share(connections_max, self.connections_per_address_max, self.connections_max);
+        let most = part.max(connections_max / 2).max(1);
+        Self { connections_max, connections_per_address_max: self.connections_per_address_max.min(most), ..self }
+    }
+
+    /// Bytes of answers that one address may leave unread.
+    fn answer_bytes_per_address(&self) -> usize {
+        share(self.answer_bytes, self.connections_per_address_max, self.connections_max).clamp(1, self.answer_bytes)
+    }
+}
+
+/// `whole * part / of`.
+fn share(whole: usize, part: usize, of: usize) -> usize {
+    let share = whole as u128 * part as u128 / of.max(1) as u128;
+    usize::try_from(share).unwrap_or(usize::MAX)
 }
 
 /// Waits until the server stops, or whoever could say so is gone.
@@ -119,6 +163,7 @@ pub struct Server {
     shutdown: watch::Receiver<bool>,
     places: Arc<Semaphore>,
     of_addresses: Arc<Places<IpAddr>>,
+    answers: Arc<AnswerRoom>,
     hits: Arc<LimitHits>,
     messages: Arc<ClientMessages>,
     tls: Option<Arc<Tls>>,
@@ -127,13 +172,15 @@ pub struct Server {
 impl Server {
     /// A server that stops when `shutdown` turns true or its sender goes away.
     pub fn new(router: Router, limits: ServerLimits, shutdown: watch::Receiver<bool>) -> Self {
+        let hits = Arc::<LimitHits>::default();
         Self {
             router,
             limits,
             shutdown,
             places: Arc::new(Semaphore::new(limits.connections_max)),
             of_addresses: Arc::new(Places::new(limits.connections_per_address_max)),
-            hits: Arc::default(),
+            answers: answer_room(&limits, &hits),
+            hits,
             messages: Arc::default(),
             tls: None,
         }
@@ -143,6 +190,7 @@ impl Server {
     #[must_use]
     pub fn counting(mut self, hits: Arc<LimitHits>) -> Self {
         self.messages = Arc::new(ClientMessages::new(limits::UNFINISHED_MESSAGES_BYTES_MAX, hits.clone()));
+        self.answers = answer_room(&self.limits, &hits);
         self.hits = hits;
         self
     }
@@ -215,7 +263,8 @@ impl Server {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return self.refuse(&socket, Limit::Connections, FULL_ANSWER);
         };
-        let Some(of_address) = self.of_addresses.take(network(peer.ip())) else {
+        let address = network(peer.ip());
+        let Some(of_address) = self.of_addresses.take(address) else {
             return self.refuse(&socket, Limit::ConnectionsPerAddress, ADDRESS_FULL_ANSWER);
         };
         let _ = socket.set_nodelay(true);
@@ -225,8 +274,11 @@ impl Server {
         let held = Arc::new(Held { _place: place, _of_address: of_address });
         let connection = Connection {
             _place: held,
-            hits: self.hits.clone(),
             messages: self.messages.clone(),
+            address,
+            answers: self.answers.clone(),
+            give_up: Arc::default(),
+            hits: self.hits.clone(),
             shutdown: self.shutdown.clone(),
         };
         let (router, limits, peer) = (self.router.clone(), self.limits, PeerAddr(peer));
@@ -245,6 +297,10 @@ impl Server {
             let _ = socket.try_write(answer);
         }
     }
+}
+
+fn answer_room(limits: &ServerLimits, hits: &Arc<LimitHits>) -> Arc<AnswerRoom> {
+    Arc::new(AnswerRoom::new(limits.answer_bytes, limits.answer_bytes_per_address(), hits.clone()))
 }
 
 async fn serve_tls(
@@ -281,12 +337,12 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Connection,
 ) {
     let mut shutdown = connection.shutdown();
-    let hits = connection.hits.clone();
-    let socket = TimedSocket::new(socket, limits.answer, hits.clone());
+    let (hits, give_up, unread) = (connection.hits.clone(), connection.give_up.clone(), Arc::<Unread>::default());
+    let socket = TimedSocket::new(socket, limits.answer, hits.clone(), unread.clone());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let hits = connection.hits.clone();
-        let mut request = request.map(|incoming| Body::new(RequestBody::new(incoming, limits.body, hits)));
+        let body = |incoming| RequestBody::new(incoming, limits.body, connection.hits.clone(), unread.clone());
+        let mut request = request.map(|incoming| Body::new(body(incoming)));
         tasks::may_panic(Task::Connection);
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(certificate.clone());
@@ -314,11 +370,20 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     let mut serving = pin!(serving);
+    let to_its_end = async {
+        tokio::select! {
+            result = serving.as_mut() => result,
+            () = stopped(&mut shutdown) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    };
     let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = stopped(&mut shutdown) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+        result = to_its_end => result,
+        () = give_up.notified() => {
+            hits.count(Limit::AnswerTime);
+            return tracing::debug!(peer = %peer.0, "an answer was given up, because there is no room for others");
         }
     };
     if let Err(error) = result {

@@ -12,3 +12,4 @@ mod memory;
 mod panics;
 mod power_cut;
 mod slow_reader;
+mod unread_answers;

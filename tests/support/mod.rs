@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses a part of it")]
 
+pub mod browser;
 pub mod clients;
 pub mod earlier_position;
 pub mod extract;

@@ -99,7 +99,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     face.service.patch_extract(&name, &patch).await?;
     let extract = find(&face, name)?;
     Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())

@@ -109,7 +109,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
     let mut envelope = Envelope::new(stream.config.as_given().clone());
     if dropped {

@@ -102,7 +102,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     let stored = face.service.trail_settings(&name).await?;
     let mut given = json!({"retention": {}});
     if let Some(seconds) = stored.retention_seconds {
@@ -150,7 +150,7 @@ pub(super) async fn put(
     content: Body,
 ) -> Answer {
     caller.require(Role::Operator)?;
-    let bytes = body::read(&headers, content, limits::PUT_BODY_BYTES_MAX).await?;
+    let bytes = body::read(&headers, content, body::TRANSACTIONS, limits::PUT_BODY_BYTES_MAX).await?;
     let answer = face.service.put(&name, &bytes).await?;
     Ok(Envelope::new(json!({"acked": answer.acked, "pos": answer.pos.as_str()})).into_response())
 }

@@ -155,6 +155,7 @@ impl Service {
         for (limit, reason) in LIMIT_REASONS {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
+        page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
         let memory = &self.delivery_budget;
         page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
         page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);

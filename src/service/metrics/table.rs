@@ -123,6 +123,7 @@ metrics! {
     Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
     PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";
     LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
+    UnreadAnswers: Gauge, "trailcast_unread_answer_bytes", [], "Bytes of answers that their clients have not read yet; answers of at most 4 KiB are not counted.";
     DeliveryUsed: Gauge, "trailcast_delivery_memory_bytes", [], "Memory taken by encoded messages, kept or on their way, over all streams.";
     DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
     DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that memory for messages was missing when a block was to be made or to grow.";
