@@ -27,6 +27,10 @@ pub enum Limit {
     BodyTime,
     /// Time for an answer to be taken; the connection was closed.
     AnswerTime,
+    /// AsyncAPI documents waiting to be built; the request was refused.
+    Documents,
+    /// Rules waiting to be compiled; the request was refused.
+    Rules,
     /// A stream's client took too little for too long (4011).
     SlowClient,
     /// A stream's client answered no ping (4004).
@@ -35,7 +39,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -46,6 +50,8 @@ impl Limit {
         Self::HeaderTime,
         Self::BodyTime,
         Self::AnswerTime,
+        Self::Documents,
+        Self::Rules,
         Self::SlowClient,
         Self::SilentClient,
     ];
@@ -63,6 +69,8 @@ impl Limit {
             Self::HeaderTime => "header_time",
             Self::BodyTime => "body_time",
             Self::AnswerTime => "answer_time",
+            Self::Documents => "documents",
+            Self::Rules => "rules",
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
         }

@@ -5,6 +5,7 @@ mod authentication;
 mod bad_input;
 mod coverage;
 mod demo;
+mod documents;
 mod examples;
 mod gaps;
 mod generated_clients;

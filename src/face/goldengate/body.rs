@@ -29,11 +29,9 @@ async fn collected(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<
     }
 }
 
-/// Reads a document in YAML or JSON, whatever its media type is called: YAML has had many names. Its error is for the
-/// caller to word.
-pub(super) async fn yaml(headers: &HeaderMap, body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
-    let bytes = collected(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await?;
-    Ok(serde_yaml::from_slice(&bytes))
+/// Reads the bytes of a document in YAML or JSON, whatever its media type is called: YAML has had many names.
+pub(super) async fn document(headers: &HeaderMap, body: Body) -> Result<Bytes, ErrorAnswer> {
+    collected(headers, body, crate::limits::CONTROL_BODY_BYTES_MAX).await
 }
 
 /// A body is taken as it is: nothing unpacks it, so that its size is what its sender sent.
