@@ -184,6 +184,9 @@ pub const DOCUMENTS_BUILT_AT_ONCE: usize = 1;
 pub const DOCUMENTS_WAITING_MAX: usize = 16;
 /// Built AsyncAPI documents that are kept, in bytes. Of the largest there are some 30 MB.
 pub const DOCUMENTS_KEPT_BYTES: usize = 64 << 20;
+/// By how much the priority of a thread that builds documents or compiles rules is lowered: beside one that serves, and wants
+/// the same processor, it gets a tenth of it.
+pub const OFF_THREAD_NICE: i32 = 10;
 /// Time after which a client may ask again for what was refused because too many documents or rules wait, in seconds.
 pub const OFF_THREAD_RETRY_SECONDS: u64 = 2;
 /// Live sessions of one server.
@@ -248,6 +251,8 @@ pub const HEADER_SECONDS_MAX: u64 = 10;
 pub const BODY_SECONDS_MAX: u64 = 60;
 /// Time in which a client must take [`SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it, in seconds.
 pub const ANSWER_SECONDS_MAX: u64 = 60;
+/// Bytes of a long answer after which others have their turn on the thread that sends it: a copy of them takes some 0.02 ms.
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 /// Bytes that one connection buffers of requests, and so the longest header of a request; pipelined requests beyond it
 /// wait in the client's own buffers.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;

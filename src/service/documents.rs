@@ -39,6 +39,15 @@ pub struct Document {
     pub tag: Arc<str>,
 }
 
+/// What was built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Its text.
+    pub text: String,
+    /// Whether it may be kept: not if something that should stand in it could not be had.
+    pub whole: bool,
+}
+
 /// A document is not built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
@@ -130,7 +139,7 @@ impl Documents {
     pub async fn get(
         self: &Arc<Self>,
         key: DocumentKey,
-        build: impl FnOnce() -> Result<String, DocumentError> + Send + 'static,
+        build: impl FnOnce() -> Result<Draft, DocumentError> + Send + 'static,
     ) -> Result<Document, DocumentError> {
         let building = loop {
             match self.look(&key) {
@@ -242,11 +251,14 @@ impl Shelf {
 }
 
 impl Building {
-    fn build(self, build: impl FnOnce() -> Result<String, DocumentError>) -> Outcome {
-        let outcome = build().map(Document::new);
+    fn build(self, build: impl FnOnce() -> Result<Draft, DocumentError>) -> Outcome {
+        let built = build();
+        let whole = built.as_ref().is_ok_and(|draft| draft.whole);
+        let outcome = built.map(|draft| Document::new(draft.text));
         self.documents.built.fetch_add(1, Ordering::Relaxed);
         if let Some(mut shelf) = self.free_slot()
             && let Ok(document) = &outcome
+            && whole
         {
             shelf.keep(&self.key, document, self.documents.kept_bytes_max);
         }
@@ -286,8 +298,12 @@ mod tests {
         Documents::new(bytes, Arc::default())
     }
 
-    fn text(letter: &str) -> Result<String, DocumentError> {
-        Ok(letter.repeat(1_000))
+    fn text(letter: &str) -> Result<Draft, DocumentError> {
+        of_length(letter, 1_000)
+    }
+
+    fn of_length(letter: &str, length: usize) -> Result<Draft, DocumentError> {
+        Ok(Draft { text: letter.repeat(length), whole: true })
     }
 
     #[tokio::test]
@@ -297,9 +313,8 @@ mod tests {
         let first = tokio::spawn({
             let documents = documents.clone();
             async move {
-                documents
-                    .get(key(1), move || held.recv().map(|()| "a".repeat(1_000)).map_err(|_| DocumentError::Busy))
-                    .await
+                let build = move || held.recv().map_err(|_| DocumentError::Busy).and_then(|()| text("a"));
+                documents.get(key(1), build).await
             }
         });
         while !documents.shelf().slots.contains_key(&key(1)) {
@@ -336,8 +351,8 @@ mod tests {
         assert_eq!(documents.figures().built, 4, "1 was used all the time");
         documents.get(key(2), || text("a")).await.unwrap();
         assert_eq!(documents.figures().built, 5, "2 was let go");
-        documents.get(key(9), || Ok("a".repeat(10_000))).await.unwrap();
-        documents.get(key(9), || Ok("a".repeat(10_000))).await.unwrap();
+        documents.get(key(9), || of_length("a", 10_000)).await.unwrap();
+        documents.get(key(9), || of_length("a", 10_000)).await.unwrap();
         assert_eq!(documents.figures().built, 7);
     }
 
@@ -367,9 +382,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_in_which_something_is_missing_is_not_kept() {
+        let documents = documents(1 << 20);
+        for built in 1..=2 {
+            let partial = || text("a").map(|draft| Draft { whole: false, ..draft });
+            documents.get(key(1), partial).await.unwrap();
+            assert_eq!((documents.figures().built, documents.figures().kept_bytes), (built, 0));
+        }
+    }
+
+    #[tokio::test]
     async fn a_build_that_panics_is_an_error_and_the_next_one_builds() {
         let documents = documents(1 << 20);
-        let broken = documents.get(key(1), || Ok(String::from_utf8(vec![0xFF]).unwrap())).await;
+        let broken = documents.get(key(1), || of_length("a", usize::MAX)).await;
         assert!(matches!(broken, Err(DocumentError::Panicked(_))), "{broken:?}");
         documents.get(key(1), || text("a")).await.unwrap();
     }

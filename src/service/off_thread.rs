@@ -1,11 +1,12 @@
-//! Work that takes a processor for a while: on a thread that may block, a little at the same time, and not too much of it
-//! waiting.
+//! Work that takes a processor for a while: on a thread of its own that leaves the processor to those who serve, a little at the
+//! same time, and not too much of it waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::service::supervisor::run_behind_others;
 use crate::tasks::{self, Panicked, Task, caught_here};
 
 /// So much of one kind of work at a time.
@@ -76,8 +77,9 @@ impl OffThread {
 }
 
 impl Turn {
-    /// Does the work on a thread that may block. It goes on, and the turn with it, when nobody waits for it any more.
+    /// Does the work on a thread of its own. It goes on, and the turn with it, when nobody waits for it any more.
     pub(super) async fn run<R: Send + 'static>(self, work: impl FnOnce() -> R + Send + 'static) -> Result<R, Panicked> {
+        let kind = self.kind;
         let work = move || {
             // All of it moves along.
             let turn = self;
@@ -87,7 +89,12 @@ impl Turn {
         if tasks::on_the_spot() {
             return work();
         }
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(Panicked))
+        let (tell, done) = oneshot::channel();
+        run_behind_others(kind, move || {
+            // Whoever asked may have gone away.
+            let _ = tell.send(work());
+        });
+        done.await.unwrap_or(Err(Panicked))
     }
 }
 

@@ -89,6 +89,7 @@ impl Service {
 
     /// Compiles the rules of a stream that is to be made or changed.
     pub(super) async fn compile_new_rules(&self, config: &StreamConfig) -> Result<Arc<StreamRules>, StreamError> {
+        config.check_new_rules()?;
         let compiled = match Rules::compile_quickly(config) {
             Some(compiled) => compiled,
             None => {

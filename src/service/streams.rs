@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::catalog::stream::StreamConfig;
+use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{DeliveryEnd, Progress};
@@ -16,6 +16,7 @@ use crate::record::{Epoch, ResourceName, Timestamp};
 use crate::service::activity::StreamActivity;
 use crate::service::stream_rules::StreamRules;
 use crate::service::{Service, StartError};
+use crate::tasks::{Panicked, Task, caught_here};
 
 /// All streams of a server.
 #[derive(Debug)]
@@ -222,13 +223,17 @@ impl Streams {
 }
 
 impl Service {
+    /// The configuration that was given for a stream. A large one takes a while to check.
+    pub async fn read_config(&self, given: Value) -> Result<StreamConfig, StreamError> {
+        off_thread(move || StreamConfig::from_value(given)).await
+    }
+
     /// Makes a stream.
     pub async fn make_stream(&self, name: &ResourceName, config: StreamConfig) -> Result<Arc<Stream>, StreamError> {
         if self.streams.get(name).is_some() {
             return Err(StreamError::Exists(name.clone()));
         }
         // Rules that do not compile are refused before anything is stored.
-        config.check_new_rules(None)?;
         let rules = self.compile_new_rules(&config).await?;
         let _one_at_a_time = self.streams.changing.lock().await;
         let (key, given) = (name.to_string(), config.as_given().clone());
@@ -273,8 +278,8 @@ impl Service {
     pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<(Arc<Stream>, bool), StreamError> {
         let (_one_at_a_time, old, config, rules) = loop {
             let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
-            let config = old.config.patched(patch)?;
-            config.check_new_rules(Some(&old.config))?;
+            let (before, patch) = (old.clone(), patch.clone());
+            let config = off_thread(move || before.config.patched(&patch)).await?;
             let rules = if config.rules == old.config.rules {
                 old.rules.clone()
             } else {
@@ -316,6 +321,13 @@ impl Service {
         tracing::info!(stream = %name, "stream deleted");
         Ok(())
     }
+}
+
+async fn off_thread(
+    work: impl FnOnce() -> Result<StreamConfig, ConfigError> + Send + 'static,
+) -> Result<StreamConfig, StreamError> {
+    let done = tokio::task::spawn_blocking(move || caught_here(Task::Request, work)).await;
+    Ok(done.unwrap_or(Err(Panicked))??)
 }
 
 #[cfg(test)]

@@ -158,9 +158,9 @@ impl StreamConfig {
     }
 
     /// Refuses rules that a stream may have from earlier on, and that none is given any more: those that are too much
-    /// altogether, and those of partitions, which no trail has. Rules that stay as they are in `before` pass.
-    pub fn check_new_rules(&self, before: Option<&Self>) -> Result<(), ConfigError> {
-        if before.is_some_and(|before| before.rules == self.rules) { Ok(()) } else { rule::check_new(&self.rules) }
+    /// altogether, and those of partitions, which no trail has.
+    pub fn check_new_rules(&self) -> Result<(), ConfigError> {
+        rule::check_new(&self.rules)
     }
 
     /// Values in the lists of all filters.

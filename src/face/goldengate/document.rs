@@ -16,6 +16,7 @@ use super::body;
 use super::caller::{Caller, Named};
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
+use super::pieces::Pieces;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
@@ -24,7 +25,7 @@ use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, chec
 use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::record::{ResourceName, TableSchema};
-use crate::service::documents::{Document, DocumentError, DocumentKey};
+use crate::service::documents::{Document, DocumentError, DocumentKey, Draft};
 use crate::service::streams::{SetDocument, Stream};
 use crate::trail::Trail;
 
@@ -96,7 +97,7 @@ fn answer(document: &Document, media_type: &'static str, headers: &HeaderMap) ->
     let mut response = if known.is_some_and(|known| known == "*" || known.split(',').any(|one| one.trim() == tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Body::from(document.bytes.clone()).into_response()
+        Body::new(Pieces::from(document.bytes.clone())).into_response()
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if let Ok(tag) = HeaderValue::try_from(tag) {
@@ -120,11 +121,12 @@ impl Format {
         }
     }
 
-    fn text(self, document: &Value) -> Result<String, DocumentError> {
-        match self {
-            Self::Yaml => to_yaml(document).map_err(|error| DocumentError::Unwritable(error.to_string())),
-            Self::Json => Ok(to_json(document)),
-        }
+    fn draft(self, document: &Value, whole: bool) -> Result<Draft, DocumentError> {
+        let text = match self {
+            Self::Yaml => to_yaml(document).map_err(|error| DocumentError::Unwritable(error.to_string()))?,
+            Self::Json => to_json(document),
+        };
+        Ok(Draft { text, whole })
     }
 }
 
@@ -132,7 +134,7 @@ impl Format {
 async fn set(face: &Face, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Answer {
     let variant = String::new();
     let key = DocumentKey { revision: stream.revision, set: Some(set.number), tables: None, variant };
-    let built = face.service.documents().get(key, move || Format::Yaml.text(&set.document)).await?;
+    let built = face.service.documents().get(key, move || Format::Yaml.draft(&set.document, true)).await?;
     Ok(answer(&built, Format::Yaml.media_type(), headers))
 }
 
@@ -158,8 +160,13 @@ async fn made(
     let rules = face.service.rules_of(&stream).await.ok();
     let (at, security) = (at.clone(), security(face));
     let build = move || {
-        let tables = trail.zip(rules).map(|(trail, rules)| known_tables(&trail, rules)).unwrap_or_default();
-        format.text(&written(&stream, &at, layout, &security, &tables))
+        let tables = match (trail, rules) {
+            (None, _) => Some(Vec::new()),
+            (Some(trail), Some(rules)) => known_tables(&trail, rules),
+            (Some(_), None) => None,
+        };
+        let whole = tables.is_some();
+        format.draft(&written(&stream, &at, layout, &security, &tables.unwrap_or_default()), whole)
     };
     let built = face.service.documents().get(key, build).await?;
     Ok(answer(&built, format.media_type(), headers))
@@ -204,9 +211,9 @@ fn security(face: &Face) -> Vec<SecurityScheme> {
 }
 
 /// The tables that the trail knows now and whose rows the stream's rules let through by name; no more than are described.
-/// Reads the disk.
-fn known_tables(trail: &Trail, mut rules: Rules) -> Vec<Arc<TableSchema>> {
-    // Of a trail that cannot be read `info` tells.
-    let tables = trail.tables().unwrap_or_default().into_iter();
-    tables.filter(|schema| rules.may_pass(&schema.table)).take(limits::ASYNCAPI_TABLES_MAX).collect()
+/// None of a trail that cannot be read, of which `info` tells. Reads the disk.
+fn known_tables(trail: &Trail, mut rules: Rules) -> Option<Vec<Arc<TableSchema>>> {
+    let tables = trail.tables().ok()?.into_iter();
+    let passing = tables.filter(|schema| rules.may_pass(&schema.table)).take(limits::ASYNCAPI_TABLES_MAX);
+    Some(passing.collect())
 }

@@ -14,6 +14,7 @@ mod health;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;
+mod pieces;
 mod refusal;
 mod retention;
 mod routes;
