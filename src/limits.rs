@@ -138,8 +138,31 @@ pub const STATIC_VALUE_BYTES_MAX: usize = 1_024;
 pub const RULE_VALUES_MAX: usize = 1_024;
 /// Longest value, pattern or name in a rule, in characters.
 pub const RULE_TEXT_CHARS_MAX: usize = 4_096;
+/// Values in the lists of all filters of one stream together: a record may have to be held against each of them.
+pub const RULES_VALUES_MAX: usize = 20_000;
+/// Patterns in all REGEX and LIKE conditions of one stream together, in bytes of their text: compiling the most expensive ones
+/// takes some 0.1 ms a byte. A thousand of 60 characters fit.
+pub const RULES_REGEX_BYTES_MAX: usize = 64 << 10;
 /// Memory that one compiled pattern may take, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Memory that the compiled patterns of one stream may take together, in bytes: 500 that look for a word (`\w+`), or some
+/// thousands of plain ones.
+pub const RULES_COMPILED_BYTES_MAX: usize = 32 << 20;
+/// Memory that the compiled rules of all streams may take together, in bytes, before a stream with further ones is refused.
+pub const RULES_COMPILED_BYTES_SERVER_MAX: usize = 256 << 20;
+/// What the patterns of one stream may remember of texts that they were held against, in bytes, on each thread that encodes.
+pub const PATTERN_CACHES_BYTES: usize = 16 << 20;
+/// Least of these bytes for one pattern, whatever their number; with less it finds what it looks for more slowly.
+pub const PATTERN_CACHE_BYTES_MIN: usize = 32 << 10;
+/// Conditions and names with wildcards up to which rules are compiled where they are needed; more are on a thread of their
+/// own. They take some 0.02 ms each, patterns for the `regex` engine aside, of which none is compiled on a thread that serves.
+pub const RULES_INLINE_VALUES: usize = 64;
+/// Sets of rules that are compiled at the same time: a set may take a processor for some seconds.
+pub const RULES_COMPILED_AT_ONCE: usize = 1;
+/// New or changed streams that may wait for their rules to be compiled; further ones are refused with 503.
+pub const RULES_WAITING_MAX: usize = 16;
+/// Conditions on values of one stream beyond which no block is encoded on a thread that serves, however short it is.
+pub const INLINE_CONDITIONS_MAX: usize = 64;
 /// Tables whose verdict one compiled set of rules remembers.
 pub const RULE_TABLES_REMEMBERED: usize = 20_000;
 /// Longest description of a stream, in characters.
@@ -152,6 +175,20 @@ pub const TCP_KEEP_ALIVE_SECONDS_MAX: u64 = 10_800;
 pub const TCP_KEEP_ALIVE_SECONDS_DEFAULT: u64 = 120;
 /// Tables that one AsyncAPI document describes; beyond it generators take minutes.
 pub const ASYNCAPI_TABLES_MAX: usize = 200;
+/// Columns of all tables that one AsyncAPI document describes: each takes about 500 bytes of it, and much more while it is
+/// built.
+pub const ASYNCAPI_COLUMNS_MAX: usize = 50_000;
+/// AsyncAPI documents that are built at the same time: one takes a processor for a second at worst.
+pub const DOCUMENTS_BUILT_AT_ONCE: usize = 1;
+/// AsyncAPI documents that may wait to be built; further ones are refused with 503.
+pub const DOCUMENTS_WAITING_MAX: usize = 16;
+/// Built AsyncAPI documents that are kept, in bytes. Of the largest there are some 30 MB.
+pub const DOCUMENTS_KEPT_BYTES: usize = 64 << 20;
+/// By how much the priority of a thread that builds documents or compiles rules is lowered: beside one that serves, and wants
+/// the same processor, it gets a tenth of it.
+pub const OFF_THREAD_NICE: i32 = 10;
+/// Time after which a client may ask again for what was refused because too many documents or rules wait, in seconds.
+pub const OFF_THREAD_RETRY_SECONDS: u64 = 2;
 /// Live sessions of one server.
 pub const SESSIONS_MAX: usize = 20_000;
 /// Errors that a stream remembers for `info/errors`.
@@ -237,6 +274,8 @@ pub const LINGER_SECONDS_MAX: u64 = 2;
 pub const LINGER_BYTES_MAX: usize = 2 * PUT_BODY_BYTES_MAX;
 /// Bytes that are thrown away so at once; they lie on the stack.
 pub const LINGER_READ_BYTES: usize = 8 << 10;
+/// Bytes of a long answer after which others have their turn on the thread that sends it: a copy of them takes some 0.02 ms.
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 /// Bytes that one connection buffers of requests, and so the longest header of a request; pipelined requests beyond it
 /// wait in the client's own buffers.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;

@@ -31,6 +31,10 @@ pub enum Limit {
     BodyTime,
     /// Time for an answer to be taken; the connection was closed.
     AnswerTime,
+    /// AsyncAPI documents waiting to be built; the request was refused.
+    Documents,
+    /// Rules waiting to be compiled; the request was refused.
+    Rules,
     /// A stream's client took too little for too long (4011).
     SlowClient,
     /// A stream's client answered no ping (4004).
@@ -41,7 +45,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -54,6 +58,8 @@ impl Limit {
         Self::HeaderTime,
         Self::BodyTime,
         Self::AnswerTime,
+        Self::Documents,
+        Self::Rules,
         Self::SlowClient,
         Self::SilentClient,
         Self::ClientMessages,
@@ -74,6 +80,8 @@ impl Limit {
             Self::HeaderTime => "header_time",
             Self::BodyTime => "body_time",
             Self::AnswerTime => "answer_time",
+            Self::Documents => "documents",
+            Self::Rules => "rules",
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
             Self::ClientMessages => "client_messages",

@@ -50,6 +50,20 @@ pub(super) fn run_audit(audit: Weak<Audit>, lines: mpsc::Receiver<Line>, writer:
     tokio::task::spawn_blocking(move || write_lines(&audit, lines, writer));
 }
 
+/// Does one piece of work on a thread of its own, to which the kernel gives a processor when those who serve leave one.
+pub(super) fn run_behind_others(kind: &str, work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        // The priority is that of a thread on Linux alone; elsewhere it would be the whole program's.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(limits::OFF_THREAD_NICE);
+        work();
+    };
+    if let Err(error) = std::thread::Builder::new().name(kind.to_owned()).spawn(work) {
+        // The work is dropped, and whoever waits for it is told.
+        tracing::error!(kind, %error, "no thread could be started");
+    }
+}
+
 /// Starts an extract's task.
 pub(super) fn run_extract(
     name: ResourceName,

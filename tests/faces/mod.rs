@@ -7,6 +7,7 @@ mod coverage;
 mod cross_origin;
 mod dead_ends;
 mod demo;
+mod documents;
 mod examples;
 mod front_page;
 mod gaps;

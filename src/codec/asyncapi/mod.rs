@@ -13,6 +13,8 @@ mod yaml;
 pub use check::{InvalidDocument, check};
 pub use payload::record_kinds;
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::codec::json::JsonOptions;
@@ -64,7 +66,7 @@ pub struct DocumentInput<'a> {
     /// Ways to authenticate.
     pub security: &'a [SecurityScheme],
     /// Tables known now; more may come.
-    pub tables: &'a [TableSchema],
+    pub tables: &'a [Arc<TableSchema>],
 }
 
 /// The only title: generators make a class name of it.

@@ -69,10 +69,9 @@ fn unreadable(error: &(dyn Error + 'static)) -> ErrorAnswer {
     }
 }
 
-/// Reads a document in YAML or JSON. Its error is for the caller to word.
-pub(super) async fn yaml(headers: &HeaderMap, body: Body) -> Result<Result<Value, serde_yaml::Error>, ErrorAnswer> {
-    let bytes = read(headers, body, DOCUMENT, CONTROL_BODY_BYTES_MAX).await?;
-    Ok(serde_yaml::from_slice(&bytes))
+/// Reads the bytes of a document in YAML or JSON, whichever of its names its media type has: YAML has had many.
+pub(super) async fn document(headers: &HeaderMap, body: Body) -> Result<Bytes, ErrorAnswer> {
+    read(headers, body, DOCUMENT, CONTROL_BODY_BYTES_MAX).await
 }
 
 /// A body is taken as it is: nothing unpacks it, so that its size is what its sender sent.

@@ -16,6 +16,7 @@ mod health;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;
+mod pieces;
 mod query;
 mod refusal;
 mod retention;

@@ -156,6 +156,14 @@ impl Service {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
         page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
+        let documents = self.documents.figures();
+        page.add(Metric::DocumentsBuilding, &[], documents.building as f64);
+        page.add(Metric::DocumentsBuilt, &[], documents.built as f64);
+        page.add(Metric::DocumentsShared, &[], documents.shared as f64);
+        page.add(Metric::DocumentsKept, &[], documents.kept_bytes as f64);
+        page.add(Metric::RulesCompiling, &[], self.rules_work.compiling() as f64);
+        page.add(Metric::RulesCompiled, &[], self.rules_work.compiled() as f64);
+        page.add(Metric::RulesBytes, &[], self.rules_bytes() as f64);
         let memory = &self.delivery_budget;
         page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
         page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);

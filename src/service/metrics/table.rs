@@ -119,6 +119,14 @@ metrics! {
     EncodeSeconds: Counter, "trailcast_stream_encode_seconds_total", ["stream"], "Time that reading and encoding for a stream took, in seconds.";
     KeptBytes: Gauge, "trailcast_stream_kept_bytes", ["stream"], "Bytes of encoded messages that are kept for the sessions of a stream.";
 
+    DocumentsBuilding: Gauge, "trailcast_documents_building", [], "AsyncAPI documents that are being built or wait for it.";
+    DocumentsBuilt: Counter, "trailcast_documents_built_total", [], "AsyncAPI documents built, each once for all who ask for it.";
+    DocumentsShared: Counter, "trailcast_documents_shared_total", [], "AsyncAPI documents answered without building them.";
+    DocumentsKept: Gauge, "trailcast_documents_kept_bytes", [], "Bytes of built AsyncAPI documents that are kept.";
+    RulesCompiling: Gauge, "trailcast_rules_compiling", [], "Sets of rules that are being compiled or wait for it, those aside that take no time.";
+    RulesCompiled: Counter, "trailcast_rules_compiled_total", [], "Sets of rules compiled, one for each revision of a stream whose rules are new.";
+    RulesBytes: Gauge, "trailcast_rules_memory_bytes", [], "Memory that the compiled rules of all streams take, about.";
+
     Requests: Counter, "trailcast_http_requests_total", ["route", "method", "status"], "Requests answered, by template of the route and class of the status (1xx is a socket).";
     Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
     PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";

@@ -406,7 +406,8 @@ fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
 }
 
 fn mark_of(state: &State, end: Location) -> DurableMark {
-    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+    let newest_schema = state.shapes.newest();
+    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone(), newest_schema }
 }
 
 /// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
-use crate::record::Timestamp;
+use crate::record::{SchemaId, Timestamp};
 use crate::tasks::{self, Task, caught_here};
 use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
@@ -77,7 +77,7 @@ pub(super) struct TrailWriter {
     /// Commit and record number of the last frame, which frames without their own take over.
     last: (u64, u32),
     /// Where the last whole transaction of the running group ends: what its flush makes durable.
-    reached: Option<Location>,
+    reached: Option<(Location, SchemaId)>,
     /// Bytes handed over that are not flushed yet.
     unsettled_bytes: u64,
     ahead: Ahead,
@@ -176,7 +176,9 @@ impl TrailWriter {
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
         if matches!(kind, FrameKind::Commit | FrameKind::Source | FrameKind::Gap) && self.tail.state.open.is_none() {
-            self.reached = Some(Location { segment: at.segment, offset: self.end_offset() });
+            // Shapes that follow belong to a transaction that is still to come.
+            let newest = self.tail.state.shapes.newest();
+            self.reached = Some((Location { segment: at.segment, offset: self.end_offset() }, newest));
         }
         if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
             self.write_pending()?;
@@ -195,9 +197,15 @@ impl TrailWriter {
     }
 
     /// The mark at `end`, behind which no whole transaction has followed.
-    fn mark_at(&self, end: Location) -> DurableMark {
+    fn mark_at(&self, end: Location, newest_schema: SchemaId) -> DurableMark {
         let state = &self.tail.state;
-        DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+        DurableMark {
+            commit: state.commit,
+            commit_ts: state.commit_ts,
+            end,
+            source: state.source.clone(),
+            newest_schema,
+        }
     }
 
     /// The byte at which the segment is full. Its own data counts, and at least as much of it as its head takes: however many
@@ -230,8 +238,8 @@ impl TrailWriter {
 
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
-        if let Some(end) = self.reached.take() {
-            let mark = self.mark_at(end);
+        if let Some((end, newest_schema)) = self.reached.take() {
+            let mark = self.mark_at(end, newest_schema);
             self.fill_ahead()?;
             let (began, started) = (self.shared.clock.now(), Instant::now());
             self.tail.segment.file.sync()?;
