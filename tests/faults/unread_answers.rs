@@ -78,8 +78,8 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
     assert!((64 << 10..256 << 10).contains(&size), "a list of {size} bytes");
     let mut stuck: Vec<_> = (0..CLIENTS).map(|_| reads_nothing(&server, GREEDY)).collect();
     unread(&server, |bytes| bytes >= ROOM / 2.0);
-    let refused = refused(&server, GREEDY);
-    assert!(refused.titles().contains("this address has not read"), "{refused}");
+    let of_one = refused(&server, GREEDY);
+    assert!(of_one.titles().contains("this address has not read"), "{of_one}");
     reads(&server, GREEDY, "/healthz").expect(200);
     reads(&server, READER, LIST).expect(200);
     assert!(
@@ -88,8 +88,8 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
     );
 
     stuck.extend((0..CLIENTS).map(|_| reads_nothing(&server, GREEDIER)));
-    let refused = refused(&server, READER);
-    assert!(refused.titles().contains("clients have not read"), "{refused}");
+    let of_all = refused(&server, READER);
+    assert!(of_all.titles().contains("clients have not read"), "{of_all}");
     reads(&server, READER, "/healthz").expect(200);
 
     // Those who do not read are given up, without a word of the operator.
