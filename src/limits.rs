@@ -163,6 +163,8 @@ pub const RULES_COMPILED_AT_ONCE: usize = 1;
 pub const RULES_WAITING_MAX: usize = 16;
 /// Conditions on values of one stream beyond which no block is encoded on a thread that serves, however short it is.
 pub const INLINE_CONDITIONS_MAX: usize = 64;
+/// Names with wildcards of one stream beyond which the same holds: each new table is held against all of them.
+pub const INLINE_WILDCARDS_MAX: usize = 1_024;
 /// Tables whose verdict one compiled set of rules remembers.
 pub const RULE_TABLES_REMEMBERED: usize = 20_000;
 /// Longest description of a stream, in characters.

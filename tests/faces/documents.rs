@@ -268,6 +268,7 @@ fn rules_that_are_too_much_altogether_are_refused_by_member_and_range_and_nothin
         (json!({"source": {"trail": "a1"}, "rules": twenty}), "rules: ", "20000"),
         (of(json!({"partitionNames": ["*"]})), "rules[0].filter.partitionNames", "must not be given"),
     ];
+    let before = process::memory_kib(server.pid(), "VmHWM");
     for (config, member, range) in cases {
         let refused = [server.post(&format!("{STREAM}/s2"), &config), server.patch(&format!("{STREAM}/s1"), &config)];
         for answer in refused {
@@ -278,6 +279,9 @@ fn rules_that_are_too_much_altogether_are_refused_by_member_and_range_and_nothin
             );
         }
     }
+    let grown = process::memory_kib(server.pid(), "VmHWM") - before;
+    println!("{grown} KiB more for rules that are refused");
+    assert!(grown < 256 << 10, "{grown} KiB more");
     server.get(&format!("{STREAM}/s2")).expect(404);
     assert!(server.get(&format!("{STREAM}/s1")).expect(200).response().get("rules").is_none());
     // What honest people have passes: names by the thousand, and a thousand expressions.

@@ -118,7 +118,8 @@ impl Rules {
 
     /// Whether a record may take so long to decide that none is on a thread that serves others.
     pub fn are_costly(&self) -> bool {
-        self.compiled.conditions > limits::INLINE_CONDITIONS_MAX
+        let wildcards = self.compiled.names.patterns();
+        self.compiled.conditions > limits::INLINE_CONDITIONS_MAX || wildcards > limits::INLINE_WILDCARDS_MAX
     }
 
     /// Whether every record passes, so that nothing need be asked.

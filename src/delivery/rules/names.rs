@@ -145,6 +145,11 @@ impl NameIndex {
         found
     }
 
+    /// Names that are tried one after the other for each new table.
+    pub(super) fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// What it takes, in bytes, about.
     pub(super) fn memory(&self) -> usize {
         self.memory
