@@ -10,4 +10,5 @@ mod gaps;
 mod generated_clients;
 mod memory;
 mod metrics;
+mod proxies;
 mod retention;
