@@ -247,6 +247,12 @@ pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
 pub const TLS_FILES_LOOK_SECONDS: u64 = 5;
 /// Largest file of certificates or keys, in bytes; a bundle of all public authorities has a fifth of it.
 pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Longest header of the PROXY protocol behind its fixed part, in bytes: addresses take 216 of them at most, the rest is what
+/// a proxy tells besides, such as the name in a client certificate.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
+/// Trusted proxies, or networks of them, in one configuration: each is compared with each new connection. The largest
+/// providers of such networks publish some hundred.
+pub const TRUSTED_PROXIES_MAX: usize = 1_024;
 /// Time for a request's header to arrive, in seconds.
 pub const HEADER_SECONDS_MAX: u64 = 10;
 /// Time for a request's body to arrive, in seconds.
@@ -335,9 +341,12 @@ pub const KEPT_PIECE_BYTES_MAX: usize = 8 << 20;
 pub const USERS_MAX: usize = 10_000;
 /// Longest user name and password, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 256;
-/// Time for which a verified credential is remembered under a keyed hash, in seconds: argon2 on each request would make
+/// Time for which a verified credential is remembered under a keyed hash since it was last used, in seconds: argon2 on each request would make
 /// authentication the slowest part of the server.
 pub const VERIFIED_SECONDS: u64 = 60;
+/// Time for which a credential that was right counts as recently right, in seconds since it was used: it is checked again,
+/// and the failures of others at its address do not hold it up. Half a working day.
+pub const RECENTLY_RIGHT_SECONDS: u64 = 4 * 3_600;
 /// Verified credentials remembered at once.
 pub const VERIFIED_MAX: usize = 10_000;
 /// Failed log-ins of one address and user within [`THROTTLE_SECONDS`] before the answer is 429.
@@ -378,6 +387,14 @@ pub const AUDIT_WAIT_SECONDS_MAX: u64 = 2;
 pub const AUDIT_FLUSH_LINES_MAX: usize = 256;
 /// Longest path in an audit line, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = 512;
+/// Refusals of one address within this time, in seconds, share one line of the audit beside the first one's.
+pub const AUDIT_REFUSALS_SECONDS: u64 = 60;
+/// Time between two looks whose minute of refusals is over, in seconds.
+pub const AUDIT_REFUSALS_LOOK_SECONDS: u64 = 5;
+/// Addresses (and users at them) whose refusals are counted apart within a minute; all others are counted together.
+pub const AUDIT_REFUSED_MAX: usize = 10_000;
+/// Users named by refused credentials that one such line names.
+pub const AUDIT_CLAIMED_MAX: usize = 10;
 /// Size at which an audit file is put aside, in bytes, unless the configuration says otherwise.
 pub const AUDIT_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest size that the configuration may give, in bytes.
@@ -401,6 +418,10 @@ pub const LOG_FLUSH_MILLIS_MAX: u64 = 500;
 pub const LOG_TRIES_MAX: u32 = 100;
 /// See [`LOG_TRIES_MAX`].
 pub const LOG_TRY_MILLIS: u64 = 10;
+/// Time between two log lines of the same trouble that is met again and again, in seconds: a full disk must not fill the log.
+pub const REPEATED_LINE_SECONDS: u64 = 60;
+/// Troubles of one kind that are told apart (by trail, extract and the like); beyond it the first of them is forgotten.
+pub const REPEATED_LINE_KEYS_MAX: usize = 1_000;
 /// Tables that one warning of `/readyz` names.
 pub const READINESS_TABLES_MAX: usize = 20;
 /// Shortest wait before a task that panicked is started again, in milliseconds.

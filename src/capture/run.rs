@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::coverage::SharedCoverage;
 use super::postgres;
@@ -14,6 +14,7 @@ use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
 use crate::record::ResourceName;
+use crate::repeats::warn_rarely;
 use crate::trail::Appender;
 
 /// Captures until `shutdown` turns true (or its sender is gone).
@@ -99,7 +100,9 @@ async fn attempts(
             Err(Fault::NoTables(fault)) => (fault, NO_TABLES),
         };
         let delay = wait.next();
-        warn!(extract = name.as_str(), error = %fault, retry_millis = delay.as_millis() as u64, "capture interrupted");
+        let retry_millis = delay.as_millis() as u64;
+        let of_kind = format!("{name}: {fault}");
+        warn_rarely!(&of_kind, extract = name.as_str(), error = %fault, retry_millis, "capture interrupted");
         status.update(|status| {
             status.failed(RunState::Retrying, fault, reason);
             status.retries += 1;

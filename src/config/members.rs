@@ -31,6 +31,8 @@ pub(super) const FILE: &[Member] = &[
     Member("publicUrl", Value),
     Member("allowedOrigins", Value),
     Member("allowPlainText", Value),
+    Member("trustedProxies", Value),
+    Member("proxyProtocol", Value),
     Member("tls", Table(TLS)),
     Member("digest", Value),
     Member("jwt", Table(JWT)),

@@ -9,6 +9,7 @@ pub mod file_limit;
 pub mod handshake;
 mod inbound;
 mod outbox;
+mod proxy_header;
 pub mod pump;
 mod request_body;
 mod send_queue;

@@ -419,6 +419,7 @@ impl Service {
     /// Starts retention and every extract that should run. An extract that cannot start says so in its status.
     pub async fn start(self: &Arc<Self>) {
         crate::service::supervisor::run_retention(self);
+        crate::service::supervisor::run_refusals(self.audit());
         let _one_at_a_time = self.extracts.changing.lock().await;
         for extract in self.extracts.list() {
             if let Err(error) = self.start_if_wanted(&extract.name).await {

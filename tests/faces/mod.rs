@@ -15,5 +15,6 @@ mod generated_clients;
 mod http_edge;
 mod memory;
 mod metrics;
+mod proxies;
 mod queries;
 mod retention;

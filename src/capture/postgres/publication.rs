@@ -7,7 +7,7 @@
 //! **Both publications are older than the slot.** The server reads a publication as it was where the change stands in its
 //! log; one that was made later is not there yet, and ends the stream.
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Target;
 use super::catalogue::Catalogue;
@@ -20,6 +20,7 @@ use crate::capture::source::{CaptureError, Fault, RefusedWrites};
 use crate::catalog::extract::WithoutIdentity;
 use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 /// SQLSTATE of a right that is not there: CREATE on the database, or the tables are somebody else's.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -161,7 +162,7 @@ impl Publisher<'_> {
         match self.create(publication, &objects, "").await? {
             Ok(()) => Ok(true),
             Err(error) => {
-                warn!(publication, %error, "publishing table by table; later tables are added at the next start");
+                warn_rarely!(publication, publication, %error, "publishing table by table; later tables are added at the next start");
                 Ok(false)
             }
         }
@@ -193,7 +194,12 @@ impl Publisher<'_> {
         let lacking: Vec<_> = captured.iter().filter(|table| !now.give(self.tables, table)).copied().collect();
         if self.target.publication_is_theirs && self.target.without_identity != Some(WithoutIdentity::InsertsOnly) {
             if !lacking.is_empty() {
-                warn!(publication = main.name, tables = lacking.len(), "tables match but are not published");
+                warn_rarely!(
+                    &main.name,
+                    publication = main.name,
+                    tables = lacking.len(),
+                    "tables match but are not published"
+                );
             }
             return Ok(());
         }
@@ -226,7 +232,8 @@ impl Publisher<'_> {
             None => added.refused.extend(refused.into_iter().flat_map(|(_, refused)| refused)),
         }
         for (table, error) in &added.errors {
-            warn!(publication = main.name, table, %error, "a matching table could not be added to the publication");
+            let of_kind = format!("{} {table}", main.name);
+            warn_rarely!(&of_kind, publication = main.name, table, %error, "a matching table could not be added to the publication");
         }
         Ok(added)
     }
@@ -271,7 +278,7 @@ impl Publisher<'_> {
         match self.execute(&set).await? {
             Ok(()) => main.generated = true,
             Err(error) => {
-                warn!(publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
+                warn_rarely!(&main.name, publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
             }
         }
         Ok(())
@@ -283,7 +290,8 @@ impl Publisher<'_> {
             return Ok(());
         }
         if main.everything {
-            warn!(
+            warn_rarely!(
+                &main.name,
                 publication = main.name,
                 "it is for all tables, which cannot be altered; withoutIdentity has no effect"
             );
@@ -300,7 +308,9 @@ impl Publisher<'_> {
         let drop = format!("ALTER PUBLICATION {} DROP TABLES IN SCHEMA {}", identifier(&main.name), schemas.join(", "));
         match self.execute(&drop).await? {
             Ok(()) => main.schemas.clear(),
-            Err(error) => warn!(publication = main.name, %error, statement = drop, "whole schemas stay published"),
+            Err(error) => {
+                warn_rarely!(&main.name, publication = main.name, %error, statement = drop, "whole schemas stay published");
+            }
         }
         Ok(())
     }
@@ -320,7 +330,8 @@ impl Publisher<'_> {
             }
             let drop = format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", identifier(&inserts.name), table.sql_name);
             if let Err(error) = self.execute(&drop).await? {
-                warn!(publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
+                let of_kind = format!("{} {}", inserts.name, table.shown());
+                warn_rarely!(&of_kind, publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
             }
         }
         Ok(())

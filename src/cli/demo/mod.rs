@@ -24,7 +24,7 @@ use super::serve::listening;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::tail::Tail;
-use crate::access::AccessOptions;
+use crate::access::{AccessOptions, TrustedProxies};
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress, Trust};
@@ -74,6 +74,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir: arguments.data_dir,
         public_url: None,
         allowed_origins: Vec::new(),
+        proxies: TrustedProxies::default(),
         tls: None,
         access: AccessOptions::default(),
         limits: LimitMembers::default(),

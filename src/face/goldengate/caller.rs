@@ -50,7 +50,7 @@ impl FromRequestParts<Face> for Caller {
             path: parts.uri.path(),
         };
         let authenticator = face.service.authenticator();
-        match authenticator.identify(presented, peer.0.ip()).await {
+        match authenticator.identify(presented, peer.0.ip).await {
             Ok(identity) => {
                 if let Some(known) = parts.extensions.get::<Known>() {
                     known.note(&identity.name);

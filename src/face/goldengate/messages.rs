@@ -15,6 +15,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::limits;
 use crate::listen::{HandshakeError, NoRoom};
 use crate::record::Timestamp;
+use crate::repeats::error_rarely;
 
 /// How bad a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -235,7 +236,8 @@ impl ErrorAnswer {
 
     /// Something of ours failed. `what` goes to the client; the cause goes to the log only.
     pub fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error = cause, "{what}");
+        let of_kind = format!("{what}: {cause}");
+        error_rarely!(&of_kind, error = cause, "{what}");
         Self::new(Fact::Internal, what)
     }
 }

@@ -122,7 +122,7 @@ impl From<AccountError> for ErrorAnswer {
             AccountError::Name(_) => Self::new(Fact::InvalidName, error),
             AccountError::Password => Self::new(Fact::OutOfRange, format!("password: {error}")),
             AccountError::Unknown(name) => Self::new(Fact::NotFound, format!("user {name}")),
-            AccountError::LastAdministrator(_) => Self::new(Fact::Conflict, error),
+            AccountError::LastAdministrator(_) | AccountError::FirstUser => Self::new(Fact::Conflict, error),
             AccountError::Hash(error) => crate::access::AccessError::from(error).into(),
             AccountError::Catalog(error) => error.into(),
             AccountError::NoRandomness => Self::internal("no random bytes", &error),

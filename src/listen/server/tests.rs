@@ -57,7 +57,7 @@ async fn start(limits: ServerLimits) -> Running {
         }
     };
     let router = Router::new()
-        .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip().to_string() }))
+        .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip.to_string() }))
         .route("/echo", post(|body: Result<Bytes, axum::extract::rejection::BytesRejection>| async move { body }))
         .route("/slow", any(slow))
         .route("/socket", any(socket));

@@ -39,6 +39,7 @@ impl Service {
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
+        page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);

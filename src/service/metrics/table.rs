@@ -136,6 +136,7 @@ metrics! {
     DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
     DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that memory for messages was missing when a block was to be made or to grow.";
     AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
+    AuditRefusals: Counter, "trailcast_audit_refusals_counted_total", [], "Refusals since the server started that share a line of the audit with others of their address and minute.";
     Panics: Counter, "trailcast_panics_total", ["task"], "Faults of the program itself (panics), by the task that they broke off; other for what is none of these.";
     TasksDown: Gauge, "trailcast_tasks_down", ["task"], "Tasks that have panicked and wait to be started again.";
     LogLost: Counter, "trailcast_log_lines_lost_total", [], "Log lines that could not be written to standard error since the server started, or found its queue full.";

@@ -13,6 +13,7 @@ use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES}
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{SchemaId, Timestamp};
+use crate::repeats::{error_rarely, warn_rarely};
 use crate::tasks::{self, Task, caught_here};
 use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
@@ -54,7 +55,8 @@ fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiv
     let end = match outcome {
         Ok(()) => End::Free(Box::new(writer.tail)),
         Err(error) => {
-            tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
+            let name = shared.description.name.as_str();
+            error_rarely!(name, trail = name, %error, "trail has stopped: a write or flush failed");
             // What this does, recovery does again.
             let _ = caught_here(Task::TrailWriter, || writer.cut_off_unflushed());
             let disk_full = error.kind() == io::ErrorKind::StorageFull;
@@ -292,7 +294,8 @@ impl TrailWriter {
         self.write_pending()?;
         self.ahead.finish(&*segment.file, self.tail.offset)?;
         if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
-            tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
+            let name = self.shared.description.name.as_str();
+            warn_rarely!(name, trail = name, %error, "index file not written; it will be rebuilt");
         }
         let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
         let next = Arc::new(next);
@@ -307,7 +310,8 @@ impl TrailWriter {
     fn cut_off_unflushed(&mut self) {
         let mark = self.shared.mark.borrow().clone();
         if let Err(error) = cut_to(&self.shared, mark.end, mark.commit) {
-            tracing::warn!(trail = %self.shared.description.name, %error, "unflushed bytes not cut; the next opening will");
+            let name = self.shared.description.name.as_str();
+            warn_rarely!(name, trail = name, %error, "unflushed bytes not cut; the next opening will");
         }
     }
 }
