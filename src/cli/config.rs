@@ -98,11 +98,15 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
             Ok(settings) => break settings,
             Err(error) => {
                 note("", Some(error.to_string()));
-                if error == SettingsError::HalfTls {
-                    file.tls = Default::default();
-                    (overrides.tls_certificate, overrides.tls_key, overrides.tls_client_ca) = (None, None, None);
+                match error {
+                    SettingsError::HalfTls => {
+                        file.tls = Default::default();
+                        (overrides.tls_certificate, overrides.tls_key, overrides.tls_client_ca) = (None, None, None);
+                        overrides.allow_plain_text = Some(true);
+                    }
+                    SettingsError::PlainText(_) => overrides.allow_plain_text = Some(true),
+                    SettingsError::ProxyProtocolOfNobody => overrides.proxy_protocol = Some(false),
                 }
-                overrides.allow_plain_text = Some(true);
             }
         }
     };
@@ -114,7 +118,9 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
     note("log", logging::filter(&settings.log).err().map(|error| error.to_string()));
     note("dataDir", folder_fault(&settings.data_dir));
     if let Some(AuditTarget::File(options)) = &settings.audit {
-        note("audit.file", file_fault(&options.path));
+        let faults: Vec<_> = options.of_each_kind().iter().filter_map(|options| file_fault(&options.path)).collect();
+        // Where one cannot be made, the others beside it cannot either, and for the same reason.
+        note("audit.file", faults.into_iter().next());
     }
     problems
 }
@@ -163,6 +169,8 @@ fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
         "publicUrl": settings.public_url,
         "allowedOrigins": settings.allowed_origins,
         "allowPlainText": settings.allow_plain_text,
+        "trustedProxies": settings.proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "proxyProtocol": settings.proxies.speaks_proxy_protocol(),
         "tls.certificate": tls.map(|files| path(&files.certificate)),
         "tls.key": tls.map(|files| path(&files.key)),
         "tls.clientCa": tls.and_then(|files| files.client_ca.as_ref()).map(path),

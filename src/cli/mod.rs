@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod failure;
 pub mod furnish;
+mod how_to_make;
 mod logging;
 mod output;
 mod put;
@@ -58,6 +59,7 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
+    crate::process::keep_freed_memory();
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => {

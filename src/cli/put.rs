@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
+use super::how_to_make;
 use super::output::print;
 use crate::{client, limits};
 
@@ -52,7 +53,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
                 } else {
                     format!(" (counting {counted} from line {first_line})")
                 };
-                about(&format_args!("{error}{place}{kept}"))
+                let advice = how_to_make::trail(&error, &address, &arguments.trail);
+                about(&format_args!("{error}{place}{kept}{advice}"))
             })?;
             acked += answer.acked;
             last_pos = answer.pos;

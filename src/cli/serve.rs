@@ -15,6 +15,7 @@ use super::logging;
 use super::output::say;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
+use crate::access::Network;
 use crate::config::{
     CONFIG_FILE_DEFAULT, ConfigFile, JwtMembers, KeyStamp, ListenAddress, LogFormat, Overrides, Settings,
 };
@@ -46,6 +47,13 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_ALLOW_PLAIN_TEXT", value_name = "BOOLEAN", num_args = 0..=1,
           require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     allow_plain_text: Option<bool>,
+    /// Proxies whose word on a client's address counts: addresses or networks such as 10.1.0.0/16; may be repeated
+    #[arg(long = "trusted-proxy", env = "TRAILCAST_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxies: Vec<Network>,
+    /// Expect a header of the PROXY protocol (version 1 or 2) at the begin of each connection of a trusted proxy
+    #[arg(long, env = "TRAILCAST_PROXY_PROTOCOL", value_name = "BOOLEAN", num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    proxy_protocol: Option<bool>,
     /// Speak TLS with this certificate, a PEM file
     #[arg(long, env = "TRAILCAST_TLS_CERTIFICATE", value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
@@ -90,6 +98,8 @@ impl Arguments {
             public_url: self.public_url,
             allowed_origins: self.allowed_origins,
             allow_plain_text: self.allow_plain_text,
+            trusted_proxies: self.trusted_proxies,
+            proxy_protocol: self.proxy_protocol,
             tls_certificate: self.tls_certificate,
             tls_key: self.tls_key,
             tls_client_ca: self.tls_client_ca,
@@ -126,6 +136,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         public_url: settings.public_url,
         allowed_origins: settings.allowed_origins,
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
+        proxies: settings.proxies,
         tls: settings.tls,
         access: settings.access,
         audit: settings.audit,

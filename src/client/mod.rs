@@ -10,9 +10,11 @@ mod heard;
 pub mod record;
 pub mod request;
 pub mod subscription;
+pub mod trust;
 
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
 pub use record::{Record, RecordKind, RecordReader};
 pub use request::{PutAnswer, Putter, ask, call, put, put_events};
 pub use subscription::{Ended, Subscription};
+pub use trust::{Trust, TrustError};

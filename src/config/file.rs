@@ -10,9 +10,9 @@ use super::limit_members::LimitMembers;
 use super::problem::{Problem, Problems, line_at};
 use super::resources::{self, FileUser, PasswordSource};
 use super::section::Section;
-use super::security::{AuditSizes, JwtMembers, TlsMembers};
+use super::security::{self, AuditSizes, JwtMembers, TlsMembers};
 use super::{ListenAddress, LogFormat, members};
-use crate::access::JwtRules;
+use crate::access::{JwtRules, Network};
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -32,6 +32,10 @@ pub struct ConfigFile {
     pub allowed_origins: Vec<String>,
     /// `allowPlainText`.
     pub allow_plain_text: Option<bool>,
+    /// `trustedProxies`.
+    pub trusted_proxies: Vec<Network>,
+    /// `proxyProtocol`.
+    pub proxy_protocol: Option<bool>,
     /// `[tls]`.
     pub tls: TlsMembers,
     /// `digest`.
@@ -136,6 +140,8 @@ impl ConfigFile {
             public_url: file.text("publicUrl").map(str::to_owned),
             allowed_origins: file.texts("allowedOrigins"),
             allow_plain_text: file.truth("allowPlainText"),
+            trusted_proxies: security::trusted_proxies(file),
+            proxy_protocol: file.truth("proxyProtocol"),
             tls: TlsMembers::read(file),
             digest: file.truth("digest"),
             jwt: JwtMembers::read(file),
@@ -229,7 +235,8 @@ mod tests {
         assert_eq!(
             error("dataDirectory = \"x\""),
             "line 1: dataDirectory: unknown member; the members here are listen, dataDir, publicUrl, allowedOrigins, \
-             allowPlainText, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
+             allowPlainText, trustedProxies, \
+             proxyProtocol, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "line 1: data_dir: unknown member; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));

@@ -8,9 +8,21 @@ use std::time::SystemTime;
 
 use super::AuditTarget;
 use super::section::Section;
+use crate::access::Network;
 use crate::access::jwt::{JwtKeys, JwtRules};
 use crate::catalog::AuditFileOptions;
 use crate::limits;
+
+/// `trustedProxies`, each that can be read.
+pub(super) fn trusted_proxies(file: &Section<'_>) -> Vec<Network> {
+    let given = file.texts("trustedProxies");
+    if given.len() > limits::TRUSTED_PROXIES_MAX {
+        file.problem("trustedProxies", format!("names at most {}", limits::TRUSTED_PROXIES_MAX));
+        return Vec::new();
+    }
+    let read = |(at, text): (usize, &String)| file.noted(&format!("trustedProxies[{at}]"), text.parse());
+    given.iter().enumerate().filter_map(read).collect()
+}
 
 /// `[tls]`: the files of the listener.
 #[derive(Debug, Clone, Default)]

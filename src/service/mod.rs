@@ -7,14 +7,17 @@ pub mod activity;
 pub mod audit;
 pub mod collisions;
 mod coverage;
+pub mod documents;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
+mod off_thread;
 pub mod puts;
 pub mod requests;
 pub mod retention;
 pub mod session_places;
 pub mod sessions;
+mod stream_rules;
 pub mod streams;
 mod supervisor;
 pub mod trails;
@@ -43,6 +46,8 @@ pub struct Service {
     audit: Arc<audit::Audit>,
     session_places: session_places::SessionPlaces,
     delivery_budget: Arc<Budget>,
+    documents: Arc<documents::Documents>,
+    rules_work: stream_rules::RulesWork,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
     /// Whether retention goes by age.
@@ -111,6 +116,8 @@ impl Service {
             audit,
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
+            documents: documents::Documents::new(crate::limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone()),
+            rules_work: stream_rules::RulesWork::default(),
             requests: requests::Requests::default(),
             limit_hits,
             age_rule,
@@ -191,6 +198,11 @@ impl Service {
     /// The streams.
     pub fn streams(&self) -> &streams::Streams {
         &self.streams
+    }
+
+    /// The documents that are built from what the service has.
+    pub fn documents(&self) -> &Arc<documents::Documents> {
+        &self.documents
     }
 
     /// The extracts.

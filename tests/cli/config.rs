@@ -191,6 +191,13 @@ fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_sett
             ["https://a", "https://b", "https://c"],
         ),
         (
+            "trustedProxies",
+            "trustedProxies = [\"10.0.0.1\"]",
+            "TRAILCAST_TRUSTED_PROXIES",
+            "--trusted-proxy",
+            ["10.0.0.1", "10.0.0.2", "fd00::/8"],
+        ),
+        (
             "tls.certificate",
             "[tls]\ncertificate = \"c1\"\nkey = \"k\"",
             "TRAILCAST_TLS_CERTIFICATE",
@@ -231,12 +238,14 @@ fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_sett
     }
     for (member, variable, flag, [one, other]) in [
         ("allowPlainText", "TRAILCAST_ALLOW_PLAIN_TEXT", "--allow-plain-text", [json!(true), json!(false)]),
+        ("proxyProtocol", "TRAILCAST_PROXY_PROTOCOL", "--proxy-protocol", [json!(true), json!(false)]),
         ("digest", "TRAILCAST_DIGEST", "--digest", [json!(true), json!(false)]),
         ("logFormat", "TRAILCAST_LOG_FORMAT", "--log-format", [json!("json"), json!("text")]),
     ] {
         let bare = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         for (weak, strong) in [(&one, &other), (&other, &one)] {
-            let line = format!("{member} = {weak}");
+            // Nobody may speak the PROXY protocol where nobody is trusted.
+            let line = format!("trustedProxies = [\"10.0.0.1\"]\n{member} = {weak}");
             let (weak_flag, strong_flag) = (bare(weak), [format!("{flag}={}", bare(strong))]);
             assert_eq!(holds(&line, None, &[])[member], *weak);
             assert_eq!(holds(&line, Some((variable, &bare(strong))), &[])[member], *strong);

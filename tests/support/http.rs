@@ -131,6 +131,24 @@ pub fn exchange(
     }
 }
 
+/// Sends these bytes and reads what comes until the server ends: the way of a client that first sends and then reads.
+pub fn raw(port: u16, bytes: &[u8]) -> String {
+    let mut stream = connect(port, PATIENCE).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The answer in what [`raw`] read, the interim ones (1xx) left out.
+pub fn raw_answer(text: &str) -> Answer {
+    let mut rest = text;
+    while rest.starts_with("HTTP/1.1 1") {
+        rest = rest.split_once("\r\n\r\n").map_or("", |(_, rest)| rest);
+    }
+    parse(rest.as_bytes(), "GET").unwrap_or_else(|| panic!("no answer in {text:?}"))
+}
+
 fn parse(bytes: &[u8], method: &str) -> Option<Answer> {
     let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..head_end]).ok()?;

@@ -87,7 +87,7 @@ pub(super) async fn change(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let given: UserChange = body::typed(&headers, content).await?;
+    let given: UserChange = body::typed_patch(&headers, content).await?;
     let role = given.role.as_deref().map(role_of).transpose()?;
     face.service.accounts().change(&name, role, given.password.as_deref()).await?;
     Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())

@@ -39,6 +39,7 @@ impl Service {
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
+        page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
@@ -155,6 +156,15 @@ impl Service {
         for (limit, reason) in LIMIT_REASONS {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
+        page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
+        let documents = self.documents.figures();
+        page.add(Metric::DocumentsBuilding, &[], documents.building as f64);
+        page.add(Metric::DocumentsBuilt, &[], documents.built as f64);
+        page.add(Metric::DocumentsShared, &[], documents.shared as f64);
+        page.add(Metric::DocumentsKept, &[], documents.kept_bytes as f64);
+        page.add(Metric::RulesCompiling, &[], self.rules_work.compiling() as f64);
+        page.add(Metric::RulesCompiled, &[], self.rules_work.compiled() as f64);
+        page.add(Metric::RulesBytes, &[], self.rules_bytes() as f64);
         let memory = &self.delivery_budget;
         page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
         page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);
