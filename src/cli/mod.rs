@@ -59,7 +59,7 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
-    crate::process::keep_freed_memory();
+    crate::process::keep_freed_memory(crate::limits::KEPT_PIECE_BYTES_MAX);
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => {
