@@ -12,3 +12,4 @@ mod memory;
 mod metrics;
 mod proxies;
 mod retention;
+mod token_keys;
