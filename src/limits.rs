@@ -245,6 +245,10 @@ pub const OTHER_FILES: u64 = 4_096;
 pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
 /// Time between two looks at the files of the TLS certificate, in seconds.
 pub const TLS_FILES_LOOK_SECONDS: u64 = 5;
+/// Days before a certificate's end from which on that is said: a month to renew it by hand.
+pub const CERTIFICATE_SOON_DAYS: i64 = 30;
+/// Time between two log lines that say so, in seconds: once a day.
+pub const CERTIFICATE_WARN_SECONDS: u64 = 86_400;
 /// Largest file of certificates or keys, in bytes; a bundle of all public authorities has a fifth of it.
 pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest header of the PROXY protocol behind its fixed part, in bytes: addresses take 216 of them at most, the rest is what
@@ -382,6 +386,22 @@ pub const STREAM_TOKEN_SECONDS_DEFAULT: u64 = 3_600;
 pub const STREAM_TOKEN_SECONDS_MAX: u64 = 86_400;
 /// Public keys of one issuer of tokens.
 pub const JWT_KEYS_MAX: usize = 64;
+/// Time between two fetches of an issuer's keys, in seconds.
+pub const JWKS_REFRESH_SECONDS: u64 = 300;
+/// Time before a fetch that failed is tried again, in seconds.
+pub const JWKS_RETRY_SECONDS: u64 = 15;
+/// Least time between two fetches that tokens with an unknown key ask for, in seconds: anybody can make such tokens.
+pub const JWKS_ASKED_SECONDS_MIN: u64 = 10;
+/// Time that a request with such a token waits for the fetch, in seconds.
+pub const JWKS_WAIT_SECONDS_MAX: u64 = 5;
+/// Requests that wait so at once; the others are refused at once.
+pub const JWKS_WAITING_MAX: u64 = 1_000;
+/// Time for one fetch, from the connection to the last byte, in seconds.
+pub const JWKS_FETCH_SECONDS_MAX: u64 = 10;
+/// Largest key set that is fetched, in bytes: 64 keys with their certificates take a quarter of it.
+pub const JWKS_BYTES_MAX: usize = 1 << 20;
+/// Longest URL of a key set, in bytes.
+pub const JWKS_URL_BYTES_MAX: usize = 2_048;
 /// How far the clock of an issuer of tokens may be ahead of ours, in seconds.
 pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
 

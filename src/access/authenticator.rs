@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::basic::{self, BasicError, Credential};
 use super::digest::{self, DigestAnswer, DigestError};
 use super::jwt::{JwtRefusal, JwtRules};
+use super::key_refresh::KeyRefresh;
 use super::password::{PasswordError, Passwords};
 use super::rights::Rights;
 use super::stream_token::{self, StreamToken};
@@ -195,6 +196,7 @@ pub struct Authenticator {
     options: AccessOptions,
     /// Those of the options, until new keys are taken.
     jwt: RwLock<Option<Arc<JwtRules>>>,
+    key_refresh: KeyRefresh,
     token_key: [u8; 32],
     nonce_key: [u8; 32],
     /// Counts changes of users.
@@ -213,6 +215,7 @@ impl Authenticator {
             clock: Arc::new(SystemClock),
             options: AccessOptions::default(),
             jwt: RwLock::default(),
+            key_refresh: KeyRefresh::default(),
             token_key: random_key()?,
             nonce_key: random_key()?,
             changes: watch::Sender::new(0),
@@ -235,6 +238,11 @@ impl Authenticator {
     /// Takes the rules for tokens of another issuer anew, say with other keys. Sessions that are open stay.
     pub fn replace_jwt(&self, rules: JwtRules) {
         *self.jwt.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rules));
+    }
+
+    /// How the keys of another issuer's tokens are kept fresh.
+    pub fn key_refresh(&self) -> &KeyRefresh {
+        &self.key_refresh
     }
 
     /// The challenges of a 401, each for a header line of its own. A client that reads one line only wants Digest.
@@ -319,8 +327,13 @@ impl Authenticator {
             let identity = Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) };
             return Ok(identity.by_password(mark));
         }
-        let rules = self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token)?;
-        let claims = rules.check(token, now).map_err(|refusal| match refusal {
+        let rules = || self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token);
+        let mut claims = rules()?.check(token, now);
+        // The issuer may have a new key, which it serves by now.
+        if claims == Err(JwtRefusal::UnknownKey) && self.key_refresh.renewed().await {
+            claims = rules()?.check(token, now);
+        }
+        let claims = claims.map_err(|refusal| match refusal {
             JwtRefusal::Expired => AccessError::Expired,
             JwtRefusal::Invalid | JwtRefusal::UnknownKey => AccessError::Token,
             JwtRefusal::NoRole => AccessError::Forbidden { needed: Role::User },

@@ -18,6 +18,7 @@ mod serve;
 pub mod server;
 mod stop;
 mod tail;
+mod token_keys;
 mod trail;
 mod user;
 

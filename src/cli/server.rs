@@ -73,16 +73,19 @@ impl RunningServer {
             .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
         let address = listener.local_addr()?;
         let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
-        let tls = match options.tls {
-            Some(files) => Some(tokio::task::spawn_blocking(move || Tls::load(files)).await??),
-            None => None,
-        };
         let data_dir = options.data_dir.clone();
         let access = options.access;
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
         let limited = opened?.with_session_caps(options.limits.sessions);
         let service = Arc::new(limited.with_delivery_bytes(options.limits.delivery_bytes));
+        let tls = match options.tls {
+            Some(files) => {
+                let (clock, expiries) = (service.clock().clone(), service.expiries().clone());
+                Some(tokio::task::spawn_blocking(move || Tls::load(files, clock, expiries)).await??)
+            }
+            None => None,
+        };
         if let Some(target) = options.audit {
             service.audit().write_to(audit_writers(target)?);
         }

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+pub mod fetch;
 mod heard;
 pub mod record;
 pub mod request;

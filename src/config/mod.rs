@@ -17,9 +17,9 @@ use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
 pub use limit_members::LimitMembers;
-pub use problem::Problem;
+pub use problem::{Problem, located};
 pub use resources::{FileUser, PasswordSource};
-pub use security::{AuditSizes, JwtMembers, KeyStamp};
+pub use security::{AuditSizes, JwksUrl, JwtMembers, KeyStamp};
 
 use crate::access::{AccessOptions, Network, TrustedProxies};
 use crate::catalog::extract::ExtractConfig;

@@ -26,7 +26,7 @@ pub mod watched_session;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
+use crate::access::{AccessOptions, Accounts, Authenticator, Expiries, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault, audit_file};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
@@ -50,6 +50,7 @@ pub struct Service {
     rules_work: stream_rules::RulesWork,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
+    expiries: Arc<Expiries>,
     /// Whether retention goes by age.
     age_rule: Arc<retention::AgeRule>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
@@ -120,6 +121,7 @@ impl Service {
             rules_work: stream_rules::RulesWork::default(),
             requests: requests::Requests::default(),
             limit_hits,
+            expiries: Arc::default(),
             age_rule,
             disk: retention::DiskFigures::default(),
             folder,
@@ -143,6 +145,11 @@ impl Service {
     /// How often each limit that protects the server was hit; listeners count here too.
     pub fn limit_hits(&self) -> &Arc<LimitHits> {
         &self.limit_hits
+    }
+
+    /// When the certificates of the listener expire; the listener tells it.
+    pub fn expiries(&self) -> &Arc<Expiries> {
+        &self.expiries
     }
 
     /// Who is asking.

@@ -20,3 +20,4 @@ mod openapi;
 mod proxies;
 mod queries;
 mod retention;
+mod token_keys;

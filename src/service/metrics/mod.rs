@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use page::Page;
 use table::Metric;
 
-use crate::access::Limit;
+use crate::access::{CertificateFile, Limit};
 use crate::capture::{RunState, Status};
 use crate::delivery::progress::SessionState;
 use crate::log_output;
@@ -38,12 +38,28 @@ impl Service {
         self.sample_extracts(&mut page);
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
+        self.sample_access(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
         page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
         page.text()
+    }
+
+    fn sample_access(&self, page: &mut Page) {
+        for file in CertificateFile::ALL {
+            if let Some(end) = self.expiries.of(file) {
+                page.add(Metric::CertificateExpiry, &[file.name()], end.micros() as f64 / 1e6);
+            }
+        }
+        if let Some(figures) = self.authenticator.key_refresh().figures() {
+            page.add(Metric::KeyFetches, &["taken"], figures.taken as f64);
+            page.add(Metric::KeyFetches, &["failed"], figures.failed as f64);
+            if let Some(at) = figures.last_taken {
+                page.add(Metric::KeysFetched, &[], at.micros() as f64 / 1e6);
+            }
+        }
     }
 
     fn sample_trails(&self, page: &mut Page) {

@@ -135,6 +135,9 @@ metrics! {
     DeliveryUsed: Gauge, "trailcast_delivery_memory_bytes", [], "Memory taken by encoded messages, kept or on their way, over all streams.";
     DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
     DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that memory for messages was missing when a block was to be made or to grow.";
+    CertificateExpiry: Gauge, "trailcast_tls_certificate_expiry_timestamp_seconds", ["file"], "When the first certificate of a TLS file expires, in seconds since 1970; file is certificate or client_ca.";
+    KeyFetches: Counter, "trailcast_jwks_fetches_total", ["result"], "Fetches of the keys of another issuer's tokens from its URL; result is taken or failed.";
+    KeysFetched: Gauge, "trailcast_jwks_last_fetch_timestamp_seconds", [], "When keys were last taken from that URL, in seconds since 1970; absent before.";
     AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
     AuditRefusals: Counter, "trailcast_audit_refusals_counted_total", [], "Refusals since the server started that share a line of the audit with others of their address and minute.";
     Panics: Counter, "trailcast_panics_total", ["task"], "Faults of the program itself (panics), by the task that they broke off; other for what is none of these.";
