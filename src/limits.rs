@@ -260,6 +260,8 @@ pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Largest JSON body of a control request, in bytes.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest of these that is read on the thread that serves others too, in bytes.
+pub const CONTROL_INLINE_BYTES: usize = 16 << 10;
 /// Time between two pings of a stream's socket, in seconds.
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.

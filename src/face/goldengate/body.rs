@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::messages::{ErrorAnswer, Fact};
 use crate::codec::member::{self, ConfigError};
 use crate::codec::twice::member_twice;
+use crate::tasks::{Panicked, Task, caught_here};
 
 /// Reads a body of at most `bytes_max` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Bytes, ErrorAnswer> {
@@ -73,10 +74,18 @@ pub(super) async fn json(headers: &HeaderMap, body: Body) -> Result<Value, Error
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    let value = serde_json::from_slice(&bytes).map_err(|error| {
+    if bytes.len() <= crate::limits::CONTROL_INLINE_BYTES {
+        return parsed(&bytes);
+    }
+    let parsed = tokio::task::spawn_blocking(move || caught_here(Task::Request, || parsed(&bytes))).await;
+    parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(ErrorAnswer::new(Fact::Internal, panicked)))
+}
+
+fn parsed(bytes: &[u8]) -> Result<Value, ErrorAnswer> {
+    let value = serde_json::from_slice(bytes).map_err(|error| {
         ErrorAnswer::new(Fact::MalformedJson, format!("line {}, column {}", error.line(), error.column()))
     })?;
-    match member_twice(&bytes) {
+    match member_twice(bytes) {
         Some(member) => Err(ConfigError::new(member, "stands twice").into()),
         None => Ok(value),
     }
