@@ -299,6 +299,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// Documents in YAML that are read at a time, because reading one may take seconds: the library's time grows with the square
 /// of how deep its brackets stand in one another.
 pub const DOCUMENTS_READ_AT_ONCE: usize = 1;
+/// Largest of these that is read on the thread that serves others too, in bytes.
+pub const CONTROL_INLINE_BYTES: usize = 16 << 10;
 /// Time between two pings of a stream's socket, in seconds.
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.

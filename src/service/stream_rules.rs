@@ -182,9 +182,14 @@ mod tests {
         let config = with_filter(&json!({"partitionNames": ["p*"]}));
         let raw = RawValue::from_string(config.to_string()).unwrap();
         service(home.path()).catalog.put(Shelf::Streams, "parted", &raw).unwrap();
-        let stream = service(home.path()).streams.get(&ResourceName::new("parted").unwrap()).unwrap();
-        let errors = stream.errors();
-        assert!(errors[0].starts_with("rules[0].filter.partitionNames names partitions"), "{errors:?}");
+        let (service, name) = (service(home.path()), ResourceName::new("parted").unwrap());
+        let says =
+            |stream: &Stream| stream.errors().concat().starts_with("rules[0].filter.partitionNames names partitions");
+        assert!(says(&service.streams.get(&name).unwrap()));
+        let (stream, _) = service.patch_stream(&name, &json!({"description": "other"})).await.unwrap();
+        assert!(says(&stream), "the rule is there still");
+        let (stream, _) = service.patch_stream(&name, &json!({"rules": null})).await.unwrap();
+        assert!(!says(&stream));
     }
 
     #[tokio::test]

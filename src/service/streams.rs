@@ -111,6 +111,9 @@ impl Stream {
         document: Option<Value>,
         activity: Arc<StreamActivity>,
     ) -> Arc<Self> {
+        let unmatched = config.names_partitions().map(|member| {
+            format!("{member} names partitions, which no trail has: the rule matches nothing; take it out by PATCH")
+        });
         Arc::new(Self {
             document: RwLock::new(document.map(SetDocument::new)),
             revision: NUMBERS.fetch_add(1, Ordering::Relaxed),
@@ -118,7 +121,7 @@ impl Stream {
             name,
             config,
             ending: watch::Sender::new(None),
-            errors: Mutex::default(),
+            errors: Mutex::new(unmatched.into_iter().collect()),
             sessions: Mutex::default(),
             activity,
             fanouts: Mutex::default(),
@@ -199,8 +202,6 @@ impl Streams {
             let stream = Stream::new(resource.clone(), config, Arc::default(), document, Arc::default());
             if let Some(member) = unmatched {
                 tracing::warn!(stream = %resource, member, "a rule names partitions, which no trail has: it matches nothing");
-                let what = "names partitions, which no trail has: the rule matches nothing; take it out by PATCH";
-                stream.note_error(format!("{member} {what}"));
             }
             known.insert(resource, stream);
         }

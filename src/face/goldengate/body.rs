@@ -18,6 +18,7 @@ use crate::codec::put::PutFormat;
 use crate::codec::twice::member_twice;
 use crate::limits::{self, CONTROL_BODY_BYTES_MAX};
 use crate::listen::BodyError;
+use crate::tasks::{Panicked, Task, caught_here};
 
 /// The media types that a route takes, as its documentation lists them.
 type MediaTypes = &'static [&'static str];
@@ -172,10 +173,18 @@ async fn json_of(headers: &HeaderMap, body: Body, types: MediaTypes) -> Result<V
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    let value = serde_json::from_slice(&bytes).map_err(|error| {
+    if bytes.len() <= crate::limits::CONTROL_INLINE_BYTES {
+        return parsed(&bytes);
+    }
+    let parsed = tokio::task::spawn_blocking(move || caught_here(Task::Request, || parsed(&bytes))).await;
+    parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(ErrorAnswer::new(Fact::Internal, panicked)))
+}
+
+fn parsed(bytes: &[u8]) -> Result<Value, ErrorAnswer> {
+    let value = serde_json::from_slice(bytes).map_err(|error| {
         ErrorAnswer::new(Fact::MalformedJson, format!("line {}, column {}", error.line(), error.column()))
     })?;
-    match member_twice(&bytes) {
+    match member_twice(bytes) {
         Some(member) => Err(ConfigError::new(member, "stands twice").into()),
         None => Ok(value),
     }
