@@ -96,7 +96,8 @@ pub fn encode_trail(position: &Position) -> TokenText {
 /// is encoded once.
 #[derive(Debug, Clone, Copy)]
 pub struct TransactionTokens {
-    text: TokenText,
+    /// That of record number 0.
+    first: TokenText,
     /// The bits that share characters with the record number, in their place before it: the commit number's last byte.
     before_record: u64,
     /// The bits that share characters with the checksum, in their place before it: the contract's last seven.
@@ -107,76 +108,93 @@ pub struct TransactionTokens {
 
 /// What a record's number does to its position's checksum.
 static RECORD_EFFECT: WordEffect = WordEffect::with_bytes_after(CHECKED_BYTES - RECORD_AT - 4);
+/// Where the eight characters begin that hold the record number and the byte before it.
+const RECORD_CHARS_AT: usize = 1 + (RECORD_AT - 1) / 5 * 8;
+/// Where the last eight begin, which hold the checksum and the bits before it.
+const CHECKSUM_CHARS_AT: usize = TOKEN_CHARS - 8;
 
 impl TransactionTokens {
-    /// Where the characters begin that hold the record number, with the byte before it.
-    const RECORD_CHARS_AT: usize = 1 + (RECORD_AT - 1) / 5 * 8;
-    /// Where those of the checksum begin: the last eight.
-    const CHECKSUM_CHARS_AT: usize = TOKEN_CHARS - 8;
-
     /// The positions of the transaction that `position` is one of.
     pub fn new(position: &Position, contract: ContractHash) -> Self {
         let first = Position { record: 0, ..*position };
-        let bytes = token_bytes(&Token { position: first, scope: TokenScope::Stream(contract) });
+        let parts = Parts::of(&Token { position: first, scope: TokenScope::Stream(contract) });
         Self {
-            text: text_of(&bytes),
-            before_record: u64::from(bytes[RECORD_AT - 1]) << 32,
-            before_checksum: u64::from(bytes[CHECKED_BYTES - 1] & 0x7F) << 33,
-            checksum_of_first: be_u32(&bytes[CHECKED_BYTES..]),
+            first: parts.text(),
+            before_record: parts.commit & 0xFF,
+            before_checksum: u64::from(parts.contract & 0x7F),
+            checksum_of_first: parts.checksum(),
         }
     }
 
-    /// The token of its record with this number; the same text as [`encode`] gives.
+    /// Appends the token of its record with this number; the same text as [`encode`] gives.
     #[inline]
-    pub fn of(&mut self, record: u32) -> &[u8; TOKEN_CHARS] {
+    pub fn push(&self, out: &mut Vec<u8>, record: u32) {
         let checksum = self.checksum_of_first ^ RECORD_EFFECT.of(record.swap_bytes());
-        let text = &mut self.text.0;
-        text[Self::RECORD_CHARS_AT..Self::RECORD_CHARS_AT + 8]
-            .copy_from_slice(&eight_chars(self.before_record | u64::from(record)));
-        text[Self::CHECKSUM_CHARS_AT..].copy_from_slice(&eight_chars(self.before_checksum | u64::from(checksum) << 1));
-        text
+        // Changed where it ends up: copying what was just changed would wait for it.
+        out.extend_from_slice(&self.first.0);
+        if let Some(text) = out.last_chunk_mut() {
+            put(text, RECORD_CHARS_AT, self.before_record << 32 | u64::from(record));
+            put(text, CHECKSUM_CHARS_AT, self.before_checksum << 33 | u64::from(checksum) << 1);
+        }
     }
+}
+
+#[inline]
+fn put(text: &mut [u8; TOKEN_CHARS], at: usize, bits: u64) {
+    text[at..at + 8].copy_from_slice(&eight_chars(bits));
 }
 
 /// Either kind.
 pub fn encode_token(token: &Token) -> TokenText {
-    text_of(&token_bytes(token))
+    Parts::of(token).text()
 }
 
-fn token_bytes(token: &Token) -> [u8; TOKEN_BYTES] {
-    let (kind, contract) = match token.scope {
-        TokenScope::Stream(ContractHash(hash)) => (OF_STREAM, hash),
-        TokenScope::Trail => (OF_TRAIL, 0),
-    };
-    let mut bytes = [0_u8; TOKEN_BYTES];
-    bytes[..8].copy_from_slice(&token.position.epoch.0.to_be_bytes());
-    bytes[8..16].copy_from_slice(&token.position.commit.to_be_bytes());
-    bytes[16..20].copy_from_slice(&token.position.record.to_be_bytes());
-    bytes[20] = kind;
-    bytes[21..25].copy_from_slice(&token.position.xid_hash.to_be_bytes());
-    bytes[25..29].copy_from_slice(&contract.to_be_bytes());
-    let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
-    bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
-    bytes
+/// What a token holds, in the order in which it holds it.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    epoch: u64,
+    commit: u64,
+    record: u32,
+    kind: u8,
+    xid_hash: u32,
+    contract: u32,
 }
 
-/// Groups of five bytes, which are eight characters.
-const GROUPS: usize = TOKEN_BYTES.div_ceil(5);
-
-fn text_of(bytes: &[u8; TOKEN_BYTES]) -> TokenText {
-    // Seven groups of five bytes, of which the last two bytes are not there.
-    let mut padded = [0_u8; GROUPS * 5 + 3];
-    padded[..TOKEN_BYTES].copy_from_slice(bytes);
-    let mut chars = [FIRST_CHAR; 1 + GROUPS * 8];
-    for group in 0..GROUPS {
-        let mut eight = [0_u8; 8];
-        eight.copy_from_slice(&padded[group * 5..group * 5 + 8]);
-        let five = u64::from_be_bytes(eight) >> 24;
-        chars[1 + group * 8..9 + group * 8].copy_from_slice(&eight_chars(five));
+impl Parts {
+    fn of(token: &Token) -> Self {
+        let (kind, contract) = match token.scope {
+            TokenScope::Stream(ContractHash(hash)) => (OF_STREAM, hash),
+            TokenScope::Trail => (OF_TRAIL, 0),
+        };
+        let Position { epoch: Epoch(epoch), commit, record, xid_hash } = token.position;
+        Self { epoch, commit, record, kind, xid_hash, contract }
     }
-    let mut text = [FIRST_CHAR; TOKEN_CHARS];
-    text.copy_from_slice(&chars[..TOKEN_CHARS]);
-    TokenText(text)
+
+    fn checksum(&self) -> u32 {
+        let mut bytes = [0_u8; CHECKED_BYTES];
+        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.commit.to_be_bytes());
+        // In words, as they will be read.
+        let middle = u64::from(self.record) << 32 | u64::from(self.kind) << 24 | u64::from(self.xid_hash >> 8);
+        bytes[RECORD_AT..24].copy_from_slice(&middle.to_be_bytes());
+        bytes[24] = self.xid_hash as u8;
+        bytes[25..].copy_from_slice(&self.contract.to_be_bytes());
+        crc32c::crc32c(&bytes)
+    }
+
+    fn text(&self) -> TokenText {
+        let checksum = self.checksum();
+        let mut text = [FIRST_CHAR; TOKEN_CHARS];
+        // Five bytes are eight characters; the last eight repeat three that stand there already.
+        put(&mut text, 1, self.epoch >> 24);
+        put(&mut text, 9, (self.epoch & 0xFF_FFFF) << 16 | self.commit >> 48);
+        put(&mut text, 17, self.commit >> 8 & 0xFF_FFFF_FFFF);
+        put(&mut text, RECORD_CHARS_AT, (self.commit & 0xFF) << 32 | u64::from(self.record));
+        put(&mut text, 33, u64::from(self.kind) << 32 | u64::from(self.xid_hash));
+        put(&mut text, 41, u64::from(self.contract) << 8 | u64::from(checksum >> 24));
+        put(&mut text, CHECKSUM_CHARS_AT, u64::from(self.contract & 0x7F) << 33 | u64::from(checksum) << 1);
+        TokenText(text)
+    }
 }
 
 fn bytes_of(text: &str) -> Option<[u8; TOKEN_BYTES]> {
@@ -321,10 +339,12 @@ mod tests {
         #[test]
         fn the_tokens_of_a_transaction_are_those_of_its_records(token in any_token(), contract: u32, records in proptest::collection::vec(any::<u32>(), 1..9)) {
             let contract = ContractHash(contract);
-            let mut tokens = TransactionTokens::new(&token.position, contract);
+            let tokens = TransactionTokens::new(&token.position, contract);
             for record in records {
                 let expected = encode(&Position { record, ..token.position }, contract);
-                prop_assert_eq!(&tokens.of(record)[..], expected.as_bytes());
+                let mut out = b"before".to_vec();
+                tokens.push(&mut out, record);
+                prop_assert_eq!(out, [b"before", expected.as_bytes()].concat());
             }
         }
 
@@ -355,17 +375,15 @@ mod tests {
     #[test]
     fn a_kind_that_nobody_wrote_and_a_contract_where_none_is_named_are_refused() {
         let position = Position { epoch: Epoch(1), commit: 2, record: 3, xid_hash: 4 };
-        let altered = |scope, change: fn(&mut [u8; TOKEN_BYTES])| {
-            let mut bytes = token_bytes(&Token { position, scope });
-            change(&mut bytes);
-            let checksum = crc32c::crc32c(&bytes[..CHECKED_BYTES]);
-            bytes[CHECKED_BYTES..].copy_from_slice(&checksum.to_be_bytes());
-            decode(text_of(&bytes).as_str())
+        let altered = |scope, change: fn(&mut Parts)| {
+            let mut parts = Parts::of(&Token { position, scope });
+            change(&mut parts);
+            decode(parts.text().as_str())
         };
         assert!(altered(TokenScope::Trail, |_| {}).is_ok());
-        assert_eq!(altered(TokenScope::Trail, |bytes| bytes[20] = 0), Err(MalformedToken));
-        assert_eq!(altered(TokenScope::Trail, |bytes| bytes[20] = 3), Err(MalformedToken));
-        assert_eq!(altered(TokenScope::Trail, |bytes| bytes[28] = 1), Err(MalformedToken));
+        assert_eq!(altered(TokenScope::Trail, |parts| parts.kind = 0), Err(MalformedToken));
+        assert_eq!(altered(TokenScope::Trail, |parts| parts.kind = 3), Err(MalformedToken));
+        assert_eq!(altered(TokenScope::Trail, |parts| parts.contract = 1), Err(MalformedToken));
     }
 
     #[test]
