@@ -362,7 +362,7 @@ mod tests {
         let none = format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims()));
         assert_eq!(rules.check(&none, NOW), Err(JwtRefusal::Invalid));
         // The classic: the public key as the secret of an HMAC.
-        let secret = EncodingKey::from_secret(issuer.key.public_key_pem().as_bytes());
+        let secret = EncodingKey::from_secret(issuer.key.public_key_pem().as_bytes()).unwrap();
         let confused = encode(&Header::new(Algorithm::HS256), &claims(), &secret).unwrap();
         assert_eq!(rules.check(&confused, NOW), Err(JwtRefusal::Invalid));
         let pem = issuer.key.public_key_pem();

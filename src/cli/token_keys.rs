@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval, sleep_until};
 
 use crate::client::fetch::{FetchLimits, fetch};
-use crate::client::{ClientError, ServerAddress};
+use crate::client::{ClientError, ServerAddress, Trust};
 use crate::config::{JwksUrl, JwtMembers, KeyStamp};
 use crate::limits;
 use crate::repeats::warn_rarely;
@@ -79,6 +79,7 @@ async fn fetched(url: &JwksUrl) -> Result<String, ClientError> {
         prefix: String::new(),
         user: None,
         credentials: None,
+        trust: Trust::default(),
     };
     let limits =
         FetchLimits { time: Duration::from_secs(limits::JWKS_FETCH_SECONDS_MAX), bytes: limits::JWKS_BYTES_MAX };

@@ -16,7 +16,6 @@ use super::streams::Answer;
 use crate::access::Role;
 use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
-use crate::codec::put::PutFormat;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
