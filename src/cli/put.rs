@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// File with one transaction a line; standard input when left out or -
     file: Option<PathBuf>,
     /// Each line is a CloudEvent whose data is the transaction
-    #[arg(long)]
+    #[arg(long, env = "TRAILCAST_CLOUDEVENTS", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
     cloudevents: bool,
     #[command(flatten)]
     client: ClientArguments,
