@@ -141,8 +141,33 @@ pub const STATIC_VALUE_BYTES_MAX: usize = 1_024;
 pub const RULE_VALUES_MAX: usize = 1_024;
 /// Longest value, pattern or name in a rule, in characters.
 pub const RULE_TEXT_CHARS_MAX: usize = 4_096;
+/// Values in the lists of all filters of one stream together: a record may have to be held against each of them.
+pub const RULES_VALUES_MAX: usize = 20_000;
+/// Patterns in all REGEX and LIKE conditions of one stream together, in bytes of their text: compiling the most expensive ones
+/// takes some 0.1 ms a byte. A thousand of 60 characters fit.
+pub const RULES_REGEX_BYTES_MAX: usize = 64 << 10;
 /// Memory that one compiled pattern may take, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// Memory that the compiled patterns of one stream may take together, in bytes: 500 that look for a word (`\w+`), or some
+/// thousands of plain ones.
+pub const RULES_COMPILED_BYTES_MAX: usize = 32 << 20;
+/// Memory that the compiled rules of all streams may take together, in bytes, before a stream with further ones is refused.
+pub const RULES_COMPILED_BYTES_SERVER_MAX: usize = 256 << 20;
+/// What the patterns of one stream may remember of texts that they were held against, in bytes, on each thread that encodes.
+pub const PATTERN_CACHES_BYTES: usize = 16 << 20;
+/// Least of these bytes for one pattern, whatever their number; with less it finds what it looks for more slowly.
+pub const PATTERN_CACHE_BYTES_MIN: usize = 32 << 10;
+/// Conditions and names with wildcards up to which rules are compiled where they are needed; more are on a thread of their
+/// own. They take some 0.02 ms each, patterns for the `regex` engine aside, of which none is compiled on a thread that serves.
+pub const RULES_INLINE_VALUES: usize = 64;
+/// Sets of rules that are compiled at the same time: a set may take a processor for some seconds.
+pub const RULES_COMPILED_AT_ONCE: usize = 1;
+/// New or changed streams that may wait for their rules to be compiled; further ones are refused with 503.
+pub const RULES_WAITING_MAX: usize = 16;
+/// Conditions on values of one stream beyond which no block is encoded on a thread that serves, however short it is.
+pub const INLINE_CONDITIONS_MAX: usize = 64;
+/// Names with wildcards of one stream beyond which the same holds: each new table is held against all of them.
+pub const INLINE_WILDCARDS_MAX: usize = 1_024;
 /// Tables whose verdict one compiled set of rules remembers.
 pub const RULE_TABLES_REMEMBERED: usize = 20_000;
 /// Longest description of a stream, in characters.
@@ -155,6 +180,20 @@ pub const TCP_KEEP_ALIVE_SECONDS_MAX: u64 = 10_800;
 pub const TCP_KEEP_ALIVE_SECONDS_DEFAULT: u64 = 120;
 /// Tables that one AsyncAPI document describes; beyond it generators take minutes.
 pub const ASYNCAPI_TABLES_MAX: usize = 200;
+/// Columns of all tables that one AsyncAPI document describes: each takes about 500 bytes of it, and much more while it is
+/// built.
+pub const ASYNCAPI_COLUMNS_MAX: usize = 50_000;
+/// AsyncAPI documents that are built at the same time: one takes a processor for a second at worst.
+pub const DOCUMENTS_BUILT_AT_ONCE: usize = 1;
+/// AsyncAPI documents that may wait to be built; further ones are refused with 503.
+pub const DOCUMENTS_WAITING_MAX: usize = 16;
+/// Built AsyncAPI documents that are kept, in bytes. Of the largest there are some 30 MB.
+pub const DOCUMENTS_KEPT_BYTES: usize = 64 << 20;
+/// By how much the priority of a thread that builds documents or compiles rules is lowered: beside one that serves, and wants
+/// the same processor, it gets a tenth of it.
+pub const OFF_THREAD_NICE: i32 = 10;
+/// Time after which a client may ask again for what was refused because too many documents or rules wait, in seconds.
+pub const OFF_THREAD_RETRY_SECONDS: u64 = 2;
 /// Live sessions of one server.
 pub const SESSIONS_MAX: usize = 20_000;
 /// Errors that a stream remembers for `info/errors`.
@@ -209,19 +248,62 @@ pub const OTHER_FILES: u64 = 4_096;
 pub const HANDSHAKE_SECONDS_MAX: u64 = 10;
 /// Time between two looks at the files of the TLS certificate, in seconds.
 pub const TLS_FILES_LOOK_SECONDS: u64 = 5;
+/// Days before a certificate's end from which on that is said: a month to renew it by hand.
+pub const CERTIFICATE_SOON_DAYS: i64 = 30;
+/// Time between two log lines that say so, in seconds: once a day.
+pub const CERTIFICATE_WARN_SECONDS: u64 = 86_400;
 /// Largest file of certificates or keys, in bytes; a bundle of all public authorities has a fifth of it.
 pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Longest header of the PROXY protocol behind its fixed part, in bytes: addresses take 216 of them at most, the rest is what
+/// a proxy tells besides, such as the name in a client certificate.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
+/// Trusted proxies, or networks of them, in one configuration: each is compared with each new connection. The largest
+/// providers of such networks publish some hundred.
+pub const TRUSTED_PROXIES_MAX: usize = 1_024;
 /// Time for a request's header to arrive, in seconds.
 pub const HEADER_SECONDS_MAX: u64 = 10;
 /// Time for a request's body to arrive, in seconds.
 pub const BODY_SECONDS_MAX: u64 = 60;
 /// Time in which a client must take [`SLOW_CLIENT_BYTES_MIN`] of an answer that waits for it, in seconds.
 pub const ANSWER_SECONDS_MAX: u64 = 60;
+/// Bytes of answers that all clients together may leave unread, unless the configuration says otherwise: ten large documents.
+pub const ANSWER_BYTES_DEFAULT: usize = 64 << 20;
+/// Fewest bytes of unread answers that the configuration may allow.
+pub const ANSWER_BYTES_MIN: u64 = 1 << 20;
+/// Most bytes of unread answers that the configuration may allow.
+pub const ANSWER_BYTES_MAX: u64 = 1 << 40;
+/// Largest answer that counts as part of what its connection costs anyway, in bytes.
+pub const ANSWER_BYTES_FREE: usize = 4 << 10;
+/// Time after which an answer that is still not read in whole is given up once the room for answers is short, in seconds: who
+/// reads slowly, or not at all, would else keep the room from all others.
+pub const ANSWER_CROWDED_SECONDS: u64 = 10;
+/// When to ask again for an answer that found no room, in seconds.
+pub const ANSWER_RETRY_SECONDS: u64 = 5;
+/// Time for which a browser may remember what a page of another origin may ask, in seconds; browsers remember it for two hours
+/// at most.
+pub const CROSS_ORIGIN_SECONDS: u64 = 7_200;
+/// Time for which what still comes of a request's body that nobody wants is read and thrown away, in seconds, so that its
+/// sender gets to see the answer.
+pub const LINGER_SECONDS_MAX: u64 = 2;
+/// Bytes that are thrown away so at most: a body twice as large as the largest that is taken.
+pub const LINGER_BYTES_MAX: usize = 2 * PUT_BODY_BYTES_MAX;
+/// Bytes that are thrown away so at once; they lie on the stack.
+pub const LINGER_READ_BYTES: usize = 8 << 10;
+/// Bytes of a long answer after which others have their turn on the thread that sends it: a copy of them takes some 0.02 ms.
+pub const ANSWER_PIECE_BYTES: usize = 64 << 10;
 /// Bytes that one connection buffers of requests, and so the longest header of a request; pipelined requests beyond it
 /// wait in the client's own buffers.
 pub const HTTP_BUFFER_BYTES_MAX: usize = 64 << 10;
 /// Largest JSON body of a control request, in bytes.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes that a document sent in YAML may have once each of its aliases is written out: a few times what a body can say
+/// without any, so that aliases are of use and a short text cannot fill the memory.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Documents in YAML that are read at a time, because reading one may take seconds: the library's time grows with the square
+/// of how deep its brackets stand in one another.
+pub const DOCUMENTS_READ_AT_ONCE: usize = 1;
+/// Largest of these that is read on the thread that serves others too, in bytes.
+pub const CONTROL_INLINE_BYTES: usize = 16 << 10;
 /// Time between two pings of a stream's socket, in seconds.
 pub const PING_SECONDS: u64 = 20;
 /// Pings without any answer after which an idle socket is closed with 4004.
@@ -240,6 +322,9 @@ pub const SLOW_CLIENT_CROWDED_SECONDS: u64 = 10;
 pub const CROWDED_HANDOVER_FACTOR: u32 = 3;
 /// Largest message that a client may send on a stream's socket, in bytes; such messages are ignored.
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// What the unfinished messages of all clients of streams may take together, in bytes as they are sent; in memory it may be
+/// twice that. Room for 128 of the longest: clients have nothing to say there, and each session could hold one for ever.
+pub const UNFINISHED_MESSAGES_BYTES_MAX: u64 = 8 << 20;
 /// Control frames waiting to be written to one socket, in bytes; beyond it the client floods us and is closed.
 pub const CONTROL_OUTBOX_BYTES_MAX: usize = 16 << 10;
 /// Bytes taken from a stream's socket at once; clients send little but pongs.
@@ -261,15 +346,22 @@ pub const SHUTDOWN_SECONDS_MAX: u64 = 10;
 /// trails and for extracts to let go of their sources.
 pub const DRAIN_SECONDS_MAX: u64 = 6;
 
+/// Largest piece of memory that stays with the process for the next one when it is freed, in bytes: a group of a trail's writer,
+/// a message and the block that it is made of fit, so that they do not cost a page fault for each 4 KiB every time.
+pub const KEPT_PIECE_BYTES_MAX: usize = 8 << 20;
+
 // --- access --------------------------------------------------------------------------------------------------------
 
 /// Users in the catalog.
 pub const USERS_MAX: usize = 10_000;
 /// Longest user name and password, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 256;
-/// Time for which a verified credential is remembered under a keyed hash, in seconds: argon2 on each request would make
+/// Time for which a verified credential is remembered under a keyed hash since it was last used, in seconds: argon2 on each request would make
 /// authentication the slowest part of the server.
 pub const VERIFIED_SECONDS: u64 = 60;
+/// Time for which a credential that was right counts as recently right, in seconds since it was used: it is checked again,
+/// and the failures of others at its address do not hold it up. Half a working day.
+pub const RECENTLY_RIGHT_SECONDS: u64 = 4 * 3_600;
 /// Verified credentials remembered at once.
 pub const VERIFIED_MAX: usize = 10_000;
 /// Failed log-ins of one address and user within [`THROTTLE_SECONDS`] before the answer is 429.
@@ -299,6 +391,22 @@ pub const STREAM_TOKEN_SECONDS_DEFAULT: u64 = 3_600;
 pub const STREAM_TOKEN_SECONDS_MAX: u64 = 86_400;
 /// Public keys of one issuer of tokens.
 pub const JWT_KEYS_MAX: usize = 64;
+/// Time between two fetches of an issuer's keys, in seconds.
+pub const JWKS_REFRESH_SECONDS: u64 = 300;
+/// Time before a fetch that failed is tried again, in seconds.
+pub const JWKS_RETRY_SECONDS: u64 = 15;
+/// Least time between two fetches that tokens with an unknown key ask for, in seconds: anybody can make such tokens.
+pub const JWKS_ASKED_SECONDS_MIN: u64 = 10;
+/// Time that a request with such a token waits for the fetch, in seconds.
+pub const JWKS_WAIT_SECONDS_MAX: u64 = 5;
+/// Requests that wait so at once; the others are refused at once.
+pub const JWKS_WAITING_MAX: u64 = 1_000;
+/// Time for one fetch, from the connection to the last byte, in seconds.
+pub const JWKS_FETCH_SECONDS_MAX: u64 = 10;
+/// Largest key set that is fetched, in bytes: 64 keys with their certificates take a quarter of it.
+pub const JWKS_BYTES_MAX: usize = 1 << 20;
+/// Longest URL of a key set, in bytes.
+pub const JWKS_URL_BYTES_MAX: usize = 2_048;
 /// How far the clock of an issuer of tokens may be ahead of ours, in seconds.
 pub const JWT_CLOCK_SECONDS_MAX: i64 = 60;
 
@@ -310,6 +418,14 @@ pub const AUDIT_WAIT_SECONDS_MAX: u64 = 2;
 pub const AUDIT_FLUSH_LINES_MAX: usize = 256;
 /// Longest path in an audit line, in characters.
 pub const AUDIT_TEXT_CHARS_MAX: usize = 512;
+/// Refusals of one address within this time, in seconds, share one line of the audit beside the first one's.
+pub const AUDIT_REFUSALS_SECONDS: u64 = 60;
+/// Time between two looks whose minute of refusals is over, in seconds.
+pub const AUDIT_REFUSALS_LOOK_SECONDS: u64 = 5;
+/// Addresses (and users at them) whose refusals are counted apart within a minute; all others are counted together.
+pub const AUDIT_REFUSED_MAX: usize = 10_000;
+/// Users named by refused credentials that one such line names.
+pub const AUDIT_CLAIMED_MAX: usize = 10;
 /// Size at which an audit file is put aside, in bytes, unless the configuration says otherwise.
 pub const AUDIT_FILE_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest size that the configuration may give, in bytes.
@@ -333,6 +449,10 @@ pub const LOG_FLUSH_MILLIS_MAX: u64 = 500;
 pub const LOG_TRIES_MAX: u32 = 100;
 /// See [`LOG_TRIES_MAX`].
 pub const LOG_TRY_MILLIS: u64 = 10;
+/// Time between two log lines of the same trouble that is met again and again, in seconds: a full disk must not fill the log.
+pub const REPEATED_LINE_SECONDS: u64 = 60;
+/// Troubles of one kind that are told apart (by trail, extract and the like); beyond it the first of them is forgotten.
+pub const REPEATED_LINE_KEYS_MAX: usize = 1_000;
 /// Tables that one warning of `/readyz` names.
 pub const READINESS_TABLES_MAX: usize = 20;
 /// Shortest wait before a task that panicked is started again, in milliseconds.
@@ -395,6 +515,8 @@ pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 pub const EXTRACT_TABLES_MAX: usize = 1_024;
 /// Tables of one extract that one text names, such as those that cannot be published.
 pub const EXTRACT_NAMED_TABLES_MAX: usize = 50;
+/// Data streams that the answer to a trail's deletion names; the rest is counted.
+pub const ANSWER_NAMED_STREAMS_MAX: usize = 20;
 /// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
 pub const SOURCE_PREFLIGHT_SECONDS_MAX: u64 = 8;
 /// Time between two looks at what a slot that is being made waits for, in seconds.
@@ -440,6 +562,8 @@ pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
 pub const CLIENT_CONNECT_SECONDS_MAX: u64 = 15;
 /// Time for a server to answer a request of the client, in seconds; a put of many transactions is flushed before.
 pub const CLIENT_ANSWER_SECONDS_MAX: u64 = 120;
+/// Largest file of `--ca`, in bytes: twenty times what an operating system trusts.
+pub const CLIENT_CA_BYTES_MAX: u64 = 4 << 20;
 /// Largest answer that the client reads, in bytes.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Largest message of a stream that the client reads, in bytes: what can become of a record of the longest frame. As strings its
@@ -471,6 +595,8 @@ pub const CONFIGURED_COUNT_MAX: u64 = 1_000_000;
 pub const CONFIGURED_SECONDS_MAX: u64 = 86_400;
 /// Transactions a second that the demo writes at most.
 pub const DEMO_RATE_MAX: u32 = 10_000;
+/// Lines on standard input that wait for the demo; whoever writes more waits.
+pub const DEMO_LINES_WAITING_MAX: usize = 1;
 
 // --- bench ---------------------------------------------------------------------------------------------------------
 

@@ -252,6 +252,34 @@ pub fn may_panic(task: Task) {
 #[inline]
 pub const fn may_panic(_task: Task) {}
 
+/// Where a test asked that work of this kind is held (`TRAILCAST_TEST_HOLD=document:/a/file`), it waits until the file is gone.
+#[cfg(feature = "fault-injection")]
+pub fn may_be_held(kind: &str) {
+    let asked = std::env::var("TRAILCAST_TEST_HOLD").ok();
+    let Some((held, file)) = asked.as_deref().and_then(|text| text.split_once(':')) else { return };
+    while held == kind && std::path::Path::new(file).exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Nothing is held on purpose.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub const fn may_be_held(_kind: &str) {}
+
+/// Whether a test asked that long work is done on the thread that asks for it, so that it can see what then stands still.
+#[cfg(feature = "fault-injection")]
+pub fn on_the_spot() -> bool {
+    std::env::var_os("TRAILCAST_TEST_ON_THE_SPOT").is_some_and(|value| value == "1")
+}
+
+/// Long work is never done on the thread that asks for it.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub const fn on_the_spot() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

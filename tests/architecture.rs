@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Folders and files of the crate, the lowest floor first; those of one line are siblings.
 const FLOORS: &[&[&str]] = &[
     &["limits", "process"],
-    &["record", "tasks", "log_output"],
+    &["record", "tasks", "log_output", "repeats"],
     // The clock tells its time as a `record::Timestamp`.
     &["clock", "codec"],
     &["trail"],

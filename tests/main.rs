@@ -15,6 +15,7 @@ mod cli;
 mod contract;
 mod faces;
 mod faults;
+mod pages;
 mod support;
 mod trail;
 mod upgrade;

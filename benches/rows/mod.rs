@@ -11,6 +11,7 @@ use trailcast::clock::SystemClock;
 use trailcast::codec::image::ImageWriter;
 use trailcast::codec::json::{SourceInfo, StreamMetadata};
 use trailcast::delivery::contract::Contract;
+use trailcast::delivery::rules::Rules;
 use trailcast::record::{
     Column, Epoch, JsonKind, Operation, Position, ResourceName, SchemaId, SourcePosition, TableName, TableSchema,
     Timestamp, TrailName, TransactionHead,
@@ -131,7 +132,8 @@ pub fn contract(members: serde_json::Value) -> Arc<Contract> {
     given.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     let config = StreamConfig::from_value(given).unwrap();
     let name = ResourceName::new("s1").unwrap();
-    Arc::new(Contract::new(&name, Epoch(7), &config, metadata(), false).unwrap())
+    let rules = Rules::compile(&config).unwrap();
+    Arc::new(Contract::new(&name, Epoch(7), &config, rules, metadata(), false))
 }
 
 fn metadata() -> StreamMetadata {

@@ -9,25 +9,40 @@ docs/puts.md has every member of a transaction.
 import base64
 import json
 import sys
+import urllib.error
 import urllib.request
 import uuid
 from urllib.parse import unquote, urlsplit
 
 
 def post(server, path, body):
-    """Sends JSON and returns the member `response` of the answer."""
+    """Sends JSON and returns the member `response` of the answer; ends with the server's words where it refuses."""
     parts = urlsplit(server)
     pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     request = urllib.request.Request(
-        f"{parts.scheme}://{parts.hostname}:{parts.port}{path}",
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}",
         data=json.dumps(body).encode(),
         headers={
             "Content-Type": "application/json",
             "Authorization": "Basic " + base64.b64encode(pair.encode()).decode(),
         },
     )
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)["response"]
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["response"]
+    except urllib.error.HTTPError as refusal:
+        raise SystemExit(f"refused: {refusal.code} {words(refusal.read())}") from None
+    except OSError as error:
+        # With its `xid` the same transaction may be sent again: the trail holds it once.
+        raise SystemExit(f"no answer: {error}") from None
+
+
+def words(body):
+    """What the server says: the titles of the messages in its answer, else the answer as it is."""
+    try:
+        return " ".join(message["title"] for message in json.loads(body)["messages"])
+    except (ValueError, LookupError, TypeError):
+        return body.decode(errors="replace").strip()
 
 
 def main():

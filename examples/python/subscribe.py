@@ -14,9 +14,10 @@ import random
 import signal
 import sys
 import time
+from decimal import Decimal, InvalidOperation
 from urllib.parse import quote, urlsplit
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import connect
 
 # Refusals and endings that trying again does not cure; everything else is worth another try.
@@ -25,6 +26,32 @@ FINAL_CLOSE_CODES = {4001, 4013, 4014, 4020}
 # What metadata is called where a stream sends no schema records, beside a column of that name too.
 USUAL_NAMES = {"op_ts": "opTs", "op_type": "opType", "qual_table": "qualifiedTable", "pos": "pos"}
 USUAL_FIELDS = USUAL_NAMES | {f"_{name}": field for name, field in USUAL_NAMES.items()}
+
+
+def integer(digits):
+    """An `int`; beyond 4300 digits, where Python refuses by default, a `Decimal`, which takes any number of them."""
+    try:
+        return int(digits)
+    except ValueError:
+        return Decimal(digits)
+
+
+def decimal(digits):
+    """A `Decimal`, as a `float` would drop digits; a number that is none for Python either stays text."""
+    try:
+        return Decimal(digits)
+    except InvalidOperation:
+        return digits
+
+
+def words(body):
+    """What the server says: the titles of the messages in its answer, else the answer as it is."""
+    try:
+        return " ".join(message["title"] for message in json.loads(body)["messages"])
+    except (ValueError, LookupError, TypeError):
+        return (body or b"").decode(errors="replace").strip()
+
+
 def load(path):
     """The position saved last, or `earliest` on the first start."""
     try:
@@ -58,7 +85,7 @@ class Reader:
 
     def read(self, message):
         """The changes of a message: position, metadata by field, and the rest (images, statement or columns)."""
-        records = json.loads(message)
+        records = json.loads(message, parse_int=integer, parse_float=decimal)
         # A stream may be made to send one record a message (`framing`).
         for record in records if isinstance(records, list) else [records]:
             event = {}
@@ -104,8 +131,8 @@ class Reader:
 
 
 def work_on(metadata, rest):
-    """Your code goes here."""
-    row = json.dumps(rest, ensure_ascii=False)
+    """Your code goes here. Here the row is printed, a `Decimal` as a string of its digits."""
+    row = json.dumps(rest, ensure_ascii=False, default=str)
     print(metadata.get("opTs"), metadata.get("opType"), metadata.get("qualifiedTable"), row, flush=True)
 
 
@@ -130,7 +157,7 @@ def follow(url, path):
                     save(path, position)
         except ConnectionClosed as closed:
             if closed.rcvd and closed.rcvd.code in FINAL_CLOSE_CODES:
-                raise SystemExit(f"closed by the server: {closed.rcvd.code} {closed.rcvd.reason}") from closed
+                raise SystemExit(f"closed by the server: {closed.rcvd.code} {closed.rcvd.reason}") from None
             print(f"connection lost ({closed}), resuming", file=sys.stderr)
     return any_came
 
@@ -147,9 +174,10 @@ def main():
         except InvalidStatus as refusal:
             answer = refusal.response
             if answer.status_code in FINAL_STATUSES:
-                text = (answer.body or b"").decode(errors="replace")
-                raise SystemExit(f"refused: {answer.status_code} {text}") from refusal
+                raise SystemExit(f"refused: {answer.status_code} {words(answer.body)}") from None
             print(f"not now: {answer.status_code}", file=sys.stderr)
+        except InvalidURI as error:
+            raise SystemExit(str(error)) from None
         except (OSError, InvalidHandshake) as error:
             print(f"no connection: {error}", file=sys.stderr)
         # Longer from try to try, and never in step with other clients.
@@ -161,4 +189,6 @@ if __name__ == "__main__":
     # Ctrl-C ends it at once, wherever it stands: the saved position is whole at any moment. An exception in the middle of
     # the library, which the default makes of it, can find a lock held and wait for it forever.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # JSON may hold half a surrogate pair, which is no character: it is printed as JSON writes it, "\ud800".
+    sys.stdout.reconfigure(errors="backslashreplace")
     main()

@@ -31,6 +31,9 @@ pub enum AccountError {
     /// Without an Administrator nobody could make one again.
     #[error("{0} is the last Administrator")]
     LastAdministrator(String),
+    /// The first one is somebody who may make others.
+    #[error("the first user must be an Administrator, or nobody could make another one over REST")]
+    FirstUser,
     /// The hash could not be computed.
     #[error(transparent)]
     Hash(#[from] PasswordError),

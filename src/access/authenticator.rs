@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::basic::{self, BasicError, Credential};
 use super::digest::{self, DigestAnswer, DigestError};
 use super::jwt::{JwtRefusal, JwtRules};
+use super::key_refresh::KeyRefresh;
 use super::password::{PasswordError, Passwords};
 use super::rights::Rights;
 use super::stream_token::{self, StreamToken};
@@ -195,6 +196,7 @@ pub struct Authenticator {
     options: AccessOptions,
     /// Those of the options, until new keys are taken.
     jwt: RwLock<Option<Arc<JwtRules>>>,
+    key_refresh: KeyRefresh,
     token_key: [u8; 32],
     nonce_key: [u8; 32],
     /// Counts changes of users.
@@ -213,6 +215,7 @@ impl Authenticator {
             clock: Arc::new(SystemClock),
             options: AccessOptions::default(),
             jwt: RwLock::default(),
+            key_refresh: KeyRefresh::default(),
             token_key: random_key()?,
             nonce_key: random_key()?,
             changes: watch::Sender::new(0),
@@ -235,6 +238,11 @@ impl Authenticator {
     /// Takes the rules for tokens of another issuer anew, say with other keys. Sessions that are open stay.
     pub fn replace_jwt(&self, rules: JwtRules) {
         *self.jwt.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(rules));
+    }
+
+    /// How the keys of another issuer's tokens are kept fresh.
+    pub fn key_refresh(&self) -> &KeyRefresh {
+        &self.key_refresh
     }
 
     /// The challenges of a 401, each for a header line of its own. A client that reads one line only wants Digest.
@@ -281,23 +289,27 @@ impl Authenticator {
         if !answer.is_fresh(&self.nonce_key, self.clock.now()) {
             return Err(AccessError::Stale);
         }
-        self.throttle.check(peer, &answer.name)?;
+        // Whoever goes on with a nonce that he has answered rightly is not held up by what others get wrong.
+        let goes_on = self.verified.has_answered(&answer.name, answer.nonce());
+        if !goes_on {
+            self.throttle.check(peer, &answer.name)?;
+        }
+        let revision = self.verified.revision();
         let user = self.user(&answer.name).await?;
         // Unknown users and those without hashes cost what the others do.
         let hashes = user.as_ref().and_then(|user| user.digest.clone()).unwrap_or_else(|| digest::hashes("", ""));
+        let user = user.filter(|user| user.digest.is_some());
         let fits = answer.fits(presented.method, presented.path, &hashes);
-        match user {
-            Some(user) if fits && user.digest.is_some() => {
-                self.throttle.succeeded(peer, &user.name);
-                let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
-                let mark = PasswordMark::of(&user.password_hash);
-                Ok(Identity { reach, ..Identity::of_user(user.name, user.role) }.by_password(mark))
-            }
-            _ => {
-                self.throttle.failed(peer, &answer.name);
-                Err(AccessError::Wrong)
-            }
+        let user = user.filter(|_| fits);
+        // Looking the user up took a moment, in which others may have failed: a thousand guesses at once do not pass.
+        match self.throttle.judge(peer, &answer.name, user.is_some()) {
+            Err(throttled) if !goes_on => return Err(throttled.into()),
+            _ => self.verified.answered(&answer.name, answer.nonce(), user.is_some(), revision),
         }
+        let user = user.ok_or(AccessError::Wrong)?;
+        let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
+        let mark = PasswordMark::of(&user.password_hash);
+        Ok(Identity { reach, ..Identity::of_user(user.name, user.role) }.by_password(mark))
     }
 
     async fn bearer(&self, token: &str) -> Result<Identity, AccessError> {
@@ -315,10 +327,15 @@ impl Authenticator {
             let identity = Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) };
             return Ok(identity.by_password(mark));
         }
-        let rules = self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token)?;
-        let claims = rules.check(token, now).map_err(|refusal| match refusal {
+        let rules = || self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token);
+        let mut claims = rules()?.check(token, now);
+        // The issuer may have a new key, which it serves by now.
+        if claims == Err(JwtRefusal::UnknownKey) && self.key_refresh.renewed().await {
+            claims = rules()?.check(token, now);
+        }
+        let claims = claims.map_err(|refusal| match refusal {
             JwtRefusal::Expired => AccessError::Expired,
-            JwtRefusal::Invalid => AccessError::Token,
+            JwtRefusal::Invalid | JwtRefusal::UnknownKey => AccessError::Token,
             JwtRefusal::NoRole => AccessError::Forbidden { needed: Role::User },
         })?;
         let (role, stored) = match claims.role {
@@ -357,24 +374,30 @@ impl Authenticator {
 
     /// The user of an `Authorization` header that came from `peer`.
     ///
-    /// A remembered credential passes before any failure is looked at, so nobody is locked out by a stranger's guesses.
+    /// A remembered credential passes before any failure is looked at, and one that was right within the last hours is
+    /// checked whatever the failures: nobody is locked out by a stranger's guesses.
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
         if let Some((role, mark)) = self.verified.known(&credential) {
             return Ok(Identity::of_user(credential.name, role).by_password(mark));
         }
-        self.throttle.check(peer, &credential.name)?;
-        self.verify(credential, peer).await
+        let was_right = self.verified.was_right(&credential);
+        if !was_right {
+            self.throttle.check(peer, &credential.name)?;
+        }
+        self.verify(credential, was_right, peer).await
     }
 
-    async fn verify(&self, credential: Credential, peer: IpAddr) -> Result<Identity, AccessError> {
+    async fn verify(&self, credential: Credential, was_right: bool, peer: IpAddr) -> Result<Identity, AccessError> {
         let turn = self.passwords.turn().await?;
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
         if let Some((role, mark)) = self.verified.known(&credential) {
             return Ok(Identity::of_user(credential.name, role).by_password(mark));
         }
-        self.throttle.check(peer, &credential.name)?;
+        if !was_right {
+            self.throttle.check(peer, &credential.name)?;
+        }
         let revision = self.verified.revision();
         let user = self.user(&credential.name).await?;
         let hash = user.as_ref().map(|user| user.password_hash.as_str());
@@ -418,76 +441,4 @@ fn random_key() -> Result<[u8; 32], AccessError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits;
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
-    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
-
-    async fn authenticator() -> (tempfile::TempDir, Authenticator) {
-        let folder = tempfile::tempdir().unwrap();
-        let catalog = Catalog::open(folder.path()).unwrap();
-        let authenticator = Authenticator::new(catalog.clone()).unwrap();
-        let password_hash = authenticator.passwords().hash("right").await.unwrap();
-        catalog
-            .put(Shelf::Users, "ann", &User { name: "ann".into(), role: Role::Operator, password_hash, digest: None })
-            .unwrap();
-        (folder, authenticator)
-    }
-
-    fn header(name: &str, password: &str) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
-    }
-
-    #[tokio::test]
-    async fn the_right_password_gives_name_and_role() {
-        let (_folder, authenticator) = authenticator().await;
-        let ann = authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
-        assert_eq!(ann, Identity { password: ann.password, ..Identity::of_user("ann", Role::Operator) });
-        assert!(ann.require(Role::User).is_ok() && ann.require(Role::Operator).is_ok());
-        assert!(matches!(ann.require(Role::Administrator), Err(AccessError::Forbidden { .. })));
-    }
-
-    #[tokio::test]
-    async fn a_wrong_password_and_an_unknown_user_look_the_same() {
-        let (_folder, authenticator) = authenticator().await;
-        let wrong = authenticator.authenticate(Some(&header("ann", "wrong")), HOME).await.unwrap_err();
-        let unknown = authenticator.authenticate(Some(&header("nobody", "decoy")), HOME).await.unwrap_err();
-        assert_eq!(wrong.to_string(), unknown.to_string());
-        assert!(matches!(authenticator.authenticate(None, HOME).await, Err(AccessError::Missing)));
-        assert!(matches!(authenticator.authenticate(Some("Basic %"), HOME).await, Err(AccessError::Malformed(_))));
-    }
-
-    #[tokio::test]
-    async fn guesses_are_throttled_but_a_remembered_user_is_not_locked_out() {
-        let (_folder, authenticator) = authenticator().await;
-        let right = header("ann", "right");
-        authenticator.authenticate(Some(&right), AWAY).await.unwrap();
-        for _ in 0..limits::FAILED_LOGINS_MAX {
-            let refused = authenticator.authenticate(Some(&header("ann", "guess")), HOME).await;
-            assert!(matches!(refused, Err(AccessError::Wrong)));
-        }
-        let refused = authenticator.authenticate(Some(&header("ann", "guess")), HOME).await;
-        assert!(matches!(refused, Err(AccessError::Throttled(_))));
-        authenticator.authenticate(Some(&right), AWAY).await.unwrap();
-        authenticator.authenticate(Some(&right), HOME).await.unwrap();
-        authenticator.user_changed("ann");
-        authenticator.authenticate(Some(&right), AWAY).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_changed_password_counts_at_once() {
-        let (_folder, authenticator) = authenticator().await;
-        authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
-        let password_hash = authenticator.passwords().hash("new").await.unwrap();
-        let changed = User { name: "ann".into(), role: Role::User, password_hash, digest: None };
-        authenticator.catalog.put(Shelf::Users, "ann", &changed).unwrap();
-        authenticator.user_changed("ann");
-        assert!(authenticator.authenticate(Some(&header("ann", "right")), HOME).await.is_err());
-        let ann = authenticator.authenticate(Some(&header("ann", "new")), HOME).await.unwrap();
-        assert_eq!(ann.role, Role::User);
-    }
-}
+mod tests;

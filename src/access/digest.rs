@@ -139,6 +139,11 @@ impl DigestAnswer {
         ours && (0..limits::DIGEST_NONCE_SECONDS * 1_000_000).contains(&age)
     }
 
+    /// The nonce that is answered.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
+    }
+
     /// Whether `uri` is empty, so that the answer is bound to no path.
     pub fn is_for_any_path(&self) -> bool {
         self.uri.is_empty()

@@ -1,8 +1,11 @@
 //! Tokens of another issuer: JSON Web Tokens, checked against a fixed issuer, audience, list of algorithms and set of keys.
 //!
-//! Only public-key algorithms are taken, and each key only with those of its own kind.
+//! Only public-key algorithms are taken, and each key only with those of its own kind. Owns reading keys and judging tokens;
+//! where keys come from, and when they are fetched anew, is for whoever calls.
 
-use jsonwebtoken::jwk::JwkSet;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 use serde_json::Value;
 
@@ -34,8 +37,12 @@ pub struct InvalidJwtRules(String);
 pub enum JwtKeys<'a> {
     /// One or more public keys in PEM.
     Pem(&'a str),
-    /// A JSON Web Key Set.
+    /// A JSON Web Key Set (RFC 7517).
     Jwks(&'a str),
+    /// A JSON Web Key Set as its issuer serves it now: while keys change, it may lack one for an algorithm of the list.
+    FetchedJwks(&'a str),
+    /// None yet: no token is believed before there are some.
+    ToBeFetched,
 }
 
 /// Which tokens are believed.
@@ -72,6 +79,8 @@ pub enum JwtRefusal {
     Expired,
     /// Anything else; who it is for knows, and others need not.
     Invalid,
+    /// It names a key (`kid`) that is not among ours: perhaps the issuer has a new one.
+    UnknownKey,
     /// It is believed, but gives no role.
     NoRole,
 }
@@ -82,22 +91,40 @@ impl JwtRules {
         issuer: &str,
         audience: &str,
         algorithms: &[String],
-        keys: JwtKeys<'_>,
+        given: JwtKeys<'_>,
         role_claim: Option<&str>,
     ) -> Result<Self, InvalidJwtRules> {
         let algorithms: Vec<Algorithm> = algorithms.iter().map(|name| algorithm(name)).collect::<Result<_, _>>()?;
-        let keys = match keys {
+        let is_served = matches!(given, JwtKeys::FetchedJwks(_));
+        let keys = match given {
             JwtKeys::Pem(text) => pem_keys(text)?,
-            JwtKeys::Jwks(text) => jwks_keys(text)?,
+            JwtKeys::Jwks(text) | JwtKeys::FetchedJwks(text) => jwks_keys(text)?,
+            JwtKeys::ToBeFetched => Vec::new(),
         };
+        let rules = |keys| Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            algorithms: algorithms.clone(),
+            keys,
+            role_claim: role_claim.map(str::to_owned),
+        };
+        if matches!(given, JwtKeys::ToBeFetched) {
+            return Ok(rules(keys));
+        }
         if !(1..=limits::JWT_KEYS_MAX).contains(&keys.len()) {
-            return Err(InvalidJwtRules(format!("jwt: 1 to {} keys", limits::JWT_KEYS_MAX)));
+            return Err(InvalidJwtRules(format!("there must be 1 to {} usable keys", limits::JWT_KEYS_MAX)));
         }
-        if let Some(useless) = algorithms.iter().find(|wanted| !keys.iter().any(|(_, key)| fits(key, **wanted))) {
-            return Err(InvalidJwtRules(format!("jwt.algorithms: no key is of the kind that {useless:?} needs")));
+        let useless: Vec<_> =
+            algorithms.iter().filter(|wanted| !keys.iter().any(|(_, key)| fits(key, **wanted))).collect();
+        if let Some(first) = useless.first().filter(|_| !is_served || useless.len() == algorithms.len()) {
+            return Err(InvalidJwtRules(format!("no key is of the kind that the algorithm {first:?} needs")));
         }
-        let role_claim = role_claim.map(str::to_owned);
-        Ok(Self { issuer: issuer.into(), audience: audience.into(), algorithms, keys, role_claim })
+        Ok(rules(keys))
+    }
+
+    /// Checks the name of an algorithm.
+    pub fn check_algorithm(name: &str) -> Result<(), InvalidJwtRules> {
+        algorithm(name).map(drop)
     }
 
     /// What a token says, if it is to be believed at `now`.
@@ -106,8 +133,12 @@ impl JwtRules {
             return Err(JwtRefusal::Invalid);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| JwtRefusal::Invalid)?;
-        if !self.algorithms.contains(&header.alg) {
+        if !self.algorithms.contains(&header.alg) || names_critical_members(token) {
             return Err(JwtRefusal::Invalid);
+        }
+        let is_ours = |(kid, _): &(Option<String>, DecodingKey)| kid.is_none() || *kid == header.kid;
+        if header.kid.is_some() && !self.keys.iter().any(is_ours) {
+            return Err(JwtRefusal::UnknownKey);
         }
         let mut validation = Validation::new(header.alg);
         validation.set_issuer(&[&self.issuer]);
@@ -149,10 +180,18 @@ impl JwtRules {
     }
 }
 
+/// Whether the header says that some of its members must be understood (`crit`, RFC 7515 section 4.1.11). None of those
+/// that it could name are understood here, and a list that is empty or no list is refused by the same section.
+fn names_critical_members(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    !serde_json::from_slice::<Value>(&bytes).is_ok_and(|header| header.get("crit").is_none())
+}
+
 fn algorithm(name: &str) -> Result<Algorithm, InvalidJwtRules> {
     ALGORITHMS.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm).ok_or_else(|| {
         let known = ALGORITHMS.map(|(known, _)| known).join(", ");
-        InvalidJwtRules(format!("jwt.algorithms: each is one of {known}"))
+        InvalidJwtRules(format!("an algorithm is one of {known}"))
     })
 }
 
@@ -161,33 +200,69 @@ fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
 }
 
 fn pem_keys(text: &str) -> Result<Vec<(Option<String>, DecodingKey)>, InvalidJwtRules> {
+    const WANTED: &str = "the file holds public keys in PEM";
+    let refused = |what: &str| Err(InvalidJwtRules(what.to_owned()));
     let mut keys = Vec::new();
-    for block in text.split_inclusive("-----END PUBLIC KEY-----").filter(|block| block.contains("-----BEGIN")) {
-        let block = block.trim().as_bytes();
-        let key = DecodingKey::from_rsa_pem(block)
-            .or_else(|_| DecodingKey::from_ec_pem(block))
-            .or_else(|_| DecodingKey::from_ed_pem(block));
-        let key = key.map_err(|_| InvalidJwtRules("jwt.keys: a block is no public key in PEM".into()))?;
+    let mut rest = text;
+    while let Some((_, block)) = rest.split_once("-----BEGIN ") {
+        let Some((label, _)) = block.split_once("-----") else {
+            return refused(&format!("{WANTED}, and one has no beginning"));
+        };
+        match label {
+            "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
+            // The library would take it for the public key that it holds too.
+            private if private.contains("PRIVATE") => return refused(PRIVATE_KEY),
+            "CERTIFICATE" => {
+                return refused(
+                    "it holds a certificate; give the public key in it (openssl x509 -pubkey -noout -in FILE)",
+                );
+            }
+            _ => return refused(&format!("{WANTED}, and one block is something else")),
+        }
+        let end = format!("-----END {label}-----");
+        let Some((body, after)) = block.split_once(&end) else {
+            return refused(&format!("{WANTED}, and one has no end"));
+        };
+        let pem = format!("-----BEGIN {body}{end}\n");
+        let key = DecodingKey::from_rsa_pem(pem.as_bytes())
+            .or_else(|_| DecodingKey::from_ec_pem(pem.as_bytes()))
+            .or_else(|_| DecodingKey::from_ed_pem(pem.as_bytes()));
+        let key = key.map_err(|_| InvalidJwtRules(format!("{WANTED}, and one block is no such key")))?;
         keys.push((None, key));
+        rest = after;
     }
     Ok(keys)
 }
 
+const PRIVATE_KEY: &str = "it holds a private key, and whoever can read that can sign tokens for everybody: give the public key \
+                           only, and if others could read this one, replace it";
+
 fn jwks_keys(text: &str) -> Result<Vec<(Option<String>, DecodingKey)>, InvalidJwtRules> {
-    let set: JwkSet =
-        serde_json::from_str(text).map_err(|_| InvalidJwtRules("jwt.jwks: it is no JSON Web Key Set".into()))?;
-    let usable = set.keys.iter().filter_map(|key| {
-        let decoding = DecodingKey::from_jwk(key).ok()?;
+    let no_set = || InvalidJwtRules("it is no JSON Web Key Set".into());
+    let set: Value = serde_json::from_str(text).map_err(|_| no_set())?;
+    let members = set.get("keys").and_then(Value::as_array).ok_or_else(no_set)?;
+    // `d` is the private part of RSA, EC and OKP keys alike (RFC 7518 section 6, RFC 8037).
+    if members.iter().any(|key| key.get("d").is_some()) {
+        return Err(InvalidJwtRules(PRIVATE_KEY.into()));
+    }
+    let usable = members.iter().filter_map(|member| {
+        // One that is not understood is passed over (RFC 7517 section 5).
+        let key: Jwk = serde_json::from_value(member.clone()).ok()?;
+        let decoding = DecodingKey::from_jwk(&key).ok()?;
         // A secret in a file of public keys would make every reader of it an issuer.
-        (decoding.family() != AlgorithmFamily::Hmac).then(|| (key.common.key_id.clone(), decoding))
+        (decoding.family() != AlgorithmFamily::Hmac).then_some((key.common.key_id, decoding))
     });
     Ok(usable.collect())
 }
 
-/// The highest role that the claim names: a text, or a list of texts of which those that are no role do not count.
+/// The highest role that the claim names: a text, or a list of texts of which those that are no role do not count. The
+/// names are those of the documentation to the letter: what an issuer calls `administrator` may be something else there.
 fn role_in(claims: &Value, claim: &str) -> Option<Role> {
     let found = claims.get(claim).or_else(|| claim.split('.').try_fold(claims, |value, part| value.get(part)))?;
-    let role = |value: &Value| value.as_str().and_then(|text| text.parse::<Role>().ok());
+    let role = |value: &Value| {
+        let text = value.as_str()?;
+        [Role::User, Role::Operator, Role::Administrator].into_iter().find(|role| role.to_string() == text)
+    };
     match found {
         Value::Array(values) => values.iter().filter_map(role).max(),
         value => role(value),
@@ -198,6 +273,7 @@ fn role_in(claims: &Value, claim: &str) -> Option<Role> {
 mod tests {
     use super::*;
     use jsonwebtoken::{EncodingKey, Header, encode};
+    use rcgen::KeyPair;
     use serde_json::json;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -280,15 +356,13 @@ mod tests {
 
     #[test]
     fn neither_none_nor_a_shared_secret_passes_for_a_key() {
-        use base64::Engine;
-        use base64::engine::general_purpose::URL_SAFE_NO_PAD;
         let issuer = Issuer::new();
         let rules = issuer.rules(None);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let none = format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims()));
         assert_eq!(rules.check(&none, NOW), Err(JwtRefusal::Invalid));
         // The classic: the public key as the secret of an HMAC.
-        let secret = EncodingKey::from_secret(issuer.key.public_key_pem().as_bytes());
+        let secret = EncodingKey::from_secret(issuer.key.public_key_pem().as_bytes()).unwrap();
         let confused = encode(&Header::new(Algorithm::HS256), &claims(), &secret).unwrap();
         assert_eq!(rules.check(&confused, NOW), Err(JwtRefusal::Invalid));
         let pem = issuer.key.public_key_pem();
@@ -297,6 +371,75 @@ mod tests {
         }
         let secret = r#"{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}"#;
         assert!(JwtRules::new("i", "a", &["ES256".into()], JwtKeys::Jwks(secret), None).is_err());
+    }
+
+    #[test]
+    fn what_must_be_understood_and_is_not_makes_a_token_invalid() {
+        use rcgen::SigningKey as _;
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let pem = key.public_key_pem();
+        let rules = JwtRules::new("https://issuer", "trailcast", &["EdDSA".into()], JwtKeys::Pem(&pem), None).unwrap();
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = |header: Value| {
+            let message = format!("{}.{}", part(&header), part(&claims()));
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).unwrap());
+            format!("{message}.{signature}")
+        };
+        let header = |member: &str, value: Value| json!({"alg": "EdDSA", "typ": "JWT", member: value});
+        assert!(rules.check(&signed(header("cty", json!("x"))), NOW).is_ok(), "what need not be understood passes");
+        for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!("exp"), Value::Null] {
+            assert_eq!(rules.check(&signed(header("crit", crit.clone())), NOW), Err(JwtRefusal::Invalid), "{crit}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_names_a_key_which_is_not_there_says_so() {
+        let issuer = Issuer::new();
+        let point = issuer.key.public_key_raw();
+        let jwk = |kid: &str| {
+            let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+            json!({"kty": "EC", "crv": "P-256", "x": part(&point[1..33]), "y": part(&point[33..]), "kid": kid})
+        };
+        let rules = |text: &str| {
+            JwtRules::new("https://issuer", "trailcast", &["ES256".into()], JwtKeys::FetchedJwks(text), None).unwrap()
+        };
+        let of = |kid: &str| rules(&json!({"keys": [jwk(kid)]}).to_string());
+        let key = EncodingKey::from_ec_pem(issuer.key.serialize_pem().as_bytes()).unwrap();
+        let token =
+            encode(&Header { kid: Some("k2".into()), ..Header::new(Algorithm::ES256) }, &claims(), &key).unwrap();
+        assert_eq!(of("k1").check(&token, NOW), Err(JwtRefusal::UnknownKey));
+        assert!(of("k2").check(&token, NOW).is_ok());
+        let none = JwtRules::new("https://issuer", "a", &["ES256".into()], JwtKeys::ToBeFetched, None).unwrap();
+        assert_eq!(none.check(&token, NOW), Err(JwtRefusal::UnknownKey));
+        assert_eq!(none.check(&issuer.token(&claims()), NOW), Err(JwtRefusal::Invalid));
+        let half = ["ES256".into(), "RS256".into()];
+        let set = json!({"keys": [jwk("k1"), {"kty": "mystery"}]}).to_string();
+        assert!(JwtRules::new("i", "a", &half, JwtKeys::FetchedJwks(&set), None).is_ok(), "an issuer changes its keys");
+        assert!(JwtRules::new("i", "a", &half, JwtKeys::Jwks(&set), None).is_err());
+    }
+
+    #[test]
+    fn a_private_key_is_no_key_to_check_tokens_with() {
+        let issuer = Issuer::new();
+        let refusal =
+            |keys: JwtKeys<'_>| JwtRules::new("i", "a", &["ES256".into()], keys, None).unwrap_err().to_string();
+        let (private, public) = (issuer.key.serialize_pem(), issuer.key.public_key_pem());
+        for pem in [private.clone(), format!("{public}{private}"), private.replace("PRIVATE", "EC PRIVATE")] {
+            let said = refusal(JwtKeys::Pem(&pem));
+            assert!(said.contains("private key") && !said.contains(pem.lines().nth(1).unwrap()), "{said}");
+        }
+        let jwk = r#"{"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "d": "c2VjcmV0"}]}"#;
+        assert!(refusal(JwtKeys::Jwks(jwk)).contains("private key"));
+        assert!(
+            refusal(JwtKeys::Pem("-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----")).contains("openssl")
+        );
+        for bad in
+            ["", "no PEM", "-----BEGIN PUBLIC KEY-----\nAA", "-----BEGIN PUBLIC KEY-----\nAA\n-----END PUBLIC KEY-----"]
+        {
+            refusal(JwtKeys::Pem(bad));
+        }
+        let two = format!("{public}\n{}", Issuer::new().key.public_key_pem());
+        assert_eq!(JwtRules::new("i", "a", &["ES256".into()], JwtKeys::Pem(&two), None).unwrap().keys.len(), 2);
     }
 
     #[test]
@@ -310,5 +453,9 @@ mod tests {
         assert_eq!(role("realm.roles", &nested), Ok(Some(Role::Administrator)));
         assert_eq!(role("role", &claims()), Err(JwtRefusal::NoRole));
         assert_eq!(role("role", &with("role", json!(["root"]))), Err(JwtRefusal::NoRole));
+        for other in ["operator", "OPERATOR", "Operator ", "Operators", ""] {
+            assert_eq!(role("role", &with("role", json!(other))), Err(JwtRefusal::NoRole), "{other:?}");
+            assert_eq!(role("role", &with("role", json!(["User", other]))), Ok(Some(Role::User)), "{other:?}");
+        }
     }
 }

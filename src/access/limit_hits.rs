@@ -19,6 +19,10 @@ pub enum Limit {
     SessionsPerStream,
     /// Memory for messages; a session was refused.
     DeliveryMemory,
+    /// Bytes of unread answers in all; the request was refused.
+    AnswerMemory,
+    /// Bytes of unread answers of one address; the request was refused.
+    AnswerMemoryPerAddress,
     /// Time for a TLS handshake; the connection was closed.
     HandshakeTime,
     /// Time for a request's header, or idle time between two requests; the connection was closed.
@@ -27,27 +31,38 @@ pub enum Limit {
     BodyTime,
     /// Time for an answer to be taken; the connection was closed.
     AnswerTime,
+    /// AsyncAPI documents waiting to be built; the request was refused.
+    Documents,
+    /// Rules waiting to be compiled; the request was refused.
+    Rules,
     /// A stream's client took too little for too long (4011).
     SlowClient,
     /// A stream's client answered no ping (4004).
     SilentClient,
+    /// Memory for what clients of streams have begun to say; the session was closed (1008).
+    ClientMessages,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
         Self::SessionsPerUser,
         Self::SessionsPerStream,
         Self::DeliveryMemory,
+        Self::AnswerMemory,
+        Self::AnswerMemoryPerAddress,
         Self::HandshakeTime,
         Self::HeaderTime,
         Self::BodyTime,
         Self::AnswerTime,
+        Self::Documents,
+        Self::Rules,
         Self::SlowClient,
         Self::SilentClient,
+        Self::ClientMessages,
     ];
 
     /// Its name in metrics.
@@ -59,29 +74,47 @@ impl Limit {
             Self::SessionsPerUser => "sessions_per_user",
             Self::SessionsPerStream => "sessions_per_stream",
             Self::DeliveryMemory => "delivery_memory",
+            Self::AnswerMemory => "answer_memory",
+            Self::AnswerMemoryPerAddress => "answer_memory_per_address",
             Self::HandshakeTime => "handshake_time",
             Self::HeaderTime => "header_time",
             Self::BodyTime => "body_time",
             Self::AnswerTime => "answer_time",
+            Self::Documents => "documents",
+            Self::Rules => "rules",
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
+            Self::ClientMessages => "client_messages",
         }
     }
 }
 
-/// The counts since the server started.
+/// The counts since the server started, and how much is taken of the room for unread answers.
 #[derive(Debug, Default)]
-pub struct LimitHits([AtomicU64; Limit::ALL.len()]);
+pub struct LimitHits {
+    counts: [AtomicU64; Limit::ALL.len()],
+    unread_answer_bytes: AtomicU64,
+}
 
 impl LimitHits {
     /// Counts one hit.
     pub fn count(&self, limit: Limit) {
-        self.0[limit as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts[limit as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// The hits of one limit.
     pub fn of(&self, limit: Limit) -> u64 {
-        self.0[limit as usize].load(Ordering::Relaxed)
+        self.counts[limit as usize].load(Ordering::Relaxed)
+    }
+
+    /// Says how many bytes of answers are unread now.
+    pub fn set_unread_answer_bytes(&self, bytes: usize) {
+        self.unread_answer_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Bytes of answers that their clients have not read yet.
+    pub fn unread_answer_bytes(&self) -> u64 {
+        self.unread_answer_bytes.load(Ordering::Relaxed)
     }
 
     /// The hits of every limit.

@@ -1,4 +1,4 @@
-//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins,
+//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins, proxies,
 //! places under a cap.
 //!
 //! Owns the checks; users are stored in the catalog, and the faces turn refusals into answers.
@@ -8,11 +8,14 @@ pub mod authenticator;
 pub mod basic;
 pub mod certificate;
 pub mod digest;
+mod hash_memory;
 pub mod jwt;
+pub mod key_refresh;
 pub mod limit_hits;
 pub mod origin;
 pub mod password;
 pub mod places;
+pub mod proxies;
 pub mod rights;
 pub mod stream_token;
 pub mod throttle;
@@ -21,8 +24,11 @@ pub mod verified;
 pub use crate::catalog::Role;
 pub use accounts::{AccountError, Accounts};
 pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, PasswordMark, Presented, Reach};
+pub use certificate::{CertificateFile, Expiries};
 pub use jwt::JwtRules;
+pub use key_refresh::KeyRefresh;
 pub use limit_hits::{Limit, LimitHits};
 pub use origin::{OriginError, OriginRules};
 pub use places::{Place, Places};
+pub use proxies::{ClientAddr, Network, TrustedProxies};
 pub use rights::Rights;

@@ -11,9 +11,12 @@ pub enum OriginError {
     /// The `Origin` is neither our own nor on the allow-list.
     #[error("the Origin is neither this server's own public address nor on the allow-list")]
     Origin,
-    /// The `Host` is not a loopback name although the listener is a loopback one.
-    #[error("a loopback listener answers only to a Host of 127.0.0.0/8, [::1] or localhost")]
+    /// The `Host` is neither a loopback name nor the public one although the listener is a loopback one.
+    #[error("a loopback listener answers only to a Host of 127.0.0.0/8, [::1], localhost or what publicUrl names")]
     Host,
+    /// The `Host` is none.
+    #[error("Host is no name or address with perhaps a port")]
+    MalformedHost,
     /// An address of the configuration is no origin.
     #[error("an origin is http:// or https:// with a host and perhaps a port, nothing behind it")]
     Malformed,
@@ -54,8 +57,8 @@ impl OriginRules {
 
     /// Checks a request by its `Host` and `Origin`; for every route.
     pub fn check(&self, host: Option<&str>, origin: Option<&str>) -> Result<(), OriginError> {
-        let host = host.map(|text| Authority::parse(text).ok_or(OriginError::Host)).transpose()?;
-        if self.loopback && !host.as_ref().is_some_and(Authority::is_loopback) {
+        let host = host.map(|text| Authority::parse(text).ok_or(OriginError::MalformedHost)).transpose()?;
+        if self.loopback && !host.as_ref().is_some_and(|host| host.is_loopback() || self.is_public_name(host)) {
             return Err(OriginError::Host);
         }
         let Some(origin) = origin else { return Ok(()) };
@@ -66,6 +69,11 @@ impl OriginRules {
             _ => host.is_some_and(|host| host.is_its_own_proof() && origin.is_at(&host)),
         };
         if own || self.allowed.contains(&origin) { Ok(()) } else { Err(OriginError::Origin) }
+    }
+
+    /// Whether a proxy before us passed on the name that it was asked by. Proxies may leave out the port.
+    fn is_public_name(&self, host: &Authority) -> bool {
+        self.public.as_ref().is_some_and(|public| public.authority.host == host.host)
     }
 }
 
@@ -147,18 +155,29 @@ mod tests {
         for good in ["127.0.0.1:9002", "127.8.9.1", "localhost", "LocalHost:1", "[::1]:9002", "[::1]"] {
             assert_eq!(rules.check(Some(good), None), Ok(()), "{good}");
         }
-        for bad in [
-            "evil.example",
-            "localhost.evil.example",
-            "10.0.0.1:9002",
-            "127.0.0.1.evil.example",
-            "",
-            "a b",
-            "localhost:x",
-        ] {
+        for bad in ["evil.example", "localhost.evil.example", "10.0.0.1:9002", "127.0.0.1.evil.example"] {
             assert_eq!(rules.check(Some(bad), None), Err(OriginError::Host), "{bad}");
         }
+        for bad in ["", "a b", "localhost:x", "localhost/x", "a@localhost"] {
+            assert_eq!(rules.check(Some(bad), None), Err(OriginError::MalformedHost), "{bad}");
+        }
         assert_eq!(rules.check(None, None), Err(OriginError::Host));
+    }
+
+    #[test]
+    fn a_loopback_listener_behind_a_proxy_answers_to_its_public_name_too() {
+        let rules = rules("127.0.0.1:9002", Some("https://streams.example.com:8443"));
+        for good in ["streams.example.com:8443", "Streams.example.com", "127.0.0.1:9002"] {
+            assert_eq!(rules.check(Some(good), None), Ok(()), "{good}");
+        }
+        for bad in ["example.com", "streams.example.com.evil.example", "xstreams.example.com"] {
+            assert_eq!(rules.check(Some(bad), None), Err(OriginError::Host), "{bad}");
+        }
+        let host = Some("streams.example.com");
+        assert_eq!(rules.check(host, Some("https://streams.example.com:8443")), Ok(()));
+        for bad in ["https://streams.example.com", "http://streams.example.com:8443", "https://evil.example"] {
+            assert_eq!(rules.check(host, Some(bad)), Err(OriginError::Origin), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
-//! Credentials verified a moment ago, under a keyed hash, so that argon2 runs once a minute and not on each request.
+//! Credentials verified a moment ago, under a keyed hash, so that argon2 runs once and not on each request of a client that
+//! goes on.
 //!
-//! Holds no password: a key drawn at random for this process, and digests that mean nothing without it.
+//! A credential counts as verified for a minute since it was last used, and as recently right for some hours: then it is
+//! verified again, whatever others get wrong at its address. Holds no password: a key drawn at random for this process, and
+//! digests that mean nothing without it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +17,10 @@ use crate::catalog::Role;
 use crate::limits;
 
 type CredentialDigest = [u8; 32];
+
+/// Keeps passwords and nonces apart.
+const PASSWORD: u8 = 0;
+const ANSWER: u8 = 1;
 
 /// The remembered credentials.
 #[derive(Debug)]
@@ -32,9 +39,15 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     name: String,
-    role: Role,
-    mark: PasswordMark,
-    until: Instant,
+    /// None of an answer to a Digest challenge, which is checked each time.
+    known: Option<(Role, PasswordMark)>,
+    used: Instant,
+}
+
+impl Entry {
+    fn is_younger_than(&self, seconds: u64, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) < Duration::from_secs(seconds)
+    }
 }
 
 /// The operating system has no randomness.
@@ -50,11 +63,43 @@ impl Verified {
         Ok(Self { key, state: Mutex::default() })
     }
 
-    /// The role of a credential verified within the last minute, and the mark of its password.
+    /// The role of a credential that was verified and used within the last minute, and the mark of its password; it counts
+    /// as used now.
     pub fn known(&self, credential: &Credential) -> Option<(Role, PasswordMark)> {
         let digest = self.digest(credential);
-        let state = self.lock();
-        state.entries.get(&digest).filter(|entry| entry.until > Instant::now()).map(|entry| (entry.role, entry.mark))
+        let now = Instant::now();
+        let mut state = self.lock();
+        let entry = state.entries.get_mut(&digest)?;
+        if !entry.is_younger_than(limits::VERIFIED_SECONDS, now) {
+            return None;
+        }
+        entry.used = now;
+        entry.known
+    }
+
+    /// Whether a credential was right within the last hours, and its user has not changed since. It must be verified again.
+    pub fn was_right(&self, credential: &Credential) -> bool {
+        self.is_recent(&self.digest(credential), limits::RECENTLY_RIGHT_SECONDS)
+    }
+
+    /// Whether this user has answered this nonce rightly before: whoever goes on with it is no guesser.
+    pub fn has_answered(&self, name: &str, nonce: &str) -> bool {
+        self.is_recent(&self.digest_of(name, nonce, ANSWER), limits::DIGEST_NONCE_SECONDS.unsigned_abs())
+    }
+
+    /// Remembers that this user has answered a nonce rightly, or forgets it after a wrong answer.
+    pub fn answered(&self, name: &str, nonce: &str, rightly: bool, revision: u64) {
+        let digest = self.digest_of(name, nonce, ANSWER);
+        if rightly {
+            self.insert(digest, name, None, revision);
+        } else {
+            self.lock().entries.remove(&digest);
+        }
+    }
+
+    fn is_recent(&self, digest: &CredentialDigest, seconds: u64) -> bool {
+        let now = Instant::now();
+        self.lock().entries.get(digest).is_some_and(|entry| entry.is_younger_than(seconds, now))
     }
 
     /// The revision to hand to [`Verified::remember`]; read it before the user is looked up.
@@ -63,22 +108,24 @@ impl Verified {
     }
 
     /// Remembers a verified credential, unless a user changed since `revision` was read.
-    pub fn remember(&self, credential: &Credential, (role, mark): (Role, PasswordMark), revision: u64) {
-        let digest = self.digest(credential);
+    pub fn remember(&self, credential: &Credential, known: (Role, PasswordMark), revision: u64) {
+        self.insert(self.digest(credential), &credential.name, Some(known), revision);
+    }
+
+    fn insert(&self, digest: CredentialDigest, name: &str, known: Option<(Role, PasswordMark)>, revision: u64) {
         let now = Instant::now();
         let mut state = self.lock();
         if state.revision != revision {
             return;
         }
-        if state.entries.len() >= limits::VERIFIED_MAX {
-            state.entries.retain(|_, entry| entry.until > now);
+        if !state.entries.contains_key(&digest) && state.entries.len() >= limits::VERIFIED_MAX {
+            state.entries.retain(|_, entry| entry.is_younger_than(limits::RECENTLY_RIGHT_SECONDS, now));
+            if state.entries.len() >= limits::VERIFIED_MAX {
+                let oldest = state.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(digest, _)| *digest);
+                oldest.map(|digest| state.entries.remove(&digest));
+            }
         }
-        if state.entries.len() >= limits::VERIFIED_MAX {
-            let oldest = state.entries.iter().min_by_key(|(_, entry)| entry.until).map(|(digest, _)| *digest);
-            oldest.map(|digest| state.entries.remove(&digest));
-        }
-        let until = now + Duration::from_secs(limits::VERIFIED_SECONDS);
-        state.entries.insert(digest, Entry { name: credential.name.clone(), role, mark, until });
+        state.entries.insert(digest, Entry { name: name.to_owned(), known, used: now });
     }
 
     /// Forgets a user whose password or role changed, or who is gone.
@@ -89,12 +136,17 @@ impl Verified {
     }
 
     fn digest(&self, credential: &Credential) -> CredentialDigest {
+        self.digest_of(&credential.name, &credential.password, PASSWORD)
+    }
+
+    fn digest_of(&self, name: &str, secret: &str, kind: u8) -> CredentialDigest {
         let mut hasher = Sha256::new();
         hasher.update(self.key);
+        hasher.update([kind]);
         // The length keeps ("ab", "c") and ("a", "bc") apart.
-        hasher.update((credential.name.len() as u64).to_be_bytes());
-        hasher.update(&credential.name);
-        hasher.update(&credential.password);
+        hasher.update((name.len() as u64).to_be_bytes());
+        hasher.update(name);
+        hasher.update(secret);
         hasher.finalize().into()
     }
 
@@ -120,17 +172,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_credential_is_remembered_for_a_minute() {
+    async fn a_credential_is_remembered_for_a_minute_since_it_was_last_used() {
         let verified = Verified::new().unwrap();
         let ann = credential("ann", "secret");
         assert_eq!(role_of(&verified, &ann), None);
         verified.remember(&ann, known(Role::Operator), verified.revision());
-        tokio::time::advance(Duration::from_secs(limits::VERIFIED_SECONDS - 1)).await;
-        assert_eq!(role_of(&verified, &ann), Some(Role::Operator));
+        for _ in 0..5 {
+            tokio::time::advance(Duration::from_secs(limits::VERIFIED_SECONDS - 1)).await;
+            assert_eq!(role_of(&verified, &ann), Some(Role::Operator));
+        }
         assert_eq!(role_of(&verified, &credential("ann", "Secret")), None);
         assert_eq!(role_of(&verified, &credential("anns", "ecret")), None);
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(limits::VERIFIED_SECONDS)).await;
         assert_eq!(role_of(&verified, &ann), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_credential_was_right_for_hours_and_no_longer_than_its_user_is_the_same() {
+        let verified = Verified::new().unwrap();
+        let (ann, bob) = (credential("ann", "a"), credential("bob", "b"));
+        verified.remember(&ann, known(Role::User), verified.revision());
+        verified.remember(&bob, known(Role::User), verified.revision());
+        tokio::time::advance(Duration::from_secs(limits::RECENTLY_RIGHT_SECONDS - 1)).await;
+        assert!(verified.was_right(&ann) && !verified.was_right(&credential("ann", "guess")));
+        verified.forget("ann");
+        assert!(!verified.was_right(&ann) && verified.was_right(&bob));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!verified.was_right(&bob));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nonce_that_was_answered_rightly_is_known_until_a_wrong_answer_or_its_end() {
+        let verified = Verified::new().unwrap();
+        verified.answered("ann", "n1", true, verified.revision());
+        assert!(verified.has_answered("ann", "n1"));
+        assert!(!verified.has_answered("ann", "n2") && !verified.has_answered("bob", "n1"));
+        assert!(!verified.was_right(&credential("ann", "n1")), "a nonce is no password");
+        verified.answered("ann", "n1", false, verified.revision());
+        assert!(!verified.has_answered("ann", "n1"));
+        verified.answered("ann", "n2", true, verified.revision());
+        tokio::time::advance(Duration::from_secs(limits::DIGEST_NONCE_SECONDS.unsigned_abs())).await;
+        assert!(!verified.has_answered("ann", "n2"));
     }
 
     #[tokio::test]

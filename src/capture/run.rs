@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::coverage::SharedCoverage;
 use super::postgres;
-use super::source::{CaptureError, Fault, RunState, SharedStatus, Status};
+use super::source::{CONNECTION, CaptureError, Fault, NO_TABLES, RunState, SharedStatus, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
 use crate::record::ResourceName;
+use crate::repeats::warn_rarely;
 use crate::trail::Appender;
 
 /// Captures until `shutdown` turns true (or its sender is gone).
@@ -92,15 +93,18 @@ async fn attempts(
     let target = postgres::Target::new(name, config, password);
     let mut wait = Backoff::default();
     loop {
-        let fault = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
+        let (fault, reason) = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
             Ok(()) => return Ok(()),
             Err(Fault::Stop(error)) => return Err(error),
-            Err(Fault::Passing(fault)) => fault,
+            Err(Fault::Passing(fault)) => (fault, CONNECTION),
+            Err(Fault::NoTables(fault)) => (fault, NO_TABLES),
         };
         let delay = wait.next();
-        warn!(extract = name.as_str(), error = %fault, retry_millis = delay.as_millis() as u64, "capture interrupted");
+        let retry_millis = delay.as_millis() as u64;
+        let of_kind = format!("{name}: {fault}");
+        warn_rarely!(&of_kind, extract = name.as_str(), error = %fault, retry_millis, "capture interrupted");
         status.update(|status| {
-            status.failed(RunState::Retrying, fault, "connection");
+            status.failed(RunState::Retrying, fault, reason);
             status.retries += 1;
         });
         tokio::select! {

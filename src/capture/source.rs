@@ -174,12 +174,20 @@ fn writes_refused(tables: &[RefusedWrites], whole_schemas: bool) -> String {
     )
 }
 
+/// The reason of a fault that passes: the source cannot be reached, or broke off.
+pub(super) const CONNECTION: &str = "connection";
+/// The reason of an extract that waits for its first table.
+pub(super) const NO_TABLES: &str = "no_tables";
+
 /// How one session with a source ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     /// Try again.
     #[error("{0}")]
     Passing(String),
+    /// The source is well and has nothing to capture yet: look again.
+    #[error("{0}")]
+    NoTables(String),
     /// Trying again cannot help.
     #[error(transparent)]
     Stop(#[from] CaptureError),
@@ -189,7 +197,7 @@ impl CaptureError {
     /// What a caller that does not try again is told.
     pub(crate) fn from_fault(fault: Fault) -> Self {
         match fault {
-            Fault::Passing(what) => Self::Refused(what),
+            Fault::Passing(what) | Fault::NoTables(what) => Self::Refused(what),
             Fault::Stop(error) => error,
         }
     }
@@ -380,7 +388,7 @@ impl Status {
     /// Notes what went wrong; `reason` is of a fixed list.
     pub(crate) fn failed(&mut self, state: RunState, error: String, reason: &'static str) {
         self.status = state;
-        if self.stuck_before.is_some() && reason != "connection" {
+        if self.stuck_before.is_some() && reason != CONNECTION {
             self.stuck_fault = Some((error.clone(), reason));
         }
         self.last_error = Some(error);

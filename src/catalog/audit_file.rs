@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::folder::flush_folder;
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 /// Name of the file in the data folder with lines of changes made without a server.
 const OFFLINE_FILE: &str = "audit-offline.jsonl";
@@ -22,6 +23,19 @@ pub struct AuditFileOptions {
     pub bytes_max: u64,
     /// Files put aside that are kept.
     pub kept: u64,
+}
+
+impl AuditFileOptions {
+    /// The file of changes, that of sessions and that of refusals, the latter two beside it: each with as much room, so that
+    /// none takes another's. A pipe, a terminal or the like takes all three.
+    pub fn of_each_kind(&self) -> [Self; 3] {
+        let is_file = fs::metadata(&self.path).map_or(true, |metadata| metadata.is_file());
+        ["", ".sessions", ".refusals"].map(|ending| {
+            let mut path = self.path.clone().into_os_string();
+            path.push(if is_file { ending } else { "" });
+            Self { path: path.into(), ..self.clone() }
+        })
+    }
 }
 
 /// An open file of audit lines. Each call of [`Write::write`] takes one whole line, or nothing of it.
@@ -61,7 +75,7 @@ impl AuditFile {
     /// Lines of this very moment may wait for a flush, which then comes to the next file.
     fn leave_file(&mut self) {
         if let Err(error) = self.file.sync_data() {
-            tracing::warn!(%error, "the audit file that is left cannot be flushed");
+            warn_rarely!("", %error, "the audit file that is left cannot be flushed");
             self.left_unflushed = Some(error);
         }
     }
@@ -168,6 +182,17 @@ mod tests {
 
     fn read(folder: &Path, name: &str) -> String {
         fs::read_to_string(folder.join(name)).unwrap_or_default()
+    }
+
+    #[test]
+    fn each_kind_of_line_has_a_file_of_its_own_unless_it_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = |options: &AuditFileOptions| options.of_each_kind().map(|options| options.path);
+        let file = options(folder.path(), 100);
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(names(&file), [at("audit.log"), at("audit.log.sessions"), at("audit.log.refusals")]);
+        let full = AuditFileOptions { path: "/dev/full".into(), ..file };
+        assert_eq!(names(&full), ["/dev/full"; 3].map(PathBuf::from));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use super::folder::flush_folder;
 use super::stream::upgrade;
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 /// Name of the catalog's file in the data folder.
 pub(super) const CATALOG_FILE: &str = "catalog.redb";
@@ -231,7 +232,7 @@ impl Catalog {
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         if database.is_none() {
             *database = Some(open(&self.shared.folder)?);
-            tracing::warn!("the catalog was opened again after a failure of the disk");
+            warn_rarely!("", "the catalog was opened again after a failure of the disk");
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `trailcast config`: what `serve` would make of its configuration, without starting.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use rustix::fs::{Access, access};
@@ -10,8 +11,11 @@ use super::failure::Failure;
 use super::logging;
 use super::output::print;
 use super::serve;
-use crate::access::OriginRules;
-use crate::config::{AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Overrides, Problem, Settings, SettingsError};
+use crate::access::{Expiries, OriginRules};
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{
+    AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Overrides, Problem, Settings, SettingsError, located,
+};
 use crate::listen::Tls;
 
 #[derive(Debug, Args)]
@@ -25,7 +29,8 @@ enum Command {
     /// Check the configuration file, with the environment and the flags that `serve` would get, without starting
     ///
     /// Syntax, unknown members, ranges, the configurations of extracts and streams, the files of TLS, of JWT keys and of
-    /// passwords, folders. Prints every problem, with its line; ends with 0 when there is none, else with 1.
+    /// passwords, certificates that expire, folders. Prints every problem, with its line and value; ends with 0 when there
+    /// are none or warnings only, else with 1.
     Check {
         /// Print JSON, one object a problem
         #[arg(long, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
@@ -54,69 +59,118 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
 fn check(arguments: serve::Arguments, as_json: bool) -> Result<(), Failure> {
     let named = arguments.config_path().map(Path::to_owned);
     let path = named.clone().or_else(|| Path::new(CONFIG_FILE_DEFAULT).is_file().then(|| CONFIG_FILE_DEFAULT.into()));
-    let (file, mut problems) = path.as_deref().map(ConfigFile::survey).unwrap_or_default();
+    let (file, mut problems, text) = path.as_deref().map(ConfigFile::survey).unwrap_or_default();
     problems.extend(beyond(file, arguments.overrides()));
+    let problems = located(&text, problems);
     let place = path.map_or_else(|| "environment and flags".to_owned(), |path| path.display().to_string());
-    if problems.is_empty() {
-        return if as_json { Ok(()) } else { Ok(print(format!("{place}: no problem\n").as_bytes())?) };
-    }
-    let line = |problem: &Problem| match (as_json, problem.line) {
-        (true, line) => json!({"line": line, "member": problem.member, "message": problem.message}).to_string(),
-        (false, _) => format!("{place}: {problem}"),
+    let line = |problem: &Problem| match as_json {
+        true => json!({
+            "line": problem.line, "member": problem.member, "message": problem.message, "value": problem.value,
+            "severity": if problem.is_warning { "warning" } else { "error" },
+        })
+        .to_string(),
+        false => format!("{place}: {problem}"),
     };
     let text: String = problems.iter().map(|problem| line(problem) + "\n").collect();
     print(text.as_bytes())?;
-    let count = problems.len();
-    Err(Failure::failed(if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") }))
-}
-
-fn problem(member: &str, message: impl std::fmt::Display) -> Problem {
-    Problem { line: None, member: member.into(), message: message.to_string() }
+    match problems.iter().filter(|problem| !problem.is_warning).count() {
+        0 if as_json => Ok(()),
+        0 => Ok(print(format!("{place}: no problem\n").as_bytes())?),
+        1 => Err(Failure::failed("1 problem")),
+        count => Err(Failure::failed(format!("{count} problems"))),
+    }
 }
 
 /// What no single member tells, and what is wrong outside of the file. Of a file with problems, as far as it could be read.
+/// Members are named where the file says it: what comes from a flag or the environment has no line.
 fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut note = |member: &str, failed: Option<String>| problems.extend(failed.map(|what| problem(member, what)));
+    let over = members_over_the_file(&overrides);
+    let mut note = |member: &str, failed: Option<String>| {
+        let whole = member.split('[').next().unwrap_or(member);
+        let source = if over.contains(&whole) { " (of a flag or the environment)" } else { "" };
+        problems.extend(failed.map(|what| Problem::of(&format!("{member}{source}"), what)));
+    };
     let tls_files = [
-        ("tls.certificate", overrides.tls_certificate.clone().or_else(|| file.tls.certificate.clone())),
-        ("tls.key", overrides.tls_key.clone().or_else(|| file.tls.key.clone())),
-        ("tls.clientCa", overrides.tls_client_ca.clone().or_else(|| file.tls.client_ca.clone())),
+        ("tls.certificate", overrides.tls_certificate.clone(), file.tls.certificate.clone()),
+        ("tls.key", overrides.tls_key.clone(), file.tls.key.clone()),
+        ("tls.clientCa", overrides.tls_client_ca.clone(), file.tls.client_ca.clone()),
     ];
     let mut tls_is_there = true;
-    for (member, path) in &tls_files {
-        let fault = path.as_deref().and_then(unreadable);
+    for (member, over, in_file) in tls_files {
+        let fault = over.or(in_file).as_deref().and_then(unreadable);
         tls_is_there &= fault.is_none();
         note(member, fault);
     }
     for (at, password) in &file.user_passwords {
-        note(&format!("user[{at}]"), password.read().err());
+        note(&format!("user[{at}].{}", password.member()), password.read().err());
     }
     // A contradiction is noted and taken away, so that it hides nothing.
     let settings = loop {
         match Settings::new(file.clone(), overrides.clone()) {
             Ok(settings) => break settings,
             Err(error) => {
-                note("", Some(error.to_string()));
-                if error == SettingsError::HalfTls {
-                    file.tls = Default::default();
-                    (overrides.tls_certificate, overrides.tls_key, overrides.tls_client_ca) = (None, None, None);
-                }
-                overrides.allow_plain_text = Some(true);
+                let member = match error {
+                    SettingsError::HalfTls => {
+                        file.tls = Default::default();
+                        (overrides.tls_certificate, overrides.tls_key, overrides.tls_client_ca) = (None, None, None);
+                        overrides.allow_plain_text = Some(true);
+                        "tls"
+                    }
+                    SettingsError::PlainText(_) => {
+                        overrides.allow_plain_text = Some(true);
+                        "listen"
+                    }
+                    SettingsError::ProxyProtocolOfNobody => {
+                        overrides.proxy_protocol = Some(false);
+                        "proxyProtocol"
+                    }
+                };
+                note(member, Some(error.to_string()));
             }
         }
     };
-    if let Some(files) = settings.tls.clone().filter(|_| tls_is_there) {
-        note("tls", Tls::load(files).err().map(|error| error.to_string()));
+    let origins = |public: Option<&str>, allowed: &[String]| {
+        OriginRules::new(settings.listen, public, allowed).err().map(|error| error.to_string())
+    };
+    note("publicUrl", origins(settings.public_url.as_deref(), &[]));
+    for (at, origin) in settings.allowed_origins.iter().enumerate() {
+        note(&format!("allowedOrigins[{at}]"), origins(None, std::slice::from_ref(origin)));
     }
-    let origins = OriginRules::new(settings.listen, settings.public_url.as_deref(), &settings.allowed_origins);
-    note("publicUrl, allowedOrigins", origins.err().map(|error| error.to_string()));
     note("log", logging::filter(&settings.log).err().map(|error| error.to_string()));
     note("dataDir", folder_fault(&settings.data_dir));
     if let Some(AuditTarget::File(options)) = &settings.audit {
-        note("audit.file", file_fault(&options.path));
+        let faults: Vec<_> = options.of_each_kind().iter().filter_map(|options| file_fault(&options.path)).collect();
+        // Where one cannot be made, the others beside it cannot either, and for the same reason.
+        note("audit.file", faults.into_iter().next());
+    }
+    if let Some(files) = settings.tls.filter(|_| tls_is_there) {
+        let expiries = Arc::new(Expiries::default());
+        let loaded = Tls::load(files, Arc::new(SystemClock), expiries.clone());
+        note("tls", loaded.err().map(|error| error.to_string()));
+        for (file, trouble) in expiries.troubles(SystemClock.now()) {
+            let what = format!("a certificate in it {}", trouble.what);
+            problems.push(Problem { is_warning: !trouble.expired, ..Problem::of(file.member(), what) });
+        }
     }
     problems
+}
+
+/// Members that flags or the environment give.
+fn members_over_the_file(overrides: &Overrides) -> Vec<&'static str> {
+    let given = [
+        ("listen", overrides.listen.is_some()),
+        ("dataDir", overrides.data_dir.is_some()),
+        ("publicUrl", overrides.public_url.is_some()),
+        ("allowedOrigins", !overrides.allowed_origins.is_empty()),
+        ("proxyProtocol", overrides.proxy_protocol.is_some()),
+        ("tls.certificate", overrides.tls_certificate.is_some()),
+        ("tls.key", overrides.tls_key.is_some()),
+        ("tls.clientCa", overrides.tls_client_ca.is_some()),
+        ("log", overrides.log.is_some()),
+        ("audit.file", overrides.audit_log.is_some()),
+    ];
+    given.into_iter().filter(|(_, is_given)| *is_given).map(|(member, _)| member).collect()
 }
 
 /// Why a file could not be read.
@@ -163,6 +217,8 @@ fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
         "publicUrl": settings.public_url,
         "allowedOrigins": settings.allowed_origins,
         "allowPlainText": settings.allow_plain_text,
+        "trustedProxies": settings.proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "proxyProtocol": settings.proxies.speaks_proxy_protocol(),
         "tls.certificate": tls.map(|files| path(&files.certificate)),
         "tls.key": tls.map(|files| path(&files.key)),
         "tls.clientCa": tls.and_then(|files| files.client_ca.as_ref()).map(path),

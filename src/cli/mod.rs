@@ -10,6 +10,7 @@ mod config;
 pub mod demo;
 mod failure;
 pub mod furnish;
+mod how_to_make;
 mod logging;
 mod output;
 mod put;
@@ -17,6 +18,7 @@ mod serve;
 pub mod server;
 mod stop;
 mod tail;
+mod token_keys;
 mod trail;
 mod user;
 
@@ -58,6 +60,7 @@ enum Command {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
+    crate::process::keep_freed_memory(crate::limits::KEPT_PIECE_BYTES_MAX);
     let command_line = match CommandLine::try_parse() {
         Ok(command_line) => command_line,
         Err(error) => {

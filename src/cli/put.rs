@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
+use super::how_to_make;
 use super::output::print;
 use crate::{client, limits};
 
@@ -16,6 +17,9 @@ pub(super) struct Arguments {
     trail: String,
     /// File with one transaction a line; standard input when left out or -
     file: Option<PathBuf>,
+    /// Each line is a CloudEvent whose data is the transaction
+    #[arg(long, env = "TRAILCAST_CLOUDEVENTS", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    cloudevents: bool,
     #[command(flatten)]
     client: ClientArguments,
 }
@@ -33,15 +37,24 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         let chunk = tokio::task::block_in_place(|| next_chunk(&mut input)).map_err(|error| about(&error))?;
         let Some(Chunk { bytes, lines }) = chunk else { break };
         if !bytes.trim_ascii().is_empty() {
-            let answer = client::put(&address, &arguments.trail, bytes).await.map_err(|error| {
+            let put = match arguments.cloudevents {
+                true => client::put_events(&address, &arguments.trail, batch(&bytes)).await,
+                false => client::put(&address, &arguments.trail, bytes).await,
+            };
+            let answer = put.map_err(|error| {
                 let kept = if acked == 0 {
                     String::new()
                 } else {
                     format!("; before it {acked} were acknowledged up to {last_pos}")
                 };
-                let place =
-                    if first_line == 1 { String::new() } else { format!(" (counting lines from line {first_line})") };
-                about(&format_args!("{error}{place}{kept}"))
+                let counted = if arguments.cloudevents { "events" } else { "lines" };
+                let place = if first_line == 1 {
+                    String::new()
+                } else {
+                    format!(" (counting {counted} from line {first_line})")
+                };
+                let advice = how_to_make::trail(&error, &address, &arguments.trail);
+                about(&format_args!("{error}{place}{kept}{advice}"))
             })?;
             acked += answer.acked;
             last_pos = answer.pos;
@@ -91,9 +104,28 @@ fn next_chunk(input: &mut dyn BufRead) -> std::io::Result<Option<Chunk>> {
     Ok((chunk.lines > 0).then_some(chunk))
 }
 
+/// Events, one a line, as an array of them.
+fn batch(lines: &[u8]) -> Vec<u8> {
+    let mut batch = b"[".to_vec();
+    for line in lines.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+        if batch.len() > 1 {
+            batch.push(b',');
+        }
+        batch.extend_from_slice(line);
+    }
+    batch.push(b']');
+    batch
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_on_lines_become_one_batch() {
+        assert_eq!(batch(b"{\"a\":1}\r\n\n{}\n"), b"[{\"a\":1},{}]");
+        assert_eq!(batch(b"\n"), b"[]");
+    }
 
     fn chunks(text: &[u8]) -> Vec<Chunk> {
         let mut input = text;

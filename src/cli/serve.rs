@@ -2,12 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::interval;
 
 use super::failure::Failure;
 use super::furnish::Furniture;
@@ -15,11 +12,9 @@ use super::logging;
 use super::output::say;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
-use crate::config::{
-    CONFIG_FILE_DEFAULT, ConfigFile, JwtMembers, KeyStamp, ListenAddress, LogFormat, Overrides, Settings,
-};
-use crate::limits;
-use crate::service::Service;
+use super::token_keys;
+use crate::access::Network;
+use crate::config::{CONFIG_FILE_DEFAULT, ConfigFile, ListenAddress, LogFormat, Overrides, Settings};
 use crate::tasks::{self, Task};
 
 /// The environment's name of the password that the first start gives to `admin`.
@@ -46,6 +41,13 @@ pub(super) struct Arguments {
     #[arg(long, env = "TRAILCAST_ALLOW_PLAIN_TEXT", value_name = "BOOLEAN", num_args = 0..=1,
           require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
     allow_plain_text: Option<bool>,
+    /// Proxies whose word on a client's address counts: addresses or networks such as 10.1.0.0/16; may be repeated
+    #[arg(long = "trusted-proxy", env = "TRAILCAST_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
+    trusted_proxies: Vec<Network>,
+    /// Expect a header of the PROXY protocol (version 1 or 2) at the begin of each connection of a trusted proxy
+    #[arg(long, env = "TRAILCAST_PROXY_PROTOCOL", value_name = "BOOLEAN", num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    proxy_protocol: Option<bool>,
     /// Speak TLS with this certificate, a PEM file
     #[arg(long, env = "TRAILCAST_TLS_CERTIFICATE", value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
@@ -90,6 +92,8 @@ impl Arguments {
             public_url: self.public_url,
             allowed_origins: self.allowed_origins,
             allow_plain_text: self.allow_plain_text,
+            trusted_proxies: self.trusted_proxies,
+            proxy_protocol: self.proxy_protocol,
             tls_certificate: self.tls_certificate,
             tls_key: self.tls_key,
             tls_client_ca: self.tls_client_ca,
@@ -126,6 +130,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         public_url: settings.public_url,
         allowed_origins: settings.allowed_origins,
         admin_password: std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
+        proxies: settings.proxies,
         tls: settings.tls,
         access: settings.access,
         audit: settings.audit,
@@ -149,45 +154,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     say(listening(server.address, server.tls));
     let (service, jwt) = (server.service.clone(), settings.jwt);
-    tokio::spawn(tasks::keep(Task::TokenKeys, move || look_at_keys(service.clone(), jwt.clone())));
+    tokio::spawn(tasks::keep(Task::TokenKeys, move || token_keys::keep_fresh(service.clone(), jwt.clone())));
     stop.asked().await;
     server.stop().await;
     Ok(())
-}
-
-/// Looks for changed keys of tokens every few seconds and on SIGHUP, as the listener does for its certificate. What cannot
-/// be used is logged, and the old keys stay.
-async fn look_at_keys(service: Arc<Service>, jwt: Option<JwtMembers>) {
-    // There is one already, so that this one does not fail.
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut looks = interval(Duration::from_secs(limits::TLS_FILES_LOOK_SECONDS));
-    // The keys that the server started with were read a moment ago; a change since then is seen as one.
-    let mut last: Option<KeyStamp> = jwt.as_ref().map(JwtMembers::loaded_stamp);
-    loop {
-        let asked = tokio::select! {
-            _ = looks.tick() => false,
-            _ = hangup.recv() => true,
-        };
-        tasks::may_panic(Task::TokenKeys);
-        let Some(jwt) = jwt.clone() else { continue };
-        let before = last.clone();
-        let look = move || {
-            // Taken before the file is read: a change while it is read is seen by the next look.
-            let stamp = jwt.stamp();
-            let changed = before.is_some_and(|before| before != stamp) || asked;
-            (stamp, changed.then(|| jwt.load()))
-        };
-        let Ok((stamp, loaded)) = tokio::task::spawn_blocking(look).await else { continue };
-        last = Some(stamp);
-        match loaded {
-            None => {}
-            Some(Ok(rules)) => {
-                service.authenticator().replace_jwt(rules);
-                tracing::info!("new keys of tokens in use");
-            }
-            Some(Err(error)) => tracing::error!(error, "new keys of tokens refused; the old ones stay in use"),
-        }
-    }
 }
 
 /// The line that scripts wait for.

@@ -1,7 +1,6 @@
 //! A running server: the service, its listener and its routes, put together and taken apart in order.
 
 use std::error::Error;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,14 +11,15 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::furnish::{self, Furniture};
-use crate::access::{AccessOptions, OriginRules};
+use crate::access::{AccessOptions, OriginRules, TrustedProxies};
 use crate::catalog::{AuditFile, TlsFiles};
 use crate::clock::SystemClock;
 use crate::config::{AuditTarget, LimitMembers};
 use crate::face::goldengate::{Face, router};
 use crate::limits;
-use crate::listen::{Server, ServerLimits, Tls, file_limit};
+use crate::listen::{Server, Tls, file_limit};
 use crate::service::Service;
+use crate::service::audit::Writers;
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct ServerOptions {
     pub public_url: Option<String>,
     /// Origins of web pages that may talk to the server beside its own.
     pub allowed_origins: Vec<String>,
+    /// The proxies whose word on a client's address counts.
+    pub proxies: TrustedProxies,
     /// The files of the TLS listener; plain text without.
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
@@ -71,18 +73,21 @@ impl RunningServer {
             .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
         let address = listener.local_addr()?;
         let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
-        let tls = match options.tls {
-            Some(files) => Some(tokio::task::spawn_blocking(move || Tls::load(files)).await??),
-            None => None,
-        };
         let data_dir = options.data_dir.clone();
         let access = options.access;
         let opened =
             tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
         let limited = opened?.with_session_caps(options.limits.sessions);
         let service = Arc::new(limited.with_delivery_bytes(options.limits.delivery_bytes));
+        let tls = match options.tls {
+            Some(files) => {
+                let (clock, expiries) = (service.clock().clone(), service.expiries().clone());
+                Some(tokio::task::spawn_blocking(move || Tls::load(files, clock, expiries)).await??)
+            }
+            None => None,
+        };
         if let Some(target) = options.audit {
-            service.audit().write_to(audit_writer(target)?);
+            service.audit().write_to(audit_writers(target)?);
         }
         service.audit_offline_changes().await;
         let mut furniture = options.furniture;
@@ -99,9 +104,10 @@ impl RunningServer {
         };
         let (stop, stopping) = watch::channel(false);
         let over_tls = tls.is_some();
-        let connections_max = file_limit::make_room(options.limits.server.connections_max);
-        let limits = ServerLimits { connections_max, ..options.limits.server };
-        let server = Server::new(router(face), limits, stopping).counting(service.limit_hits().clone());
+        let limits = options.limits.server;
+        let limits = limits.fitting(file_limit::make_room(limits.connections_max));
+        let server =
+            Server::new(router(face), limits, stopping).counting(service.limit_hits().clone()).behind(options.proxies);
         let server = match tls {
             Some(tls) => server.over_tls(tls),
             None => server,
@@ -129,13 +135,19 @@ impl RunningServer {
     }
 }
 
-fn audit_writer(target: AuditTarget) -> Result<Box<dyn Write + Send>, ServerError> {
-    Ok(match target {
-        AuditTarget::StandardOutput => Box::new(std::io::stdout()),
-        AuditTarget::File(options) => {
-            let path = options.path.clone();
-            let file = AuditFile::open(options);
-            Box::new(file.map_err(|error| format!("the audit file {} cannot be used: {error}", path.display()))?)
+fn audit_writers(target: AuditTarget) -> Result<Writers, ServerError> {
+    match target {
+        AuditTarget::StandardOutput => {
+            let writer = || Box::new(std::io::stdout());
+            Ok(Writers { changes: writer(), sessions: writer(), refusals: writer() })
         }
-    })
+        AuditTarget::File(options) => {
+            let [changes, sessions, refusals] = options.of_each_kind().map(|options| {
+                let path = options.path.clone();
+                AuditFile::open(options)
+                    .map_err(|error| format!("the audit file {} cannot be used: {error}", path.display()))
+            });
+            Ok(Writers { changes: Box::new(changes?), sessions: Box::new(sessions?), refusals: Box::new(refusals?) })
+        }
+    }
 }

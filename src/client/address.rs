@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::trust::Trust;
+
 /// What stays as it is in one part of a path; the rest is percent-encoded.
 const PATH_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -37,7 +39,7 @@ impl Credentials {
 pub struct InvalidAddress(&'static str);
 
 /// The address of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServerAddress {
     /// Whether TLS is spoken.
     pub tls: bool,
@@ -51,10 +53,13 @@ pub struct ServerAddress {
     pub user: Option<String>,
     /// Who asks, when user and password are both known.
     pub credentials: Option<Credentials>,
+    /// Which certificates are taken, where TLS is spoken.
+    pub trust: Trust,
 }
 
 impl ServerAddress {
-    /// Reads an address. What user or password it does not have is taken from `user` and `password`.
+    /// Reads an address. What user or password it does not have is taken from `user` and `password`; certificates are those
+    /// of the system.
     pub fn parse(text: &str, user: Option<&str>, password: Option<&str>) -> Result<Self, InvalidAddress> {
         let (scheme, rest) =
             text.split_once("://").ok_or(InvalidAddress("an address begins with http:// or https://"))?;
@@ -74,7 +79,7 @@ impl ServerAddress {
         let password = own_password.or(password.map(str::to_owned));
         let (host, port) = host_and_port(place, if tls { 443 } else { 80 })?;
         let credentials = user.clone().zip(password).map(|(user, password)| Credentials { user, password });
-        Ok(Self { tls, host, port, prefix: path_prefix(path)?, user, credentials })
+        Ok(Self { tls, host, port, prefix: path_prefix(path)?, user, credentials, trust: Trust::default() })
     }
 
     /// The `Host` that requests name.

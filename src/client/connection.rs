@@ -1,12 +1,9 @@
 //! A connection to a server: TCP, with TLS around it for `https`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -54,21 +51,9 @@ pub async fn open(address: &ServerAddress) -> Result<Box<dyn Channel>, ClientErr
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(address.host.clone()).map_err(|error| unreachable(address, &error))?;
-    let connector = TlsConnector::from(Arc::new(tls(address)?));
-    let stream = connector.connect(name, stream).await.map_err(|error| unreachable(address, &error))?;
-    Ok(Box::new(stream))
-}
-
-fn tls(address: &ServerAddress) -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(unreachable(address, &"this host has no trusted root certificates"));
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unreachable(address, &error))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    let config = address.trust.config().map_err(|error| unreachable(address, &error))?;
+    let connecting = TlsConnector::from(config).connect(name, stream).await;
+    Ok(Box::new(connecting.map_err(|error| unreachable(address, &address.trust.failed(&error)))?))
 }
 
 fn unreachable(address: &ServerAddress, error: &dyn std::fmt::Display) -> ClientError {

@@ -6,13 +6,16 @@
 pub mod address;
 pub mod connection;
 pub mod error;
+pub mod fetch;
 mod heard;
 pub mod record;
 pub mod request;
 pub mod subscription;
+pub mod trust;
 
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
 pub use record::{Record, RecordKind, RecordReader};
-pub use request::{PutAnswer, Putter, ask, call, put};
+pub use request::{PutAnswer, Putter, ask, call, put, put_events};
 pub use subscription::{Ended, Subscription};
+pub use trust::{Trust, TrustError};

@@ -32,15 +32,37 @@ struct PutEnvelope {
 
 /// Appends transactions, one JSON object a line, to a trail.
 pub async fn put(address: &ServerAddress, trail: &str, lines: Vec<u8>) -> Result<PutAnswer, ClientError> {
+    put_as(address, trail, LINES, lines).await
+}
+
+/// Appends the transactions that are the data of CloudEvents, a JSON array of at least one, to a trail.
+pub async fn put_events(address: &ServerAddress, trail: &str, batch: Vec<u8>) -> Result<PutAnswer, ClientError> {
+    put_as(address, trail, "application/cloudevents-batch+json", batch).await
+}
+
+/// The media type of transactions, one JSON object a line.
+const LINES: &str = "application/x-ndjson";
+
+async fn put_as(
+    address: &ServerAddress,
+    trail: &str,
+    media_type: &str,
+    body: Vec<u8>,
+) -> Result<PutAnswer, ClientError> {
     let path = address.path(&["services", "v2", "trails", trail, "transactions"]);
-    let request = put_request(address, &path, Bytes::from(lines))?;
+    let request = put_request(address, &path, media_type, Bytes::from(body))?;
     read_put_answer(send(address, request).await?).await
 }
 
-fn put_request(address: &ServerAddress, path: &str, lines: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
+fn put_request(
+    address: &ServerAddress,
+    path: &str,
+    media_type: &str,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, ClientError> {
     start(address, Method::POST, path)
-        .header(CONTENT_TYPE, "application/x-ndjson")
-        .body(Full::new(lines))
+        .header(CONTENT_TYPE, media_type)
+        .body(Full::new(body))
         .map_err(|error| ClientError::Garbled(error.to_string()))
 }
 
@@ -106,7 +128,7 @@ impl Putter {
 
     /// Appends transactions, one JSON object a line, and waits for the answer.
     pub async fn put(&mut self, lines: Bytes) -> Result<PutAnswer, ClientError> {
-        let request = put_request(&self.address, &self.path, lines)?;
+        let request = put_request(&self.address, &self.path, LINES, lines)?;
         read_put_answer(send_on(&mut self.sender, &self.address, request).await?).await
     }
 }

@@ -11,6 +11,7 @@ pub mod json;
 pub mod json_text;
 pub mod member;
 pub mod nearest;
+pub mod proxy_header;
 pub mod put;
 pub mod schema_record;
 pub mod segment_head;

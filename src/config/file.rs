@@ -10,9 +10,9 @@ use super::limit_members::LimitMembers;
 use super::problem::{Problem, Problems, line_at};
 use super::resources::{self, FileUser, PasswordSource};
 use super::section::Section;
-use super::security::{AuditSizes, JwtMembers, TlsMembers};
+use super::security::{self, AuditSizes, JwtMembers, TlsMembers};
 use super::{ListenAddress, LogFormat, members};
-use crate::access::JwtRules;
+use crate::access::{JwtRules, Network};
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -32,6 +32,10 @@ pub struct ConfigFile {
     pub allowed_origins: Vec<String>,
     /// `allowPlainText`.
     pub allow_plain_text: Option<bool>,
+    /// `trustedProxies`.
+    pub trusted_proxies: Vec<Network>,
+    /// `proxyProtocol`.
+    pub proxy_protocol: Option<bool>,
     /// `[tls]`.
     pub tls: TlsMembers,
     /// `digest`.
@@ -87,15 +91,18 @@ impl std::fmt::Display for ConfigFileError {
 impl ConfigFile {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigFileError> {
-        let (read, problems) = Self::survey(path);
+        let (read, problems, _) = Self::survey(path);
         if problems.is_empty() { Ok(read) } else { Err(ConfigFileError { path: path.into(), problems }) }
     }
 
-    /// What a file says as far as it can be read, and everything that is wrong with it.
-    pub fn survey(path: &Path) -> (Self, Vec<Problem>) {
+    /// What a file says as far as it can be read, everything that is wrong with it, and its text.
+    pub fn survey(path: &Path) -> (Self, Vec<Problem>, String) {
         match Self::text_of(path) {
-            Ok(text) => Self::survey_text(&text),
-            Err(message) => (Self::default(), vec![Problem { line: None, member: String::new(), message }]),
+            Ok(text) => {
+                let (read, problems) = Self::survey_text(&text);
+                (read, problems, text)
+            }
+            Err(message) => (Self::default(), vec![Problem::of("", message)], String::new()),
         }
     }
 
@@ -136,6 +143,8 @@ impl ConfigFile {
             public_url: file.text("publicUrl").map(str::to_owned),
             allowed_origins: file.texts("allowedOrigins"),
             allow_plain_text: file.truth("allowPlainText"),
+            trusted_proxies: security::trusted_proxies(file),
+            proxy_protocol: file.truth("proxyProtocol"),
             tls: TlsMembers::read(file),
             digest: file.truth("digest"),
             jwt: JwtMembers::read(file),
@@ -157,8 +166,7 @@ impl ConfigFile {
 fn not_toml(text: &str, first: &toml::de::Error) -> Vec<Problem> {
     let problem = |error: &toml::de::Error| Problem {
         line: Some(line_at(text, error.span().map_or(0, |span| span.start))),
-        member: String::new(),
-        message: error.message().lines().next().unwrap_or("not TOML").to_owned(),
+        ..Problem::of("", error.message().lines().next().unwrap_or("not TOML"))
     };
     let (_, all) = DeTable::parse_recoverable(text);
     let mut problems: Vec<Problem> =
@@ -229,7 +237,8 @@ mod tests {
         assert_eq!(
             error("dataDirectory = \"x\""),
             "line 1: dataDirectory: unknown member; the members here are listen, dataDir, publicUrl, allowedOrigins, \
-             allowPlainText, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
+             allowPlainText, trustedProxies, \
+             proxyProtocol, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "line 1: data_dir: unknown member; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));
@@ -286,7 +295,9 @@ mod tests {
             name = "a:b"
             [[extract]]
             name = "e1"
-            source.hots = "db"
+            tables = ["public.*"]
+            trail = "a1"
+            source = { type = "postgresql", hots = "db", database = "d", user = "u" }
             [[stream]]
             name = "s1"
             source.trail = "a1"
@@ -302,9 +313,9 @@ mod tests {
             (6, "user[0].role"),
             (6, "user[0].passwordFile"),
             (7, "user[0].name"),
-            (10, "extract[0].source.hots"),
-            (14, "stream[0].bufferSize"),
-            (15, "stream[0].qualityOfService"),
+            (12, "extract[0].source.hots"),
+            (16, "stream[0].bufferSize"),
+            (17, "stream[0].qualityOfService"),
         ];
         assert_eq!(found, expected);
         let syntax = ConfigFile::parse("a = \nb = 1\nc = = 2").unwrap_err().problems;

@@ -54,14 +54,17 @@ impl LimitMembers {
         seconds("answerSeconds", &mut server.answer);
         seconds("pingSeconds", &mut sockets.ping);
         seconds("slowClientSeconds", &mut sockets.slow);
-        let bytes = given.number("deliveryBytes", limits::DELIVERY_BYTES_MIN, limits::DELIVERY_BYTES_MAX);
-        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        *delivery_bytes = bytes.unwrap_or(*delivery_bytes);
+        let bytes = |member: &str, least: u64, most: u64, bytes: &mut usize| {
+            let number = given.number(member, least, most).and_then(|number| usize::try_from(number).ok());
+            *bytes = number.unwrap_or(*bytes);
+        };
+        bytes("answerBytes", limits::ANSWER_BYTES_MIN, limits::ANSWER_BYTES_MAX, &mut server.answer_bytes);
+        bytes("deliveryBytes", limits::DELIVERY_BYTES_MIN, limits::DELIVERY_BYTES_MAX, delivery_bytes);
         read
     }
 
     /// Every member of the file's table and what holds, in the order of the documentation.
-    pub fn all(&self) -> [(&'static str, u64); 12] {
+    pub fn all(&self) -> [(&'static str, u64); 13] {
         let Self { server, sockets, sessions, delivery_bytes } = self;
         [
             ("connections", server.connections_max as u64),
@@ -73,6 +76,7 @@ impl LimitMembers {
             ("headerSeconds", server.header.as_secs()),
             ("bodySeconds", server.body.as_secs()),
             ("answerSeconds", server.answer.as_secs()),
+            ("answerBytes", server.answer_bytes as u64),
             ("pingSeconds", sockets.ping.as_secs()),
             ("slowClientSeconds", sockets.slow.as_secs()),
             ("deliveryBytes", *delivery_bytes as u64),
@@ -97,10 +101,11 @@ mod tests {
     #[test]
     fn every_limit_is_read_and_what_is_not_said_is_the_default() {
         let (bytes, small): (Vec<_>, Vec<_>) = names().into_iter().partition(|name| name.ends_with("Bytes"));
-        assert_eq!(bytes, ["deliveryBytes"]);
+        assert_eq!(bytes, ["answerBytes", "deliveryBytes"]);
         let lines: Vec<_> = small.iter().enumerate().map(|(at, member)| format!("{member} = {}", at + 1)).collect();
-        let all = read(&format!("[limits]\n{}\ndeliveryBytes = 1048577", lines.join("\n"))).unwrap();
-        assert_eq!(all.delivery_bytes, 1_048_577);
+        let sizes = "answerBytes = 1048576\ndeliveryBytes = 1048577";
+        let all = read(&format!("[limits]\n{}\n{sizes}", lines.join("\n"))).unwrap();
+        assert_eq!((all.server.answer_bytes, all.delivery_bytes), (1_048_576, 1_048_577));
         let counts = [all.server.connections_max, all.server.connections_per_address_max];
         let sessions = [all.sessions.all, all.sessions.per_user, all.sessions.per_stream];
         let seconds = [all.server.handshake, all.server.header, all.server.body, all.server.answer];
@@ -111,6 +116,7 @@ mod tests {
         assert_eq!(none.server.connections_per_address_max, limits::CONNECTIONS_PER_ADDRESS_MAX);
         assert_eq!(none.sessions, SessionCaps::default());
         assert_eq!(none.delivery_bytes, limits::DELIVERY_BYTES_DEFAULT);
+        assert_eq!(none.server.answer_bytes, limits::ANSWER_BYTES_DEFAULT);
     }
 
     #[test]
@@ -133,12 +139,12 @@ mod tests {
             let error = read(&format!("[limits]\nheaderSeconds = {wrong}")).unwrap_err();
             assert!(error.contains("limits.headerSeconds: must be a whole number from 1 to 3600"), "{error}");
         }
-        for wrong in ["1048575", "1099511627777", "\"1 GiB\""] {
-            let error = read(&format!("[limits]\ndeliveryBytes = {wrong}")).unwrap_err();
-            assert!(
-                error.contains("limits.deliveryBytes: must be a whole number from 1048576 to 1099511627776"),
-                "{error}"
-            );
+        for member in ["answerBytes", "deliveryBytes"] {
+            for wrong in ["1048575", "1099511627777", "\"1 GiB\""] {
+                let error = read(&format!("[limits]\n{member} = {wrong}")).unwrap_err();
+                let range = format!("limits.{member}: must be a whole number from 1048576 to 1099511627776");
+                assert!(error.contains(&range), "{error}");
+            }
         }
         assert!(read("[limits]\nheaderSecond = 1").unwrap_err().contains("did you mean \"headerSeconds\""));
         assert!(read("limits = 1").unwrap_err().contains("limits"));

@@ -17,11 +17,11 @@ use std::str::FromStr;
 
 pub use file::{ConfigFile, ConfigFileError};
 pub use limit_members::LimitMembers;
-pub use problem::Problem;
+pub use problem::{Problem, located};
 pub use resources::{FileUser, PasswordSource};
-pub use security::{AuditSizes, JwtMembers, KeyStamp};
+pub use security::{AuditSizes, JwksUrl, JwtMembers, KeyStamp};
 
-use crate::access::AccessOptions;
+use crate::access::{AccessOptions, Network, TrustedProxies};
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -106,6 +106,10 @@ pub struct Overrides {
     pub allowed_origins: Vec<String>,
     /// Whether plain text is allowed on other addresses than loopback.
     pub allow_plain_text: Option<bool>,
+    /// Trusted proxies; empty: nothing said.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether their connections begin with a PROXY header.
+    pub proxy_protocol: Option<bool>,
     /// The TLS certificate.
     pub tls_certificate: Option<PathBuf>,
     /// Its key.
@@ -144,6 +148,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Whether plain text may be spoken on an address other than loopback.
     pub allow_plain_text: bool,
+    /// The proxies whose word on a client's address counts.
+    pub proxies: TrustedProxies,
     /// The files of the TLS listener; plain text without.
     pub tls: Option<TlsFiles>,
     /// Ways to log in beside passwords and tokens of our own.
@@ -181,6 +187,12 @@ pub enum SettingsError {
     /// One of the two files is missing.
     #[error("TLS needs both a certificate and its key (tls.certificate and tls.key)")]
     HalfTls,
+    /// A PROXY header of anybody would be believed.
+    #[error(
+        "the PROXY protocol is on and no proxy is trusted: name those that speak it (trustedProxies), or turn it off \
+         (proxyProtocol)"
+    )]
+    ProxyProtocolOfNobody,
 }
 
 impl Settings {
@@ -204,6 +216,12 @@ impl Settings {
         if tls.is_none() && !listen.ip().is_loopback() && !allow_plain_text {
             return Err(SettingsError::PlainText(listen));
         }
+        let given = overrides.trusted_proxies;
+        let trusted = if given.is_empty() { file.trusted_proxies } else { given };
+        let proxy_protocol = overrides.proxy_protocol.or(file.proxy_protocol).unwrap_or(false);
+        if proxy_protocol && trusted.is_empty() {
+            return Err(SettingsError::ProxyProtocolOfNobody);
+        }
         let allowed_origins = match overrides.allowed_origins {
             none if none.is_empty() => file.allowed_origins,
             given => given,
@@ -214,6 +232,7 @@ impl Settings {
             public_url: overrides.public_url.or(file.public_url),
             allowed_origins,
             allow_plain_text,
+            proxies: TrustedProxies::new(trusted, proxy_protocol),
             tls,
             access,
             limits: file.limits,

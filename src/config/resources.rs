@@ -14,6 +14,7 @@ use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::user::check_user_name;
 use crate::codec::member::typed;
+use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 
@@ -41,6 +42,14 @@ pub enum PasswordSource {
 }
 
 impl PasswordSource {
+    /// The member that names it.
+    pub fn member(&self) -> &'static str {
+        match self {
+            Self::File(_) => "passwordFile",
+            Self::Environment(_) => "passwordEnv",
+        }
+    }
+
     /// The password. Blocks; the error names the place and not what stands there.
     pub fn read(&self) -> Result<String, String> {
         let range = format!("the password has 1 to {} bytes", limits::CREDENTIAL_BYTES_MAX);
@@ -108,9 +117,11 @@ pub(super) fn trails(file: &Section<'_>) -> Vec<(TrailName, TrailSettings)> {
     let mut names = HashSet::new();
     let trail = |section: Section<'_>| {
         let name = name(&section, &mut names, TrailName::new);
-        let settings = survey(&section, &json!({}), |value| {
-            TrailSettings::from_value(value).map_err(|error| (error.member, error.message))
-        });
+        let settings = survey(
+            &section,
+            |_, _| None,
+            |value| TrailSettings::from_value(value).map_err(|error| (error.member, error.message)),
+        );
         Some((name?, settings?))
     };
     file.list("trail").into_iter().filter_map(trail).collect()
@@ -120,10 +131,14 @@ pub(super) fn extracts(file: &Section<'_>) -> Vec<(ResourceName, ExtractConfig)>
     let mut names = HashSet::new();
     let mut trails = HashSet::new();
     let source = json!({"type": "postgresql", "host": "h", "database": "d", "user": "u"});
-    let instead = json!({"tables": ["public.*"], "trail": "t1", "source": source});
+    let whole = json!({"tables": ["public.*"], "trail": "t1", "source": source});
+    let instead = |path: &str, _: Option<&Value>| match path {
+        "tables[]" => Some("public.*".into()),
+        _ => whole.pointer(&format!("/{}", path.replace('.', "/"))).cloned(),
+    };
     let extract = |section: Section<'_>| {
         let name = name(&section, &mut names, ResourceName::new);
-        let config = survey(&section, &instead, parse_extract)?;
+        let config = survey(&section, instead, parse_extract)?;
         if !trails.insert(config.trail.clone()) {
             section.problem("trail", "another extract of this file writes it; a trail has one writer");
             return None;
@@ -139,9 +154,7 @@ fn parse_extract(value: &Value) -> Result<ExtractConfig, (String, String)> {
     if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
         return Err(("source.password".to_owned(), "must be a string".to_owned()));
     }
-    // Of a list with a wrong value all is wrong: without that value it might be too short.
-    let whole = |member: String| member.split('[').next().unwrap_or_default().to_owned();
-    let config: ExtractConfig = typed(value).map_err(|error| (whole(error.member), error.message))?;
+    let config: ExtractConfig = typed(value).map_err(|error| (error.member, error.message))?;
     config.validate().map_err(|error| (error.member, error.message))?;
     Ok(config)
 }
@@ -150,76 +163,133 @@ pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {
     let mut names = HashSet::new();
     let stream = |section: Section<'_>| {
         let name = name(&section, &mut names, ResourceName::new);
-        let config = survey(&section, &json!({"source": {"trail": "t1"}}), |value| {
-            StreamConfig::from_value(value.clone()).map_err(|error| (error.member, error.message))
+        let config = survey(&section, sound_in_stream, |value| {
+            let config = StreamConfig::from_value(value.clone());
+            // Patterns are compiled when the stream is made, and a start would end there.
+            let compiled = config.and_then(|config| Rules::compile(&config).map(|_| config));
+            compiled.map_err(|error| (error.member, error.message))
         });
         Some((name?, config?))
     };
     file.list("stream").into_iter().filter_map(stream).collect()
 }
 
-/// What the members say, or a note of everything that is wrong: for a wrong member that must be there stands that of
-/// `instead`, any other is left out, and the rest looked at again.
+/// What a stream may have in a member that must be there, or in an element of a list; `around` is what the member stands in.
+fn sound_in_stream(path: &str, around: Option<&Value>) -> Option<Value> {
+    let condition = |subject: &str| json!({subject: "x", "operator": "ISNULL"});
+    let list_of = |name: &str| path.rsplit('.').next() == Some(name);
+    match path {
+        "source" => return Some(json!({"trail": "t1"})),
+        "source.trail" => return Some("t1".into()),
+        "rules[]" => return Some(json!({"action": "include", "filter": {}})),
+        "rules[].action" => return Some("include".into()),
+        "rules[].filter" => return Some(json!({})),
+        _ if !path.starts_with("rules[].filter.") => return None,
+        _ => {}
+    }
+    let operator = around.and_then(|around| around["operator"].as_str());
+    let has_value = around.is_some_and(|around| !around["value"].is_null());
+    match path {
+        _ if list_of("objectTypes[]") => Some("DML".into()),
+        _ if list_of("operationTypes[]") => Some("INSERT".into()),
+        _ if list_of("columnValues[]") => Some(condition("column")),
+        _ if list_of("userTokens[]") || list_of("tags[]") => Some(condition("name")),
+        _ if list_of("objectNames[]") || list_of("partitionNames[]") || list_of("column") || list_of("name") => {
+            Some("x".into())
+        }
+        _ if list_of("operator") => Some(if has_value { "EQ" } else { "ISNULL" }.into()),
+        // Without a meaning it is left out.
+        _ if list_of("value") && !matches!(operator, Some("ISNULL" | "NOTNULL")) => Some("x".into()),
+        _ => None,
+    }
+}
+
+/// What the members say, or a note of everything that is wrong: for a wrong member stands what `instead` has for it, any
+/// other is left out, and the rest looked at again. `instead` gets the member's path, numbers of lists left out, and what
+/// the member stands in.
 fn survey<T>(
     section: &Section<'_>,
-    instead: &Value,
+    instead: impl Fn(&str, Option<&Value>) -> Option<Value>,
     parse: impl Fn(&Value) -> Result<T, (String, String)>,
 ) -> Option<T> {
     let mut value = members(section);
     // What nobody knows has been noted before. A wrong name has too, but is none of these members.
     let mut unknown = section.wrong_members();
-    unknown.retain(|member| leave_out(&mut value, member));
+    unknown.retain(|member| replace(&mut value, member, &|_, _| None));
+    let around = |member: &str| member.rsplit_once('.').map_or("", |(around, _)| around).to_owned();
     let mut wrong = HashSet::new();
     for _ in 0..PROBLEMS_MAX {
         let (member, message) = match parse(&value) {
             Ok(read) => return (!section.has_problems()).then_some(read),
             Err(error) => error,
         };
-        // One that is missed because it was left out.
-        if wrong.contains(&member) {
-            break;
-        }
-        // What is missed may be there with a slip in its name.
+        let is_unknown = message.starts_with("unknown member") || message.starts_with("unknown field");
         let is_missed = message.contains("is required") || message.starts_with("missing field");
-        if !is_missed || unknown.is_empty() {
+        // What is missed may be there with a slip in its name.
+        let is_slip = is_missed && unknown.iter().any(|other| around(other) == around(&member));
+        if wrong.insert(member.clone()) && !is_slip {
             section.problem(&member, message);
+        } else if !is_slip {
+            // Twice in a row: what stands there instead is no better, so what it stands in goes.
+            if outer(&member).is_empty() || !replace(&mut value, outer(&member), &instead) {
+                break;
+            }
+            continue;
         }
-        if !replace(&mut value, &member, instead) {
-            break;
+        if is_unknown {
+            unknown.push(member.clone());
         }
-        wrong.insert(member);
+        let mut place = member;
+        while !replace(&mut value, &place, &instead) {
+            // A name with a dot in it, perhaps. Without the table around it the rest can be looked at.
+            place = outer(&place).to_owned();
+            if place.is_empty() {
+                return None;
+            }
+        }
     }
     None
 }
 
-/// Puts what stands in `instead` for a member, or leaves it out; whether that changed anything.
-fn replace(value: &mut Value, path: &str, instead: &Value) -> bool {
-    let was_there = leave_out(value, path);
-    let pointer = format!("/{}", path.replace('.', "/"));
-    let (Some(sound), Some((parent, last))) = (instead.pointer(&pointer), pointer.rsplit_once('/')) else {
-        return was_there;
-    };
-    match value.pointer_mut(parent) {
-        Some(Value::Object(members)) => members.insert(last.to_owned(), sound.clone()).is_none(),
-        _ => was_there,
-    }
-}
-
-/// Removes a member by its path; whether it was there.
-fn leave_out(value: &mut Value, path: &str) -> bool {
+/// Puts what `instead` has for a member in its place, or leaves it out; whether that changed anything.
+fn replace(value: &mut Value, path: &str, instead: &dyn Fn(&str, Option<&Value>) -> Option<Value>) -> bool {
     let pointer: String = path.split(['.', '[']).map(|part| format!("/{}", part.trim_end_matches(']'))).collect();
     let Some((parent, last)) = pointer.rsplit_once('/') else { return false };
-    match value.pointer_mut(parent) {
-        Some(Value::Object(members)) => members.remove(last).is_some(),
-        Some(Value::Array(values)) => match last.parse() {
-            Ok(at) if at < values.len() => {
-                values.remove(at);
+    let Some(around) = value.pointer_mut(parent) else { return false };
+    let sound = instead(&without_numbers(path), Some(&*around));
+    match (around, sound) {
+        (Value::Object(members), Some(sound)) => members.insert(last.to_owned(), sound.clone()) != Some(sound),
+        (Value::Object(members), None) => members.remove(last).is_some(),
+        // The others keep their numbers.
+        (Value::Array(values), Some(sound)) => match last.parse().ok().and_then(|at: usize| values.get_mut(at)) {
+            Some(element) if *element != sound => {
+                *element = sound;
                 true
             }
             _ => false,
         },
         _ => false,
     }
+}
+
+/// The path of what a member or an element of a list stands in; empty for a member of the table itself.
+fn outer(path: &str) -> &str {
+    let end = if path.ends_with(']') { path.rfind('[') } else { path.rfind('.') };
+    end.map_or("", |end| &path[..end])
+}
+
+/// A member's path with `[]` for each number in brackets.
+fn without_numbers(path: &str) -> String {
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = path.split('[');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(']') {
+            Some((number, rest)) if is_number(number) => text += &format!("[]{rest}"),
+            _ => text += &format!("[{part}"),
+        }
+    }
+    text
 }
 
 fn unique<N: Hash + Eq + std::fmt::Display>(section: &Section<'_>, names: &mut HashSet<N>, name: N) -> Option<()> {

@@ -36,6 +36,11 @@ impl<'t> Section<'t> {
         self.problems.below(&self.path)
     }
 
+    /// Whether a member, or something in it, is wrong already.
+    pub(super) fn is_wrong(&self, member: &str) -> bool {
+        self.problems.has_below(&self.path_of(member))
+    }
+
     /// Notes that a member is wrong.
     pub(super) fn problem(&self, member: &str, what: impl std::fmt::Display) {
         self.problems.add(&self.path_of(member), what);
@@ -73,17 +78,29 @@ impl<'t> Section<'t> {
         self.noted(member, self.text(member)?.parse())
     }
 
-    /// A list of texts; none when it is not there.
+    /// A list of texts, those that are some; none when it is not there.
     pub(super) fn texts(&self, member: &str) -> Vec<String> {
+        self.numbered_texts(member).into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// The same, with the number of each in the list.
+    pub(super) fn numbered_texts(&self, member: &str) -> Vec<(usize, String)> {
         let texts = match self.table.get(member) {
             None => return Vec::new(),
-            Some(toml::Value::Array(texts)) => texts.iter().map(|text| text.as_str().map(str::to_owned)).collect(),
-            Some(_) => None,
+            Some(toml::Value::Array(texts)) => texts,
+            Some(_) => {
+                self.problem(member, "must be a list of strings");
+                return Vec::new();
+            }
         };
-        texts.unwrap_or_else(|| {
-            self.problem(member, "must be a list of strings");
-            Vec::new()
-        })
+        let text = |(at, text): (usize, &toml::Value)| {
+            let found = text.as_str().map(|text| (at, text.to_owned()));
+            if found.is_none() {
+                self.problem(&format!("{member}[{at}]"), "must be a string");
+            }
+            found
+        };
+        texts.iter().enumerate().filter_map(text).collect()
     }
 
     /// True or false.

@@ -8,9 +8,21 @@ use std::time::SystemTime;
 
 use super::AuditTarget;
 use super::section::Section;
+use crate::access::Network;
 use crate::access::jwt::{JwtKeys, JwtRules};
 use crate::catalog::AuditFileOptions;
 use crate::limits;
+
+/// `trustedProxies`, each that can be read.
+pub(super) fn trusted_proxies(file: &Section<'_>) -> Vec<Network> {
+    let given = file.numbered_texts("trustedProxies");
+    if given.len() > limits::TRUSTED_PROXIES_MAX {
+        file.problem("trustedProxies", format!("names at most {}", limits::TRUSTED_PROXIES_MAX));
+        return Vec::new();
+    }
+    let read = |(at, text): (usize, String)| file.noted(&format!("trustedProxies[{at}]"), text.parse());
+    given.into_iter().filter_map(read).collect()
+}
 
 /// `[tls]`: the files of the listener.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +48,7 @@ impl TlsMembers {
                 for (name, user) in names {
                     match user.as_str() {
                         Some(user) => drop(users.insert(name.clone(), user.to_owned())),
-                        None => tls.problem("users", "each is a user's name"),
+                        None => tls.problem(&format!("users.{name}"), "must be a user's name"),
                     }
                 }
             }
@@ -46,21 +58,82 @@ impl TlsMembers {
     }
 }
 
-/// `[jwt]`: whose tokens are believed, and the file of their keys.
+/// `[jwt]`: whose tokens are believed, and where their keys are.
 #[derive(Debug, Clone)]
 pub struct JwtMembers {
     issuer: String,
     audience: String,
     algorithms: Vec<String>,
-    keys: KeyFile,
+    keys: KeyPlace,
     role_claim: Option<String>,
     loaded: KeyStamp,
 }
 
 #[derive(Debug, Clone)]
-enum KeyFile {
+enum KeyPlace {
     Pem(PathBuf),
     Jwks(PathBuf),
+    Url(JwksUrl),
+}
+
+/// Where an issuer serves its keys: `https://…`. Plain text is not taken, not even on this host: whoever could answer in the
+/// issuer's place could make every token, and a file does what a loopback address would.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JwksUrl(http::Uri);
+
+impl std::fmt::Debug for JwksUrl {
+    /// Without its query.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("JwksUrl").field(&self.authority()).finish()
+    }
+}
+
+/// The text is no URL of a key set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be a file, or https:// with a host, perhaps a port, a path and a query, without user, password and fragment"
+)]
+pub struct InvalidJwksUrl;
+
+impl std::str::FromStr for JwksUrl {
+    type Err = InvalidJwksUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidJwksUrl> {
+        let uri: http::Uri = text.parse().map_err(|_| InvalidJwksUrl)?;
+        let host_is_there = uri.host().is_some_and(|host| !host.is_empty());
+        let is_bare = uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && !text.contains('#');
+        let port_is_none_or_fits = uri
+            .authority()
+            .is_some_and(|authority| authority.port_u16().is_some() || authority.as_str() == authority.host());
+        let fits = text.len() <= limits::JWKS_URL_BYTES_MAX;
+        if uri.scheme_str() == Some("https") && host_is_there && is_bare && port_is_none_or_fits && fits {
+            Ok(Self(uri))
+        } else {
+            Err(InvalidJwksUrl)
+        }
+    }
+}
+
+impl JwksUrl {
+    /// The host; an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        self.0.host().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.0.port_u16().unwrap_or(443)
+    }
+
+    /// Host and port, to be shown.
+    pub fn authority(&self) -> &str {
+        self.0.authority().map_or("", http::uri::Authority::as_str)
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> &str {
+        self.0.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+    }
 }
 
 /// Tells one state of the key file from another.
@@ -71,44 +144,61 @@ impl JwtMembers {
     pub(super) fn read(file: &Section<'_>) -> Option<(Self, JwtRules)> {
         let jwt = file.inner("jwt")?;
         let (issuer, audience) = (jwt.need("issuer"), jwt.need("audience"));
-        let algorithms = jwt.texts("algorithms");
-        if algorithms.is_empty() {
+        let given = jwt.numbered_texts("algorithms");
+        if !jwt.table().contains_key("algorithms") || given.is_empty() && !jwt.is_wrong("algorithms") {
             jwt.problem("algorithms", "names at least one, such as \"RS256\"");
         }
-        let keys = match (jwt.text("keys"), jwt.text("jwks")) {
-            (Some(path), None) => KeyFile::Pem(path.into()),
-            (None, Some(path)) => KeyFile::Jwks(path.into()),
+        let check = |(at, name): (usize, String)| {
+            jwt.noted(&format!("algorithms[{at}]"), JwtRules::check_algorithm(&name)).map(|()| name)
+        };
+        let algorithms = given.into_iter().filter_map(check).collect();
+        let (member, keys) = match (jwt.text("keys"), jwt.text("jwks")) {
+            (Some(path), None) => ("keys", Some(KeyPlace::Pem(path.into()))),
+            (None, Some(url)) if url.contains("://") => ("jwks", jwt.noted("jwks", url.parse()).map(KeyPlace::Url)),
+            (None, Some(path)) => ("jwks", Some(KeyPlace::Jwks(path.into()))),
             _ => {
-                file.problem("jwt", "has either keys (a PEM file) or jwks (a JSON file)");
-                return None;
+                file.problem("jwt", "has either keys (a PEM file) or jwks (a JSON file or an https URL)");
+                ("jwt", None)
             }
         };
         let role_claim = jwt.text("roleClaim").map(str::to_owned);
-        let members = Self {
-            issuer: issuer?.into(),
-            audience: audience?.into(),
-            algorithms,
-            keys,
-            role_claim,
-            loaded: KeyStamp(None),
-        };
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let (issuer, audience) = (text(issuer), text(audience));
+        let members = Self { issuer, audience, algorithms, keys: keys?, role_claim, loaded: KeyStamp(None) };
         let members = Self { loaded: members.stamp(), ..members };
-        if jwt.has_problems() {
-            return None;
-        }
-        let rules = file.noted("jwt", members.load())?;
-        Some((members, rules))
+        // The keys are looked at whatever else is wrong.
+        let rules = jwt.noted(member, members.load())?;
+        (!jwt.has_problems()).then_some((members, rules))
     }
 
-    /// Reads the keys. Blocks.
+    /// Reads the keys; none of an issuer that serves them, which are fetched later. Blocks.
     pub fn load(&self) -> Result<JwtRules, String> {
-        let text = key_file(self.key_file())?;
-        let keys = match self.keys {
-            KeyFile::Pem(_) => JwtKeys::Pem(&text),
-            KeyFile::Jwks(_) => JwtKeys::Jwks(&text),
+        let path = match &self.keys {
+            KeyPlace::Url(_) => return self.rules(JwtKeys::ToBeFetched),
+            KeyPlace::Pem(path) | KeyPlace::Jwks(path) => path,
         };
+        let text = key_file(path)?;
+        let is_pem = matches!(self.keys, KeyPlace::Pem(_));
+        let rules = self.rules(if is_pem { JwtKeys::Pem(&text) } else { JwtKeys::Jwks(&text) });
+        rules.map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The rules with keys that were fetched.
+    pub fn rules_of(&self, text: &str) -> Result<JwtRules, String> {
+        self.rules(JwtKeys::FetchedJwks(text))
+    }
+
+    fn rules(&self, keys: JwtKeys<'_>) -> Result<JwtRules, String> {
         let rules = JwtRules::new(&self.issuer, &self.audience, &self.algorithms, keys, self.role_claim.as_deref());
         rules.map_err(|error| error.to_string())
+    }
+
+    /// Where keys are fetched, if they do not stand in a file.
+    pub fn url(&self) -> Option<&JwksUrl> {
+        match &self.keys {
+            KeyPlace::Url(url) => Some(url),
+            KeyPlace::Pem(_) | KeyPlace::Jwks(_) => None,
+        }
     }
 
     /// The state of the key file when the configuration was read.
@@ -118,13 +208,11 @@ impl JwtMembers {
 
     /// The state of the key file now; one that is not there is a state too. Blocks.
     pub fn stamp(&self) -> KeyStamp {
-        let metadata = std::fs::metadata(self.key_file()).ok();
+        let metadata = match &self.keys {
+            KeyPlace::Pem(path) | KeyPlace::Jwks(path) => std::fs::metadata(path).ok(),
+            KeyPlace::Url(_) => None,
+        };
         KeyStamp(metadata.and_then(|metadata| Some((metadata.modified().ok()?, metadata.len()))))
-    }
-
-    fn key_file(&self) -> &Path {
-        let (KeyFile::Pem(path) | KeyFile::Jwks(path)) = &self.keys;
-        path
     }
 }
 
@@ -203,5 +291,55 @@ mod tests {
         assert!(error(&format!("{some}algorithms = [\"ES256\"]")).contains("either keys"));
         let missing = error(&format!("{some}algorithms = [\"ES256\"]\nkeys = \"/nowhere.pem\""));
         assert!(missing.contains("/nowhere.pem"), "{missing}");
+    }
+
+    #[test]
+    fn keys_come_from_a_file_or_over_https_and_from_nowhere_else() {
+        use super::JwksUrl;
+        let url = |text: &str| text.parse::<JwksUrl>();
+        let whole = url("https://login.example.com:8443/realms/main/keys?p=b2c").unwrap();
+        assert_eq!(
+            (whole.host(), whole.port(), whole.target()),
+            ("login.example.com", 8443, "/realms/main/keys?p=b2c")
+        );
+        assert!(!format!("{whole:?}").contains("b2c"), "{whole:?}");
+        let six = url("https://[::1]/k").unwrap();
+        assert_eq!((six.host(), six.port()), ("::1", 443));
+        assert_eq!(url("https://login.example.com").unwrap().target(), "/");
+        for bad in [
+            "http://login.example.com/keys",
+            "http://127.0.0.1/keys",
+            "https://",
+            "https:///keys",
+            "https://u:hunter2@h/keys",
+            "https://h/keys#a",
+            "https://h:99999/keys",
+            "https://h:/keys",
+            "https://h h/",
+            "ftp://h/",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+            let file = format!("[jwt]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"ES256\"]\njwks = \"{bad}\"");
+            let said = error(&file);
+            assert!(said.starts_with("line 5: jwt.jwks: must be a file, or https://"), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_the_rules_of_tokens_is_said() {
+        let said =
+            error("[jwt]\naudience = 7\nalgorithms = [\"none\", 3, \"ES256\", \"HS256\"]\nkeys = \"/nowhere.pem\"");
+        for problem in [
+            "line 1: jwt.issuer: is missing",
+            "line 2: jwt.audience: must be a string that is not empty; it is 7",
+            "line 3: jwt.algorithms[0]: an algorithm is one of",
+            "line 3: jwt.algorithms[3]: an algorithm is one of",
+            "line 3: jwt.algorithms[1]: must be a string; it is 3",
+            "line 4: jwt.keys: /nowhere.pem",
+        ] {
+            assert!(said.contains(problem), "{problem}: {said}");
+        }
+        assert_eq!(said.lines().count(), 6, "{said}");
     }
 }

@@ -1,7 +1,7 @@
 //! A contract: one revision of one stream, plus what a connection negotiated. Sessions that share a contract are sent
 //! the same bytes.
 
-use crate::catalog::stream::{ConfigError, Framing, QualityOfService, StreamConfig};
+use crate::catalog::stream::{Framing, QualityOfService, StreamConfig};
 use crate::codec::cloudevents::EventContext;
 use crate::codec::json::{JsonOptions, StreamMetadata};
 use crate::codec::token::ContractHash;
@@ -39,21 +39,22 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// The contract of a stream. `event_framing`: the connection asked for one CloudEvent a message.
+    /// The contract of a stream, whose rules are `rules`. `event_framing`: the connection asked for one CloudEvent a message.
     pub fn new(
         stream: &ResourceName,
         epoch: Epoch,
         config: &StreamConfig,
+        rules: Rules,
         metadata: StreamMetadata,
         event_framing: bool,
-    ) -> Result<Self, ConfigError> {
+    ) -> Self {
         let wrapped = config.cloud_events || event_framing;
-        Ok(Self {
+        Self {
             stream: stream.clone(),
             epoch,
             hash: config.contract_hash(),
             options: config.json.clone(),
-            rules: Rules::compile(config)?,
+            rules,
             events: wrapped.then(|| EventContext::new(stream.as_str(), &config.cloud_events_type_prefix)),
             single: event_framing || config.framing == Framing::Record,
             message_bytes_max: usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX).min(MESSAGE_BYTES_MAX),
@@ -61,6 +62,6 @@ impl Contract {
             expose_host: config.expose_host,
             heartbeat_seconds: config.heartbeat_seconds,
             quality_of_service: config.quality_of_service,
-        })
+        }
     }
 }

@@ -244,6 +244,7 @@ impl Fanout {
                 // transactions end too, is that no further than `end`.
                 let bounded =
                     !self.contract.options.meta.is_sent(MetaField::TransInd) || end == self.trail.durable_end();
+                let bounded = bounded && !self.contract.rules.are_costly();
                 let near = bounded && end.offset.saturating_sub(from.at.offset) <= self.limits.inline_bytes;
                 if near && cursor.as_mut().is_some_and(|cursor| cursor.has_in_memory(end)) {
                     return Taken::Block(making.make(cursor, end, charge));

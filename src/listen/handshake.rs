@@ -137,13 +137,17 @@ fn run_upgraded<F: Feed + 'static>(
     timings: PumpTimings,
     on_end: impl FnOnce(PumpEnd) + Send + 'static,
 ) {
-    let shutdown = connection.shutdown();
+    let (shutdown, messages) = (connection.shutdown(), connection.messages());
     // The raw socket: large writes go straight to the kernel, or to its TLS.
     let upgraded = match upgraded.downcast::<TokioIo<TimedSocket<TcpStream>>>() {
         Ok(parts) => {
             let socket = parts.io.into_inner().into_inner();
             keep_alive(&socket, &timings);
-            return spawn_pump(pump::run(socket, parts.read_buf, feed, shutdown, timings), connection, on_end);
+            return spawn_pump(
+                pump::run(socket, parts.read_buf, feed, shutdown, messages, timings),
+                connection,
+                on_end,
+            );
         }
         Err(upgraded) => upgraded,
     };
@@ -151,10 +155,10 @@ fn run_upgraded<F: Feed + 'static>(
         Ok(parts) => {
             let socket = parts.io.into_inner().into_inner();
             keep_alive(socket.get_ref().0, &timings);
-            spawn_pump(pump::run(socket, parts.read_buf, feed, shutdown, timings), connection, on_end);
+            spawn_pump(pump::run(socket, parts.read_buf, feed, shutdown, messages, timings), connection, on_end);
         }
         Err(upgraded) => {
-            let pump = pump::run(TokioIo::new(upgraded), bytes::Bytes::new(), feed, shutdown, timings);
+            let pump = pump::run(TokioIo::new(upgraded), bytes::Bytes::new(), feed, shutdown, messages, timings);
             spawn_pump(pump, connection, on_end);
         }
     }

@@ -4,10 +4,12 @@
 //! away unless somebody wants to hear it.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use tungstenite::error::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use super::client_messages::{ClientMessages, Unfinished};
 use super::pump::{ClientMessage, Ear};
 use crate::limits;
 
@@ -26,14 +28,19 @@ pub(super) enum Verdict {
         /// 1002 protocol, 1007 not UTF-8, 1009 too big.
         code: u16,
     },
+    /// Unfinished messages of all clients together take too much memory, and this one's does not fit beside the others.
+    NoMemory,
 }
 
 /// Reads one client's frames.
 pub(super) struct Inbound {
     context: WebSocketContext,
+    message_bytes_max: usize,
+    unfinished: Unfinished,
     over: bool,
     /// Of the client's close frame.
     close_code: u16,
+    we_closed: bool,
     hear: Option<Box<dyn FnMut(ClientMessage) + Send>>,
 }
 
@@ -41,15 +48,17 @@ pub(super) struct Inbound {
 const NO_CODE: u16 = 1005;
 
 impl Inbound {
-    pub(super) fn new(ear: Option<Ear>) -> Self {
-        let most = ear.as_ref().map_or(limits::CLIENT_MESSAGE_BYTES_MAX, |ear| ear.message_bytes_max);
-        let (most, hear) = (Some(most), ear.map(|ear| ear.hear));
-        let config = WebSocketConfig::default()
-            .read_buffer_size(limits::CLIENT_FRAME_BYTES)
-            .write_buffer_size(0)
-            .max_message_size(most)
-            .max_frame_size(most);
-        Self { context: WebSocketContext::new(Role::Server, Some(config)), over: false, close_code: NO_CODE, hear }
+    pub(super) fn new(ear: Option<Ear>, messages: Arc<ClientMessages>) -> Self {
+        let message_bytes_max = ear.as_ref().map_or(limits::CLIENT_MESSAGE_BYTES_MAX, |ear| ear.message_bytes_max);
+        Self {
+            context: context(message_bytes_max),
+            message_bytes_max,
+            unfinished: Unfinished::new(messages),
+            over: false,
+            we_closed: false,
+            close_code: NO_CODE,
+            hear: ear.map(|ear| ear.hear),
+        }
     }
 
     /// Takes bytes from the socket; replies (pongs, the answer to a close) are appended to `replies`.
@@ -57,6 +66,7 @@ impl Inbound {
         if self.over {
             return Verdict::Closed { code: self.close_code };
         }
+        self.unfinished.take(bytes);
         let mut pipe = Pipe { input: bytes, replies };
         loop {
             match self.context.read(&mut pipe) {
@@ -65,7 +75,7 @@ impl Inbound {
                 Ok(Message::Binary(bytes)) => self.heard(|| ClientMessage::Binary(bytes)),
                 Ok(Message::Close(Some(frame))) => self.close_code = frame.code.into(),
                 Ok(_) => {}
-                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Verdict::Open,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return self.all_taken(),
                 Err(error) => {
                     self.over = true;
                     return match error {
@@ -79,6 +89,19 @@ impl Inbound {
         }
     }
 
+    fn all_taken(&mut self) -> Verdict {
+        if !self.unfinished.settle() {
+            self.over = true;
+            return Verdict::NoMemory;
+        }
+        // What grew for a message would stay as large for as long as the session lives.
+        if self.unfinished.leaves_buffer() && !self.we_closed {
+            self.context = context(self.message_bytes_max);
+            self.unfinished.buffer_left();
+        }
+        Verdict::Open
+    }
+
     fn heard(&mut self, message: impl FnOnce() -> ClientMessage) {
         if let Some(hear) = &mut self.hear {
             hear(message());
@@ -90,7 +113,17 @@ impl Inbound {
         // The context insists on writing the frame itself; ours is written by the outbox, so this copy goes nowhere.
         let mut nowhere = Vec::new();
         let _ = self.context.close(&mut Pipe { input: &[], replies: &mut nowhere }, None);
+        self.we_closed = true;
     }
+}
+
+fn context(message_bytes_max: usize) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(limits::CLIENT_FRAME_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max));
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// A stream that ends in "would block" instead of an end.
@@ -122,6 +155,11 @@ impl Write for Pipe<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Limit, LimitHits};
+
+    fn inbound() -> Inbound {
+        Inbound::new(None, Arc::default())
+    }
 
     /// A client frame with a mask of zeros, which leaves the payload readable.
     pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -144,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_ping_is_answered_even_when_it_comes_byte_by_byte() {
-        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+        let (mut inbound, mut replies) = (inbound(), Vec::new());
         for byte in masked(0x89, b"abc") {
             assert_eq!(inbound.take(&[byte], &mut replies), Verdict::Open);
         }
@@ -153,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_close_is_answered_with_its_own_code() {
-        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+        let (mut inbound, mut replies) = (inbound(), Vec::new());
         let closed = Verdict::Closed { code: 1000 };
         assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), closed);
         assert_eq!(replies, [0x88, 2, 0x03, 0xe8]);
@@ -163,14 +201,14 @@ mod tests {
     #[test]
     fn the_code_of_a_close_is_told_and_none_is_1005() {
         for (payload, code) in [(&b""[..], 1005), (&[0x03, 0xf1], 1009), (&[0x0f, 0xa0, b'x'], 4000)] {
-            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+            let (mut inbound, mut replies) = (inbound(), Vec::new());
             assert_eq!(inbound.take(&masked(0x88, payload), &mut replies), Verdict::Closed { code });
         }
     }
 
     #[test]
     fn after_our_close_the_clients_answer_gets_no_answer() {
-        let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+        let (mut inbound, mut replies) = (inbound(), Vec::new());
         inbound.we_close();
         assert_eq!(inbound.take(&masked(0x81, b"late"), &mut replies), Verdict::Open);
         assert_eq!(inbound.take(&masked(0x89, b"late"), &mut replies), Verdict::Open);
@@ -191,15 +229,32 @@ mod tests {
             ("too big", too_big, 1009),
         ];
         for (what, bytes, code) in cases {
-            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+            let (mut inbound, mut replies) = (inbound(), Vec::new());
             assert_eq!(inbound.take(&bytes, &mut replies), Verdict::Broken { code }, "{what}");
         }
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_beside_those_of_others_has_its_own_verdict_and_whole_ones_always_fit() {
+        let hits = Arc::<LimitHits>::default();
+        let messages = Arc::new(ClientMessages::new(1_000, hits.clone()));
+        let [mut one, mut two] = std::array::from_fn(|_| Inbound::new(None, messages.clone()));
+        let (large, mut replies) = (masked(0x81, &[b'a'; 900]), Vec::new());
+        assert_eq!(one.take(&large[..500], &mut replies), Verdict::Open);
+        for _ in 0..3 {
+            assert_eq!(two.take(&large, &mut replies), Verdict::Open);
+            assert_eq!(two.take(&masked(0x89, b"abc"), &mut replies), Verdict::Open);
+        }
+        assert_eq!(replies, b"\x8a\x03abc\x8a\x03abc\x8a\x03abc");
+        assert_eq!(two.take(&large[..500], &mut replies), Verdict::NoMemory);
+        assert_eq!(two.take(&large[500..], &mut replies), Verdict::Closed { code: NO_CODE });
+        assert_eq!((one.take(&large[500..], &mut replies), hits.of(Limit::ClientMessages)), (Verdict::Open, 1));
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(pieces in proptest::collection::vec(proptest::collection::vec(0u8.., 0..40), 0..8)) {
-            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+            let (mut inbound, mut replies) = (inbound(), Vec::new());
             for piece in pieces {
                 inbound.take(&piece, &mut replies);
             }
@@ -209,7 +264,7 @@ mod tests {
         fn no_valid_frames_make_it_panic(
             frames in proptest::collection::vec((0u8.., proptest::collection::vec(0u8.., 0..130)), 0..8)
         ) {
-            let (mut inbound, mut replies) = (Inbound::new(None), Vec::new());
+            let (mut inbound, mut replies) = (inbound(), Vec::new());
             for (first, payload) in frames {
                 inbound.take(&masked(first, &payload), &mut replies);
             }

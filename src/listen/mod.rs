@@ -3,10 +3,13 @@
 //! Owns sockets and the tasks that serve them. Routes come from the faces, messages from whoever implements
 //! [`pump::Feed`].
 
+mod answers;
+mod client_messages;
 pub mod file_limit;
 pub mod handshake;
 mod inbound;
 mod outbox;
+mod proxy_header;
 pub mod pump;
 mod request_body;
 mod send_queue;
@@ -15,8 +18,10 @@ mod slowness;
 mod timed_socket;
 pub mod tls;
 
+pub use answers::NoRoom;
 pub use handshake::{HandshakeError, PendingUpgrade, is_upgrade, upgrade};
 pub use pump::{ClientMessage, Ear, EndReason, Fed, Feed, PumpEnd, PumpTimings};
+pub use request_body::BodyError;
 pub use send_queue::SendQueue;
-pub use server::{PeerAddr, Server, ServerLimits};
+pub use server::{Connection, PeerAddr, Server, ServerLimits};
 pub use tls::{PeerCertificate, Tls, TlsError};

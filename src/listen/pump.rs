@@ -5,6 +5,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
+use super::client_messages::ClientMessages;
 use super::inbound::{Inbound, Verdict};
 use super::outbox::Outbox;
 use super::send_queue::SendQueue;
@@ -170,19 +172,20 @@ pub struct PumpEnd {
 }
 
 /// Runs a socket to its end. `early` holds bytes that arrived behind the upgrade request; `shutdown` turns true (or its
-/// sender goes away) when the server stops.
-pub fn run<S, F>(
+/// sender goes away) when the server stops; `messages` is what all clients of the server share.
+pub(super) fn run<S, F>(
     socket: S,
     early: Bytes,
     mut feed: F,
     mut shutdown: watch::Receiver<bool>,
+    messages: Arc<ClientMessages>,
     timings: PumpTimings,
 ) -> impl Future<Output = PumpEnd> + Send
 where
     S: AsyncRead + AsyncWrite + SendQueue + Unpin + Send,
     F: Feed,
 {
-    let mut pump = Pump::new(socket, Inbound::new(feed.ear()), timings);
+    let mut pump = Pump::new(socket, Inbound::new(feed.ear(), messages), timings);
     let mut crowded = feed.crowded();
     pump.received(&early);
     // Even empty it keeps the HTTP layer's buffer of 8 KiB, for as long as the session lives.
@@ -361,6 +364,10 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             Verdict::Open => {}
             Verdict::Closed { code } => self.client_closed(code),
             Verdict::Broken { code } => self.give_up(EndReason::Protocol { code }, code, breach(code)),
+            Verdict::NoMemory => {
+                let text = "unfinished messages of clients take too much memory: send yours at once, or none";
+                self.give_up(EndReason::Protocol { code: 1008 }, 1008, text);
+            }
         }
     }
 

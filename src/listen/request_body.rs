@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,12 +11,14 @@ use tokio::time::{Duration, Instant, Sleep};
 
 use crate::access::{Limit, LimitHits};
 
-/// The body did not arrive in time, or broke off.
+/// A request's body that cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub enum BodyError {
+    /// It did not arrive in time.
     #[error("the request's body took longer than {} seconds", .0.as_secs())]
     TooLate(Duration),
-    #[error("the request's body broke off")]
+    /// It ended before its length, or its chunks are not as they should be.
+    #[error("the request's body broke off, or its chunked coding is malformed")]
     Broken(#[source] hyper::Error),
 }
 
@@ -27,11 +30,32 @@ pub(super) struct RequestBody {
     until: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     hits: Arc<LimitHits>,
+    unread: Arc<Unread>,
+    ended: bool,
+}
+
+/// Whether a connection has a request whose body was not read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Unread(AtomicBool);
+
+impl Unread {
+    pub(super) fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, allowed: Duration, hits: Arc<LimitHits>) -> Self {
-        Self { incoming, allowed, until: Instant::now() + allowed, timer: None, hits }
+    pub(super) fn new(incoming: Incoming, allowed: Duration, hits: Arc<LimitHits>, unread: Arc<Unread>) -> Self {
+        let ended = incoming.is_end_stream();
+        Self { incoming, allowed, until: Instant::now() + allowed, timer: None, hits, unread, ended }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.unread.0.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -44,6 +68,7 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.ended |= frame.is_none();
             return Poll::Ready(frame.map(|result| result.map_err(BodyError::Broken)));
         }
         let (until, allowed) = (self.until, self.allowed);

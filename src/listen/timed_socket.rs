@@ -1,4 +1,4 @@
-//! A socket whose peer must take what is written to it: the deadline of plain HTTP answers.
+//! A socket whose peer must take what is written to it: the deadline of plain HTTP answers, and the end of a connection.
 //!
 //! Reading has deadlines of its own in the HTTP library and in [`super::request_body`].
 
@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Duration, Sleep, sleep_until};
+use tokio::time::{Duration, Sleep, sleep, sleep_until};
 
+use super::request_body::Unread;
 use super::slowness::Slowness;
 use crate::access::{Limit, LimitHits};
 use crate::limits;
@@ -22,11 +23,14 @@ pub(super) struct TimedSocket<S> {
     slowness: Slowness,
     timer: Option<Pin<Box<Sleep>>>,
     hits: Arc<LimitHits>,
+    unread: Arc<Unread>,
+    /// Until when, and how many bytes, are read and thrown away before the connection is closed.
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl<S> TimedSocket<S> {
-    pub(super) fn new(socket: S, allowed: Duration, hits: Arc<LimitHits>) -> Self {
-        Self { socket, allowed, slowness: Slowness::default(), timer: None, hits }
+    pub(super) fn new(socket: S, allowed: Duration, hits: Arc<LimitHits>, unread: Arc<Unread>) -> Self {
+        Self { socket, allowed, slowness: Slowness::default(), timer: None, hits, unread, linger: None }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -69,7 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedSocket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for TimedSocket<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TimedSocket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.judge(context, written, |count| *count)
@@ -94,7 +98,35 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedSocket<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.socket).poll_shutdown(context);
-        self.judge(context, shut, |()| 0)
+        if self.linger.is_none() {
+            let shut = Pin::new(&mut self.socket).poll_shutdown(context);
+            let shut = self.judge(context, shut, |()| 0);
+            if !matches!(shut, Poll::Ready(Ok(()))) || !self.unread.is_left() {
+                return shut;
+            }
+            let seconds = Duration::from_secs(limits::LINGER_SECONDS_MAX);
+            self.linger = Some((Box::pin(sleep(seconds)), limits::LINGER_BYTES_MAX));
+        }
+        self.poll_linger(context)
+    }
+}
+
+impl<S: AsyncRead + Unpin> TimedSocket<S> {
+    /// Reads what still comes until the peer ends too. Closing a socket with bytes unread resets the connection, and the peer
+    /// then loses the answer that says why its body was not read.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { socket, linger: Some((timer, left)), .. } = self else { return Poll::Ready(Ok(())) };
+        let mut bytes = [0; limits::LINGER_READ_BYTES];
+        while *left > 0 && timer.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut *socket).poll_read(context, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    *left = left.saturating_sub(buffer.filled().len());
+                }
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -12,13 +12,14 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Duration, interval};
+use tokio::time::{Duration, Instant, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::server::stopped;
-use crate::access::certificate;
+use crate::access::{CertificateFile, Expiries, certificate};
 use crate::catalog::tls_files::{TlsFileError, TlsFiles, TlsPem, TlsStamp};
+use crate::clock::SharedClock;
 use crate::limits;
 use crate::tasks::{self, Task};
 
@@ -53,14 +54,19 @@ pub struct PeerCertificate(pub Option<Arc<str>>);
 pub struct Tls {
     files: TlsFiles,
     loaded: RwLock<(TlsStamp, Arc<ServerConfig>)>,
+    /// When what is in use expires.
+    expiries: Arc<Expiries>,
+    clock: SharedClock,
 }
 
 impl Tls {
-    /// Reads the files; blocks.
-    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
+    /// Reads the files, and tells when they expire; blocks.
+    pub fn load(files: TlsFiles, clock: SharedClock, expiries: Arc<Expiries>) -> Result<Self, TlsError> {
         let stamp = files.stamp();
-        let config = Arc::new(configured(&files, &files.read()?)?);
-        Ok(Self { files, loaded: RwLock::new((stamp, config)) })
+        let pem = files.read()?;
+        let config = Arc::new(configured(&files, &pem)?);
+        tell_expiries(&pem, &expiries);
+        Ok(Self { files, loaded: RwLock::new((stamp, config)), expiries, clock })
     }
 
     /// The handshake with a client; its deadline is the caller's.
@@ -74,7 +80,9 @@ impl Tls {
     pub(super) async fn keep_fresh(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut looks = interval(Duration::from_secs(limits::TLS_FILES_LOOK_SECONDS));
+        let mut warned = None;
         loop {
+            self.warn_of_expiry(&mut warned);
             let asked = tokio::select! {
                 () = stopped(&mut shutdown) => return,
                 _ = looks.tick() => false,
@@ -83,7 +91,10 @@ impl Tls {
             tasks::may_panic(Task::Certificates);
             let tls = self.clone();
             match tokio::task::spawn_blocking(move || tls.refresh(asked)).await {
-                Ok(Ok(true)) => tracing::info!("new TLS certificate in use"),
+                Ok(Ok(true)) => {
+                    tracing::info!("new TLS certificate in use");
+                    warned = None;
+                }
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::error!(%error, "new TLS files refused; the old ones stay in use"),
                 Err(_) => tracing::error!("the TLS files could not be read"),
@@ -100,10 +111,40 @@ impl Tls {
             return Ok(false);
         }
         loaded().0 = stamp;
-        let config = Arc::new(configured(&self.files, &self.files.read()?)?);
+        let pem = self.files.read()?;
+        let config = Arc::new(configured(&self.files, &pem)?);
         loaded().1 = config;
+        tell_expiries(&pem, &self.expiries);
         Ok(true)
     }
+
+    /// Says once a day what has expired or soon will.
+    fn warn_of_expiry(&self, warned: &mut Option<Instant>) {
+        let pause = Duration::from_secs(limits::CERTIFICATE_WARN_SECONDS);
+        let troubles = self.expiries.troubles(self.clock.now());
+        if troubles.is_empty() || warned.is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        *warned = Some(Instant::now());
+        for (file, trouble) in troubles {
+            let (file, what) = (file.member(), trouble.what);
+            if trouble.expired {
+                tracing::error!(file, "a TLS certificate {what}");
+            } else {
+                tracing::warn!(file, "a TLS certificate {what}");
+            }
+        }
+    }
+}
+
+/// Of several certificates in a file the first that expires counts: with it the chain breaks, or an authority is gone.
+fn tell_expiries(pem: &TlsPem, expiries: &Expiries) {
+    let first = |pem: &[u8]| {
+        let found = certificates(pem).unwrap_or_default();
+        found.iter().filter_map(|certificate| certificate::expiry(certificate)).min()
+    };
+    expiries.tell(CertificateFile::Certificate, first(&pem.certificate));
+    expiries.tell(CertificateFile::ClientCa, pem.client_ca.as_deref().and_then(first));
 }
 
 async fn heard(hangup: &mut Option<tokio::signal::unix::Signal>) {
@@ -159,6 +200,10 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 mod tests {
     use super::*;
 
+    fn load(files: TlsFiles) -> Result<Tls, TlsError> {
+        Tls::load(files, Arc::new(crate::clock::SystemClock), Arc::default())
+    }
+
     fn write_pair(folder: &std::path::Path) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
         std::fs::write(folder.join("c.pem"), made.cert.pem()).unwrap();
@@ -173,7 +218,7 @@ mod tests {
     fn changed_files_are_taken_and_bad_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
         write_pair(folder.path());
-        let tls = Tls::load(files(folder.path())).unwrap();
+        let tls = load(files(folder.path())).unwrap();
         let config = || tls.loaded.read().unwrap().1.clone();
         let first = config();
         assert!(!tls.refresh(false).unwrap());
@@ -192,6 +237,6 @@ mod tests {
         write_pair(one.path());
         write_pair(other.path());
         std::fs::copy(other.path().join("k.pem"), one.path().join("k.pem")).unwrap();
-        assert!(matches!(Tls::load(files(one.path())), Err(TlsError::Unfit(_))));
+        assert!(matches!(load(files(one.path())), Err(TlsError::Unfit(_))));
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::record::TableName;
 
 /// Number of a table's shape within one trail; a shape never changes, a changed table gets a new number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SchemaId(pub u32);
 
 /// Which JSON a column's values are.

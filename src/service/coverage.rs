@@ -13,6 +13,7 @@ use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::limits;
 use crate::record::TrailName;
+use crate::repeats::error_rarely;
 
 /// Where the coverage of one trail is kept.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ impl KeptCoverage {
                 match self.write(record.clone()).await {
                     Ok(()) => (kept, kept_at) = (record, Instant::now()),
                     Err(error) => {
-                        tracing::error!(trail = %self.trail, %error, "what is published could not be noted");
+                        error_rarely!(self.trail.as_str(), trail = %self.trail, %error, "what is published could not be noted");
                         tokio::time::sleep(Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX)).await;
                     }
                 }

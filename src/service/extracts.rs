@@ -65,6 +65,15 @@ pub struct ExtractInfo {
     pub coverage: CoverageRecord,
 }
 
+/// The trail of an extract that was deleted: nobody writes it any more, nor can anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftTrail {
+    /// Its name.
+    pub name: TrailName,
+    /// Whether nothing was ever captured into it.
+    pub is_empty: bool,
+}
+
 /// An extract cannot be made, changed or found.
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
@@ -80,6 +89,17 @@ pub enum ExtractError {
     /// The trail.
     #[error(transparent)]
     Trail(#[from] TrailError),
+    /// The trail of an extract that was deleted.
+    #[error(
+        "trail {trail} was written by extract {writer}, which was deleted, and a trail keeps its writer for life: delete the \
+         trail, make the extract {writer} again, or name another trail"
+    )]
+    LeftTrail {
+        /// The trail.
+        trail: TrailName,
+        /// The extract that is gone.
+        writer: ResourceName,
+    },
     /// A member that may not change.
     #[error("{0}")]
     Fixed(&'static str),
@@ -235,14 +255,24 @@ impl Service {
         let _one_at_a_time = self.extracts.changing.lock().await;
         self.check_free(name, &config)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
-        self.trails.get_or_make(&config.trail, Writer::Extract(name.clone())).await?;
         let stored = self.sealed(config)?;
+        let trail = stored.config.trail.clone();
+        let is_new = self.trails.get(&trail).is_none();
+        self.trails.get_or_make(&trail, Writer::Extract(name.clone())).await?;
         let (key, value) = (name.to_string(), stored.clone());
         let put = self.in_catalog(move |catalog| {
             catalog.put_new(Shelf::Extracts, &key, &value)?;
             KeptCoverage::open(catalog, &value.config.trail)
         });
-        let coverage = put.await.map_err(ExtractError::Catalog)?;
+        let put = put.await;
+        // Nobody else could ever write it.
+        if put.is_err()
+            && is_new
+            && let Err(error) = self.trails.remove(&trail).await
+        {
+            tracing::warn!(%trail, extract = %name, %error, "the empty trail of an extract that was not made stays: delete it");
+        }
+        let coverage = put.map_err(ExtractError::Catalog)?;
         self.extracts.with(|known| drop(known.insert(name.clone(), Extract::new(stored, coverage))));
         tracing::info!(extract = %name, "extract made");
         self.start_if_wanted(name).await
@@ -258,7 +288,20 @@ impl Service {
             let (trail, writer) = (config.trail.clone(), format!("extract {other}"));
             return Err(TrailError::Busy { trail, writer }.into());
         }
+        self.check_left(name, &config.trail)?;
         Ok(Collision::find((name, config), others.iter().map(|other| (&other.name, &other.config)))?)
+    }
+
+    /// Refuses the trail of an extract that was deleted: of it nobody could tell why it has another writer.
+    fn check_left(&self, name: &ResourceName, trail: &TrailName) -> Result<(), ExtractError> {
+        let Some(entry) = self.trails.get(trail) else { return Ok(()) };
+        let Ok(served) = &entry.trail else { return Ok(()) };
+        match &served.description().writer {
+            Writer::Extract(writer) if writer != name && self.extracts.get(writer).is_none() => {
+                Err(ExtractError::LeftTrail { trail: trail.clone(), writer: writer.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the source speaks against the extract, or against its change from the patterns `known`.
@@ -357,24 +400,26 @@ impl Service {
         Err(ExtractError::NothingLost(name.clone()))
     }
 
-    /// Stops and removes an extract. Its trail stays; its slot and publication stay at the source.
-    pub async fn delete_extract(&self, name: &ResourceName) -> Result<(), ExtractError> {
+    /// Stops and removes an extract. Its slot and publication stay at the source, and its trail stays, which is what is
+    /// returned.
+    pub async fn delete_extract(&self, name: &ResourceName) -> Result<LeftTrail, ExtractError> {
         let _one_at_a_time = self.extracts.changing.lock().await;
-        if self.extracts.get(name).is_none() {
-            return Err(ExtractError::Missing(name.clone()));
-        }
+        let Some(extract) = self.extracts.get(name) else { return Err(ExtractError::Missing(name.clone())) };
         self.extracts.stop(name).await;
         let key = name.to_string();
         let removed = self.in_catalog(move |catalog| catalog.delete(Shelf::Extracts, &key)).await;
         removed.map_err(ExtractError::Catalog)?;
         self.extracts.with(|known| drop(known.remove(name)));
         tracing::info!(extract = %name, "extract deleted");
-        Ok(())
+        let state = self.trails.info(&extract.config.trail).map(|info| info.state);
+        let is_empty = matches!(state, Some(Ok((_, status))) if status.last_commit == 0);
+        Ok(LeftTrail { name: extract.config.trail, is_empty })
     }
 
     /// Starts retention and every extract that should run. An extract that cannot start says so in its status.
     pub async fn start(self: &Arc<Self>) {
         crate::service::supervisor::run_retention(self);
+        crate::service::supervisor::run_refusals(self.audit());
         let _one_at_a_time = self.extracts.changing.lock().await;
         for extract in self.extracts.list() {
             if let Err(error) = self.start_if_wanted(&extract.name).await {
@@ -473,6 +518,23 @@ mod tests {
         });
         merge_patch(&mut config, &json!({ "source": secret }));
         serde_json::from_value(config).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_extract_that_cannot_be_stored_leaves_no_trail_that_it_made() {
+        let home = tempfile::tempdir().unwrap();
+        let service = Arc::new(Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap());
+        let name = ResourceName::new("e1").unwrap();
+        // The catalog has one by that name of which the service does not know.
+        service.catalog.put(Shelf::Extracts, "e1", &json!({})).unwrap();
+        let trail = config("e1", json!({"password": "p"})).trail;
+        let refused = service.make_extract(&name, config("e1", json!({"password": "p"}))).await;
+        assert!(matches!(refused, Err(ExtractError::Catalog(CatalogError::Exists { .. }))), "{refused:?}");
+        assert!(service.trails.get(&trail).is_none());
+        // One that was there before stays.
+        service.trails.make(&trail, Writer::Extract(name.clone())).await.unwrap();
+        assert!(service.make_extract(&name, config("e1", json!({"password": "p"}))).await.is_err());
+        assert!(service.trails.get(&trail).is_some());
     }
 
     #[tokio::test]

@@ -69,6 +69,14 @@ impl Service {
         health.warnings.extend(down.map(|task| {
             format!("the task {} has panicked and waits to be started again; the log says where", task.name())
         }));
+        for (file, trouble) in self.expiries.troubles(self.clock.now()) {
+            if trouble.expired {
+                health.warnings.push(format!("a certificate of {} {}", file.member(), trouble.what));
+            }
+        }
+        if let Some(error) = self.authenticator.key_refresh().figures().and_then(|figures| figures.error) {
+            health.warnings.push(format!("the keys of another issuer's tokens cannot be fetched: {error}"));
+        }
         if self.audit.is_failing() {
             health.warnings.push("audit lines cannot be written to their file; they go to the log".to_owned());
         }

@@ -7,14 +7,17 @@ pub mod activity;
 pub mod audit;
 pub mod collisions;
 mod coverage;
+pub mod documents;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
+mod off_thread;
 pub mod puts;
 pub mod requests;
 pub mod retention;
 pub mod session_places;
 pub mod sessions;
+mod stream_rules;
 pub mod streams;
 mod supervisor;
 pub mod trails;
@@ -23,7 +26,7 @@ pub mod watched_session;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access::{AccessOptions, Accounts, Authenticator, LimitHits};
+use crate::access::{AccessOptions, Accounts, Authenticator, Expiries, LimitHits};
 use crate::catalog::{Catalog, CatalogError, DataFolder, Vault, audit_file};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
@@ -43,8 +46,11 @@ pub struct Service {
     audit: Arc<audit::Audit>,
     session_places: session_places::SessionPlaces,
     delivery_budget: Arc<Budget>,
+    documents: Arc<documents::Documents>,
+    rules_work: stream_rules::RulesWork,
     requests: requests::Requests,
     limit_hits: Arc<LimitHits>,
+    expiries: Arc<Expiries>,
     /// Whether retention goes by age.
     age_rule: Arc<retention::AgeRule>,
     /// As retention saw the disk last: nobody who looks at figures waits for it.
@@ -111,8 +117,11 @@ impl Service {
             audit,
             session_places,
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
+            documents: documents::Documents::new(crate::limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone()),
+            rules_work: stream_rules::RulesWork::default(),
             requests: requests::Requests::default(),
             limit_hits,
+            expiries: Arc::default(),
             age_rule,
             disk: retention::DiskFigures::default(),
             folder,
@@ -136,6 +145,11 @@ impl Service {
     /// How often each limit that protects the server was hit; listeners count here too.
     pub fn limit_hits(&self) -> &Arc<LimitHits> {
         &self.limit_hits
+    }
+
+    /// When the certificates of the listener expire; the listener tells it.
+    pub fn expiries(&self) -> &Arc<Expiries> {
+        &self.expiries
     }
 
     /// Who is asking.
@@ -191,6 +205,11 @@ impl Service {
     /// The streams.
     pub fn streams(&self) -> &streams::Streams {
         &self.streams
+    }
+
+    /// The documents that are built from what the service has.
+    pub fn documents(&self) -> &Arc<documents::Documents> {
+        &self.documents
     }
 
     /// The extracts.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::fitting::{Fittings, column_at, kind_of};
-use crate::codec::put::{self, BadPut, PutOperation, PutTransaction};
+use crate::codec::put::{self, BadPut, PutFormat, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
 use crate::record::{
@@ -26,8 +26,8 @@ pub struct PutAnswer {
     /// Transactions now in the trail, those put before included.
     pub acked: usize,
     /// Position of the last record of the furthest of these transactions: any stream of the trail accepts it as `begin` and
-    /// goes on after it.
-    pub pos: TokenText,
+    /// goes on after it. None of a body without transactions, as an empty batch of events is.
+    pub pos: Option<TokenText>,
 }
 
 /// What puts have brought to one trail since the server started.
@@ -89,17 +89,26 @@ impl PutError {
 impl Service {
     /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
     pub async fn put(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
-        let answer = self.put_uncounted(trail, body).await;
+        self.put_as(PutFormat::Transactions, trail, body).await
+    }
+
+    /// The same of a body in any format.
+    pub async fn put_as(&self, format: PutFormat, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+        let answer = self.put_uncounted(format, trail, body).await;
         if let Err(error) = &answer {
             self.requests.put_refused(error.reason());
         }
         answer
     }
 
-    async fn put_uncounted(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+    async fn put_uncounted(&self, format: PutFormat, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
         let now = self.clock.now();
-        let transactions = off_the_worker(body.len(), || put::parse(body, now))?;
+        let transactions = off_the_worker(body.len(), || put::parse_as(format, body, now))?;
         let entry = self.trails.for_writer(trail, &Writer::Puts)?;
+        if transactions.is_empty() {
+            entry.put_figures.note(0, 0, 0, body.len());
+            return Ok(PutAnswer { acked: 0, pos: None });
+        }
         let mut end = entry.puts.lock().await;
         // Taken out meanwhile: if this breaks off, what is half done goes with it, and the next put takes the end anew.
         let mut held = end.take();
@@ -116,7 +125,7 @@ impl Service {
         }
         let operations: usize = transactions.iter().map(|transaction| transaction.operations.len()).sum();
         entry.put_figures.note(transactions.len(), duplicates, operations, body.len());
-        Ok(PutAnswer { acked: transactions.len(), pos: token::encode_trail(&last) })
+        Ok(PutAnswer { acked: transactions.len(), pos: Some(token::encode_trail(&last)) })
     }
 }
 
@@ -274,7 +283,7 @@ fn schemas_full(table: &TableName) -> String {
 /// The trail has no room for what the first operation of a form brings in that member.
 fn no_room(body: &[u8], transaction: &PutTransaction<'_>, form: usize, member: &str, what: String) -> BadPut {
     let operation = transaction.operations.iter().position(|operation| operation.form == form).unwrap_or_default();
-    BadPut::at(body, transaction.at, format!("operations[{operation}].{member}"), what)
+    BadPut::of(transaction, body, &format!("operations[{operation}].{member}"), what)
 }
 
 /// `fittings` are those of the transaction's forms that were used last.

@@ -13,6 +13,7 @@ use crate::catalog::trail::TrailSettings;
 use crate::catalog::{CatalogError, Shelf};
 use crate::limits;
 use crate::record::TrailName;
+use crate::repeats::{error_rarely, warn_rarely};
 use crate::service::Service;
 use crate::service::trails::TrailError;
 use crate::tasks::{self, Task};
@@ -93,14 +94,16 @@ impl Service {
                 Ok(settings) => settings,
                 Err(error) => {
                     // The defaults may keep less than the user asked for, and what is removed does not come back.
-                    tracing::warn!(trail = %trail.name(), %error, "trail's options unreadable; all of it is kept");
+                    let name = trail.name().as_str();
+                    warn_rarely!(name, trail = name, %error, "trail's options unreadable; all of it is kept");
                     continue;
                 }
             };
             let mut retention = retention_of(&settings.unwrap_or_default());
             retention.age_seconds = retention.age_seconds.filter(|_| by_age);
             if let Err(error) = trail.retain(&retention) {
-                tracing::warn!(trail = %trail.name(), %error, "retention could not remove a segment");
+                let name = trail.name().as_str();
+                warn_rarely!(name, trail = name, %error, "retention could not remove a segment");
             }
         }
         if let Some(capacity) = self.trails.capacity_bytes() {
@@ -108,7 +111,7 @@ impl Service {
             self.disk.size_bytes.store(capacity, Ordering::Relaxed);
             self.disk.share_bytes.store(share, Ordering::Relaxed);
             if let Err(error) = keep_within(&trails, share) {
-                tracing::warn!(%error, "retention could not remove a segment");
+                warn_rarely!("", %error, "retention could not remove a segment");
             }
         }
         self.disk.free_bytes.store(self.trails.free_bytes().unwrap_or_default(), Ordering::Relaxed);
@@ -130,7 +133,8 @@ fn keep_within(trails: &[Trail], bytes_max: u64) -> io::Result<()> {
         let oldest =
             trails.iter().filter_map(|trail| Some((trail.oldest_removable()?, trail))).min_by_key(|(at, _)| *at);
         let Some((_, trail)) = oldest else { return Ok(()) };
-        tracing::warn!(trail = %trail.name(), "trails take more than their share of the disk; the oldest segment goes");
+        let name = trail.name().as_str();
+        warn_rarely!(name, trail = name, "trails take more than their share of the disk; the oldest segment goes");
         trail.remove_oldest()?;
     }
     Ok(())
@@ -146,7 +150,7 @@ pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
         let looked = tokio::task::spawn_blocking(move || Arc::clone(&service).retain()).await;
         if looked.is_err() {
             Task::Retention.note_panic();
-            tracing::error!("a pass of retention broke off; the next one comes as usual");
+            error_rarely!("", "a pass of retention broke off; the next one comes as usual");
         }
     }
 }

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::access::Limit;
-use crate::catalog::stream::{ConfigError, QualityOfService};
+use crate::catalog::stream::QualityOfService;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::contract::Contract;
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::delivery::rules::Rules;
 use crate::record::{Position, Timestamp, TrailName};
 use crate::service::Service;
 use crate::service::session_places::{NoPlace, SessionPlace};
@@ -290,7 +291,9 @@ impl OpenSession {
     async fn read(&mut self, entry: &TrailEntry) -> Result<(), SessionError> {
         let trail = entry.trail.as_ref().map_err(|reason| SessionError::TrailStopped(reason.clone()))?;
         let (reader, after) = self.reader(trail).await?;
-        let fanout = self.fanout(trail)?;
+        let rules = self.service.rules_of(&self.stream).await;
+        let rules = rules.map_err(|error| SessionError::TrailStopped(error.to_string()))?;
+        let fanout = self.fanout(trail, rules);
         let clock = self.service.clock.clone();
         let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
@@ -358,16 +361,16 @@ impl OpenSession {
         self.stream.has_session(self.number)
     }
 
-    fn fanout(&self, trail: &Trail) -> Result<Arc<Fanout>, SessionError> {
+    fn fanout(&self, trail: &Trail, rules: Rules) -> Arc<Fanout> {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
-            let contract = Contract::new(stream, trail.epoch(), config, metadata_of(trail), self.event_framing)?;
+            let metadata = metadata_of(trail);
+            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
             let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
             let work = self.stream.activity.encoding.clone();
-            Ok(Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work))
+            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work)
         };
-        let fanout = self.stream.fanout(trail.epoch(), self.event_framing, make);
-        fanout.map_err(|error: ConfigError| SessionError::TrailStopped(error.to_string()))
+        self.stream.fanout(trail.epoch(), self.event_framing, make)
     }
 
     fn note(&self, end: &DeliveryEnd) {
@@ -433,7 +436,11 @@ mod tests {
         for bad in ["", "0", "Now", "latest", "2026-07-13", "2026-07-13T14:00:00", "2026-07-13T14:00:00.0123456789Z"] {
             assert_eq!(BeginRequest::parse(bad), Err(InvalidBegin::Form), "{bad}");
         }
-        assert_eq!(BeginRequest::parse(&"A".repeat(44)), Err(InvalidBegin::Position));
+        for length in [44, 54] {
+            assert_eq!(BeginRequest::parse(&"A".repeat(length)), Err(InvalidBegin::Position));
+        }
+        let earlier = BeginRequest::parse("AQAAAAAAAAABAAAAAAAAAAIAAAADAAAABAAAAAUckLK_").unwrap();
+        assert_eq!(BeginRequest::parse(&earlier.to_string()), Ok(earlier), "it is told as the position of today");
     }
 
     async fn service(home: &std::path::Path, stream: &ResourceName) -> Arc<Service> {

@@ -1,6 +1,7 @@
 //! Stream resources: made, listed, deleted, remembered; what went wrong with each.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde_json::Value;
@@ -11,9 +12,11 @@ use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::delivery::fanout::Fanout;
 use crate::delivery::feed::{DeliveryEnd, Progress};
 use crate::limits;
-use crate::record::{Epoch, ResourceName, Timestamp};
+use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
 use crate::service::activity::StreamActivity;
+use crate::service::stream_rules::StreamRules;
 use crate::service::{Service, StartError};
+use crate::tasks::{Panicked, Task, caught_here};
 
 /// All streams of a server.
 #[derive(Debug)]
@@ -28,8 +31,12 @@ pub struct Streams {
 pub struct Stream {
     /// Its name.
     pub name: ResourceName,
+    /// Number of this revision: no two of this life of the server have the same.
+    pub revision: u64,
     /// Its configuration.
     pub config: StreamConfig,
+    /// Its rules, compiled when they were first needed; shared by revisions whose rules are the same.
+    pub(super) rules: Arc<StreamRules>,
     /// Set when this revision ends.
     pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
     errors: Mutex<VecDeque<String>>,
@@ -38,7 +45,24 @@ pub struct Stream {
     pub activity: Arc<StreamActivity>,
     /// What its sessions share, by whether the connection asked for one CloudEvent a message.
     fanouts: Mutex<Vec<(bool, Weak<Fanout>)>>,
-    document: RwLock<Option<Arc<Value>>>,
+    document: RwLock<Option<SetDocument>>,
+}
+
+/// An AsyncAPI document that was set for a stream.
+#[derive(Debug, Clone)]
+pub struct SetDocument {
+    /// Its number: no two of this life of the server have the same.
+    pub number: u64,
+    /// The document.
+    pub document: Arc<Value>,
+}
+
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl SetDocument {
+    fn new(document: Value) -> Self {
+        Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), document: Arc::new(document) }
+    }
 }
 
 /// A session as people see it.
@@ -68,6 +92,12 @@ pub enum StreamError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::catalog::stream::ConfigError),
+    /// Its rules were not looked at.
+    #[error("too many streams wait for their rules to be compiled; try again in a moment")]
+    Busy,
+    /// Compiling its rules broke off.
+    #[error(transparent)]
+    Panicked(#[from] crate::tasks::Panicked),
     /// The catalog.
     #[error(transparent)]
     Catalog(CatalogError),
@@ -77,15 +107,21 @@ impl Stream {
     fn new(
         name: ResourceName,
         config: StreamConfig,
+        rules: Arc<StreamRules>,
         document: Option<Value>,
         activity: Arc<StreamActivity>,
     ) -> Arc<Self> {
+        let unmatched = config.names_partitions().map(|member| {
+            format!("{member} names partitions, which no trail has: the rule matches nothing; take it out by PATCH")
+        });
         Arc::new(Self {
-            document: RwLock::new(document.map(Arc::new)),
+            document: RwLock::new(document.map(SetDocument::new)),
+            revision: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            rules,
             name,
             config,
             ending: watch::Sender::new(None),
-            errors: Mutex::default(),
+            errors: Mutex::new(unmatched.into_iter().collect()),
             sessions: Mutex::default(),
             activity,
             fanouts: Mutex::default(),
@@ -114,27 +150,22 @@ impl Stream {
     }
 
     /// The AsyncAPI document that was set for it, if one was.
-    pub fn document(&self) -> Option<Arc<Value>> {
+    pub fn document(&self) -> Option<SetDocument> {
         self.document.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the sessions of this revision share in a trail of that epoch; made by the first of them.
-    pub(super) fn fanout(
-        &self,
-        epoch: Epoch,
-        event_framing: bool,
-        make: impl FnOnce() -> Result<Arc<Fanout>, ConfigError>,
-    ) -> Result<Arc<Fanout>, ConfigError> {
+    pub(super) fn fanout(&self, epoch: Epoch, event_framing: bool, make: impl FnOnce() -> Arc<Fanout>) -> Arc<Fanout> {
         let mut fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a trail made anew nobody opens a session in its former life any more.
         fanouts.retain(|(_, known)| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
         let known = fanouts.iter().find(|(framing, _)| *framing == event_framing);
         if let Some(known) = known.and_then(|(_, known)| known.upgrade()) {
-            return Ok(known);
+            return known;
         }
-        let fanout = make()?;
+        let fanout = make();
         fanouts.push((event_framing, Arc::downgrade(&fanout)));
-        Ok(fanout)
+        fanout
     }
 
     /// Bytes of encoded messages that are kept for its sessions.
@@ -167,7 +198,12 @@ impl Streams {
             let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
             let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
             let document = catalog.get(Shelf::Documents, &name)?;
-            known.insert(resource.clone(), Stream::new(resource, config, document, Arc::default()));
+            let unmatched = config.names_partitions();
+            let stream = Stream::new(resource.clone(), config, Arc::default(), document, Arc::default());
+            if let Some(member) = unmatched {
+                tracing::warn!(stream = %resource, member, "a rule names partitions, which no trail has: it matches nothing");
+            }
+            known.insert(resource, stream);
         }
         Ok(Self { known: RwLock::new(known), changing: tokio::sync::Mutex::new(()) })
     }
@@ -182,23 +218,38 @@ impl Streams {
         self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// The streams over that trail, by name.
+    pub(super) fn readers_of(&self, trail: &TrailName) -> Vec<ResourceName> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let reads = |stream: &Stream| stream.config.source.trail_name().as_ref() == Some(trail);
+        known.iter().filter(|(_, stream)| reads(stream)).map(|(name, _)| name.clone()).collect()
+    }
+
     fn change(&self, change: impl FnOnce(&mut BTreeMap<ResourceName, Arc<Stream>>)) {
         change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Service {
+    /// The configuration that was given for a stream. A large one takes a while to check.
+    pub async fn read_config(&self, given: Value) -> Result<StreamConfig, StreamError> {
+        off_thread(move || StreamConfig::from_value(given)).await
+    }
+
     /// Makes a stream.
     pub async fn make_stream(&self, name: &ResourceName, config: StreamConfig) -> Result<Arc<Stream>, StreamError> {
+        if self.streams.get(name).is_some() {
+            return Err(StreamError::Exists(name.clone()));
+        }
         // Rules that do not compile are refused before anything is stored.
-        crate::delivery::rules::Rules::compile(&config)?;
+        let rules = self.compile_new_rules(&config).await?;
         let _one_at_a_time = self.streams.changing.lock().await;
         let (key, given) = (name.to_string(), config.as_given().clone());
         match self.in_catalog(move |catalog| catalog.put_new(Shelf::Streams, &key, &given)).await {
             Err(CatalogError::Exists { .. }) => return Err(StreamError::Exists(name.clone())),
             other => other.map_err(StreamError::Catalog)?,
         }
-        let stream = Stream::new(name.clone(), config, None, Arc::default());
+        let stream = Stream::new(name.clone(), config, rules, None, Arc::default());
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         tracing::info!(stream = %name, "stream made");
         Ok(stream)
@@ -211,7 +262,8 @@ impl Service {
         let (key, stored) = (name.to_string(), document.clone());
         let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Documents, &key, &stored)).await;
         stored.map_err(StreamError::Catalog)?;
-        *stream.document.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(document));
+        *stream.document.write().unwrap_or_else(PoisonError::into_inner) = Some(SetDocument::new(document));
+        self.documents.forget(stream.revision);
         tracing::info!(stream = %name, "document set");
         Ok(stream)
     }
@@ -232,10 +284,21 @@ impl Service {
     /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
     /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<(Arc<Stream>, bool), StreamError> {
-        let _one_at_a_time = self.streams.changing.lock().await;
-        let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
-        let config = old.config.patched(patch)?;
-        crate::delivery::rules::Rules::compile(&config)?;
+        let (_one_at_a_time, old, config, rules) = loop {
+            let old = self.streams.get(name).ok_or_else(|| StreamError::Missing(name.clone()))?;
+            let (before, patch) = (old.clone(), patch.clone());
+            let config = off_thread(move || before.config.patched(&patch)).await?;
+            let rules = if config.rules == old.config.rules {
+                old.rules.clone()
+            } else {
+                self.compile_new_rules(&config).await?
+            };
+            let one_at_a_time = self.streams.changing.lock().await;
+            // Another change may have come in between.
+            if self.streams.get(name).is_some_and(|now| Arc::ptr_eq(&now, &old)) {
+                break (one_at_a_time, old, config, rules);
+            }
+        };
         if config.as_given() == old.config.as_given() {
             // Nothing to change: neither its sessions nor its document are disturbed.
             return Ok((old, false));
@@ -244,8 +307,9 @@ impl Service {
         let (key, given) = (name.to_string(), config.as_given().clone());
         let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await;
         stored.map_err(StreamError::Catalog)?;
-        let stream = Stream::new(name.clone(), config, None, old.activity.clone());
+        let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
+        self.documents.forget(old.revision);
         old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");
         Ok((stream, dropped))
@@ -260,10 +324,18 @@ impl Service {
         let removed = self.in_catalog(move |catalog| catalog.delete(Shelf::Streams, &key)).await;
         removed.map_err(StreamError::Catalog)?;
         self.streams.change(|known| drop(known.remove(name)));
+        self.documents.forget(stream.revision);
         stream.ending.send_replace(Some(DeliveryEnd::Gone));
         tracing::info!(stream = %name, "stream deleted");
         Ok(())
     }
+}
+
+async fn off_thread(
+    work: impl FnOnce() -> Result<StreamConfig, ConfigError> + Send + 'static,
+) -> Result<StreamConfig, StreamError> {
+    let done = tokio::task::spawn_blocking(move || caught_here(Task::Request, work)).await;
+    Ok(done.unwrap_or(Err(Panicked))??)
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use crate::capture::{self, CaptureError, RunState, SharedStatus};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
-use crate::service::audit::{Audit, Line, write_lines};
+use crate::repeats::warn_rarely;
+use crate::service::audit::{Audit, Line, Writers, write_lines};
 use crate::service::coverage::KeptCoverage;
 use crate::service::trails::TrailEntry;
 use crate::tasks::{self, Task};
@@ -46,8 +47,37 @@ pub(super) fn run_retention(service: &Arc<crate::service::Service>) {
 }
 
 /// Starts the thread that writes audit lines; it ends with the audit.
-pub(super) fn run_audit(audit: Weak<Audit>, lines: mpsc::Receiver<Line>, writer: Box<dyn std::io::Write + Send>) {
-    tokio::task::spawn_blocking(move || write_lines(&audit, lines, writer));
+pub(super) fn run_audit(audit: Weak<Audit>, lines: mpsc::Receiver<Line>, writers: Writers) {
+    tokio::task::spawn_blocking(move || write_lines(&audit, lines, writers));
+}
+
+/// Starts the task that tells counted refusals; it ends with the audit.
+pub(super) fn run_refusals(audit: &Arc<Audit>) {
+    let audit = Arc::downgrade(audit);
+    tokio::spawn(tasks::keep(Task::Audit, move || tell_refusals(audit.clone())));
+}
+
+async fn tell_refusals(audit: Weak<Audit>) {
+    let mut every = tokio::time::interval(Duration::from_secs(limits::AUDIT_REFUSALS_LOOK_SECONDS));
+    loop {
+        every.tick().await;
+        let Some(audit) = audit.upgrade() else { return };
+        audit.tell_refusals(false);
+    }
+}
+
+/// Does one piece of work on a thread of its own, to which the kernel gives a processor when those who serve leave one.
+pub(super) fn run_behind_others(kind: &str, work: impl FnOnce() + Send + 'static) {
+    let work = move || {
+        // The priority is that of a thread on Linux alone; elsewhere it would be the whole program's.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::nice(limits::OFF_THREAD_NICE);
+        work();
+    };
+    if let Err(error) = std::thread::Builder::new().name(kind.to_owned()).spawn(work) {
+        // The work is dropped, and whoever waits for it is told.
+        tracing::error!(kind, %error, "no thread could be started");
+    }
 }
 
 /// Starts an extract's task.
@@ -111,7 +141,7 @@ async fn keep_running(
                     }
                 };
                 if let Err(error) = appender.close().await {
-                    tracing::warn!(extract = %name, %error, "trail not closed in good order");
+                    warn_rarely!(name.as_str(), extract = %name, %error, "trail not closed in good order");
                 }
                 match outcome {
                     // A trail that stopped over a failed disk is tried again, and so is a row that was refused: whoever

@@ -65,7 +65,7 @@ pub enum TrailError {
     #[error("trail {0}")]
     Exists(TrailName),
     /// Somebody else writes it.
-    #[error("trail {trail} is written by {writer}")]
+    #[error("trail {trail} is written by {writer}, and a trail keeps its writer for life")]
     Busy {
         /// The trail.
         trail: TrailName,
@@ -323,8 +323,9 @@ impl TrailEntry {
 }
 
 impl Service {
-    /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020.
-    pub async fn delete_trail(&self, name: &TrailName) -> Result<(), TrailError> {
+    /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020. Says which streams
+    /// read it: they stay, and wait for another trail of its name.
+    pub async fn delete_trail(&self, name: &TrailName) -> Result<Vec<ResourceName>, TrailError> {
         // No extract may be made, changed or started for it meanwhile: what it captured would go with the folder.
         let _no_extract_changes = self.extracts.changing.lock().await;
         if let Some(extract) = self.extracts.writer_of(name) {
@@ -337,8 +338,8 @@ impl Service {
             catalog.delete(crate::catalog::Shelf::Coverage, &key)?;
             catalog.delete(crate::catalog::Shelf::Trails, &key)
         });
-        let removed = removed.await;
-        removed.map(drop).map_err(TrailError::Catalog)
+        removed.await.map_err(TrailError::Catalog)?;
+        Ok(self.streams.readers_of(name))
     }
 
     /// Whether some extract is configured to write the trail.

@@ -1,6 +1,6 @@
 //! How far a trail is durable: the one number that acknowledgements and readers wait for.
 
-use crate::record::{Epoch, Position, SourcePosition, Timestamp};
+use crate::record::{Epoch, Position, SchemaId, SourcePosition, Timestamp};
 
 /// A byte in a trail: ordered as the trail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -27,6 +27,9 @@ pub struct DurableMark {
     pub end: Location,
     /// How far the source has been taken, as the trail durably knows.
     pub source: Option<SourcePosition>,
+    /// Number of the newest table schema before `end`, 0 before the first: as long as it stays, the tables at the end of the
+    /// trail are as they were. Whoever looks from another process is not told.
+    pub newest_schema: SchemaId,
 }
 
 impl DurableMark {

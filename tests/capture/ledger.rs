@@ -119,6 +119,22 @@ impl<'c> Ledger<'c> {
         self.until(&format!("row {last} is captured"), async |ledger| ledger.captured().await.contains(&last)).await;
     }
 
+    /// Writes a row at a time until one is in the trail: a row that is committed before the extract is past the stretch that it
+    /// could not read belongs to that stretch, and its gap tells so.
+    pub async fn until_flowing(&mut self, table: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.write(table, 1);
+            let last = self.written.last().unwrap().id;
+            let is_settled = async |ledger: &Self| !ledger.missing().await.contains(&(last, false));
+            self.until(&format!("row {last} is captured or inside a gap"), is_settled).await;
+            if self.captured().await.contains(&last) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "row {last} is inside a gap, as all before it");
+        }
+    }
+
     /// Waits until it is as wanted.
     pub async fn until(&self, what: &str, wanted: impl AsyncFn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;

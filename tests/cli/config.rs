@@ -51,15 +51,20 @@ fn every_problem_is_printed_with_its_line_and_the_end_is_1() {
     assert_eq!(output.status.code(), Some(1));
     let expected = format!(
         "{path}: line 1: lisen: unknown member; did you mean \"listen\"?\n\
-         {path}: line 2: logFormat: must be \"text\" or \"json\"\n\
+         {path}: line 2: logFormat: must be \"text\" or \"json\"; it is \"xml\"\n\
          {path}: line 7: stream[0].buferSize: unknown member; did you mean \"bufferSize\"?\n"
     );
     assert_eq!(stdout(&output), expected);
     assert_eq!(stderr(&output), "error: 3 problems\n");
     let output = run(trailcast(&["config", "check", "--config", &path, "--json"]), "");
     let first: Value = serde_json::from_str(stdout(&output).lines().next().unwrap()).unwrap();
-    let expected = json!({"line": 1, "member": "lisen", "message": "unknown member; did you mean \"listen\"?"});
+    let expected = json!({
+        "line": 1, "member": "lisen", "message": "unknown member; did you mean \"listen\"?", "value": null,
+        "severity": "error",
+    });
     assert_eq!((first, output.status.code()), (expected, Some(1)));
+    let second: Value = serde_json::from_str(stdout(&output).lines().nth(1).unwrap()).unwrap();
+    assert_eq!(second["value"], "\"xml\"");
     // `serve` says the same, and does not start.
     let served = run(trailcast(&["serve", "--config", &path]), "");
     assert!(served.status.code() == Some(1) && stderr(&served).contains("line 7: stream[0].buferSize"), "{served:?}");
@@ -79,7 +84,11 @@ fn no_problem_hides_another() {
         ),
         (
             "[[user]]\nname = \"o:ps\"\nrole = \"Admin\"\npasswordEnv = \"NOT_SET_7\"\n",
-            vec!["line 2: user[0].name: ", "line 3: user[0].role: a role is", "user[0]: NOT_SET_7 is not set"],
+            vec![
+                "line 2: user[0].name: ",
+                "line 3: user[0].role: a role is",
+                "line 4: user[0].passwordEnv: NOT_SET_7 is not set",
+            ],
         ),
         (
             "[[stream]]\nname = \"a b\"\nsource.trail = \"aa\"\nbuferSize = 1\ntcpKeepAliveTimeout = 0\nqualityOfService = \"x\"\n",
@@ -97,11 +106,37 @@ fn no_problem_hides_another() {
         (
             "[[extract]]\nname = \"a b\"\ntables = [\"*\"]\ntrail = \"a1\"\nbegin = \"then\"\n[extract.source]\n\
              type = \"postgresql\"\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\nport = \"x\"\n",
-            vec!["extract[0].name", "extract[0].tables", "extract[0].source.port", "extract[0].begin"],
+            vec!["extract[0].name", "extract[0].tables[0]", "extract[0].source.port", "extract[0].begin"],
         ),
         (
             "[[stream]]\nname = \"s\"\nsource.trail = \"a\"\nbufferSize = 1\n[[stream]]\nname = \"r\"\nbufferSize = 1\n",
             vec!["stream[0].source.trail", "stream[0].bufferSize", "stream[1].source: is", "stream[1].bufferSize"],
+        ),
+        (
+            "[[stream]]\nname = \"s\"\nsource.trail = \"aa\"\n\
+             [stream.encoding.json]\nmodel = \"tree\"\nmaxLobSize = 0\n\
+             [[stream.rules]]\nfilter.objectTypes = [\"DML\", \"DLM\", \"DDL\", \"X\"]\n\
+             [[stream.rules]]\naction = \"includes\"\n\
+             [[stream.rules]]\nacton = \"include\"\nfilter.objectNames = [\"*.t\", 7]\n\
+             [[stream.rules]]\naction = \"include\"\nfilter.columnValues = [\n\
+             {column = \"c\", operator = \"REGEX\", value = \"(\"},\n{column = \"c\", operator = \"EQ\"},\n\
+             {operator = \"ISNULL\", value = 1},\n{column = \"c\"}]\n",
+            vec![
+                "line 5: stream[0].encoding.json.model: must be \"op\" or \"row\"; it is \"tree\"",
+                "line 6: stream[0].encoding.json.maxLobSize: must be a whole number from 1 to 4294967295; it is 0",
+                "line 7: stream[0].rules[0].action: is required",
+                "line 8: stream[0].rules[0].filter.objectTypes[1]: must be one of DML, DDL; it is \"DLM\"",
+                "line 8: stream[0].rules[0].filter.objectTypes[3]: must be one of DML, DDL; it is \"X\"",
+                "line 9: stream[0].rules[1].filter: is required",
+                "line 10: stream[0].rules[1].action: must be \"include\" or \"exclude\"; it is \"includes\"",
+                "line 12: stream[0].rules[2].acton: unknown member; did you mean \"action\"?",
+                "line 13: stream[0].rules[2].filter.objectNames",
+                "line 17: stream[0].rules[3].filter.columnValues[0].value: ",
+                "line 18: stream[0].rules[3].filter.columnValues[1].value: is required",
+                "line 19: stream[0].rules[3].filter.columnValues[2].column: is required",
+                "line 19: stream[0].rules[3].filter.columnValues[2].value: has no meaning",
+                "line 20: stream[0].rules[3].filter.columnValues[3].operator: is required",
+            ],
         ),
     ];
     for (text, problems) in cases {
@@ -139,11 +174,14 @@ fn what_only_a_start_would_find_is_found_without_one() {
         ("[tls]\nkey = \"k.pem\"".into(), "TLS needs both a certificate and its key"),
         ("listen = \"0.0.0.0:9002\"".into(), "plain text"),
         ("log = \"trailcast=loud\"".into(), "log: "),
-        ("allowedOrigins = [\"example.com\"]".into(), "publicUrl, allowedOrigins: an origin is"),
+        ("allowedOrigins = [\"example.com\"]".into(), "line 1: allowedOrigins[0]: an origin is"),
         (format!("dataDir = \"{file}\""), "is no folder"),
         (format!("dataDir = \"{file}/data\""), "is no folder"),
         ("[audit]\nfile = \"/nowhere/audit.log\"".into(), "audit.file: there is no folder /nowhere"),
-        ("[[user]]\nname = \"a\"\nrole = \"User\"\npasswordFile = \"/nowhere/p\"".into(), "user[0]: /nowhere/p"),
+        (
+            "[[user]]\nname = \"a\"\nrole = \"User\"\npasswordFile = \"/nowhere/p\"".into(),
+            "line 4: user[0].passwordFile: /nowhere/p",
+        ),
         ("[[user]]\nname = \"a\"\nrole = \"User\"\npasswordEnv = \"NOT_SET_7\"".into(), "NOT_SET_7 is not set"),
         ("[[user]]\nname = \"a\"\nrole = \"King\"\npasswordEnv = \"X\"".into(), "line 3: user[0].role: a role is"),
         (extract("e1", "begin = \"then\""), "extract[0].begin: only \"now\""),
@@ -160,6 +198,78 @@ fn what_only_a_start_would_find_is_found_without_one() {
     }
     let output = check(&folder, &tls(pem(&folder, "k.pem")));
     assert!(output.status.success(), "{}", stdout(&output));
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_a_warning_and_one_that_has_expired_a_problem() {
+    let folder = Folder::new("config");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let text = format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", at("c.pem"), at("k.pem"));
+    let check_after = |days: i64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let now = std::time::SystemTime::now();
+        let seconds = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 3_600);
+        params.not_after = if days < 0 { (now - seconds).into() } else { (now + seconds).into() };
+        std::fs::write(at("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(at("k.pem"), key.serialize_pem()).unwrap();
+        let output = check(&folder, &text);
+        (output.status.code(), stdout(&output))
+    };
+    let (code, told) = check_after(31);
+    assert!(code == Some(0) && told.lines().count() == 1, "{told}");
+    let (code, told) = check_after(7);
+    let warning = "line 2: tls.certificate: warning: a certificate in it expires in 7 days, at ";
+    assert!(code == Some(0) && told.contains(warning) && told.ends_with("no problem\n"), "{told}");
+    let (code, told) = check_after(-1);
+    assert!(
+        code == Some(1) && told.contains("line 2: tls.certificate: a certificate in it has expired, at "),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_private_key_is_refused_where_public_ones_belong_by_the_check_and_at_the_start() {
+    let folder = Folder::new("config");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = folder.path().join("issuer.pem").display().to_string();
+    let path = write(
+        &folder,
+        &format!("[jwt]\nissuer = \"i\"\naudience = \"a\"\nalgorithms = [\"ES256\"]\nkeys = \"{pem}\"\n"),
+    );
+    let said = |arguments: &[&str]| {
+        let output = run(trailcast(arguments), "");
+        (output.status.code(), stdout(&output) + &stderr(&output))
+    };
+    std::fs::write(&pem, key.public_key_pem()).unwrap();
+    assert_eq!(said(&["config", "check", "--config", &path]).0, Some(0));
+    std::fs::write(&pem, key.serialize_pem()).unwrap();
+    for command in [&["config", "check", "--config", &path][..], &["serve", "--config", &path]] {
+        let (code, told) = said(command);
+        assert!(code == Some(1) && told.contains("line 5: jwt.keys: ") && told.contains("private key"), "{told}");
+        assert!(!told.contains(key.serialize_pem().lines().nth(1).unwrap()), "{told}");
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_read_is_named_with_its_line() {
+    let folder = Folder::new("config");
+    for (text, says) in [
+        ("trustedProxies = [\"10.0.0.1\", \"proxy\"]", "line 1: trustedProxies[1]: must be an address or a network"),
+        ("trustedProxies = [\"10.0.0.1/8\"]", "trustedProxies[0]: has bits beyond its length"),
+        ("trustedProxies = [\"0.0.0.0/0\"]", "trustedProxies[0]: would trust everybody"),
+        ("trustedProxies = \"10.0.0.1\"", "trustedProxies: must be a list of strings; it is \"10.0.0.1\""),
+        ("trustedProxies = [7]", "trustedProxies[0]: must be a string; it is 7"),
+        ("proxyProtocol = 1", "proxyProtocol: must be true or false; it is 1"),
+        ("proxyProtocol = true", "line 1: proxyProtocol: the PROXY protocol is on and no proxy is trusted"),
+    ] {
+        let output = check(&folder, text);
+        assert!(output.status.code() == Some(1) && stdout(&output).contains(says), "{text}: {}", stdout(&output));
+    }
+    let flag = run(trailcast(&["serve", "--trusted-proxy", "10.0.0.1/8"]), "");
+    assert!(flag.status.code() == Some(2) && stderr(&flag).contains("bits beyond"), "{}", stderr(&flag));
+    let alone = run(trailcast(&["serve", "--proxy-protocol"]), "");
+    assert!(alone.status.code() == Some(2) && stderr(&alone).contains("no proxy is trusted"), "{}", stderr(&alone));
 }
 
 #[test]
@@ -189,6 +299,13 @@ fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_sett
             "TRAILCAST_ALLOWED_ORIGINS",
             "--allowed-origin",
             ["https://a", "https://b", "https://c"],
+        ),
+        (
+            "trustedProxies",
+            "trustedProxies = [\"10.0.0.1\"]",
+            "TRAILCAST_TRUSTED_PROXIES",
+            "--trusted-proxy",
+            ["10.0.0.1", "10.0.0.2", "fd00::/8"],
         ),
         (
             "tls.certificate",
@@ -231,12 +348,14 @@ fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_sett
     }
     for (member, variable, flag, [one, other]) in [
         ("allowPlainText", "TRAILCAST_ALLOW_PLAIN_TEXT", "--allow-plain-text", [json!(true), json!(false)]),
+        ("proxyProtocol", "TRAILCAST_PROXY_PROTOCOL", "--proxy-protocol", [json!(true), json!(false)]),
         ("digest", "TRAILCAST_DIGEST", "--digest", [json!(true), json!(false)]),
         ("logFormat", "TRAILCAST_LOG_FORMAT", "--log-format", [json!("json"), json!("text")]),
     ] {
         let bare = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         for (weak, strong) in [(&one, &other), (&other, &one)] {
-            let line = format!("{member} = {weak}");
+            // Nobody may speak the PROXY protocol where nobody is trusted.
+            let line = format!("trustedProxies = [\"10.0.0.1\"]\n{member} = {weak}");
             let (weak_flag, strong_flag) = (bare(weak), [format!("{flag}={}", bare(strong))]);
             assert_eq!(holds(&line, None, &[])[member], *weak);
             assert_eq!(holds(&line, Some((variable, &bare(strong))), &[])[member], *strong);

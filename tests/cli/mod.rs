@@ -3,8 +3,10 @@
 mod bench;
 mod command;
 mod config;
+mod dead_ends;
 mod demo;
 mod losing_nothing;
+mod private_authority;
 mod put;
 mod serve;
 mod stopping;

@@ -63,3 +63,26 @@ fn what_the_server_refuses_is_said_in_its_words_and_ends_with_1() {
         stderr(&output)
     );
 }
+
+#[test]
+fn a_file_of_cloudevents_is_put_and_put_again_to_no_effect() {
+    let server = server_with_stream();
+    let event = |id: u64| {
+        let row = serde_json::json!({"op": "INSERT", "table": "app.t", "key": ["id"], "after": {"id": id}});
+        let data = serde_json::json!({"operations": [row]});
+        serde_json::json!({"specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t", "data": data})
+            .to_string()
+    };
+    let text = format!("{}\n\n{}\n{}", event(1), event(2), event(3));
+    let first = run(client(&server, &["put", "events", "--cloudevents"]), &text);
+    assert!(stdout(&first).starts_with("acked 3 pos "), "{}", stderr(&first));
+    let again = run(client(&server, &["put", "events", "--cloudevents", "-"]), &text);
+    assert_eq!(stdout(&again), stdout(&first), "{}", stderr(&again));
+    let bad = run(client(&server, &["put", "events", "--cloudevents"]), &format!("{}\n{{}}", event(4)));
+    assert!(stderr(&bad).contains("events[1].specversion: is required"), "{}", stderr(&bad));
+    let next = run(client(&server, &["put", "events", "--cloudevents"]), &event(5));
+    assert!(next.status.success(), "{}", stderr(&next));
+    let mut subscriber = server.subscribe("orders", "begin=earliest").unwrap();
+    let ids: Vec<_> = (0..4).map(|_| subscriber.expect_data(PATIENCE).json["after"]["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [1, 2, 3, 5]);
+}

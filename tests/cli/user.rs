@@ -81,6 +81,10 @@ fn users_changed_in_the_folder_of_a_stopped_server_are_audited_at_its_next_start
     done(&user(&["passwd", "ann"], "two-2\n"), "user ann has a new password\n");
     done(&user(&["rm", "ann"], ""), "user ann removed\n");
     fails(&user(&["rm", "ann"], ""), 1, "there is no user ann");
+    fails(&user(&["passwd", "ann"], "two-2\n"), 1, "there is no user ann");
+    fails(&user(&["add", "admin"], "two-2\n"), 1, "already exists");
+    fails(&user(&["add", "a:b"], "two-2\n"), 1, "colon");
+    fails(&user(&["role", "admin", "User"], ""), 1, "last Administrator");
     for _ in 0..2 {
         server.start_again();
         assert!(server.terminate().success());
@@ -88,13 +92,18 @@ fn users_changed_in_the_folder_of_a_stopped_server_are_audited_at_its_next_start
     let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let members = |line: &serde_json::Value| {
-        ["auth", "method", "path", "result"].map(|member| line[member].as_str().unwrap_or_default().to_owned())
+        ["auth", "method", "path", "result", "status"].map(|member| line[member].to_string().replace('"', ""))
     };
     let expected = [
-        ["start", "START", "/services/v2/users/admin", "done"],
-        ["offline", "POST", "/services/v2/users/ann", "done"],
-        ["offline", "PATCH", "/services/v2/users/ann", "done"],
-        ["offline", "DELETE", "/services/v2/users/ann", "done"],
+        ["start", "START", "/services/v2/users/admin", "done", "200"],
+        ["offline", "POST", "/services/v2/users/ann", "done", "200"],
+        ["offline", "PATCH", "/services/v2/users/ann", "done", "200"],
+        ["offline", "DELETE", "/services/v2/users/ann", "done", "200"],
+        ["offline", "DELETE", "/services/v2/users/ann", "failed", "404"],
+        ["offline", "PATCH", "/services/v2/users/ann", "failed", "404"],
+        ["offline", "POST", "/services/v2/users/admin", "failed", "409"],
+        ["offline", "POST", "/services/v2/users/a:b", "failed", "400"],
+        ["offline", "PATCH", "/services/v2/users/admin", "failed", "409"],
     ];
     assert_eq!(lines.iter().map(members).collect::<Vec<_>>(), expected);
     assert!(lines[1]["user"].as_str().unwrap().starts_with("uid "), "{text}");

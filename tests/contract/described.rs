@@ -1,6 +1,7 @@
 //! What is said of a stream's records before they come: by its AsyncAPI document, and by schema records.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ const KINDS: [&str; 6] =
 /// The document of a stream with this configuration.
 pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: DocumentLayout) -> Value {
     let stream = stream();
+    let tables: Vec<_> = tables.iter().cloned().map(Arc::new).collect();
     let input = DocumentInput {
         stream: stream.as_str(),
         description: config.description.as_deref(),
@@ -29,7 +31,7 @@ pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: Docume
         secure: false,
         path: "/services/v2/stream/s-1",
         security: &[SecurityScheme::Basic],
-        tables,
+        tables: &tables,
     };
     document(&input, layout)
 }

@@ -13,6 +13,7 @@ use trailcast::delivery::budget::Budget;
 use trailcast::delivery::contract::Contract;
 use trailcast::delivery::fanout::Fanout;
 use trailcast::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use trailcast::delivery::rules::Rules;
 use trailcast::record::{Position, ResourceName};
 use trailcast::trail::{Begin, Trail};
 
@@ -52,7 +53,8 @@ fn metadata() -> StreamMetadata {
 pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Position>, event_framing: bool) -> Heard {
     let begin = after.map_or(Begin::Earliest, Begin::After);
     let reader = trail.read(begin).await.unwrap();
-    let contract = Contract::new(&stream(), trail.epoch(), config, metadata(), event_framing).unwrap();
+    let rules = Rules::compile(config).unwrap();
+    let contract = Contract::new(&stream(), trail.epoch(), config, rules, metadata(), event_framing);
     let (ending, ended) = watch::channel(None);
     let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30), Arc::default());
     let progress = Arc::new(Progress::default());

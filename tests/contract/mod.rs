@@ -11,4 +11,5 @@ mod gaps;
 mod heard;
 mod live;
 mod members;
+mod positions;
 mod session;

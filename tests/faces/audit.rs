@@ -1,5 +1,6 @@
-//! Goal: the audit tells who changed what and who read which stream, all of it, once, and no secret. Method: ask every route
-//! of `/openapi.json` as nobody, as a user and as the administrator, and read the file after each answer.
+//! Goal: the audit tells who changed what and who read which stream, all of it, once, and no secret; and nobody pushes out
+//! of it what others did. Method: ask every route of `/openapi.json` as nobody, as a user and as the administrator, each time
+//! from an address of its own behind a proxy that this process is, and read the files after each answer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What leaves a line only when it is refused: puts, and questions that are asked by POST.
 const DATA: [&str; 2] = ["/services/v2/trails/{name}/transactions", "/services/v2/extracts/{name}/command"];
 
-/// A server whose audit goes to a file.
+/// A server whose audit goes to files, and which believes us whose request we pass on.
 struct House {
     server: Server,
     file: PathBuf,
+    addresses: std::cell::Cell<u32>,
     _folder: Folder,
 }
 
@@ -24,30 +26,44 @@ impl House {
     fn new(log: &str) -> Self {
         let folder = Folder::new("audit");
         let file = folder.path().join("audit.log");
-        let server = Server::start_with(&["--audit-log", file.to_str().unwrap(), "--log", log], &[]);
-        Self { server, file, _folder: folder }
+        let arguments = ["--audit-log", file.to_str().unwrap(), "--log", log, "--trusted-proxy", "127.0.0.1"];
+        let server = Server::start_with(&arguments, &[]);
+        Self { server, file, addresses: std::cell::Cell::new(0), _folder: folder }
     }
 
-    fn lines(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(&self.file).unwrap();
+    /// An address that nobody has asked from.
+    fn new_address(&self) -> String {
+        self.addresses.set(self.addresses.get() + 1);
+        std::net::Ipv4Addr::from_bits(0xC612_0000 + self.addresses.get()).to_string()
+    }
+
+    /// The text of the file of one kind of lines.
+    fn text_of(&self, kind: &str) -> String {
+        let path = format!("{}{kind}", self.file.display());
+        let text = std::fs::read_to_string(path).unwrap();
         // A line whose end is not written yet is none.
-        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        text.rfind('\n').map_or("", |end| &text[..=end]).to_owned()
     }
 
-    /// The lines that `act` leaves: those before the line of a request that is made after it.
+    fn lines_in(&self, kind: &str) -> Vec<Value> {
+        let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.text_of(kind).lines().map(read).collect()
+    }
+
+    /// Those of every kind.
+    fn lines(&self) -> Vec<Value> {
+        ["", ".sessions", ".refusals"].iter().flat_map(|kind| self.lines_in(kind)).collect()
+    }
+
+    /// The lines that `act` leaves: those that are there when a change has its line that was asked for after it.
     fn lines_of<T>(&self, act: impl FnOnce(&Server) -> T) -> Vec<Value> {
-        let before = self.lines().len();
+        let before = self.lines();
         act(&self.server);
         let after = "/services/v2/users/after-it";
-        http::request(self.server.port(), "DELETE", after, &[], b"").unwrap().expect(401);
-        until(|| {
-            let mut lines = self.lines().split_off(before);
-            match lines.iter().position(|line| line["path"] == after) {
-                Some(end) => Ok(lines.drain(..end).collect()),
-                None => Err(format!("{lines:?}")),
-            }
-        })
+        self.server.delete(after).expect(404);
+        let mut lines = self.lines();
+        lines.retain(|line| line["path"] != after && !before.contains(line));
+        lines
     }
 
     fn wait_for(&self, event: &str) -> Value {
@@ -86,7 +102,8 @@ fn every_change_leaves_one_line_whoever_asks_and_whatever_comes_of_it() {
         let callers =
             [(None, 401, Value::Null), (Some(&reader), of_reader, json!("reader")), (Some(&admin), 0, json!("admin"))];
         for (caller, status, user) in callers {
-            let mut headers = vec![("Content-Type", "application/json")];
+            let address = house.new_address();
+            let mut headers = vec![("Content-Type", "application/json"), ("X-Forwarded-For", address.as_str())];
             headers.extend(caller.map(|caller| ("Authorization", caller.header())));
             let mut answered = 0;
             let lines = house.lines_of(|server| {
@@ -100,7 +117,8 @@ fn every_change_leaves_one_line_whoever_asks_and_whatever_comes_of_it() {
                 let said = [&line["event"], &line["method"], &line["path"], &line["status"], &line["user"]];
                 assert_eq!(said, [&json!("change"), &json!(method), &json!(path), &json!(answered), &user]);
                 assert_eq!(line["auth"], if caller.is_some() { "basic" } else { "none" });
-                assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+                assert_eq!(line["peer"], address);
+                assert!(line["via"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
                 let result = match answered {
                     ..=399 => "done",
                     401 | 403 => "refused",
@@ -117,7 +135,9 @@ fn every_change_leaves_one_line_whoever_asks_and_whatever_comes_of_it() {
 fn reading_leaves_a_line_only_where_a_credential_is_refused() {
     let house = House::new("info");
     let get = |server: &Server, target: &str, header: Option<&str>| {
-        let headers: Vec<_> = header.map(|header| ("Authorization", header)).into_iter().collect();
+        let address = house.new_address();
+        let mut headers: Vec<_> = header.map(|header| ("Authorization", header)).into_iter().collect();
+        headers.push(("X-Forwarded-For", &address));
         http::request(server.port(), "GET", target, &headers, b"").unwrap().status
     };
     assert!(house.lines_of(|server| server.get("/services/v2/stream").expect(200)).is_empty());
@@ -194,7 +214,7 @@ fn no_secret_reaches_the_log_or_the_audit_wherever_it_stands() {
     subscriber.close();
     house.wait_for("session-end");
     let log = house.server.last_words();
-    let audit = std::fs::read_to_string(&house.file).unwrap();
+    let audit = ["", ".sessions", ".refusals"].map(|kind| house.text_of(kind)).concat();
     for (what, text) in [("log", log), ("audit", audit)] {
         let ours = house.server.credentials().header().trim_start_matches("Basic ").to_owned();
         for hidden in ["s3cret-", &token, &ours, wrong.header().trim_start_matches("Basic "), "correct-horse-9"] {
@@ -203,6 +223,73 @@ fn no_secret_reaches_the_log_or_the_audit_wherever_it_stands() {
         }
     }
     assert!(house.lines().len() > 12, "{:?}", house.lines());
+    let together = house.lines_in(".refusals").into_iter().find(|line| line["event"] == "refusals");
+    assert!(together.is_some(), "{:?}", house.lines_in(".refusals"));
+}
+
+/// A server whose files of audit lines are as small as they may be: 64 KiB, and one that is put aside.
+fn small_house() -> House {
+    let folder = Folder::new("audit");
+    let file = folder.path().join("audit.log");
+    let config = folder.path().join("t.toml");
+    let text = format!(
+        "trustedProxies = [\"127.0.0.1\"]\n[audit]\nfile = {:?}\nmaxBytes = 65536\nkeep = 1\n",
+        file.to_str().unwrap()
+    );
+    std::fs::write(&config, text).unwrap();
+    let server = Server::start_with(&["--config", config.to_str().unwrap()], &[]);
+    House { server, file, addresses: std::cell::Cell::new(0), _folder: folder }
+}
+
+const FLOOD: usize = 1_500;
+
+#[test]
+fn a_flood_of_bare_posts_leaves_two_lines_and_pushes_nothing_out() {
+    let mut house = small_house();
+    house.server.make_trail("a1");
+    for number in 0..FLOOD {
+        let target = if number % 2 == 0 { "/services/v2/trails/x1" } else { "/nothing/here" };
+        let status = http::request(house.server.port(), "POST", target, &[], b"").unwrap().status;
+        assert!(matches!(status, 401 | 404), "{status}");
+    }
+    house.server.sample_until("trailcast_audit_refusals_counted_total", |count| count == FLOOD as f64 - 1.0);
+    // What is counted is told when the minute is over, or the server ends.
+    house.server.last_words();
+    let refusals = house.lines_in(".refusals");
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    assert_eq!((&refusals[0]["path"], &refusals[0]["status"]), (&json!("/services/v2/trails/x1"), &json!(401)));
+    let together = &refusals[1];
+    assert_eq!((&together["event"], &together["peer"]), (&json!("refusals"), &json!("127.0.0.1")));
+    assert_eq!((&together["count"], &together["statuses"]), (&json!(FLOOD - 1), &json!({"401": 749, "404": 750})));
+    let changes: Vec<_> = house.lines_in("").into_iter().map(|line| line["path"].clone()).collect();
+    assert_eq!(changes, ["/services/v2/users/admin", "/services/v2/trails/a1"]);
+}
+
+#[test]
+fn a_flood_from_everywhere_and_one_of_sessions_push_out_their_like_and_no_change() {
+    let house = small_house();
+    house.server.make_trail("a1");
+    house.server.make_stream("s1", "a1");
+    let first = house.new_address();
+    let refused = |address: &str| {
+        let headers = [("X-Forwarded-For", address)];
+        assert_eq!(http::request(house.server.port(), "POST", "/x", &headers, b"").unwrap().status, 404);
+    };
+    refused(&first);
+    assert!(house.text_of(".refusals").contains(&first));
+    // The control: so many lines would have pushed a change out of the same file.
+    for _ in 0..FLOOD {
+        refused(&house.new_address());
+    }
+    let aside = |kind: &str| std::fs::read_to_string(format!("{}{kind}.1", house.file.display())).unwrap_or_default();
+    let kept = house.text_of(".refusals") + &aside(".refusals");
+    assert!(!kept.contains(&format!("\"{first}\"")), "the flood was too small to show anything");
+    while aside(".sessions").is_empty() {
+        house.server.subscribe("s1", "").unwrap().close();
+    }
+    let changes: Vec<_> = house.lines_in("").into_iter().map(|line| line["path"].clone()).collect();
+    assert_eq!(changes, ["/services/v2/users/admin", "/services/v2/trails/a1", "/services/v2/stream/s1"]);
+    assert!(aside("").is_empty());
 }
 
 #[test]

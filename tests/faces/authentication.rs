@@ -238,6 +238,38 @@ fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     assert_ne!(shown(), first);
 }
 
+#[test]
+fn a_certificate_that_expires_is_told_by_the_log_the_figures_and_when_it_is_over_by_readiness() {
+    let authority = Authority::new();
+    let renew_for = |days: i64| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+        let (now, days) = (std::time::SystemTime::now(), days * 86_400 + 3_600);
+        let span = Duration::from_secs(days.unsigned_abs());
+        params.not_after = if days < 0 { (now - span).into() } else { (now + span).into() };
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(authority.path("server.key"), key.serialize_pem()).unwrap();
+        std::fs::write(authority.path("server.pem"), params.signed_by(&key, &authority.issuer).unwrap().pem()).unwrap();
+    };
+    renew_for(7);
+    let server = authority.server(&[]);
+    let line = server.says("a TLS certificate expires in 7 days");
+    assert!(line.contains("WARN") && line.contains("tls.certificate"), "{line}");
+    let expiry = || {
+        let admin = server.credentials().header().to_owned();
+        let page = authority.get(server.port(), None, "/metrics", &[("Authorization", &admin)]).expect(200).text();
+        let name = "trailcast_tls_certificate_expiry_timestamp_seconds{file=\"certificate\"} ";
+        page.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok()).expect("the figure")
+    };
+    let days = (expiry() - seconds_from_now(0) as f64) / 86_400.0;
+    assert!((6.9..7.1).contains(&days), "{days}");
+    // The handshake with one that has expired fails at the client: asked for is what the log says.
+    renew_for(-2);
+    server.says("a TLS certificate has expired");
+    renew_for(90);
+    server.says_times("new TLS certificate in use", 2);
+    assert!((expiry() - seconds_from_now(0) as f64) / 86_400.0 > 89.0);
+}
+
 fn hang_up(pid: u32) {
     let done = std::process::Command::new("sh").arg("-c").arg(format!("kill -HUP {pid}")).status().unwrap();
     assert!(done.success());

@@ -155,6 +155,129 @@ fn the_python_example_of_a_put_is_acknowledged_and_read_back() {
     assert_eq!(tables, ["app.orders", "app.order_items"]);
 }
 
+/// A stream that is not there, a wrong password, no server: words, and no traceback of the interpreter's.
+fn says_why_it_ends(start: impl Fn(&str, &str) -> Program) {
+    let server = server_with_stream();
+    let folder = Folder::new("position");
+    let position = folder.path().join("position.txt");
+    let said = |url: &str| {
+        let mut example = start(url, position.to_str().unwrap());
+        assert!(!example.ends_well(PATIENCE));
+        example.last_words()
+    };
+    let url = server.url("ws");
+    let missing = said(&format!("{url}/services/v2/stream/nothing"));
+    assert_eq!(missing.trim(), "refused: 404 stream nothing does not exist.");
+    let unknown = said(&format!("{}/services/v2/stream/orders", url.replace("admin:", "nobody:")));
+    assert!(unknown.starts_with("refused: 401 Not authenticated: "), "{unknown}");
+    assert_eq!((unknown.lines().count(), unknown.contains("Traceback")), (1, false), "{unknown}");
+    let no_address = said("nonsense");
+    assert_eq!((no_address.lines().count(), no_address.contains("Traceback")), (1, false), "{no_address}");
+}
+
+#[test]
+fn the_python_example_says_why_it_ends() {
+    if clients::python().is_none() {
+        return;
+    }
+    says_why_it_ends(|url, position| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/subscribe.py", url, position]);
+        Program::start(python)
+    });
+}
+
+#[test]
+fn the_javascript_example_says_why_it_ends() {
+    let Some((_, folder)) = clients::node("examples/javascript/subscribe.mjs") else { return };
+    says_why_it_ends(|url, position| {
+        let mut node = std::process::Command::new("node");
+        node.arg(folder.path().join("subscribe.mjs")).args([url, position]);
+        Program::start(node)
+    });
+}
+
+#[test]
+fn the_python_example_of_a_put_says_why_it_ends() {
+    if clients::python().is_none() {
+        return;
+    }
+    let server = server_with_stream();
+    let said = |url: &str, trail: &str| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/put.py", url, trail]);
+        let mut put = Program::start(python);
+        assert!(!put.ends_well(PATIENCE));
+        put.last_words()
+    };
+    assert_eq!(said(&server.url("http"), "nothing").trim(), "refused: 404 trail nothing does not exist.");
+    let held = crate::support::port::Port::hold();
+    let unreachable = said(&format!("http://a:b@127.0.0.1:{}", held.number()), "events");
+    assert!(unreachable.starts_with("no answer: ") && unreachable.lines().count() == 1, "{unreachable}");
+}
+
+/// A number of 5,000 digits, one beyond what any type of the language holds, and half a surrogate pair, as PostgreSQL keeps
+/// them in `json`: the rows behind them must come too.
+fn survives_what_json_may_hold(start: impl Fn(&str, &str) -> Program) -> Option<Vec<String>> {
+    let postgres = Postgres::newest()?;
+    postgres.psql("create table t (id int primary key, n numeric, j json)");
+    let server = Server::start();
+    capture(&server, &postgres, "e1", &["public.*"], "a1");
+    server.make_stream("s1", "a1");
+    let digits = "7".repeat(5_000);
+    postgres.psql(&format!(
+        "insert into t values (1, {digits}, '{{\"half\": \"\\ud800\"}}'), (2, 1.10, '[1e400, 1e99999999999999999999, -{digits}]'), \
+         (3, null, '\"\\ud83d\\ude00\"')"
+    ));
+    let folder = Folder::new("position");
+    let url = format!("{}/services/v2/stream/s1", server.url("ws"));
+    let mut example = start(&url, folder.path().join("position.txt").to_str().unwrap());
+    let lines = example.lines_until(PATIENCE, |line| line.contains("\"id\": 3") || line.contains("\"id\":3"));
+    wait_for_file(&folder.path().join("position.txt"), &position_of_row(&server, 3));
+    example.signal("INT");
+    example.ends_well(PATIENCE);
+    Some(lines)
+}
+
+/// The position of the row with this id; others may hold what the tests' own JSON library does not read.
+fn position_of_row(server: &Server, id: u64) -> String {
+    let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    loop {
+        let record = subscriber.expect_record(PATIENCE);
+        if record.json["after"]["id"] == id {
+            return record.pos().unwrap().to_owned();
+        }
+    }
+}
+
+#[test]
+fn the_python_example_survives_numbers_and_texts_that_python_does_not_take() {
+    if clients::python().is_none() {
+        return;
+    }
+    let lines = survives_what_json_may_hold(|url, position| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/subscribe.py", url, position]).env("PYTHONIOENCODING", "utf-8");
+        Program::start(python)
+    });
+    let Some(lines) = lines else { return };
+    assert!(lines[0].contains(&"7".repeat(5_000)) && lines[0].contains(r#""\ud800""#), "{}", lines[0]);
+    assert!(lines[1].contains("1.10") && lines[1].contains("1e99999999999999999999"), "{}", lines[1]);
+    assert!(lines[2].contains('😀'), "{}", lines[2]);
+}
+
+#[test]
+fn the_javascript_example_survives_numbers_and_texts_beyond_those_of_javascript() {
+    let Some((_, folder)) = clients::node("examples/javascript/subscribe.mjs") else { return };
+    let lines = survives_what_json_may_hold(|url, position| {
+        let mut node = std::process::Command::new("node");
+        node.arg(folder.path().join("subscribe.mjs")).args([url, position]);
+        Program::start(node)
+    });
+    let Some(lines) = lines else { return };
+    assert!(lines[0].contains(r#""\ud800""#) && lines[2].contains('😀'), "{lines:?}");
+}
+
 #[test]
 fn the_program_of_goldengates_documentation_prints_a_tables_history_while_inserts_run() {
     const ROWS: u64 = 400;

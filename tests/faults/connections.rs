@@ -34,7 +34,7 @@ fn address(port: u16) -> SocketAddr {
 }
 
 /// A connection from an address of our choice, with a small buffer for what it receives.
-fn connect_from(source: [u8; 4], port: u16) -> TcpStream {
+pub fn connect_from(source: [u8; 4], port: u16) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     socket.bind(&SocketAddr::new(IpAddr::from(source), 0).into()).unwrap();
@@ -251,6 +251,33 @@ fn one_address_has_a_cap_of_its_own_and_beyond_the_whole_all_are_refused() {
     while status_from([127, 0, 0, 1], port) != 200 {
         assert!(start.elapsed() < Duration::from_secs(20), "places do not come back");
     }
+}
+
+/// Half of the files that a process may open, where these are few.
+const FEW_FILES: u64 = 600;
+const FIT: usize = 300;
+
+#[test]
+fn where_the_limit_of_open_files_is_low_one_address_does_not_take_every_place() {
+    let server = Server::start_with_files(FEW_FILES, &[]);
+    let port = server.port();
+    let mut held: Vec<_> = (0..FIT / 2).map(|_| connect_from([127, 0, 0, 1], port)).collect();
+    assert_eq!(status_from([127, 0, 0, 1], port), 429);
+    assert_eq!(status_from([127, 0, 0, 2], port), 200);
+    held.extend((0..FIT / 2).map(|_| connect_from([127, 0, 0, 3], port)));
+    assert_eq!(status_from([127, 0, 0, 2], port), 503);
+}
+
+#[test]
+fn control_where_one_address_may_have_all_connections_it_may_have_all_that_fit() {
+    let folder = Folder::new("limits");
+    let file = folder.path().join("trailcast.toml");
+    std::fs::write(&file, "[limits]\nconnections = 1000\nconnectionsPerAddress = 1000").unwrap();
+    let server = Server::start_with_files(FEW_FILES, &["--config", file.to_str().unwrap()]);
+    let mut held: Vec<_> = (0..FIT - 1).map(|_| connect_from([127, 0, 0, 1], server.port())).collect();
+    assert_eq!(status_from([127, 0, 0, 1], server.port()), 200);
+    held.push(connect_from([127, 0, 0, 1], server.port()));
+    assert_eq!(status_from([127, 0, 0, 2], server.port()), 503);
 }
 
 #[test]

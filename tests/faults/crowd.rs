@@ -120,12 +120,21 @@ fn healthy(server: &Server) -> JoinHandle<Duration> {
     })
 }
 
-fn put_all(server: &Server) {
-    let row = |id: u64| json!({"operations": [{"op": "INSERT", "table": "t", "after": {"id": id, "v": "v".repeat(ROW_BYTES)}}]});
-    for first in (1..=ROWS).step_by(ROWS_PUT_AT_ONCE as usize) {
-        let rows: Vec<_> = (first..first + ROWS_PUT_AT_ONCE).map(row).collect();
-        server.put("a1", &rows).expect(200);
-    }
+/// Puts all rows, on a thread of its own.
+fn putting(server: &Server) -> JoinHandle<()> {
+    let (port, credentials) = (server.port(), server.credentials().clone());
+    let row = |id: u64| {
+        json!({"operations": [{"op": "INSERT", "table": "t", "after": {"id": id, "v": "v".repeat(ROW_BYTES)}}]})
+            .to_string()
+    };
+    thread::spawn(move || {
+        let headers = [("Authorization", credentials.header()), ("Content-Type", "application/x-ndjson")];
+        for first in (1..=ROWS).step_by(ROWS_PUT_AT_ONCE as usize) {
+            let rows: Vec<_> = (first..first + ROWS_PUT_AT_ONCE).map(row).collect();
+            let path = "/services/v2/trails/a1/transactions";
+            http::request(port, "POST", path, &headers, rows.join("\n").as_bytes()).unwrap().expect(200);
+        }
+    })
 }
 
 /// What came of a crowd.
@@ -148,10 +157,11 @@ fn run(server: &Server) -> Outcome {
     let (memory_most, watch) = watch_memory(server, stop.clone());
     let drips = drip(dripping, stop.clone());
     let start = Instant::now();
-    put_all(server);
     let closed = || metric(server.port(), server.credentials(), "trailcast_stream_sessions_ended_total", "\"4011\"");
     let mut refused = false;
-    while !healthy.is_finished() || closed() < STREAMS as u64 {
+    // Asked for while the rows are put, too: on a slow machine the crowd may be gone by the time that the last is there.
+    let puts = putting(server);
+    while !puts.is_finished() || !healthy.is_finished() || closed() < STREAMS as u64 {
         assert!(start.elapsed() < PATIENCE, "{} closed with 4011, healthy: {}", closed(), healthy.is_finished());
         match server.subscribe("s0", "begin=now") {
             Err(Refused::Answer(answer)) => {
@@ -164,6 +174,7 @@ fn run(server: &Server) -> Outcome {
         }
         thread::sleep(Duration::from_millis(50));
     }
+    puts.join().unwrap();
     let outcome = Outcome {
         healthy: healthy.join().unwrap(),
         closed: closed(),

@@ -18,8 +18,8 @@ fn resident_bytes(pid: u32) -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// A session that has begun at the end of its stream.
-fn session(server: &Server) -> TcpStream {
+/// A session that has begun at the end of the stream `s1`.
+pub(super) fn session(server: &Server) -> TcpStream {
     let mut stream = http::connect(server.port(), Duration::from_secs(30)).unwrap();
     let handshake = format!(
         "GET /services/v2/stream/s1?begin=now HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {}\r\n\

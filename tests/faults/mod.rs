@@ -8,6 +8,8 @@ mod disk_full;
 mod idle;
 mod kill;
 mod log_gone;
+mod memory;
 mod panics;
 mod power_cut;
 mod slow_reader;
+mod unread_answers;

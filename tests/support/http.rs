@@ -125,13 +125,31 @@ pub fn exchange(
     let sent = stream.write_all(body);
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
-    match parse(&bytes) {
+    match parse(&bytes, method) {
         Some(answer) => Ok(answer),
         None => Err(sent.and(read).err().unwrap_or_else(|| std::io::ErrorKind::UnexpectedEof.into())),
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// Sends these bytes and reads what comes until the server ends: the way of a client that first sends and then reads.
+pub fn raw(port: u16, bytes: &[u8]) -> String {
+    let mut stream = connect(port, PATIENCE).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The answer in what [`raw`] read, the interim ones (1xx) left out.
+pub fn raw_answer(text: &str) -> Answer {
+    let mut rest = text;
+    while rest.starts_with("HTTP/1.1 1") {
+        rest = rest.split_once("\r\n\r\n").map_or("", |(_, rest)| rest);
+    }
+    parse(rest.as_bytes(), "GET").unwrap_or_else(|| panic!("no answer in {text:?}"))
+}
+
+fn parse(bytes: &[u8], method: &str) -> Option<Answer> {
     let head_end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..head_end]).ok()?;
     let mut lines = head.split("\r\n");
@@ -142,7 +160,11 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
         .collect();
     let mut answer = Answer { status, headers, body: Vec::new() };
     let rest = &bytes[head_end + 4..];
-    answer.body = if answer.header("transfer-encoding") == Some("chunked") {
+    // These have no body whatever its length is said to be (RFC 9110, 9.3.2 and 15.4.5).
+    let is_head_only = method == "HEAD" || answer.status == 304;
+    answer.body = if is_head_only {
+        rest.to_vec()
+    } else if answer.header("transfer-encoding") == Some("chunked") {
         unchunk(rest)?
     } else {
         let length = answer.header("content-length").map_or(Some(rest.len()), |length| length.parse().ok())?;
@@ -168,10 +190,12 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn answers_are_read_in_both_transfer_codings() {
-    let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\n{}").unwrap();
+    let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\n{}", "GET").unwrap();
     assert_eq!((plain.status, plain.header("x-a"), plain.text().as_str()), (200, Some("b"), "{}"));
     let chunked =
-        parse(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n").unwrap();
+        parse(b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", "GET").unwrap();
     assert_eq!((chunked.status, chunked.text().as_str()), (404, "abcd"));
-    assert!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}").is_none(), "a cut answer is no answer");
+    assert!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "GET").is_none(), "a cut answer is no answer");
+    let head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "HEAD").unwrap();
+    assert!(head.body.is_empty(), "{head}");
 }

@@ -4,12 +4,17 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses a part of it")]
 
+pub mod browser;
+pub mod by_value;
 pub mod clients;
+pub mod earlier_position;
 pub mod extract;
 pub mod gapped_trail;
 pub mod http;
 mod log;
 pub mod lookalike;
+pub mod mariadb;
+pub mod openapi;
 pub mod port;
 pub mod postgres;
 pub mod process;

@@ -113,22 +113,35 @@ impl Installation {
         self.try_start(settings, tls).unwrap_or_else(|complaint| panic!("PostgreSQL does not start:\n{complaint}"))
     }
 
+    /// A cluster that finds locales of the C library in that folder.
+    pub fn start_with_locales(&'static self, locales: Option<&Path>) -> Postgres {
+        let mut cluster = self.stopped(&[]);
+        cluster.locales = locales.map(Path::to_owned);
+        cluster.start_again();
+        cluster
+    }
+
     fn try_start(&'static self, settings: &[(&str, &str)], tls: bool) -> Result<Postgres, String> {
-        let folder = Folder::unused_path(&format!("pg{}", self.major));
-        process::copy_folder(self.template(), &folder);
-        let folder = Folder::adopt(folder);
-        let mut cluster = Postgres {
-            installation: self,
-            port: Port::hold(),
-            settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            child: None,
-            log: Log::default(),
-            folder,
-        };
+        let mut cluster = self.stopped(settings);
         if tls {
             cluster.make_certificates();
         }
         cluster.try_start().map(|()| cluster)
+    }
+
+    fn stopped(&'static self, settings: &[(&str, &str)]) -> Postgres {
+        let folder = Folder::unused_path(&format!("pg{}", self.major));
+        process::copy_folder(self.template(), &folder);
+        let folder = Folder::adopt(folder);
+        Postgres {
+            installation: self,
+            port: Port::hold(),
+            settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            locales: None,
+            child: None,
+            log: Log::default(),
+            folder,
+        }
     }
 }
 
@@ -154,6 +167,7 @@ pub struct Postgres {
     installation: &'static Installation,
     port: Port,
     settings: Vec<String>,
+    locales: Option<PathBuf>,
     child: Option<Child>,
     log: Log,
     folder: Folder,
@@ -316,6 +330,7 @@ impl Postgres {
         let sockets = if sockets.len() < 80 { sockets } else { String::new() };
         let mut command = as_cluster_user(self.installation.bin.join("postgres"));
         command.arg("-D").arg(self.data());
+        command.envs(self.locales.iter().map(|folder| ("LOCPATH", folder)));
         let fixed = [
             format!("port={}", self.port()),
             format!("unix_socket_directories={sockets}"),

@@ -33,6 +33,8 @@ pub struct Server {
     log: Log,
     /// Where standard error goes, when not to the log.
     stderr: Option<OwnedFd>,
+    /// How many files it may open, when not as many as the tests.
+    files_max: Option<u64>,
     data: Folder,
 }
 
@@ -59,6 +61,13 @@ impl Server {
         server.started()
     }
 
+    /// A server that may not have more than `files_max` files open.
+    pub fn start_with_files(files_max: u64, arguments: &[&str]) -> Self {
+        let mut server = Self::stopped(Folder::new("data"), arguments, &[]);
+        server.files_max = Some(files_max);
+        server.started()
+    }
+
     fn started(mut self) -> Self {
         self.start_again();
         self
@@ -73,6 +82,7 @@ impl Server {
             credentials: Basic::new(USER, PASSWORD),
             log: Log::default(),
             stderr: None,
+            files_max: None,
             data,
         }
     }
@@ -85,7 +95,14 @@ impl Server {
     /// Starts the server, again on its folder and its port.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the server runs already");
-        let mut command = process::tied_command(Self::program(), "KILL", None);
+        let mut command = match self.files_max {
+            None => process::tied_command(Self::program(), "KILL", None),
+            Some(files) => {
+                let mut shell = process::tied_command("sh", "KILL", None);
+                shell.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]).arg(Self::program());
+                shell
+            }
+        };
         command
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port())])
             .arg("--data-dir")

@@ -4,7 +4,6 @@
 //! `column_types`, and what becomes of the answers to `relation`.
 
 use tokio::time::{Duration, Instant, sleep};
-use tracing::warn;
 
 use super::catalogue::{Catalogue, TableFacts};
 use super::column_types::{ColumnType, Types};
@@ -12,6 +11,7 @@ use super::connection::Address;
 use super::pgoutput::RelationMessage;
 use crate::capture::source::Fault;
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 /// What is known of a table beyond its `Relation` message.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ async fn until_seen(xid: u32, catalogue: &mut Catalogue, address: &Address) -> R
     let deadline = Instant::now() + Duration::from_secs(limits::SOURCE_UNSEEN_SECONDS_MAX);
     while !catalogue.sees(address, xid).await? {
         if Instant::now() >= deadline {
-            warn!(
+            warn_rarely!(
+                "",
                 xid,
                 "the source's catalogue does not show yet what a transaction did that was sent: going on without it"
             );

@@ -7,7 +7,7 @@
 //! **Both publications are older than the slot.** The server reads a publication as it was where the change stands in its
 //! log; one that was made later is not there yet, and ends the stream.
 
-use tracing::{info, warn};
+use tracing::info;
 
 use super::Target;
 use super::catalogue::Catalogue;
@@ -19,6 +19,13 @@ use super::tables::{SourceTable, Tables};
 use crate::capture::source::{CaptureError, Fault, RefusedWrites};
 use crate::catalog::extract::WithoutIdentity;
 use crate::catalog::table_pattern::TablePattern;
+use crate::limits;
+use crate::repeats::warn_rarely;
+
+/// SQLSTATE of a right that is not there: CREATE on the database, or the tables are somebody else's.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+/// What the publication of tables that only give their INSERTs is made with.
+const INSERTS_ONLY: &str = "publish = 'insert', ";
 
 /// The publications of an extract as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +118,41 @@ impl Publisher<'_> {
         if captured.is_empty() || (sound.is_empty() && !inserts_only) {
             // Tables may still be made: the extract waits for them.
             let which = if captured.is_empty() { "" } else { " that has a replica identity" };
-            return Err(Fault::Passing(format!("no table of the source{which} matches tables yet")));
+            let database = &self.target.address.source.database;
+            let patterns = self.target.tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).cloned();
+            let patterns: Vec<String> = patterns.map(String::from).collect();
+            return Err(Fault::NoTables(format!(
+                "no table of the database {database}{which} matches tables ({}) yet: make one, or PATCH the extract's \
+                 tables; it looks again by itself",
+                patterns.join(", ")
+            )));
         }
         if now.inserts.is_none() {
             let refused: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
             self.make_inserts(&refused).await?;
         }
-        self.create(&self.target.publication, &for_tables(&sound), "").await?.map_err(Fault::from)
+        let made = self.create(&self.target.publication, &for_tables(&sound), "").await?;
+        made.map_err(|error| self.may_not(error, &self.target.publication, &sound, ""))
+    }
+
+    /// The server's refusal to make a publication; where our rights are not enough, with what to do about it.
+    fn may_not(&self, error: ServerError, name: &str, tables: &[&SourceTable], option: &str) -> Fault {
+        if error.code != INSUFFICIENT_PRIVILEGE {
+            return error.into();
+        }
+        let whole = whole_objects(&self.target.tables, self.version).filter(|_| option.is_empty());
+        let whole = whole.filter(|_| self.target.without_identity.is_none());
+        let objects = whole.unwrap_or_else(|| for_tables(tables));
+        let statement = self.statement(name, &objects, option);
+        let (user, database) = (&self.target.address.user, &self.target.address.source.database);
+        CaptureError::Refused(format!(
+            "{error}: the user {user} may not make the publication. Let a superuser make it beforehand: {statement}; or, if \
+             {user} owns the tables, let the database's owner run: GRANT CREATE ON DATABASE {} TO {}; then PATCH the extract \
+             to stopped and back to running",
+            identifier(database),
+            identifier(user)
+        ))
+        .into()
     }
 
     /// Publishes all that the patterns take in, later tables too, if they and our rights allow it.
@@ -127,7 +162,7 @@ impl Publisher<'_> {
         match self.create(publication, &objects, "").await? {
             Ok(()) => Ok(true),
             Err(error) => {
-                warn!(publication, %error, "publishing table by table; later tables are added at the next start");
+                warn_rarely!(publication, publication, %error, "publishing table by table; later tables are added at the next start");
                 Ok(false)
             }
         }
@@ -136,18 +171,21 @@ impl Publisher<'_> {
     /// Makes the second publication, if the extract has one, with these tables.
     async fn make_inserts(&mut self, tables: &[&SourceTable]) -> Result<(), Fault> {
         let Some(name) = self.target.inserts_publication() else { return Ok(()) };
-        self.create(&name, &for_tables(tables), "publish = 'insert', ").await?.map_err(Fault::from)
+        let made = self.create(&name, &for_tables(tables), INSERTS_ONLY).await?;
+        made.map_err(|error| self.may_not(error, &name, tables, INSERTS_ONLY))
     }
 
     async fn create(&mut self, name: &str, objects: &str, option: &str) -> Result<Result<(), ServerError>, Fault> {
+        self.execute(&self.statement(name, objects, option)).await
+    }
+
+    /// The statement that makes a publication.
+    fn statement(&self, name: &str, objects: &str, option: &str) -> String {
         // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
         let generated =
             if self.version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
         let name = identifier(name);
-        self.execute(&format!(
-            "CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})"
-        ))
-        .await
+        format!("CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})")
     }
 
     /// Brings a publication that exists to what the extract needs, unless it was named by the user and is theirs to keep.
@@ -156,7 +194,12 @@ impl Publisher<'_> {
         let lacking: Vec<_> = captured.iter().filter(|table| !now.give(self.tables, table)).copied().collect();
         if self.target.publication_is_theirs && self.target.without_identity != Some(WithoutIdentity::InsertsOnly) {
             if !lacking.is_empty() {
-                warn!(publication = main.name, tables = lacking.len(), "tables match but are not published");
+                warn_rarely!(
+                    &main.name,
+                    publication = main.name,
+                    tables = lacking.len(),
+                    "tables match but are not published"
+                );
             }
             return Ok(());
         }
@@ -189,7 +232,8 @@ impl Publisher<'_> {
             None => added.refused.extend(refused.into_iter().flat_map(|(_, refused)| refused)),
         }
         for (table, error) in &added.errors {
-            warn!(publication = main.name, table, %error, "a matching table could not be added to the publication");
+            let of_kind = format!("{} {table}", main.name);
+            warn_rarely!(&of_kind, publication = main.name, table, %error, "a matching table could not be added to the publication");
         }
         Ok(added)
     }
@@ -234,7 +278,7 @@ impl Publisher<'_> {
         match self.execute(&set).await? {
             Ok(()) => main.generated = true,
             Err(error) => {
-                warn!(publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
+                warn_rarely!(&main.name, publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
             }
         }
         Ok(())
@@ -246,7 +290,8 @@ impl Publisher<'_> {
             return Ok(());
         }
         if main.everything {
-            warn!(
+            warn_rarely!(
+                &main.name,
                 publication = main.name,
                 "it is for all tables, which cannot be altered; withoutIdentity has no effect"
             );
@@ -263,7 +308,9 @@ impl Publisher<'_> {
         let drop = format!("ALTER PUBLICATION {} DROP TABLES IN SCHEMA {}", identifier(&main.name), schemas.join(", "));
         match self.execute(&drop).await? {
             Ok(()) => main.schemas.clear(),
-            Err(error) => warn!(publication = main.name, %error, statement = drop, "whole schemas stay published"),
+            Err(error) => {
+                warn_rarely!(&main.name, publication = main.name, %error, statement = drop, "whole schemas stay published");
+            }
         }
         Ok(())
     }
@@ -283,7 +330,8 @@ impl Publisher<'_> {
             }
             let drop = format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", identifier(&inserts.name), table.sql_name);
             if let Err(error) = self.execute(&drop).await? {
-                warn!(publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
+                let of_kind = format!("{} {}", inserts.name, table.shown());
+                warn_rarely!(&of_kind, publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
             }
         }
         Ok(())

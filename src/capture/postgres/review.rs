@@ -13,6 +13,7 @@ use super::published::Published;
 use super::tables::{SourceTable, Tables};
 use crate::capture::source::{Fault, PublicationStatus, RefusedWrites, SharedStatus};
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 /// Reads publications and tables as they are now, notes what is to be said of them, and logs what is new.
 pub(super) async fn look(
@@ -32,7 +33,8 @@ pub(super) fn warn_of_partitions(target: &Target, tables: &Tables) {
     let captured = tables.captured(target).into_iter().filter(|table| table.is_partitioned);
     let tables: Vec<_> = captured.take(limits::EXTRACT_NAMED_TABLES_MAX).map(SourceTable::shown).collect();
     if !tables.is_empty() {
-        warn!(
+        warn_rarely!(
+            &target.publication,
             publication = target.publication,
             tables = tables.join(", "),
             "these tables are partitioned: PostgreSQL sends no TRUNCATE of a single partition; delete its rows instead, \

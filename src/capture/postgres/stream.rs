@@ -30,6 +30,7 @@ use crate::capture::run::stopped;
 use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::limits;
 use crate::record::Operation;
+use crate::repeats::warn_rarely;
 use crate::trail::Appender;
 
 /// Where a stream meets the trail.
@@ -324,7 +325,8 @@ impl<'a> Stream<'a> {
     /// The server says something beside the stream. Before it is known what a warning means, nothing is confirmed or taken.
     async fn noticed(&mut self, body: &[u8]) -> Result<(), Fault> {
         let Some(warning) = server_error::warning(body) else { return Ok(()) };
-        warn!(slot = self.target.slot, %warning, "the source warns; what it publishes is looked at");
+        let of_kind = format!("{} {}", self.target.slot, warning.code);
+        warn_rarely!(&of_kind, slot = self.target.slot, %warning, "the source warns; what it publishes is looked at");
         let at = self.transactions.complete();
         self.look(Cause::Warning { code: &warning.code, at }).await
     }

@@ -70,6 +70,7 @@ pub struct StreamConfig {
     pub heartbeat_seconds: Option<u64>,
     /// Whether `STREAM_METADATA` tells of the server's host.
     pub expose_host: bool,
+    contract_hash: ContractHash,
     given: Value,
 }
 
@@ -132,6 +133,7 @@ impl StreamConfig {
             framing: extensions.framing,
             heartbeat_seconds: extensions.heartbeat_seconds,
             expose_host: extensions.expose_host,
+            contract_hash: canonical::contract_hash(&given),
             given,
         })
     }
@@ -153,7 +155,28 @@ impl StreamConfig {
 
     /// What the stream's positions depend on: source and rules as given, whatever the order of their members.
     pub fn contract_hash(&self) -> ContractHash {
-        canonical::contract_hash(&self.given)
+        self.contract_hash
+    }
+
+    /// Refuses rules that a stream may have from earlier on, and that none is given any more: those that are too much
+    /// altogether, and those of partitions, which no trail has.
+    pub fn check_new_rules(&self) -> Result<(), ConfigError> {
+        rule::check_new(&self.rules)
+    }
+
+    /// Values in the lists of all filters.
+    pub fn rule_values(&self) -> usize {
+        self.rules.iter().map(Rule::values).sum()
+    }
+
+    /// Patterns in the conditions of all rules: LIKE and REGEX.
+    pub fn rule_patterns(&self) -> usize {
+        self.rules.iter().map(|rule| rule.patterns().count()).sum()
+    }
+
+    /// The first member that names partitions, of which there are none, so that its rule matches nothing.
+    pub fn names_partitions(&self) -> Option<String> {
+        rule::names_partitions(&self.rules)
     }
 }
 

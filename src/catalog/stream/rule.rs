@@ -122,6 +122,22 @@ pub(super) fn parse_rules(members: &Members<'_>) -> Result<Vec<Rule>, ConfigErro
 }
 
 impl Rule {
+    /// The values of all of its lists: what asking it may cost.
+    pub(super) fn values(&self) -> usize {
+        let names = self.object_names.len() + self.partition_names.len();
+        let operations = self.object_types.len() + self.operation_types.len();
+        names + operations + self.column_values.len() + self.user_tokens.len() + self.tags.len()
+    }
+
+    /// The patterns of its conditions.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        let is_pattern = |operator| matches!(operator, Comparison::Regex | Comparison::Like);
+        let columns = self.column_values.iter().map(|condition| (condition.operator, condition.value.as_deref()));
+        let texts = self.user_tokens.iter().chain(&self.tags);
+        let texts = texts.map(|condition| (condition.operator, condition.value.as_deref()));
+        columns.chain(texts).filter_map(move |(operator, value)| value.filter(|_| is_pattern(operator)))
+    }
+
     fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let rule = Members::of(path, value, &["name", "description", "action", "filter"])?;
         rule.text("description", 0, limits::DESCRIPTION_CHARS_MAX)?;
@@ -148,6 +164,35 @@ impl Rule {
 
 /// The words of `objectTypes` and `operationTypes`.
 pub(super) const OPERATION_WORDS: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"];
+
+/// The first member that names partitions.
+pub(super) fn names_partitions(rules: &[Rule]) -> Option<String> {
+    let at = rules.iter().position(|rule| !rule.partition_names.is_empty())?;
+    Some(format!("rules[{at}].filter.partitionNames"))
+}
+
+/// Refuses what only rules of earlier versions may hold.
+pub(super) fn check_new(rules: &[Rule]) -> Result<(), ConfigError> {
+    if let Some(member) = names_partitions(rules) {
+        let why = "must not be given: trails have no partitions yet, so that the rule would match no record";
+        return Err(ConfigError::new(member, why));
+    }
+    let (values_max, texts_max) = (limits::RULES_VALUES_MAX, limits::RULES_REGEX_BYTES_MAX);
+    let values: usize = rules.iter().map(Rule::values).sum();
+    if values > values_max {
+        let range =
+            format!("the lists of all filters together must hold at most {values_max} values, and hold {values}");
+        return Err(ConfigError::new("rules", range));
+    }
+    let texts: usize = rules.iter().flat_map(Rule::patterns).map(str::len).sum();
+    if texts > texts_max {
+        let range = format!(
+            "the values of all REGEX and LIKE conditions together must have at most {texts_max} bytes, and have {texts}"
+        );
+        return Err(ConfigError::new("rules", range));
+    }
+    Ok(())
+}
 
 fn operations(filter: &Members<'_>, name: &str) -> Result<Vec<Vec<Operation>>, ConfigError> {
     let words = filter.texts(name, limits::RULE_VALUES_MAX, limits::RULE_TEXT_CHARS_MAX)?;

@@ -4,11 +4,14 @@
 //! Owns what the demo sets up. The data folder stays when it ends; started again it goes on in the same trail with a shop
 //! that first empties its tables, so that who subscribed before is told of everything in between.
 
+mod enter;
 pub mod shop;
 mod welcome;
 mod writer;
 
 use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -21,16 +24,17 @@ use super::serve::listening;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::tail::Tail;
-use crate::access::AccessOptions;
+use crate::access::{AccessOptions, TrustedProxies};
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
-use crate::client::{Credentials, ServerAddress};
+use crate::client::{Credentials, ServerAddress, Trust};
 use crate::config::{LimitMembers, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
 use crate::trail;
+use enter::Enter;
 use writer::Writer;
 
 /// User and password of the demo.
@@ -70,6 +74,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir: arguments.data_dir,
         public_url: None,
         allowed_origins: Vec::new(),
+        proxies: TrustedProxies::default(),
         tls: None,
         access: AccessOptions::default(),
         limits: LimitMembers::default(),
@@ -96,14 +101,31 @@ async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut
         prefix: String::new(),
         user: None,
         credentials: Some(Credentials { user: USER.into(), password: USER.into() }),
+        trust: Trust::default(),
     };
     let mut tail = Tail::readable(address, STREAM, &begin, stop.clone());
-    tokio::select! {
-        ended = tail.follow() => ended,
-        failed = writer.write() => failed,
-        // The tail says goodbye by itself; here only should it be stuck.
-        () = async { stop.asked().await; tokio::time::sleep(std::time::Duration::from_secs(1)).await } => Ok(()),
+    let mut enter = Enter::listen();
+    let (mut shows, mut writes) = (pin!(tail.follow()), pin!(writer.write()));
+    let (mut is_held, mut is_ending) = (false, false);
+    let ended = loop {
+        tokio::select! {
+            // While it is held nothing is taken from the socket; afterwards it goes on where it stood.
+            ended = &mut shows, if !is_held => break ended,
+            failed = &mut writes => break failed,
+            () = enter.pressed(), if !is_ending => {
+                is_held = !is_held;
+                let said = if is_held { welcome::held(server.address) } else { welcome::GOES_ON.to_owned() };
+                print(said.as_bytes())?;
+            }
+            () = stop.asked(), if !is_ending => (is_held, is_ending) = (false, true),
+            // The tail says goodbye by itself; here only should it be stuck.
+            () = tokio::time::sleep(Duration::from_secs(1)), if is_ending => break Ok(()),
+        }
+    };
+    if ended.is_ok() {
+        print(welcome::farewell(server.address, data_dir).as_bytes())?;
     }
+    ended
 }
 
 /// Makes user, trail and stream where they are missing, and the shop's first transaction.
@@ -123,7 +145,9 @@ async fn set_up(server: &RunningServer, rate: u32) -> Result<Writer, Failure> {
     let mut writer = Writer::new(server.service.clone(), trail, rate);
     writer.open(goes_on).await?;
     let stream = ResourceName::new(STREAM).map_err(Failure::failed)?;
-    let config = StreamConfig::from_value(json!({"source": {"trail": TRAIL}})).map_err(Failure::failed)?;
+    // A newcomer's first message is to be the rows, not pages of JSON Schema.
+    let config = json!({"source": {"trail": TRAIL}, "encoding": {"json": {"includeJSONSchemaRecord": false}}});
+    let config = StreamConfig::from_value(config).map_err(Failure::failed)?;
     match server.service.make_stream(&stream, config).await {
         Ok(_) | Err(StreamError::Exists(_)) => {}
         Err(error) => return Err(Failure::failed(error)),

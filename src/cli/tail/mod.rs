@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
+use super::how_to_make;
 use super::output::{print, say, wants_colour};
 use super::stop::Stop;
 use crate::client::{ClientError, Ended, RecordReader, ServerAddress, Subscription};
@@ -143,7 +144,10 @@ impl Tail {
             Err(error) if retries && may_pass(&error) => {
                 return Ok(Connection::Lost { why: error.to_string(), was_open: false });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let advice = how_to_make::stream(&error, &self.address, &self.stream);
+                return Err(Failure::failed(format_args!("{error}{advice}")));
+            }
         };
         if retries {
             say("connected again");

@@ -21,9 +21,18 @@ fn described(trail: &Trail) -> Value {
         "segmentBytes": description.segment_bytes,
         "segments": status.segments,
         "bytes": status.bytes,
-        "firstCommit": status.first_commit,
-        "lastCommit": status.last_commit,
+        "firstCommit": (status.first_commit <= status.last_commit).then_some(status.first_commit),
+        "lastCommit": (status.last_commit > 0).then_some(status.last_commit),
     })
+}
+
+/// Which commits a trail holds, in words: of an empty one there is no first and no last.
+fn commits(first: u64, last: u64) -> String {
+    match (first, last) {
+        (_, 0) => "no commits yet".to_owned(),
+        (first, last) if first > last => format!("no commits kept, the last was {last}"),
+        (first, last) => format!("commits {first}–{last}"),
+    }
 }
 
 /// One line a trail; a trail that cannot be opened says why and the others are still listed.
@@ -35,8 +44,10 @@ pub(super) fn list(house: &House) -> Result<(), Failure> {
             Ok(trail) => {
                 let status = trail.status();
                 format!(
-                    "{name:<24} commits {}–{}  {} segments  {} bytes",
-                    status.first_commit, status.last_commit, status.segments, status.bytes
+                    "{name:<24} {}  {} segments  {} bytes",
+                    commits(status.first_commit, status.last_commit),
+                    status.segments,
+                    status.bytes
                 )
             }
             Err(Failure::Failed(what)) => {
@@ -62,10 +73,23 @@ pub(super) fn describe(house: &House, name: &str) -> Result<(), Failure> {
             .iter()
             .map(|(member, value)| match value {
                 Value::String(text) => format!("{member:<13} {}\n", harmless(text)),
+                Value::Null => format!("{member:<13} none\n"),
                 other => format!("{member:<13} {other}\n"),
             })
             .collect(),
         _ => format!("{described}\n"),
     };
     Ok(print(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_trail_has_no_first_commit_and_no_last() {
+        assert_eq!(commits(1, 0), "no commits yet");
+        assert_eq!(commits(51, 50), "no commits kept, the last was 50");
+        assert_eq!((commits(1, 1).as_str(), commits(7, 9).as_str()), ("commits 1–1", "commits 7–9"));
+    }
 }

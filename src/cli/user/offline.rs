@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access::{AccessOptions, Accounts, Authenticator, Role};
-use crate::catalog::{AuditFile, Catalog, DataFolder, FolderError, Shelf, User, Vault};
+use crate::access::{AccessOptions, AccountError, Accounts, Authenticator, Role};
+use crate::catalog::{AuditFile, Catalog, CatalogError, DataFolder, FolderError, Shelf, User, Vault};
 use crate::cli::failure::Failure;
 use crate::clock::SystemClock;
 use crate::service::audit::{Actor, Audit, Change};
@@ -50,45 +50,65 @@ impl Offline {
         Ok(Self { accounts, folder })
     }
 
-    /// Leaves the line that the next server takes over, flushed. What was changed stays changed if there is no room for it.
-    async fn audited(&self, method: &'static str, name: &str) -> Result<(), Failure> {
+    /// Leaves the line that the next server takes over, flushed, whatever came of the change. What was changed stays changed if
+    /// there is no room for it.
+    async fn audited(&self, method: &'static str, name: &str, done: Result<(), AccountError>) -> Result<(), Failure> {
         let (folder, path) = (self.folder.path().to_owned(), format!("/services/v2/users/{name}"));
+        let status = done.as_ref().map_or_else(status_of, |()| 200);
         let write = move || {
             let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
             let actor = Actor { user, auth: "offline", ..Actor::default() };
-            let change = Change { method, path: Some(&path), status: 200, code: None };
+            let change = Change { method, path: Some(&path), status, code: None };
             let mut file = AuditFile::open_offline(&folder)?;
             Audit::new(Arc::new(SystemClock)).write_change(&mut file, &actor, &change)
         };
         let written =
             tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        written.map_err(|error| {
-            Failure::failed(format!("the change is made, but its audit line cannot be written: {error}"))
-        })
+        match (done, written) {
+            (Ok(()), Ok(())) => Ok(()),
+            (Err(failed), Ok(())) => Err(Failure::failed(failed)),
+            (Ok(()), Err(error)) => {
+                Err(Failure::failed(format!("the change is made, but its audit line cannot be written: {error}")))
+            }
+            (Err(failed), Err(error)) => {
+                Err(Failure::failed(format!("{failed}; and the audit line cannot be written: {error}")))
+            }
+        }
     }
 
     pub(super) async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), Failure> {
-        if role < Role::Administrator && self.accounts.is_empty().await.map_err(Failure::failed)? {
-            let what = "the first user must be an Administrator, or nobody could make another one over REST";
-            return Err(Failure::failed(what));
-        }
-        self.accounts.add(name, role, password).await.map_err(Failure::failed)?;
-        self.audited("POST", name).await
+        let added = if role < Role::Administrator && self.accounts.is_empty().await.map_err(Failure::failed)? {
+            Err(AccountError::FirstUser)
+        } else {
+            self.accounts.add(name, role, password).await
+        };
+        self.audited("POST", name, added).await
     }
 
     pub(super) async fn change(&self, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
-        self.accounts.change(name, role, password).await.map_err(Failure::failed)?;
-        self.audited("PATCH", name).await
+        self.audited("PATCH", name, self.accounts.change(name, role, password).await).await
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
-        self.accounts.remove(name).await.map_err(Failure::failed)?;
-        self.audited("DELETE", name).await
+        self.audited("DELETE", name, self.accounts.remove(name).await).await
     }
 
     pub(super) async fn list(&self) -> Result<Vec<(String, Role)>, Failure> {
         let users = self.accounts.list().await.map_err(Failure::failed)?;
         Ok(users.into_iter().map(|user| (user.name, user.role)).collect())
+    }
+}
+
+/// The status with which a server answers the same.
+fn status_of(error: &AccountError) -> u16 {
+    match error {
+        AccountError::Name(_) | AccountError::Password => 400,
+        AccountError::Unknown(_) => 404,
+        AccountError::LastAdministrator(_)
+        | AccountError::FirstUser
+        | AccountError::Catalog(CatalogError::Exists { .. }) => 409,
+        AccountError::Catalog(CatalogError::DiskFull) => 507,
+        AccountError::Hash(_) | AccountError::Catalog(_) | AccountError::NoRandomness => 500,
     }
 }
 

@@ -5,13 +5,17 @@
 
 mod check;
 mod examples;
+mod from_yaml;
 mod names;
 mod payload;
 mod single;
 mod yaml;
 
 pub use check::{InvalidDocument, check};
+pub use from_yaml::{UnreadableDocument, from_json_or_yaml};
 pub use payload::record_kinds;
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -64,7 +68,7 @@ pub struct DocumentInput<'a> {
     /// Ways to authenticate.
     pub security: &'a [SecurityScheme],
     /// Tables known now; more may come.
-    pub tables: &'a [TableSchema],
+    pub tables: &'a [Arc<TableSchema>],
 }
 
 /// The only title: generators make a class name of it.

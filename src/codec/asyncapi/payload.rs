@@ -1,6 +1,7 @@
 //! The message and its schemas: the kinds of record, mutually exclusive under the stream's own options, and the tables.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,7 @@ use crate::codec::schema_record::{
     static_field_schema, stream_metadata_schema,
 };
 use crate::limits;
-use crate::record::Operation;
+use crate::record::{Operation, TableSchema};
 
 /// A kind of record: the name of its schema, and which events hold it.
 pub(super) struct Kind {
@@ -73,7 +74,12 @@ pub(super) fn schemas(input: &DocumentInput<'_>) -> Map<String, Value> {
             schemas.insert(name, event);
         }
     }
-    for table in input.tables.iter().take(limits::ASYNCAPI_TABLES_MAX) {
+    let mut columns = 0;
+    let within_limits = |table: &&Arc<TableSchema>| {
+        columns += table.columns.len();
+        columns <= limits::ASYNCAPI_COLUMNS_MAX
+    };
+    for table in input.tables.iter().take(limits::ASYNCAPI_TABLES_MAX).take_while(within_limits) {
         let title = table.table.to_string();
         let mut schema = json!({
             "type": "object",

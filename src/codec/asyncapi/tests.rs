@@ -1,7 +1,7 @@
 use super::*;
 use crate::record::{Column, JsonKind, SchemaId, TableName};
 
-fn tables() -> Vec<TableSchema> {
+fn tables() -> Vec<Arc<TableSchema>> {
     let column = |name: &str| Column {
         name: name.into(),
         kind: JsonKind::Number,
@@ -17,6 +17,7 @@ fn tables() -> Vec<TableSchema> {
             table: TableName::parse(name).unwrap(),
             columns: vec![column("id"), column("op_type")],
         })
+        .map(Arc::new)
         .collect()
 }
 
@@ -245,4 +246,41 @@ fn collect_ids(value: &Value, ids: &mut Vec<String>) {
         Value::Array(values) => values.iter().for_each(|inner| collect_ids(inner, ids)),
         _ => {}
     }
+}
+
+#[test]
+fn a_document_describes_no_more_tables_and_columns_than_it_may() {
+    let options = JsonOptions::parse("encoding.json", &json!({})).unwrap();
+    let column = |number| Column {
+        name: format!("c{number}"),
+        kind: JsonKind::Number,
+        sql_type: "int8".into(),
+        nullable: false,
+        key: false,
+    };
+    let described = |tables: u32, columns: u32| {
+        let table = |id| TableSchema {
+            id: SchemaId(id),
+            table: TableName::parse(&format!("public.t{id}")).unwrap(),
+            columns: (0..columns).map(column).collect(),
+        };
+        let tables: Vec<_> = (1..=tables).map(|id| Arc::new(table(id))).collect();
+        let input = DocumentInput {
+            stream: "s-1",
+            description: None,
+            options: &options,
+            event_type_prefix: None,
+            record_framing: false,
+            heartbeat: false,
+            host: "localhost",
+            secure: false,
+            path: "/s-1",
+            security: &[],
+            tables: &tables,
+        };
+        let schemas = payload::schemas(&input);
+        schemas.keys().filter(|name| name.starts_with("TablePublic")).count()
+    };
+    assert_eq!(described(250, 1), crate::limits::ASYNCAPI_TABLES_MAX);
+    assert_eq!(described(6, 12_000), 4);
 }

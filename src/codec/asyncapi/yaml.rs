@@ -79,18 +79,39 @@ impl Serialize for Text<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(node, text) = self;
         if reads_otherwise(text) {
-            return node.push(serde_json::Value::from(*text).to_string().into(), serializer);
+            return node.push(quoted(text).into(), serializer);
         }
         serializer.serialize_str(text)
     }
 }
 
-/// Whether a text without quotes around it may be something else to a reader of YAML 1.1. Numbers of all bases, times and
-/// dates are of these characters and begin with a digit, a sign or a point; some more texts are, and are quoted for nothing.
+/// Whether a text as the library writes it may be another one to some reader. Numbers of all bases, times and dates are of
+/// these characters and begin with a digit, a sign or a point; some more texts are, and are quoted for nothing.
 fn reads_otherwise(text: &str) -> bool {
+    if text.contains(LINE_ENDS) {
+        return true;
+    }
     let is_word = || WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
     let begins_so = text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.'));
     begins_so && text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) || is_word()
+}
+
+/// Characters at which a line ends in YAML 1.1 and does not in 1.2: the library breaks a text there and indents the rest,
+/// which a reader of 1.2 takes for spaces of the text.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+/// In double quotes, with escapes that are the same in JSON and in YAML.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::new();
+    for character in Value::from(text).to_string().chars() {
+        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
+        {
+            quoted.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            quoted.push(character);
+        }
+    }
+    quoted
 }
 
 /// A number with an exponent is one for a reader of YAML 1.1 only with a point and the exponent's sign.
@@ -194,6 +215,19 @@ mod tests {
         for name in ["note", "nothing", "yesterday", "public.orders", "änderung", "$ref", "on_off"] {
             assert_eq!(written_names(&[name.to_owned()]), [name, name]);
         }
+    }
+
+    #[test]
+    fn a_character_that_ends_lines_in_one_version_only_is_written_as_an_escape() {
+        for (name, written) in [
+            ("a\u{2028}b", r#""a\u2028b""#),
+            ("\u{2029}", r#""\u2029""#),
+            ("a\u{85}\u{7f}\u{feff}\"", r#""a\u0085\u007f\ufeff\"""#),
+        ] {
+            assert_eq!(written_names(&[name.to_owned()]), [written, written]);
+        }
+        let several_lines = Value::from("one\ntwo\u{2028}three");
+        assert_eq!(text(&several_lines).unwrap(), "\"one\\ntwo\\u2028three\"\n");
     }
 
     proptest! {

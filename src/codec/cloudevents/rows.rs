@@ -47,7 +47,7 @@ impl EventContext {
         let known = events.0.take().filter(|shared| shared.of == of);
         let shared = events.0.insert(known.unwrap_or_else(|| self.shared(row)));
         out.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"");
-        out.extend_from_slice(shared.tokens.of(row.position.record));
+        shared.tokens.push(out, row.position.record);
         out.extend_from_slice(&shared.middle);
         push_key(out, row, shared.key);
         out.extend_from_slice(&shared.sequence);

@@ -154,10 +154,10 @@ impl HeadCache {
         let mut start = 0;
         for (end, field) in &self.gaps {
             out.extend_from_slice(&self.bytes[start..*end]);
-            match (field, &mut self.tokens) {
+            match (field, &self.tokens) {
                 (MetaField::Pos, Some(tokens)) => {
                     out.push(b'"');
-                    out.extend_from_slice(tokens.of(context.position.record));
+                    tokens.push(out, context.position.record);
                     out.push(b'"');
                 }
                 _ => push_gap(out, *field, context),

@@ -9,7 +9,8 @@ use super::form::check_columns;
 use super::value::{Unfit, unfit};
 use super::xid;
 use super::{
-    BadPut, Fault, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, shown, text, tokens,
+    At, BadPut, Fault, Place, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, shown, text,
+    tokens,
 };
 use crate::limits;
 use crate::record::{Operation, TableName, Timestamp};
@@ -25,16 +26,17 @@ pub(super) fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_
         let begin = start + leading_whitespace(&body[start..]);
         line += line_breaks(&body[start..begin]);
         let value = value.map_err(|error| BadPut {
-            line: error.line().max(1),
+            place: Place::Line(error.line().max(1)),
             member: "body".into(),
             what: format!("malformed JSON: {error}"),
         })?;
-        transactions.push(transaction(value, begin, now).map_err(|(member, what)| BadPut { line, member, what })?);
+        let place = Place::Line(line);
+        transactions.push(transaction(value, begin, now).map_err(|(member, what)| BadPut { place, member, what })?);
         start = values.byte_offset();
         line += line_breaks(&body[begin..start]);
     }
     if transactions.is_empty() {
-        return Err(BadPut { line: 1, member: "body".into(), what: "holds no transaction".into() });
+        return Err(BadPut { place: Place::Line(1), member: "body".into(), what: "holds no transaction".into() });
     }
     Ok(transactions)
 }
@@ -56,11 +58,11 @@ fn known_members(object: &RawObject<'_>, known: &[&str], prefix: &str) -> Result
     }
 }
 
-fn transaction(value: &RawValue, at: usize, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
+pub(super) fn transaction(value: &RawValue, at: usize, now: Timestamp) -> Result<PutTransaction<'_>, Fault> {
     let members = object(value.get(), "transaction")?;
     known_members(&members, &["xid", "commitTs", "operations"], "")?;
     let mut transaction = PutTransaction {
-        at,
+        at: At::Byte(at),
         xid: members.get("xid").map(|value| xid(value.get())).transpose()?,
         commit_ts: members.get("commitTs").map(|value| commit_ts(value.get(), now)).transpose()?,
         ..PutTransaction::default()

@@ -2,9 +2,11 @@
 //!
 //! Owns the format and its errors. Values stay the text they came as, so no digit is lost; what they make of a table's
 //! shape is decided where they are appended. A body is read in one walk (`walk`); only where that finds something
-//! unusual is it read again level by level (`careful`), which says what is wrong with it, and where.
+//! unusual is it read again level by level (`careful`), which says what is wrong with it, and where. The same transactions
+//! come as the data of CloudEvents too (`events`).
 
 mod careful;
+mod events;
 mod form;
 mod raw_object;
 mod scan;
@@ -15,6 +17,7 @@ mod walk;
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt;
 
 pub use form::{PutCell, PutForm, PutOperation};
 pub use raw_object::RawObject;
@@ -25,23 +28,68 @@ use crate::codec::json_text;
 use crate::limits;
 use crate::record::Timestamp;
 
+/// What the body of a put is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutFormat {
+    /// Transactions one after another (NDJSON).
+    Transactions,
+    /// One CloudEvent in the JSON format: `application/cloudevents+json`.
+    Event,
+    /// An array of such events: `application/cloudevents-batch+json`.
+    EventBatch,
+}
+
 /// Why a body is refused; nothing of it is appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {member}: {what}")]
+#[error("{place}{}{member}: {what}", self.dot())]
 pub struct BadPut {
-    /// Line of the body where the transaction begins, from 1.
-    pub line: usize,
-    /// The member at fault, such as `operations[3].after`.
+    /// Where in the body.
+    pub place: Place,
+    /// The member at fault, such as `operations[3].after`; empty where the whole is.
     pub member: String,
     /// What is wrong, with the allowed range.
     pub what: String,
 }
 
+/// A place in a body, as its sender counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The line where the transaction begins, from 1.
+    Line(usize),
+    /// The event of a batch with that number, from 0, or the one event that the body is.
+    Event(Option<usize>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}: "),
+            Self::Event(Some(number)) => write!(f, "events[{number}]"),
+            Self::Event(None) => Ok(()),
+        }
+    }
+}
+
+/// Where a transaction stands in its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// It begins at that byte.
+    Byte(usize),
+    /// It is the event of a batch with that number, from 0, or the one event that the body is.
+    Event(Option<usize>),
+}
+
+impl Default for At {
+    fn default() -> Self {
+        Self::Byte(0)
+    }
+}
+
 /// One transaction of a put, borrowed from its body.
 #[derive(Debug, Default)]
 pub struct PutTransaction<'a> {
-    /// Byte of the body where it begins.
-    pub at: usize,
+    /// Where it stands in the body.
+    pub at: At,
     /// The caller's transaction id, if given.
     pub xid: Option<String>,
     /// The commit time, if given.
@@ -65,10 +113,30 @@ impl<'a> PutTransaction<'a> {
 }
 
 impl BadPut {
-    /// A fault of the transaction that begins at byte `at` of `body`.
-    pub fn at(body: &[u8], at: usize, member: String, what: String) -> Self {
-        let line = 1 + body.iter().take(at).filter(|byte| **byte == b'\n').count();
-        Self { line, member, what }
+    /// A fault of a transaction of `body`.
+    pub fn of(transaction: &PutTransaction<'_>, body: &[u8], member: &str, what: String) -> Self {
+        match transaction.at {
+            At::Byte(at) => {
+                let line = 1 + body.iter().take(at).filter(|byte| **byte == b'\n').count();
+                Self { place: Place::Line(line), member: member.to_owned(), what }
+            }
+            At::Event(number) => Self { place: Place::Event(number), member: format!("data.{member}"), what },
+        }
+    }
+
+    /// Between an event of a batch and its member.
+    fn dot(&self) -> &'static str {
+        let is_path = matches!(self.place, Place::Event(Some(_))) && !self.member.is_empty();
+        if is_path { "." } else { "" }
+    }
+}
+
+/// Reads a body of that format. `now` bounds commit times.
+pub fn parse_as(format: PutFormat, body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, BadPut> {
+    match format {
+        PutFormat::Transactions => parse(body, now),
+        PutFormat::Event => events::parse_one(body, now),
+        PutFormat::EventBatch => events::parse_batch(body, now),
     }
 }
 
@@ -126,10 +194,14 @@ fn xid(json: &str) -> Result<String, Fault> {
 fn commit_ts(json: &str, now: Timestamp) -> Result<Timestamp, Fault> {
     let text = text(json, "commitTs")?;
     let time = Timestamp::parse(&text).map_err(|error| ("commitTs".to_owned(), error.to_string()))?;
+    not_ahead(time, "commitTs", now)
+}
+
+fn not_ahead(time: Timestamp, member: &str, now: Timestamp) -> Result<Timestamp, Fault> {
     let latest = now.micros() + limits::COMMIT_TIME_AHEAD_SECONDS_MAX * 1_000_000;
     if time.micros() > latest {
         let allowed = limits::COMMIT_TIME_AHEAD_SECONDS_MAX;
-        return fault("commitTs", format!("may be at most {allowed} seconds ahead of the server's clock"));
+        return fault(member, format!("may be at most {allowed} seconds ahead of the server's clock"));
     }
     Ok(time)
 }

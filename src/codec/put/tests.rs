@@ -4,7 +4,8 @@ use super::*;
 
 fn refused(body: &str) -> (usize, String) {
     let bad = parse(body.as_bytes(), Timestamp::parse("2026-07-13T04:00:00Z").unwrap()).unwrap_err();
-    (bad.line, bad.member)
+    let Place::Line(line) = bad.place else { panic!("{bad}") };
+    (line, bad.member)
 }
 
 #[test]

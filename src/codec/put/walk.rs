@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::form::check_columns;
 use super::raw_object::Names;
 use super::scan::Scan;
-use super::{PutCell, PutForm, PutOperation, PutTransaction, commit_ts, text, tokens, xid};
+use super::{At, PutCell, PutForm, PutOperation, PutTransaction, commit_ts, text, tokens, xid};
 use crate::limits;
 use crate::record::{Operation, TableName, Timestamp};
 
@@ -29,7 +29,7 @@ pub(super) fn walk(body: &[u8], now: Timestamp) -> Option<Vec<PutTransaction<'_>
 
 fn transaction<'a>(scan: &mut Scan<'a>, now: Timestamp) -> Option<PutTransaction<'a>> {
     scan.peek();
-    let mut transaction = PutTransaction { at: scan.mark(), ..PutTransaction::default() };
+    let mut transaction = PutTransaction { at: At::Byte(scan.mark()), ..PutTransaction::default() };
     scan.byte(b'{')?;
     loop {
         let name = scan.string()?.json;

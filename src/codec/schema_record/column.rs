@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::codec::json::{JsonOptions, MetaField, Sent, TransInd};
+use crate::codec::token::TOKEN_PATTERN;
 use crate::record::{Column, JsonKind};
 
 /// What a column's values may be. NULL is allowed wherever it is sent, also where the source says "not null": an image
@@ -76,7 +77,7 @@ fn meta_values(field: MetaField) -> Value {
     match field {
         MetaField::OpTsMicroSecs | MetaField::CurrentTsMicroSecs | MetaField::OpSeqno => json!({"type": "integer"}),
         MetaField::Csn => json!({"type": "string", "pattern": "^[0-9]+$"}),
-        MetaField::Pos => json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{44}$"}),
+        MetaField::Pos => json!({"type": "string", "pattern": TOKEN_PATTERN}),
         MetaField::TransInd => json!({"enum": TransInd::ALL.map(TransInd::as_str)}),
         MetaField::PrimaryKeys => names(),
         MetaField::Tokens => json!({"type": "object"}),

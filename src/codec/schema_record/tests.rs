@@ -307,7 +307,7 @@ fn encode_update(options: &Value, before: &[&str], after: &[&str]) -> Result<Str
     Ok(String::from_utf8(out).unwrap())
 }
 
-const META: &str = r#"{"op_type":"UPDATE","qual_table":"public.orders","op_ts":"2026-07-13 04:00:00.000000","pos":"AQAAAAAAAAABAAAAAAAAAAIAAAADAAAABAAAAAUckLK_""#;
+const META: &str = r#"{"op_type":"UPDATE","qual_table":"public.orders","op_ts":"2026-07-13 04:00:00.000000","pos":"p0000000000002000000000000800000304000004000001e6f48fk""#;
 
 #[test]
 fn the_default_record_is_the_contract_s_to_the_byte() {

@@ -17,6 +17,7 @@ use crate::codec::image::ImageWriter;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token;
 use crate::delivery::feed::{Delivery, Progress, SessionFeed};
+use crate::delivery::rules::Rules;
 use crate::record::{
     Column, JsonKind, Operation, Position, ResourceName, SourcePosition, TableName, Timestamp, TrailName,
     TransactionHead,
@@ -160,7 +161,8 @@ impl World {
             "encoding":{"json":{"metaFields":{"transInd":true}}}}"#;
         let config = StreamConfig::parse(config).unwrap();
         let stream = ResourceName::new("s1").unwrap();
-        let contract = Contract::new(&stream, trail.epoch(), &config, metadata(), false).unwrap();
+        let rules = Rules::compile(&config).unwrap();
+        let contract = Contract::new(&stream, trail.epoch(), &config, rules, metadata(), false);
         let budget = Budget::new(budget_bytes);
         let fanout =
             Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), Arc::default(), limits);

@@ -2,9 +2,7 @@
 
 use std::cmp::Ordering;
 
-use regex::Regex;
-
-use super::pattern::{self, BadPattern};
+use super::pattern::{BadPattern, Room, TextPattern};
 use crate::catalog::stream::Comparison;
 use crate::codec::decimal::Number;
 use crate::record::JsonKind;
@@ -19,13 +17,13 @@ pub(super) enum Comparer {
         counts: fn(Ordering) -> bool,
     },
     /// By a pattern.
-    Pattern(Regex),
+    Pattern(TextPattern),
     IsNull,
     NotNull,
 }
 
 impl Comparer {
-    pub(super) fn compile(operator: Comparison, value: Option<&str>) -> Result<Self, BadPattern> {
+    pub(super) fn compile(operator: Comparison, value: Option<&str>, room: &mut Room) -> Result<Self, BadPattern> {
         let text = value.unwrap_or_default();
         let counts: fn(Ordering) -> bool = match operator {
             Comparison::Eq => Ordering::is_eq,
@@ -34,8 +32,8 @@ impl Comparer {
             Comparison::Le => Ordering::is_le,
             Comparison::Gt => Ordering::is_gt,
             Comparison::Ge => Ordering::is_ge,
-            Comparison::Like => return pattern::like(text).map(Self::Pattern),
-            Comparison::Regex => return pattern::regular_expression(text).map(Self::Pattern),
+            Comparison::Like => return TextPattern::like(text, room).map(Self::Pattern),
+            Comparison::Regex => return TextPattern::regular_expression(text, room).map(Self::Pattern),
             Comparison::IsNull => return Ok(Self::IsNull),
             Comparison::NotNull => return Ok(Self::NotNull),
         };

@@ -5,6 +5,7 @@
 //! rules are `catalog::stream`'s.
 
 mod compare;
+mod names;
 mod pattern;
 mod rule;
 #[cfg(test)]
@@ -19,6 +20,8 @@ use crate::codec::image::Image;
 use crate::limits;
 use crate::record::{Operation, TableName, TableSchema};
 
+use names::NameIndex;
+use pattern::Room;
 use rule::CompiledRule;
 
 /// What a record's header alone says.
@@ -59,25 +62,69 @@ pub struct RecordBody<'a> {
 /// A stream's rules. Cheap to clone; each clone remembers for itself which rules name which table.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    rules: Arc<[CompiledRule]>,
-    otherwise: bool,
+    compiled: Arc<Compiled>,
     by_table: HashMap<TableName, Arc<[usize]>>,
     /// Those of the last table asked for: rows of one table mostly come together.
     recent: Option<(TableName, Arc<[usize]>)>,
 }
 
+#[derive(Debug)]
+struct Compiled {
+    rules: Vec<CompiledRule>,
+    names: NameIndex,
+    otherwise: bool,
+    conditions: usize,
+    memory: usize,
+}
+
 impl Rules {
-    /// Compiles a stream's rules; a pattern that does not compile is an error naming its place.
+    /// Compiles a stream's rules; a pattern that does not compile, or with which all of them take too much memory, is an
+    /// error naming its place. May take seconds: see [`Self::compile_quickly`].
     pub fn compile(config: &StreamConfig) -> Result<Self, ConfigError> {
-        let compile = |(at, rule)| CompiledRule::compile(&format!("rules[{at}].filter"), rule);
-        let rules: Vec<_> = config.rules.iter().enumerate().map(compile).collect::<Result<_, _>>()?;
+        Self::compile_within(config, limits::RULES_COMPILED_BYTES_MAX)
+    }
+
+    /// The same for a stream that there is already, however much memory its rules take.
+    pub fn compile_stored(config: &StreamConfig) -> Result<Self, ConfigError> {
+        Self::compile_within(config, usize::MAX)
+    }
+
+    /// The same if it takes no longer than what a thread that serves others does anyhow: few values, and no pattern among
+    /// them.
+    pub fn compile_quickly(config: &StreamConfig) -> Option<Result<Self, ConfigError>> {
+        let quick = config.rule_patterns() == 0 && config.rule_values() <= limits::RULES_INLINE_VALUES;
+        quick.then(|| Self::compile(config))
+    }
+
+    fn compile_within(config: &StreamConfig, bytes_max: usize) -> Result<Self, ConfigError> {
+        let mut room = Room::new(bytes_max, config.rule_patterns());
+        let (mut rules, mut names) = (Vec::new(), NameIndex::default());
+        for (at, rule) in config.rules.iter().enumerate() {
+            let (rule, tables) = CompiledRule::compile(&format!("rules[{at}].filter"), rule, &mut room)?;
+            names.add(at, tables);
+            rules.push(rule);
+        }
         let otherwise = !config.rules.iter().any(|rule| rule.action == Action::Include);
-        Ok(Self { rules: rules.into(), otherwise, by_table: HashMap::new(), recent: None })
+        let conditions = rules.iter().map(CompiledRule::conditions).sum();
+        let memory = room.used() + names.memory() + (rules.len() + conditions) * size_of::<CompiledRule>();
+        let compiled = Arc::new(Compiled { rules, names, otherwise, conditions, memory });
+        Ok(Self { compiled, by_table: HashMap::new(), recent: None })
+    }
+
+    /// The memory that they take, in bytes, about; all clones share it.
+    pub fn memory(&self) -> usize {
+        self.compiled.memory
+    }
+
+    /// Whether a record may take so long to decide that none is on a thread that serves others.
+    pub fn are_costly(&self) -> bool {
+        let wildcards = self.compiled.names.patterns();
+        self.compiled.conditions > limits::INLINE_CONDITIONS_MAX || wildcards > limits::INLINE_WILDCARDS_MAX
     }
 
     /// Whether every record passes, so that nothing need be asked.
     pub fn pass_everything(&self) -> bool {
-        self.rules.is_empty()
+        self.compiled.rules.is_empty()
     }
 
     /// Decides by table, operation and partition, where they suffice.
@@ -86,7 +133,7 @@ impl Rules {
             return HeaderVerdict::Pass;
         }
         for at in self.rules_of(header.table).iter() {
-            let rule = &self.rules[*at];
+            let rule = &self.compiled.rules[*at];
             if !rule.matches_header(header) {
                 continue;
             }
@@ -95,7 +142,7 @@ impl Rules {
             }
             return verdict(rule.action == Action::Include);
         }
-        verdict(self.otherwise)
+        verdict(self.compiled.otherwise)
     }
 
     /// Whether some row of this table may pass, as far as its name says.
@@ -119,20 +166,20 @@ impl Rules {
     /// Decides a record whose body was read.
     pub fn decide(&mut self, header: &RecordHeader<'_>, body: &RecordBody<'_>) -> bool {
         for at in self.rules_of(header.table).iter() {
-            let rule = &self.rules[*at];
+            let rule = &self.compiled.rules[*at];
             if rule.matches_header(header) && rule.matches_body(header.operation, body) {
                 return rule.action == Action::Include;
             }
         }
-        self.otherwise
+        self.compiled.otherwise
     }
 
     /// The rules whose `objectNames` and conditions on columns are about that table, in order.
     fn rules_of(&mut self, table: Option<&TableName>) -> Arc<[usize]> {
+        let compiled = &self.compiled;
         let matching = |table: Option<&TableName>| -> Arc<[usize]> {
-            let names = self.rules.iter().enumerate();
-            let concerned = |rule: &CompiledRule| rule.matches_name(table) && rule.has_columns_of(table);
-            names.filter(|(_, rule)| concerned(rule)).map(|(at, _)| at).collect()
+            let named = compiled.names.rules_of(table).into_iter();
+            named.filter(|at| compiled.rules[*at].has_columns_of(table)).collect()
         };
         let Some(name) = table else { return matching(None) };
         if let Some((_, rules)) = self.recent.as_ref().filter(|(recent, _)| recent == name) {

@@ -1,10 +1,10 @@
 //! One rule, compiled.
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::compare::Comparer;
-use super::pattern::{BadPattern, NamePattern, wildcard};
+use super::names::{NamePattern, PartitionPattern};
+use super::pattern::{BadPattern, Room};
 use super::truth::Truth;
 use super::{RecordBody, RecordHeader};
 use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, Rule, TextCondition};
@@ -15,9 +15,8 @@ use crate::record::{JsonKind, Operation, TableName, TableSchema};
 #[derive(Debug)]
 pub(super) struct CompiledRule {
     pub(super) action: Action,
-    names: Vec<NamePattern>,
     operations: Vec<Operation>,
-    partitions: Vec<Regex>,
+    partitions: Vec<PartitionPattern>,
     columns: Vec<ColumnTest>,
     tokens: Vec<TokenTest>,
     tags: Vec<TokenTest>,
@@ -42,7 +41,7 @@ fn all<T, C>(
     path: &str,
     member: &str,
     given: &[T],
-    compile: impl Fn(&T) -> Result<C, BadPattern>,
+    mut compile: impl FnMut(&T) -> Result<C, BadPattern>,
 ) -> Result<Vec<C>, ConfigError> {
     let at_place =
         |(at, value)| compile(value).map_err(|bad| ConfigError::new(format!("{path}.{member}[{at}]"), bad.0));
@@ -50,27 +49,24 @@ fn all<T, C>(
 }
 
 impl CompiledRule {
-    pub(super) fn compile(path: &str, rule: &Rule) -> Result<Self, ConfigError> {
+    /// The rule, and the names of its tables.
+    pub(super) fn compile(path: &str, rule: &Rule, room: &mut Room) -> Result<(Self, Vec<NamePattern>), ConfigError> {
         let in_list = |list: &[Vec<Operation>], operation: &Operation| {
             list.is_empty() || list.iter().any(|operations| operations.contains(operation))
         };
         let operations = Operation::ALL.into_iter();
         let operations = operations
             .filter(|operation| in_list(&rule.object_types, operation) && in_list(&rule.operation_types, operation));
-        Ok(Self {
+        let names = all(path, "objectNames", &rule.object_names, |name| NamePattern::compile(name))?;
+        let compiled = Self {
             action: rule.action,
-            names: all(path, "objectNames", &rule.object_names, |name| NamePattern::compile(name))?,
             operations: operations.collect(),
-            partitions: all(path, "partitionNames", &rule.partition_names, |name| wildcard(name, true))?,
-            columns: all(path, "columnValues", &rule.column_values, ColumnTest::compile)?,
-            tokens: all(path, "userTokens", &rule.user_tokens, TokenTest::compile)?,
-            tags: all(path, "tags", &rule.tags, TokenTest::compile)?,
-        })
-    }
-
-    /// A statement that names no table is matched by no `objectNames`.
-    pub(super) fn matches_name(&self, table: Option<&TableName>) -> bool {
-        self.names.is_empty() || table.is_some_and(|table| self.names.iter().any(|name| name.matches(table)))
+            partitions: rule.partition_names.iter().map(|name| PartitionPattern::new(name)).collect(),
+            columns: all(path, "columnValues", &rule.column_values, |condition| ColumnTest::compile(condition, room))?,
+            tokens: all(path, "userTokens", &rule.user_tokens, |condition| TokenTest::compile(condition, room))?,
+            tags: all(path, "tags", &rule.tags, |condition| TokenTest::compile(condition, room))?,
+        };
+        Ok((compiled, names))
     }
 
     /// Whether its conditions on columns can be about that table: those that name tables are about these alone, with their
@@ -81,12 +77,17 @@ impl CompiledRule {
     }
 
     pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
-        let in_partition = || header.partition.is_some_and(|name| self.partitions.iter().any(|p| p.is_match(name)));
+        let in_partition = || header.partition.is_some_and(|name| self.partitions.iter().any(|p| p.matches(name)));
         self.operations.contains(&header.operation) && (self.partitions.is_empty() || in_partition())
     }
 
+    /// Conditions on what stands in a body.
+    pub(super) fn conditions(&self) -> usize {
+        self.columns.len() + self.tokens.len() + self.tags.len()
+    }
+
     pub(super) fn reads_body(&self) -> bool {
-        !(self.columns.is_empty() && self.tokens.is_empty() && self.tags.is_empty())
+        self.conditions() > 0
     }
 
     /// Unknown matches in an `include` rule and not in an `exclude` rule: neither loses a record.
@@ -118,8 +119,8 @@ impl CompiledRule {
 }
 
 impl TokenTest {
-    fn compile(condition: &TextCondition) -> Result<Self, BadPattern> {
-        let comparer = Comparer::compile(condition.operator, condition.value.as_deref())?;
+    fn compile(condition: &TextCondition, room: &mut Room) -> Result<Self, BadPattern> {
+        let comparer = Comparer::compile(condition.operator, condition.value.as_deref(), room)?;
         Ok(Self { name: condition.name.clone(), comparer })
     }
 
@@ -131,14 +132,14 @@ impl TokenTest {
 }
 
 impl ColumnTest {
-    fn compile(condition: &ColumnCondition) -> Result<Self, BadPattern> {
+    fn compile(condition: &ColumnCondition, room: &mut Room) -> Result<Self, BadPattern> {
         let quoted = condition.column.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
         Ok(Self {
             table: condition.table.as_deref().map(NamePattern::compile).transpose()?,
             column: quoted.map_or_else(|| condition.column.clone(), |name| name.replace("\"\"", "\"")),
             exact_case: quoted.is_some(),
             image: condition.image,
-            comparer: Comparer::compile(condition.operator, condition.value.as_deref())?,
+            comparer: Comparer::compile(condition.operator, condition.value.as_deref(), room)?,
         })
     }
 

@@ -342,6 +342,20 @@ fn partitions_match_by_name() {
 }
 
 #[test]
+fn only_rules_that_may_take_long_to_ask_are_costly() {
+    let condition = json!({"column": "id", "operator": "EQ", "value": 1});
+    let conditions = |count: usize| include(json!({"columnValues": vec![condition.clone(); count]}));
+    let names = |pattern: &str, rules_of: usize| {
+        let rule = json!({"action": "include", "filter": {"objectNames": vec![pattern; 1_000]}});
+        rules(json!(vec![rule; rules_of]))
+    };
+    assert!(!conditions(limits::INLINE_CONDITIONS_MAX).are_costly());
+    assert!(conditions(limits::INLINE_CONDITIONS_MAX + 1).are_costly());
+    assert!(!names("app.orders", 10).are_costly() && !names("app.*", 1).are_costly());
+    assert!(names("app.*", 2).are_costly());
+}
+
+#[test]
 fn a_pattern_that_does_not_compile_names_its_place() {
     let refused = |filter: Value| {
         let config = json!({"source": {"trail": "a1"}, "rules": [{"action": "include", "filter": filter}]});

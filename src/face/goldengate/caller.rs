@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 
 use super::audit::Known;
 use super::messages::{ErrorAnswer, Fact};
+use super::query;
 use super::routes::Face;
 use crate::access::{AccessError, Identity, Presented, Role};
 use crate::listen::{PeerAddr, PeerCertificate};
@@ -49,7 +50,7 @@ impl FromRequestParts<Face> for Caller {
             path: parts.uri.path(),
         };
         let authenticator = face.service.authenticator();
-        match authenticator.identify(presented, peer.0.ip()).await {
+        match authenticator.identify(presented, peer.0.ip).await {
             Ok(identity) => {
                 if let Some(known) = parts.extensions.get::<Known>() {
                     known.note(&identity.name);
@@ -80,12 +81,7 @@ impl OptionalFromRequestParts<Face> for Caller {
 
 /// `access_token` in the query of a GET: for clients that cannot set headers.
 fn access_token(query: Option<&str>) -> Result<Option<String>, ErrorAnswer> {
-    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let mut tokens = pairs.filter(|(name, _)| name == "access_token").map(|(_, value)| value.into_owned());
-    match (tokens.next(), tokens.next()) {
-        (token, None) => Ok(token.filter(|token| !token.is_empty())),
-        (_, Some(_)) => Err(ErrorAnswer::new(Fact::MalformedQuery, "access_token stands more than once")),
-    }
+    Ok(query::only(query, query::ACCESS_TOKEN)?.filter(|token| !token.is_empty()))
 }
 
 /// A name in the path, percent-decoded and checked.

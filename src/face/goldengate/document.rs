@@ -1,4 +1,8 @@
 //! The AsyncAPI document of a stream, made for it when it is asked for (contract section 7).
+//!
+//! Owns what a document is made of and how it is answered; where and how often it is built is `service::documents`'.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -6,22 +10,24 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::address::Address;
 use super::body;
 use super::caller::{Caller, Named};
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
+use super::pieces::Pieces;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
 use crate::catalog::stream::Framing;
 use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, check, document, to_json, to_yaml};
 use crate::delivery::rules::Rules;
+use crate::limits;
 use crate::record::{ResourceName, TableSchema};
-use crate::service::streams::Stream;
-use crate::trail::Begin;
+use crate::service::documents::{Document, DocumentError, DocumentKey, Draft};
+use crate::service::streams::{SetDocument, Stream};
+use crate::trail::Trail;
 
 pub(super) async fn goldengate_yaml(
     State(face): State<Face>,
@@ -31,10 +37,11 @@ pub(super) async fn goldengate_yaml(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    if let Some(set) = streams::find(&face, &name)?.document() {
-        return yaml(&set, &headers);
+    let stream = streams::find(&face, &name)?;
+    match stream.document() {
+        Some(document) => set(&face, &stream, document, &headers).await,
+        None => made(&face, &name, &at, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
     }
-    yaml(&made(&face, &name, &at, DocumentLayout::GoldenGate).await?, &headers)
 }
 
 /// Replaces the document in GoldenGate's layout with the caller's own.
@@ -49,7 +56,7 @@ pub(super) async fn replace_yaml(
     caller.require(Role::Administrator)?;
     streams::find(&face, &name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
-    let document = body::yaml(&headers, content).await?.map_err(|error| invalid(&error))?;
+    let document = body::document(&headers, content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
     face.service.set_document(&name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));
@@ -64,7 +71,7 @@ pub(super) async fn asyncapi_yaml(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    yaml(&made(&face, &name, &at, DocumentLayout::AsyncApi).await?, &headers)
+    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
 }
 
 pub(super) async fn asyncapi_json(
@@ -75,24 +82,17 @@ pub(super) async fn asyncapi_json(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    let made = made(&face, &name, &at, DocumentLayout::AsyncApi).await?;
-    Ok(raw(to_json(&made), "application/json", &headers))
+    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Json).await
 }
 
-fn yaml(document: &Value, headers: &HeaderMap) -> Answer {
-    let text = to_yaml(document).map_err(|error| ErrorAnswer::internal("the document cannot be written", &error))?;
-    Ok(raw(text, "application/yaml", headers))
-}
-
-fn raw(text: String, media_type: &'static str, headers: &HeaderMap) -> Response {
-    let hash = Sha256::digest(text.as_bytes());
-    let tag: String = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
+/// The document, or that the client has it already (RFC 9110, section 13.1.2). Its bytes are shared by all who are answered.
+fn answer(document: &Document, media_type: &'static str, headers: &HeaderMap) -> Response {
+    let tag = &*document.tag;
     let known = headers.get(IF_NONE_MATCH).and_then(|given| given.to_str().ok());
     let mut response = if known.is_some_and(|known| known == "*" || known.split(',').any(|one| one.trim() == tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        text.into_response()
+        Body::new(Pieces::from(document.bytes.clone())).into_response()
     };
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     if let Ok(tag) = HeaderValue::try_from(tag) {
@@ -101,13 +101,83 @@ fn raw(text: String, media_type: &'static str, headers: &HeaderMap) -> Response 
     response
 }
 
-async fn made(face: &Face, name: &ResourceName, at: &Address, layout: DocumentLayout) -> Result<Value, ErrorAnswer> {
+/// As what a document is written.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Yaml,
+    Json,
+}
+
+impl Format {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Yaml => "application/yaml",
+            Self::Json => "application/json",
+        }
+    }
+
+    fn draft(self, document: &Value, whole: bool) -> Result<Draft, DocumentError> {
+        let text = match self {
+            Self::Yaml => to_yaml(document).map_err(|error| DocumentError::Unwritable(error.to_string()))?,
+            Self::Json => to_json(document),
+        };
+        Ok(Draft { text, whole })
+    }
+}
+
+/// The document that was set for a stream.
+async fn set(face: &Face, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Answer {
+    let variant = String::new();
+    let key = DocumentKey { revision: stream.revision, set: Some(set.number), tables: None, variant };
+    let built = face.service.documents().get(key, move || Format::Yaml.draft(&set.document, true)).await?;
+    Ok(answer(&built, Format::Yaml.media_type(), headers))
+}
+
+/// The document that the server makes.
+async fn made(
+    face: &Face,
+    name: &ResourceName,
+    at: &Address,
+    headers: &HeaderMap,
+    layout: DocumentLayout,
+    format: Format,
+) -> Answer {
     let stream = streams::find(face, name)?;
-    let tables = known_tables(face, &stream).await;
+    let entry = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = entry.and_then(|entry| entry.trail.as_ref().ok().cloned());
+    let key = DocumentKey {
+        revision: stream.revision,
+        set: None,
+        tables: trail.as_ref().map(|trail| (trail.epoch(), trail.durable().borrow().newest_schema)),
+        variant: format!("{layout:?} {format:?} {} {} {}", at.prefix(), at.secure, at.host),
+    };
+    // A document without tables where rules do not compile: no row passes them.
+    let rules = face.service.rules_of(&stream).await.ok();
+    let (at, security) = (at.clone(), security(face));
+    let build = move || {
+        let tables = match (trail, rules) {
+            (None, _) => Some(Vec::new()),
+            (Some(trail), Some(rules)) => known_tables(&trail, rules),
+            (Some(_), None) => None,
+        };
+        let whole = tables.is_some();
+        format.draft(&written(&stream, &at, layout, &security, &tables.unwrap_or_default()), whole)
+    };
+    let built = face.service.documents().get(key, build).await?;
+    Ok(answer(&built, format.media_type(), headers))
+}
+
+fn written(
+    stream: &Stream,
+    at: &Address,
+    layout: DocumentLayout,
+    security: &[SecurityScheme],
+    tables: &[Arc<TableSchema>],
+) -> Value {
     let config = &stream.config;
-    let path = format!("{}/stream/{name}", at.prefix());
+    let path = format!("{}/stream/{}", at.prefix(), stream.name);
     let input = DocumentInput {
-        stream: name.as_str(),
+        stream: stream.name.as_str(),
         description: config.description.as_deref(),
         options: &config.json,
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
@@ -116,10 +186,10 @@ async fn made(face: &Face, name: &ResourceName, at: &Address, layout: DocumentLa
         host: &at.host,
         secure: at.secure,
         path: &path,
-        security: &security(face),
-        tables: &tables,
+        security,
+        tables,
     };
-    Ok(document(&input, layout))
+    document(&input, layout)
 }
 
 /// The ways to log in that are on.
@@ -135,19 +205,10 @@ fn security(face: &Face) -> Vec<SecurityScheme> {
     schemes
 }
 
-/// The tables that the trail knows now and whose rows the stream's rules let through by name.
-async fn known_tables(face: &Face, stream: &Stream) -> Vec<TableSchema> {
-    let Some(entry) = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) else {
-        return Vec::new();
-    };
-    let (Ok(trail), Ok(mut rules)) = (&entry.trail, Rules::compile(&stream.config)) else { return Vec::new() };
-    match trail.read(Begin::Now).await {
-        Ok(reader) => {
-            let passes = |schema: &TableSchema| rules.may_pass(&schema.table);
-            let mut tables: Vec<_> = reader.tables().iter().map(|schema| (**schema).clone()).collect();
-            tables.retain(passes);
-            tables
-        }
-        Err(_) => Vec::new(),
-    }
+/// The tables that the trail knows now and whose rows the stream's rules let through by name; no more than are described.
+/// None of a trail that cannot be read, of which `info` tells. Reads the disk.
+fn known_tables(trail: &Trail, mut rules: Rules) -> Option<Vec<Arc<TableSchema>>> {
+    let tables = trail.tables().ok()?.into_iter();
+    let passing = tables.filter(|schema| rules.may_pass(&schema.table)).take(limits::ASYNCAPI_TABLES_MAX);
+    Some(passing.collect())
 }

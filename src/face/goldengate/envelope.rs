@@ -88,7 +88,10 @@ impl Envelope {
 impl IntoResponse for Envelope {
     fn into_response(self) -> Response {
         // Strings, numbers and maps with string keys always have a JSON form; the empty text is never seen.
-        let mut response = Response::new(Body::from(serde_json::to_vec(&self).unwrap_or_default()));
+        let mut text = serde_json::to_vec(&self).unwrap_or_default();
+        // It may wait long for its client; what it does not need is given back.
+        text.shrink_to_fit();
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response

@@ -17,7 +17,7 @@ use crate::access::Role;
 use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
 use crate::record::ResourceName;
-use crate::service::extracts::{ExtractError, ExtractInfo};
+use crate::service::extracts::{ExtractError, ExtractInfo, LeftTrail};
 
 pub(super) fn described(extract: &ExtractInfo) -> Value {
     let mut config = extract.config.redacted();
@@ -99,7 +99,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     face.service.patch_extract(&name, &patch).await?;
     let extract = find(&face, name)?;
     Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
@@ -107,7 +107,11 @@ pub(super) async fn patch(
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.delete_extract(&name).await?;
-    let done = format!("The extract {name} was deleted; its slot and publication stay at the source");
+    let LeftTrail { name: trail, is_empty } = face.service.delete_extract(&name).await?;
+    let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
+    let done = format!(
+        "The extract {name} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
+         (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it"
+    );
     Ok(Envelope::default().message(Message::new(Fact::Done, done)).into_response())
 }

@@ -12,8 +12,10 @@ use serde::Serialize;
 use super::envelope::Envelope;
 use crate::access::{AccessError, OriginError};
 use crate::clock::{Clock, SystemClock};
-use crate::listen::HandshakeError;
+use crate::limits;
+use crate::listen::{HandshakeError, NoRoom};
 use crate::record::Timestamp;
+use crate::repeats::error_rarely;
 
 /// How bad a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -67,6 +69,8 @@ facts! {
     UpgradeMalformed: "OGG-27008", Error, 400, "upgrade-malformed", "The WebSocket handshake is malformed: {}.";
     /// The upgrade asks for another version of the protocol.
     UpgradeVersion: "OGG-27009", Error, 426, "upgrade-version", "{}.";
+    /// The request is no HTTP as it should be. Detail: what is wrong.
+    MalformedRequest: "OGG-27010", Error, 400, "malformed-request", "The request is malformed: {}.";
 
     /// The name is taken. Detail: what exists.
     Exists: "OGG-27020", Error, 409, "exists", "{} already exists.";
@@ -234,7 +238,8 @@ impl ErrorAnswer {
 
     /// Something of ours failed. `what` goes to the client; the cause goes to the log only.
     pub fn internal(what: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error = cause, "{what}");
+        let of_kind = format!("{what}: {cause}");
+        error_rarely!(&of_kind, error = cause, "{what}");
         Self::new(Fact::Internal, what)
     }
 }
@@ -295,8 +300,18 @@ impl From<AccessError> for ErrorAnswer {
 
 impl From<OriginError> for ErrorAnswer {
     fn from(error: OriginError) -> Self {
-        let fact = if error == OriginError::Host { Fact::HostRefused } else { Fact::OriginRefused };
+        let fact = match error {
+            OriginError::Host => Fact::HostRefused,
+            OriginError::MalformedHost => Fact::MalformedRequest,
+            OriginError::Origin | OriginError::Malformed => Fact::OriginRefused,
+        };
         Self::new(fact, error)
+    }
+}
+
+impl From<NoRoom> for ErrorAnswer {
+    fn from(no_room: NoRoom) -> Self {
+        Self::new(Fact::Unavailable, no_room).retry_after(limits::ANSWER_RETRY_SECONDS)
     }
 }
 

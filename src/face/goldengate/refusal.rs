@@ -5,6 +5,8 @@ use crate::access::AccountError;
 use crate::catalog::CatalogError;
 use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
+use crate::limits;
+use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
 use crate::service::puts::PutError;
 use crate::service::session_places::NoPlace;
@@ -45,6 +47,18 @@ impl From<StreamError> for ErrorAnswer {
             StreamError::Exists(_) => Self::new(Fact::Exists, error),
             StreamError::Config(error) => error.into(),
             StreamError::Catalog(error) => error.into(),
+            StreamError::Busy => Self::new(Fact::Unavailable, error).retry_after(limits::OFF_THREAD_RETRY_SECONDS),
+            StreamError::Panicked(_) => Self::new(Fact::Internal, error),
+        }
+    }
+}
+
+impl From<DocumentError> for ErrorAnswer {
+    fn from(error: DocumentError) -> Self {
+        match &error {
+            DocumentError::Busy => Self::new(Fact::Unavailable, error).retry_after(limits::OFF_THREAD_RETRY_SECONDS),
+            DocumentError::Panicked(_) => Self::new(Fact::Internal, error),
+            DocumentError::Unwritable(_) => Self::internal("the document cannot be written", &error),
         }
     }
 }
@@ -91,6 +105,7 @@ impl From<ExtractError> for ErrorAnswer {
             ExtractError::Exists(_) => Self::new(Fact::Exists, error),
             ExtractError::Config(error) => error.into(),
             ExtractError::Trail(error) => error.into(),
+            ExtractError::LeftTrail { .. } => Self::new(Fact::TrailBusy, error),
             ExtractError::Fixed(what) => Self::new(Fact::Conflict, what),
             ExtractError::Collision(_) | ExtractError::Source(_) | ExtractError::NothingLost(_) => {
                 Self::new(Fact::Conflict, error)
@@ -107,7 +122,7 @@ impl From<AccountError> for ErrorAnswer {
             AccountError::Name(_) => Self::new(Fact::InvalidName, error),
             AccountError::Password => Self::new(Fact::OutOfRange, format!("password: {error}")),
             AccountError::Unknown(name) => Self::new(Fact::NotFound, format!("user {name}")),
-            AccountError::LastAdministrator(_) => Self::new(Fact::Conflict, error),
+            AccountError::LastAdministrator(_) | AccountError::FirstUser => Self::new(Fact::Conflict, error),
             AccountError::Hash(error) => crate::access::AccessError::from(error).into(),
             AccountError::Catalog(error) => error.into(),
             AccountError::NoRandomness => Self::internal("no random bytes", &error),

@@ -42,7 +42,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let given = body::json(&headers, content).await?;
+    let given = body::merge_patch(&headers, content).await?;
     let members = Members::of("", &given, &["$schema", "age"])?;
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()

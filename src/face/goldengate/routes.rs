@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{HOST, ORIGIN};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
+use http_body_util::BodyExt;
 
 use super::audit::audited;
+use super::cross_origin::{admit, nothing_here, other_method};
 use super::messages::{ErrorAnswer, Fact};
 use super::{
-    commands, credentials, document, extracts, health, metadata_catalog, openapi, retention, socket, streams, tokens,
-    trails, users,
+    commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi, query, retention, socket,
+    streams, tokens, trails, users,
 };
 use crate::access::OriginRules;
-use crate::listen::PumpTimings;
+use crate::limits;
+use crate::listen::{Connection, PumpTimings};
 use crate::service::Service;
 use crate::service::requests::RequestKind;
 use crate::tasks::{self, Task};
@@ -108,6 +111,7 @@ pub fn router(face: Face) -> Router {
             );
     }
     router
+        .route("/", allowing("GET", get(front_page::show)))
         .route("/services/v2/retention", allowing("GET, PATCH", get(retention::describe).patch(retention::patch)))
         .route("/services/v2/tokens", allowing("POST", post(tokens::make)))
         .route("/services/v2/users", allowing("GET", get(users::list)))
@@ -122,9 +126,11 @@ pub fn router(face: Face) -> Router {
         .route("/openapi.json", allowing("GET", get(openapi::document)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
-        .fallback(nothing_here)
+        .fallback(|request: Request| async move { nothing_here(&request) })
+        .layer(from_fn(query::check))
         .layer(from_fn(answered))
-        .layer(from_fn_with_state(face.clone(), check_origin))
+        .layer(from_fn(held))
+        .layer(from_fn_with_state(face.clone(), admit))
         .layer(from_fn_with_state(face.clone(), count))
         .layer(from_fn_with_state(face.clone(), audited))
         .layer(from_fn(answered))
@@ -140,11 +146,7 @@ fn stream_route() -> MethodRouter<Face> {
 
 /// Answers every other method with 405 and the methods there are.
 fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Face> {
-    route.fallback_service(any(move || async move { ErrorAnswer::method_not_allowed(methods) }))
-}
-
-async fn nothing_here() -> ErrorAnswer {
-    ErrorAnswer::new(Fact::NotFound, "what this path names")
+    route.fallback_service(any(move |request: Request| async move { other_method(&request, methods) }))
 }
 
 /// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
@@ -156,7 +158,8 @@ async fn answered(request: Request, next: Next) -> Response {
 /// Counts every answer by its route's template, and what it refused.
 async fn count(State(face): State<Face>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
-    let route = native(route).trim_end_matches('/').to_owned();
+    let route = native(route);
+    let route = if route == "/" { route } else { route.trim_end_matches('/').to_owned() };
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
     let response = next.run(request).await;
@@ -168,14 +171,23 @@ async fn count(State(face): State<Face>, request: Request, next: Next) -> Respon
     response
 }
 
-async fn check_origin(State(face): State<Face>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-    // A header that is there and is no text must not pass for one that is absent.
-    let unreadable = headers.contains_key(ORIGIN) && text(ORIGIN).is_none();
-    let verdict = face.origins.check(text(HOST), if unreadable { Some("") } else { text(ORIGIN) });
-    match verdict {
-        Ok(()) => next.run(request).await,
-        Err(error) => ErrorAnswer::from(error).into_response(),
+/// Answers only as much as clients may leave unread. That something was done is said in any case.
+async fn held(request: Request, next: Next) -> Response {
+    let (connection, must) = (request.extensions().get::<Connection>().cloned(), !request.method().is_safe());
+    let response = next.run(request).await;
+    let Some(connection) = connection else { return response };
+    // Of a known length is what is in memory already; anything else is made while it is read.
+    match response.body().size_hint().exact() {
+        Some(bytes) if bytes > limits::ANSWER_BYTES_FREE as u64 => {}
+        _ => return response,
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = match body.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => return ErrorAnswer::internal("the answer broke off", &error).into_response(),
+    };
+    match connection.hold_answer(bytes, must) {
+        Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
+        Err(no_room) => ErrorAnswer::from(no_room).into_response(),
     }
 }

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use super::address::Address;
 use super::audit::auth_of;
 use super::caller::{Caller, Named};
-use super::messages::{ErrorAnswer, Fact};
+use super::query;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
@@ -26,6 +26,8 @@ use crate::service::watched_session::WatchedSession;
 
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
+/// Where a session begins that does not say it: who knows no position misses nothing.
+const BEGIN_DEFAULT: &str = "earliest";
 
 pub(super) async fn get_or_upgrade(
     State(face): State<Face>,
@@ -40,7 +42,8 @@ pub(super) async fn get_or_upgrade(
     }
     let stream = streams::find(&face, &name)?;
     let auth = auth_of(&request);
-    let begin_text = begin_of(request.uri().query())?;
+    let given = query::only(request.uri().query(), query::BEGIN)?;
+    let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
@@ -109,17 +112,6 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
         config.buffer_bytes.min(limits::MESSAGE_BYTES_MAX as u64),
         limits::BUFFER_BYTES_MIN,
     )
-}
-
-/// `begin`, percent-decoded; `earliest` when there is none.
-fn begin_of(query: Option<&str>) -> Result<String, ErrorAnswer> {
-    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    let mut begins = pairs.filter(|(name, _)| name == "begin").map(|(_, value)| value.into_owned());
-    match (begins.next(), begins.next()) {
-        (None, _) => Ok("earliest".to_owned()),
-        (Some(begin), None) => Ok(begin),
-        (Some(_), Some(_)) => Err(ErrorAnswer::new(Fact::MalformedQuery, "begin stands more than once")),
-    }
 }
 
 struct SocketFeed(WatchedSession);

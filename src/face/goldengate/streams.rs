@@ -101,7 +101,7 @@ pub(super) async fn make(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
-    let config = StreamConfig::from_value(given)?;
+    let config = face.service.read_config(given).await?;
     let stream = face.service.make_stream(&name, config).await?;
     let envelope = Envelope::new(stream.config.as_given().clone());
     let envelope = with_warnings(&face, links(envelope, &at, &name), &stream.config);
@@ -133,7 +133,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
     let mut envelope = Envelope::new(stream.config.as_given().clone());
     if dropped {

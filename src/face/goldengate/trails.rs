@@ -17,7 +17,7 @@ use crate::access::Role;
 use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
 use crate::limits;
-use crate::record::TrailName;
+use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
 use crate::service::trails::{TrailError, TrailInfo, writer_name};
 
@@ -41,8 +41,8 @@ fn state(info: &TrailInfo) -> Value {
             "created": description.created,
             "segments": status.segments,
             "bytes": status.bytes,
-            "firstCommit": status.first_commit,
-            "lastCommit": status.last_commit,
+            "firstCommit": (status.first_commit <= status.last_commit).then_some(status.first_commit),
+            "lastCommit": (status.last_commit > 0).then_some(status.last_commit),
             "lastCommitTs": (status.last_commit > 0).then(|| status.last_commit_ts.to_rfc3339()),
             "error": status.stopped,
         }),
@@ -102,7 +102,7 @@ pub(super) async fn patch(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let patch = body::json(&headers, content).await?;
+    let patch = body::merge_patch(&headers, content).await?;
     let stored = face.service.trail_settings(&name).await?;
     let mut given = json!({"retention": {}});
     if let Some(seconds) = stored.retention_seconds {
@@ -126,11 +126,22 @@ pub(super) async fn patch(
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<TrailName>) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.delete_trail(&name).await?;
-    Ok(Envelope::default().message(Message::new(Fact::Done, format!("The trail {name} was deleted"))).into_response())
+    let readers = face.service.delete_trail(&name).await?;
+    let mut done = format!("The trail {name} was deleted");
+    if !readers.is_empty() {
+        let named: Vec<_> = readers.iter().take(limits::ANSWER_NAMED_STREAMS_MAX).map(ResourceName::as_str).collect();
+        let more = readers.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        done = format!(
+            "{done}. Data streams that read it stay, and wait until a trail of that name is made again or they are deleted: \
+             {}{more}",
+            named.join(", ")
+        );
+    }
+    Ok(Envelope::default().message(Message::new(Fact::Done, done)).into_response())
 }
 
-/// Appends transactions to a trail that was made for puts.
+/// Appends transactions to a trail that was made for puts: NDJSON, or CloudEvents whose data they are.
 pub(super) async fn put(
     State(face): State<Face>,
     caller: Caller,
@@ -139,7 +150,12 @@ pub(super) async fn put(
     content: Body,
 ) -> Answer {
     caller.require(Role::Operator)?;
-    let bytes = body::read(&headers, content, limits::PUT_BODY_BYTES_MAX).await?;
-    let answer = face.service.put(&name, &bytes).await?;
-    Ok(Envelope::new(json!({"acked": answer.acked, "pos": answer.pos.as_str()})).into_response())
+    let format = body::put_format(&headers)?;
+    let bytes = body::read(&headers, content, body::types_of(format), limits::PUT_BODY_BYTES_MAX).await?;
+    let answer = face.service.put_as(format, &name, &bytes).await?;
+    let mut response = json!({"acked": answer.acked});
+    if let Some(pos) = answer.pos {
+        response["pos"] = pos.as_str().into();
+    }
+    Ok(Envelope::new(response).into_response())
 }

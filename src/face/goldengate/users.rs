@@ -1,20 +1,21 @@
 //! Users over REST.
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body;
-use super::caller::Caller;
+use super::caller::{Caller, Named};
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
 use crate::catalog::User;
+use crate::catalog::user::{InvalidUserName, check_user_name};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,17 @@ struct NewUser {
 struct UserChange {
     role: Option<String>,
     password: Option<String>,
+}
+
+/// A user's name as a path may have it.
+pub(super) struct UserName(String);
+
+impl TryFrom<String> for UserName {
+    type Error = InvalidUserName;
+
+    fn try_from(name: String) -> Result<Self, InvalidUserName> {
+        check_user_name(&name).map(|()| Self(name))
+    }
 }
 
 fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
@@ -45,7 +57,11 @@ pub(super) async fn list(State(face): State<Face>, caller: Caller) -> Answer {
     Ok(Envelope::new(json!({"$schema": "trailcast:userCollection", "items": items})).into_response())
 }
 
-pub(super) async fn describe(State(face): State<Face>, caller: Caller, Path(name): Path<String>) -> Answer {
+pub(super) async fn describe(
+    State(face): State<Face>,
+    caller: Caller,
+    Named(UserName(name)): Named<UserName>,
+) -> Answer {
     caller.require(Role::Administrator)?;
     Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
 }
@@ -53,7 +69,7 @@ pub(super) async fn describe(State(face): State<Face>, caller: Caller, Path(name
 pub(super) async fn add(
     State(face): State<Face>,
     caller: Caller,
-    Path(name): Path<String>,
+    Named(UserName(name)): Named<UserName>,
     headers: HeaderMap,
     content: Body,
 ) -> Answer {
@@ -66,18 +82,18 @@ pub(super) async fn add(
 pub(super) async fn change(
     State(face): State<Face>,
     caller: Caller,
-    Path(name): Path<String>,
+    Named(UserName(name)): Named<UserName>,
     headers: HeaderMap,
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    let given: UserChange = body::typed(&headers, content).await?;
+    let given: UserChange = body::typed_patch(&headers, content).await?;
     let role = given.role.as_deref().map(role_of).transpose()?;
     face.service.accounts().change(&name, role, given.password.as_deref()).await?;
     Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Path(name): Path<String>) -> Answer {
+pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(UserName(name)): Named<UserName>) -> Answer {
     caller.require(Role::Administrator)?;
     face.service.accounts().remove(&name).await?;
     Ok(Envelope::default().message(Message::new(Fact::Done, format!("The user {name} was removed"))).into_response())

@@ -88,7 +88,7 @@ async fn start(feed: impl Feed + 'static, timings: PumpTimings) -> Running {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
     let (shutdown, stopping) = watch::channel(false);
-    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
+    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, Arc::default(), timings).await });
     Running { client, pump, shutdown }
 }
 
@@ -272,7 +272,7 @@ async fn start_narrower(feed: impl Feed + 'static, timings: PumpTimings, send_bu
         socket2::SockRef::from(&socket).set_send_buffer_size(bytes).unwrap();
     }
     let (shutdown, stopping) = watch::channel(false);
-    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, timings).await });
+    let pump = tokio::spawn(async move { run(socket, Bytes::new(), feed, stopping, Arc::default(), timings).await });
     Running { client, pump, shutdown }
 }
 
@@ -421,7 +421,7 @@ async fn an_idle_pump_is_small() {
     let (_shutdown, stopping) = watch::channel(false);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let pump = run(client, Bytes::new(), idle(), stopping, PumpTimings::default());
+    let pump = run(client, Bytes::new(), idle(), stopping, Arc::default(), PumpTimings::default());
     let size = std::mem::size_of_val(&pump);
     println!("{size} bytes");
     assert!(size <= 2_048, "{size} bytes");

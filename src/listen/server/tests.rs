@@ -57,7 +57,7 @@ async fn start(limits: ServerLimits) -> Running {
         }
     };
     let router = Router::new()
-        .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip().to_string() }))
+        .route("/peer", any(|Extension(peer): Extension<PeerAddr>| async move { peer.0.ip.to_string() }))
         .route("/echo", post(|body: Result<Bytes, axum::extract::rejection::BytesRejection>| async move { body }))
         .route("/slow", any(slow))
         .route("/socket", any(socket));
@@ -80,6 +80,7 @@ fn short() -> ServerLimits {
         header: Duration::from_millis(150),
         body: Duration::from_millis(150),
         answer: Duration::from_millis(150),
+        answer_bytes: 64 << 10,
         drain: Duration::from_secs(5),
     }
 }
@@ -102,6 +103,21 @@ const GET_PEER: &[u8] = b"GET /peer HTTP/1.1\r\nhost: a\r\nconnection: close\r\n
 const HANDSHAKE: &[u8] = b"GET /socket HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     sec-websocket-protocol: other, cloudevents.json\r\n\r\n";
+
+#[test]
+fn where_fewer_connections_fit_one_address_may_not_take_them_all() {
+    let fit = |connections_max, connections_per_address_max, room| {
+        let limits = ServerLimits { connections_max, connections_per_address_max, ..Default::default() }.fitting(room);
+        (limits.connections_max, limits.connections_per_address_max, limits.answer_bytes_per_address())
+    };
+    let all = limits::ANSWER_BYTES_DEFAULT;
+    assert_eq!(fit(25_000, 12_500, 100_000), (25_000, 12_500, all / 2));
+    assert_eq!(fit(25_000, 12_500, 2_300), (2_300, 1_150, all / 2));
+    assert_eq!(fit(25_000, 25_000, 2_300), (2_300, 2_300, all), "behind a proxy one address is all");
+    assert_eq!(fit(1_000, 750, 100), (100, 75, all / 4 * 3), "a larger part stays one");
+    assert_eq!(fit(25_000, 100, 2_300).1, 100, "a cap that leaves room for others stays");
+    assert_eq!(fit(25_000, 12_500, 1), (1, 1, all));
+}
 
 #[tokio::test]
 async fn a_request_is_served_and_knows_its_peer() {

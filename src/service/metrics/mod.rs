@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use page::Page;
 use table::Metric;
 
-use crate::access::Limit;
+use crate::access::{CertificateFile, Limit};
 use crate::capture::{RunState, Status};
 use crate::delivery::progress::SessionState;
 use crate::log_output;
@@ -38,11 +38,28 @@ impl Service {
         self.sample_extracts(&mut page);
         self.sample_streams(&mut page);
         self.sample_requests(&mut page);
+        self.sample_access(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
+        page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
         page.text()
+    }
+
+    fn sample_access(&self, page: &mut Page) {
+        for file in CertificateFile::ALL {
+            if let Some(end) = self.expiries.of(file) {
+                page.add(Metric::CertificateExpiry, &[file.name()], end.micros() as f64 / 1e6);
+            }
+        }
+        if let Some(figures) = self.authenticator.key_refresh().figures() {
+            page.add(Metric::KeyFetches, &["taken"], figures.taken as f64);
+            page.add(Metric::KeyFetches, &["failed"], figures.failed as f64);
+            if let Some(at) = figures.last_taken {
+                page.add(Metric::KeysFetched, &[], at.micros() as f64 / 1e6);
+            }
+        }
     }
 
     fn sample_trails(&self, page: &mut Page) {
@@ -155,6 +172,15 @@ impl Service {
         for (limit, reason) in LIMIT_REASONS {
             page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
+        page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
+        let documents = self.documents.figures();
+        page.add(Metric::DocumentsBuilding, &[], documents.building as f64);
+        page.add(Metric::DocumentsBuilt, &[], documents.built as f64);
+        page.add(Metric::DocumentsShared, &[], documents.shared as f64);
+        page.add(Metric::DocumentsKept, &[], documents.kept_bytes as f64);
+        page.add(Metric::RulesCompiling, &[], self.rules_work.compiling() as f64);
+        page.add(Metric::RulesCompiled, &[], self.rules_work.compiled() as f64);
+        page.add(Metric::RulesBytes, &[], self.rules_bytes() as f64);
         let memory = &self.delivery_budget;
         page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
         page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);

@@ -107,7 +107,7 @@ metrics! {
     CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
     CaptureDegraded: Gauge, "trailcast_capture_degraded_tables", ["extract"], "Tables of an extract that do not flow as asked although it runs.";
     CaptureGaps: Counter, "trailcast_capture_gaps_total", ["extract"], "Gaps that an extract has written into its trail since the trail was made, because tables did not flow for a while.";
-    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, disk_full, trail or panic.";
+    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, disk_full, trail or panic.";
 
     Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
     SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";
@@ -119,14 +119,27 @@ metrics! {
     EncodeSeconds: Counter, "trailcast_stream_encode_seconds_total", ["stream"], "Time that reading and encoding for a stream took, in seconds.";
     KeptBytes: Gauge, "trailcast_stream_kept_bytes", ["stream"], "Bytes of encoded messages that are kept for the sessions of a stream.";
 
+    DocumentsBuilding: Gauge, "trailcast_documents_building", [], "AsyncAPI documents that are being built or wait for it.";
+    DocumentsBuilt: Counter, "trailcast_documents_built_total", [], "AsyncAPI documents built, each once for all who ask for it.";
+    DocumentsShared: Counter, "trailcast_documents_shared_total", [], "AsyncAPI documents answered without building them.";
+    DocumentsKept: Gauge, "trailcast_documents_kept_bytes", [], "Bytes of built AsyncAPI documents that are kept.";
+    RulesCompiling: Gauge, "trailcast_rules_compiling", [], "Sets of rules that are being compiled or wait for it, those aside that take no time.";
+    RulesCompiled: Counter, "trailcast_rules_compiled_total", [], "Sets of rules compiled, one for each revision of a stream whose rules are new.";
+    RulesBytes: Gauge, "trailcast_rules_memory_bytes", [], "Memory that the compiled rules of all streams take, about.";
+
     Requests: Counter, "trailcast_http_requests_total", ["route", "method", "status"], "Requests answered, by template of the route and class of the status (1xx is a socket).";
     Refusals: Counter, "trailcast_http_refusals_total", ["reason"], "Answers that refused something, by the short name of their message code.";
     PositionsRefused: Counter, "trailcast_positions_refused_total", ["reason"], "Positions refused before a session began; reason is malformed, other-trail, other-rules, other-epoch, beyond-end or purged.";
     LimitHits: Counter, "trailcast_limit_hits_total", ["limit"], "Times that a limit which protects the server was hit.";
+    UnreadAnswers: Gauge, "trailcast_unread_answer_bytes", [], "Bytes of answers that their clients have not read yet; answers of at most 4 KiB are not counted.";
     DeliveryUsed: Gauge, "trailcast_delivery_memory_bytes", [], "Memory taken by encoded messages, kept or on their way, over all streams.";
     DeliveryLimit: Gauge, "trailcast_delivery_memory_limit_bytes", [], "Memory that encoded messages may take.";
     DeliveryExhausted: Counter, "trailcast_delivery_memory_exhausted_total", [], "Times that memory for messages was missing when a block was to be made or to grow.";
+    CertificateExpiry: Gauge, "trailcast_tls_certificate_expiry_timestamp_seconds", ["file"], "When the first certificate of a TLS file expires, in seconds since 1970; file is certificate or client_ca.";
+    KeyFetches: Counter, "trailcast_jwks_fetches_total", ["result"], "Fetches of the keys of another issuer's tokens from its URL; result is taken or failed.";
+    KeysFetched: Gauge, "trailcast_jwks_last_fetch_timestamp_seconds", [], "When keys were last taken from that URL, in seconds since 1970; absent before.";
     AuditFailed: Counter, "trailcast_audit_lines_failed_total", [], "Audit lines that their file did not take since the server started; the log has them.";
+    AuditRefusals: Counter, "trailcast_audit_refusals_counted_total", [], "Refusals since the server started that share a line of the audit with others of their address and minute.";
     Panics: Counter, "trailcast_panics_total", ["task"], "Faults of the program itself (panics), by the task that they broke off; other for what is none of these.";
     TasksDown: Gauge, "trailcast_tasks_down", ["task"], "Tasks that have panicked and wait to be started again.";
     LogLost: Counter, "trailcast_log_lines_lost_total", [], "Log lines that could not be written to standard error since the server started, or found its queue full.";

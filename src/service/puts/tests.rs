@@ -97,7 +97,7 @@ impl Rig {
 
     async fn put(&self, body: &str) -> Result<Position, PutError> {
         let answer = self.service.put(&self.trail, body.as_bytes()).await?;
-        Ok(token::decode(answer.pos.as_str()).unwrap().position)
+        Ok(token::decode(answer.pos.unwrap().as_str()).unwrap().position)
     }
 
     fn commits(&self) -> u64 {

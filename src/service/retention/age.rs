@@ -12,6 +12,7 @@ use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::clock::Clock;
 use crate::limits::{CLOCK_STEADY_SECONDS, CLOCK_STEP_SECONDS_MAX};
 use crate::record::Timestamp;
+use crate::repeats::warn_rarely;
 
 /// Its name on the shelf.
 const STORED: &str = "age-suspension";
@@ -84,7 +85,7 @@ impl AgeRule {
         } else if state.suspended.is_some() && now.steady.saturating_sub(since).as_secs() >= CLOCK_STEADY_SECONDS {
             match forget(&mut state, catalog) {
                 Ok(()) => tracing::info!("the clock has run steadily; segments are removed for their age again"),
-                Err(error) => tracing::warn!(%error, "segments are still not removed for their age"),
+                Err(error) => warn_rarely!("", %error, "segments are still not removed for their age"),
             }
         }
         state.suspended.is_none()

@@ -68,8 +68,8 @@ mod tests {
     #[test]
     fn the_longest_unused_goes_when_the_cap_is_passed() {
         let mut lately = LatelyUsed::new(10);
-        assert_eq!(lately.put(1, 'a', 4), []);
-        assert_eq!(lately.put(2, 'b', 4), []);
+        assert_eq!(lately.put(1, 'a', 4), Vec::<char>::new());
+        assert_eq!(lately.put(2, 'b', 4), Vec::<char>::new());
         assert_eq!(lately.get(1), Some('a'));
         assert_eq!(lately.put(3, 'c', 4), ['b']);
         assert_eq!(lately.put(3, 'd', 2), ['c']);

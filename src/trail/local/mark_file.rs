@@ -59,7 +59,7 @@ pub(super) fn read(folder: &Path, disk: &dyn Disk, epoch: Epoch) -> Option<Durab
             commit: u64_at(&bytes, 32),
             commit_ts: Timestamp::from_micros(u64_at(&bytes, 40).cast_signed()),
             end: Location { segment: u64_at(&bytes, 16), offset: u64_at(&bytes, 24) },
-            source: None,
+            ..DurableMark::default()
         })
     })
 }
@@ -75,7 +75,7 @@ mod tests {
         let (folder, disk) = (home.path(), SystemDisk);
         assert_eq!(read(folder, &disk, Epoch(7)), None);
         let end = Location { segment: 3, offset: 99 };
-        let mark = DurableMark { commit: 12, commit_ts: Timestamp::from_micros(-5), end, source: None };
+        let mark = DurableMark { commit: 12, commit_ts: Timestamp::from_micros(-5), end, ..DurableMark::default() };
         write(&*open(folder, &disk).unwrap(), Epoch(7), &mark).unwrap();
         assert_eq!(read(folder, &disk, Epoch(7)), Some(mark));
         assert_eq!(read(folder, &disk, Epoch(8)), None);

@@ -10,6 +10,7 @@ use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
 use crate::record::Timestamp;
+use crate::repeats::warn_rarely;
 use crate::trail::local::ahead::flush_and_cut;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::door::Door;
@@ -88,7 +89,9 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
     check_all_are_there(&shared)?;
     match mark_file::open(folder, &*shared.disk) {
         Ok(file) => shared.mark_file = Some(file),
-        Err(error) => tracing::warn!(trail, %error, "mark.bin cannot be written; who looks sees a little less"),
+        Err(error) => {
+            warn_rarely!(&trail, trail, %error, "mark.bin cannot be written; who looks sees a little less");
+        }
     }
     let tail = recover_end(&shared)?;
     *shared.lock_end() = End::Free(Box::new(tail));
@@ -197,7 +200,8 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
             return Err(shared.damage(at, trouble).into());
         }
         keep_copy(shared, &last, found.good);
-        tracing::warn!(trail = %shared.description.name, segment = at.segment, offset = at.offset, "torn end cut");
+        let name = shared.description.name.as_str();
+        warn_rarely!(name, trail = name, segment = at.segment, offset = at.offset, "torn end cut");
     }
     if let Some(seal) = found.left_uncut {
         last.set_seal(seal);
@@ -286,7 +290,8 @@ fn keep_copy(shared: &Shared, last: &Segment, from: u64) {
         shared.disk.open(&path, true)?.write_all_at(&torn[..read], 0)
     };
     if let Err(error) = copy() {
-        tracing::warn!(trail = %shared.description.name, %error, "no copy kept of a torn end");
+        let name = shared.description.name.as_str();
+        warn_rarely!(name, trail = name, %error, "no copy kept of a torn end");
     }
 }
 
@@ -398,7 +403,8 @@ fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
     let earlier = tail.segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
     let earlier = earlier.max(tail.segment.head.earlier_commit_ts);
     if let Err(error) = tail.segment.save_index(&*shared.disk, shared.keeps_xids()) {
-        tracing::warn!(trail = %shared.description.name, %error, "index file not written; it will be rebuilt");
+        let name = shared.description.name.as_str();
+        warn_rarely!(name, trail = name, %error, "index file not written; it will be rebuilt");
     }
     let next = Arc::new(new_segment(shared, tail.segment.number() + 1, &tail.state, earlier)?);
     shared.change_segments(|segments| segments.push(next.clone()));
@@ -406,7 +412,8 @@ fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
 }
 
 fn mark_of(state: &State, end: Location) -> DurableMark {
-    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+    let newest_schema = state.shapes.newest();
+    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone(), newest_schema }
 }
 
 /// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.

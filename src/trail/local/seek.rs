@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::frame::{self, Frame};
-use crate::record::{Position, Timestamp};
+use crate::record::{Position, TableSchema, Timestamp};
 use crate::trail::local::disk::read_full;
 use crate::trail::local::entry::Entry;
 use crate::trail::local::gap::GAP_RECORD;
@@ -40,6 +40,12 @@ impl Trail {
     pub async fn read_now(&self) -> Result<(Reader, Position), SeekError> {
         let position = self.shared.mark.borrow().position(self.epoch());
         Ok((self.read(Begin::After(position)).await?, position))
+    }
+
+    /// The tables at the durable end, each in its newest shape, by name. Reads the disk: not for a thread that serves others.
+    pub fn tables(&self) -> Result<Vec<Arc<TableSchema>>, SeekError> {
+        self.shared.undamaged().map_err(ReadError::Damaged)?;
+        Ok(find(&self.shared, Begin::Now)?.tables())
     }
 
     /// A reader that goes on from a byte where another one stood. Reads the disk.

@@ -8,6 +8,7 @@ use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
+use crate::repeats::warn_rarely;
 use crate::trail::Location;
 use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
@@ -302,7 +303,8 @@ impl Segment {
             && let Some(stamp) = self.stamp()
             && let Err(error) = self.save(disk, &Hints::of(&stamp, &index, keep_xids.then_some(&xids)))
         {
-            tracing::warn!(segment = %self.path.display(), %error, "rebuilt index not written");
+            let segment = self.path.display().to_string();
+            warn_rarely!(&segment, segment, %error, "rebuilt index not written");
         }
         Ok(Rebuilt { index, xids, end })
     }

@@ -32,6 +32,11 @@ impl Shapes {
         self.in_force.len()
     }
 
+    /// The greatest number that a shape has had; 0 before the first.
+    pub(super) fn newest(&self) -> SchemaId {
+        SchemaId(self.next.saturating_sub(1))
+    }
+
     /// What all shapes in force take where they are written down, in bytes, about.
     pub(super) fn described_bytes(&self) -> usize {
         self.described_bytes

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
-use crate::record::Timestamp;
+use crate::record::{SchemaId, Timestamp};
+use crate::repeats::{error_rarely, warn_rarely};
 use crate::tasks::{self, Task, caught_here};
 use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
@@ -54,7 +55,8 @@ fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiv
     let end = match outcome {
         Ok(()) => End::Free(Box::new(writer.tail)),
         Err(error) => {
-            tracing::error!(trail = %shared.description.name, %error, "trail has stopped: a write or flush failed");
+            let name = shared.description.name.as_str();
+            error_rarely!(name, trail = name, %error, "trail has stopped: a write or flush failed");
             // What this does, recovery does again.
             let _ = caught_here(Task::TrailWriter, || writer.cut_off_unflushed());
             let disk_full = error.kind() == io::ErrorKind::StorageFull;
@@ -77,7 +79,7 @@ pub(super) struct TrailWriter {
     /// Commit and record number of the last frame, which frames without their own take over.
     last: (u64, u32),
     /// Where the last whole transaction of the running group ends: what its flush makes durable.
-    reached: Option<Location>,
+    reached: Option<(Location, SchemaId)>,
     /// Bytes handed over that are not flushed yet.
     unsettled_bytes: u64,
     ahead: Ahead,
@@ -176,7 +178,9 @@ impl TrailWriter {
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
         if matches!(kind, FrameKind::Commit | FrameKind::Source | FrameKind::Gap) && self.tail.state.open.is_none() {
-            self.reached = Some(Location { segment: at.segment, offset: self.end_offset() });
+            // Shapes that follow belong to a transaction that is still to come.
+            let newest = self.tail.state.shapes.newest();
+            self.reached = Some((Location { segment: at.segment, offset: self.end_offset() }, newest));
         }
         if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
             self.write_pending()?;
@@ -195,9 +199,15 @@ impl TrailWriter {
     }
 
     /// The mark at `end`, behind which no whole transaction has followed.
-    fn mark_at(&self, end: Location) -> DurableMark {
+    fn mark_at(&self, end: Location, newest_schema: SchemaId) -> DurableMark {
         let state = &self.tail.state;
-        DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone() }
+        DurableMark {
+            commit: state.commit,
+            commit_ts: state.commit_ts,
+            end,
+            source: state.source.clone(),
+            newest_schema,
+        }
     }
 
     /// The byte at which the segment is full. Its own data counts, and at least as much of it as its head takes: however many
@@ -230,8 +240,8 @@ impl TrailWriter {
 
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
-        if let Some(end) = self.reached.take() {
-            let mark = self.mark_at(end);
+        if let Some((end, newest_schema)) = self.reached.take() {
+            let mark = self.mark_at(end, newest_schema);
             self.fill_ahead()?;
             let (began, started) = (self.shared.clock.now(), Instant::now());
             self.tail.segment.file.sync()?;
@@ -284,7 +294,8 @@ impl TrailWriter {
         self.write_pending()?;
         self.ahead.finish(&*segment.file, self.tail.offset)?;
         if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
-            tracing::warn!(trail = %self.shared.description.name, %error, "index file not written; it will be rebuilt");
+            let name = self.shared.description.name.as_str();
+            warn_rarely!(name, trail = name, %error, "index file not written; it will be rebuilt");
         }
         let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
         let next = Arc::new(next);
@@ -299,7 +310,8 @@ impl TrailWriter {
     fn cut_off_unflushed(&mut self) {
         let mark = self.shared.mark.borrow().clone();
         if let Err(error) = cut_to(&self.shared, mark.end, mark.commit) {
-            tracing::warn!(trail = %self.shared.description.name, %error, "unflushed bytes not cut; the next opening will");
+            let name = self.shared.description.name.as_str();
+            warn_rarely!(name, trail = name, %error, "unflushed bytes not cut; the next opening will");
         }
     }
 }

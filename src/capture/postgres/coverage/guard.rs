@@ -20,6 +20,7 @@ use crate::capture::source::{CaptureError, Fault};
 use crate::catalog::coverage::{CoverageGap, LostCoverage};
 use crate::catalog::extract::{NewTables, OnCoverageLost};
 use crate::limits;
+use crate::repeats::warn_rarely;
 
 const BLIND_MAX: Duration = Duration::from_secs(limits::COVERAGE_BLIND_SECONDS_MAX);
 /// SQLSTATE of the warning that a publication is left out because it does not exist at that place of the log.
@@ -118,7 +119,12 @@ impl<'a> Guard<'a> {
         let Mended { seen, added, made_again } = match self.read_and_mend(cause).await {
             // A source that cannot be asked once or twice does not end the stream.
             Err(Fault::Passing(error)) if cause == Cause::Routine && self.last_success.elapsed() < BLIND_MAX => {
-                warn!(slot = self.target.slot, error, "what is published could not be looked at");
+                warn_rarely!(
+                    &self.target.slot,
+                    slot = self.target.slot,
+                    error,
+                    "what is published could not be looked at"
+                );
                 return Ok(Outcome::default());
             }
             mended => mended?,

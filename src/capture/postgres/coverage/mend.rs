@@ -13,6 +13,7 @@ use crate::capture::postgres::publication::{Publications, Publisher};
 use crate::capture::postgres::tables::Tables;
 use crate::capture::source::Fault;
 use crate::record::TableName;
+use crate::repeats::warn_rarely;
 
 /// Whoever mends: it tells once what it may not do, and tries it again all the same.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl<'a> Mender<'a> {
         let mut publisher = Publisher { target: self.target, catalogue, version: self.version, tables: &tables };
         match publisher.prepare(&now, false).await {
             Ok(()) => {
-                warn!(publication, "the publication was gone and has been made again");
+                warn_rarely!(publication, publication, "the publication was gone and has been made again");
                 Ok(true)
             }
             Err(error) => {
