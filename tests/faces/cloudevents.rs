@@ -18,7 +18,8 @@ const BATCH: &str = "application/cloudevents-batch+json";
 fn house() -> Server {
     let server = Server::start();
     server.make_trail("a1");
-    server.make_stream("s1", "a1");
+    let config = json!({"source": {"trail": "a1"}, "encoding": {"json": {"metaFields": {"xid": true}}}});
+    server.post("/services/v2/stream/s1", &config).expect(200);
     server
 }
 
