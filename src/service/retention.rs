@@ -95,7 +95,7 @@ impl Service {
                 Err(error) => {
                     // The defaults may keep less than the user asked for, and what is removed does not come back.
                     let name = trail.name().as_str();
-                    warn_rarely!(name, trail = name, %error, "trail's options unreadable; all of it is kept");
+                    warn_rarely!(name, trail = %name, %error, "trail's options unreadable; all of it is kept");
                     continue;
                 }
             };
@@ -103,7 +103,7 @@ impl Service {
             retention.age_seconds = retention.age_seconds.filter(|_| by_age);
             if let Err(error) = trail.retain(&retention) {
                 let name = trail.name().as_str();
-                warn_rarely!(name, trail = name, %error, "retention could not remove a segment");
+                warn_rarely!(name, trail = %name, %error, "retention could not remove a segment");
             }
         }
         if let Some(capacity) = self.trails.capacity_bytes() {
@@ -134,7 +134,7 @@ fn keep_within(trails: &[Trail], bytes_max: u64) -> io::Result<()> {
             trails.iter().filter_map(|trail| Some((trail.oldest_removable()?, trail))).min_by_key(|(at, _)| *at);
         let Some((_, trail)) = oldest else { return Ok(()) };
         let name = trail.name().as_str();
-        warn_rarely!(name, trail = name, "trails take more than their share of the disk; the oldest segment goes");
+        warn_rarely!(name, trail = %name, "trails take more than their share of the disk; the oldest segment goes");
         trail.remove_oldest()?;
     }
     Ok(())

@@ -149,9 +149,14 @@ fn compile(pattern: &str, syntax: syntax::Config, room: &mut Room) -> Result<Tex
 fn describe(error: &BuildError) -> BadPattern {
     match (error.size_limit(), error.syntax_error()) {
         (Some(limit), _) => BadPattern(format!("the compiled pattern must take at most {limit} bytes")),
-        (None, Some(syntax)) => BadPattern(format!("the pattern does not compile: {syntax}")),
+        (None, Some(syntax)) => BadPattern(format!("the pattern does not compile: {}", reason(&syntax.to_string()))),
         (None, None) => BadPattern(format!("the pattern does not compile: {error}")),
     }
+}
+
+/// The reason alone, which stands below a drawing of the pattern.
+fn reason(text: &str) -> &str {
+    text.rsplit("error: ").next().unwrap_or(text).trim_end()
 }
 
 #[cfg(test)]
