@@ -254,6 +254,7 @@ impl House {
             if body.is_some() {
                 self.admin(method, &target, &headers(&[]), "{").expect(400);
                 self.admin(method, &target, &headers(&[("Content-Encoding", "gzip")]), &text).expect(415);
+                self.admin(method, &target, &[("Content-Type", "image/png")], &text).expect(415);
                 let longest = if operation.id == "putTransactions" { 64 << 20 } else { 1 << 20 };
                 self.admin(method, &target, &headers(&[]), &" ".repeat(longest + 1)).expect(413);
             }
