@@ -22,6 +22,9 @@ const MERGE: &str = "application/merge-patch+json";
 /// it belongs.
 const MADE_ELSEWHERE: [u16; 4] = [408, 500, 503, 507];
 
+/// Statuses that need a database: [`a_running_extract_is_as_described`] makes them.
+const MADE_WITH_A_DATABASE: [(&str, u16); 1] = [("execute", 409)];
+
 /// A body that each operation with one takes once everything is there: its media type and text.
 fn bodies() -> BTreeMap<&'static str, (&'static str, String)> {
     let document = json!({
@@ -46,6 +49,8 @@ fn bodies() -> BTreeMap<&'static str, (&'static str, String)> {
         ("putCredentials", (JSON, password.clone())),
         ("addUser", (JSON, json!({"role": "User", "password": "correct-horse-9"}).to_string())),
         ("changeUser", (JSON, json!({"role": "Operator"}).to_string())),
+        ("askExtract", (JSON, json!({"command": "STATUS", "isReported": false}).to_string())),
+        ("execute", (JSON, json!({"name": "report", "reportType": "checkpointTables"}).to_string())),
         ("makeToken", (JSON, json!({"stream": "s1", "ttlSeconds": 60}).to_string())),
     ])
 }
@@ -66,6 +71,7 @@ fn name_of(parameter: &str) -> &'static str {
         "type" => "dataStream",
         "domain" => "d1",
         "alias" => "k1",
+        "report" => "x1.rpt",
         other => panic!("no name is known for the parameter {other}"),
     }
 }
@@ -158,11 +164,13 @@ impl House {
             if operation.method == "GET" {
                 self.admin("HEAD", target, &[], "").expect(200);
             }
-            if target.starts_with("/services/v2/stream") || target.starts_with("/services/v2/metadata-catalog") {
-                let proxied = target.replacen("/services/", "/services/distsrvr/", 1);
+            if let Some(service) = proxied_below(target) {
                 let again = if operation.method == "GET" { 200 } else { 404 };
                 if rank(operation) >= 2 && (again == 200 || rank(operation) == 3) {
-                    self.admin(&operation.method, &proxied, &[], "").expect(again);
+                    for before in ["/services", "/services/north"] {
+                        let proxied = target.replacen("/services", &format!("{before}/{service}"), 1);
+                        self.admin(&operation.method, &proxied, &[], "").expect(again);
+                    }
                 }
             }
         }
@@ -230,6 +238,7 @@ impl House {
             self.admin(method, &target, &headers(&[("Origin", "https://elsewhere.example")]), &text).expect(403);
             if method == "GET" {
                 self.ask(method, &format!("{target}?access_token=a&access_token=b"), &[], "");
+                self.ask(method, &format!("{target}?acces_token=a"), &[], "").expect(400);
             }
             for bad in ["%2e%2e%2f", "a%00b", "%ff", ":"] {
                 let bad_target = self.target(&operation, |_| bad.to_owned());
@@ -245,6 +254,7 @@ impl House {
             if body.is_some() {
                 self.admin(method, &target, &headers(&[]), "{").expect(400);
                 self.admin(method, &target, &headers(&[("Content-Encoding", "gzip")]), &text).expect(415);
+                self.admin(method, &target, &[("Content-Type", "image/png")], &text).expect(415);
                 let longest = if operation.id == "putTransactions" { 64 << 20 } else { 1 << 20 };
                 self.admin(method, &target, &headers(&[]), &" ".repeat(longest + 1)).expect(413);
             }
@@ -302,6 +312,9 @@ impl House {
         patch("/services/v2/extracts/x1", json!({"trail": "another"})).expect(409);
         self.post("/services/v2/tokens", &json!({"stream": "missing"})).expect(404);
         patch("/services/v2/users/admin", json!({"role": "User"})).expect(409);
+        self.commands();
+        self.ask("GET", "/", &[("Accept", "text/html")], "").expect(200);
+        self.ask("GET", "/", &[("Accept", "image/png")], "").expect(406);
         self.admin("DELETE", "/services/v2/users/admin", &[], "").expect(409);
         for path in ["/nothing", "/services/v2", "/services/v2/stream/s1/info/nothing"] {
             self.admin("GET", path, &[], "").expect(404);
@@ -314,6 +327,31 @@ impl House {
         self.admin("GET", info, &[], "").expect(200);
         for (path, status) in [("/readyz", 200), ("/healthz", 200)] {
             self.ask("GET", path, &[], "").expect(status);
+        }
+    }
+
+    /// What clients of a GoldenGate deployment tell an extract, and ask it.
+    fn commands(&self) {
+        for command in ["STATUS", "GETLAG", "STATS"] {
+            let answer = self.post("/services/v2/extracts/x1/command", &json!({"command": command})).expect(200);
+            assert_eq!(answer.response()["command"], command);
+        }
+        let execute = |body: Value| self.post("/services/v2/commands/execute", &body);
+        execute(json!({"name": "stop", "processName": "x1", "processType": "extract", "force": true})).expect(200);
+        for name in ["start", "stop"] {
+            execute(json!({"name": name, "processName": "missing"})).expect(404);
+        }
+        for wrong in [
+            json!({}),
+            json!({"name": "start"}),
+            json!({"name": "stop", "processName": "1x"}),
+            json!({"name": "report"}),
+            json!({"name": "report", "reportType": "checkpointTables", "processname": "x1"}),
+        ] {
+            execute(wrong.clone()).expect(400);
+            let is_described =
+                self.document.check_request("POST", "/services/v2/commands/execute", JSON, &wrong.to_string());
+            assert!(is_described.is_err(), "{wrong} is refused, and described as taken");
         }
     }
 
@@ -352,6 +390,16 @@ impl House {
     }
 }
 
+/// The service of GoldenGate below whose name a reverse proxy shows the path, if it is one of these.
+fn proxied_below(target: &str) -> Option<&'static str> {
+    let first = target.strip_prefix("/services/v2/")?.split('/').next()?;
+    match first {
+        "stream" | "metadata-catalog" | "sources" => Some("distsrvr"),
+        "trails" | "extracts" | "commands" | "replicats" | "authorizations" | "credentials" => Some("adminsrvr"),
+        _ => None,
+    }
+}
+
 /// Whether it makes what its path names, and so needs nothing to be there.
 fn makes_what_it_names(operation: &Operation) -> bool {
     let makes = ["make", "add", "put"].iter().any(|word| operation.id.starts_with(word));
@@ -369,7 +417,10 @@ fn every_operation_answers_as_it_is_described_and_in_every_way_that_is_described
     for operation in house.document.operations() {
         let seen = house.document.seen(&operation);
         let never: BTreeSet<_> = house.document.statuses(&operation).difference(&seen).copied().collect();
-        let never: Vec<_> = never.into_iter().filter(|status| !MADE_ELSEWHERE.contains(status)).collect();
+        let is_made_elsewhere = |status: u16| {
+            MADE_ELSEWHERE.contains(&status) || MADE_WITH_A_DATABASE.contains(&(operation.id.as_str(), status))
+        };
+        let never: Vec<_> = never.into_iter().filter(|status| !is_made_elsewhere(*status)).collect();
         if !never.is_empty() {
             unseen.push(format!("{} {} ({}): {never:?}", operation.method, operation.path, operation.id));
         }
@@ -423,7 +474,7 @@ fn a_name_is_refused_where_its_pattern_says_so_and_nowhere_else() {
             assert_eq!(code == "OGG-27004", !is_name, "{} {name:?}: {answer}", operation.path);
         }
     }
-    assert_eq!(looked_at.len(), 6, "{looked_at:?}");
+    assert_eq!(looked_at.len(), 8, "{looked_at:?}");
 }
 
 /// What an extract says of itself while it captures needs a database.
@@ -442,13 +493,40 @@ fn a_running_extract_is_as_described() {
     house.admin("GET", "/services/v2/trails/captured", &[], "").expect(200);
     let mut refused = extract("other");
     refused["source"] = postgres.source();
-    refused["tables"] = json!(["public.n"]);
+    refused["tables"] = json!(["public.t", "public.n"]);
     refused["status"] = json!("running");
-    // Publishing it would have the application's own writes refused.
+    // Publishing public.n would have the application's own writes refused.
     house.post("/services/v2/extracts/x2", &refused).expect(409);
     refused["withoutIdentity"] = json!("skip");
     house.post("/services/v2/extracts/x2", &refused).expect(200);
     info_until(&house.server, "x2", |info| !info["publication"].is_null());
     let left_out = house.admin("GET", "/services/v2/extracts/x2", &[], "").expect(200);
     assert!(left_out.text().contains("leftOut"), "{left_out}");
+    // Where that leaves no table, the extract waits for one.
+    refused["tables"] = json!(["public.n"]);
+    refused["trail"] = json!("third");
+    house.post("/services/v2/extracts/x3", &refused).expect(200);
+    info_until(&house.server, "x3", |info| info["lastErrorReason"] == "no_tables");
+    let waits = house.admin("GET", "/services/v2/extracts/x3/info", &[], "").expect(200).response();
+    assert_eq!(waits["status"], "retrying", "{waits}");
+    // Starting by a command is refused as the change of the status is, and stopping ends the waiting.
+    let execute = |name: &str, extract: &str| {
+        house.post("/services/v2/commands/execute", &json!({"name": name, "processName": extract}))
+    };
+    refused["withoutIdentity"] = Value::Null;
+    refused["trail"] = json!("fourth");
+    refused["status"] = json!("stopped");
+    house.post("/services/v2/extracts/x4", &refused).expect(200);
+    execute("start", "x4").expect(409);
+    execute("stop", "x3").expect(200);
+    info_until(&house.server, "x3", |info| info["status"] == "stopped");
+    execute("start", "x3").expect(200);
+    info_until(&house.server, "x3", |info| info["status"] == "retrying");
+    let seen = |id: &str| {
+        let operation = house.document.operations().into_iter().find(|operation| operation.id == id).unwrap();
+        house.document.seen(&operation)
+    };
+    for (id, status) in MADE_WITH_A_DATABASE {
+        assert!(seen(id).contains(&status), "{id} {status}");
+    }
 }

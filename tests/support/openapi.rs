@@ -134,7 +134,7 @@ impl Document {
 
     /// The path of the document that a request's target is of; a described one comes before one with names in it.
     fn path_of(&self, target: &str) -> Option<String> {
-        let path = target.split('?').next().unwrap_or_default().replacen("/services/distsrvr/", "/services/", 1);
+        let path = native(target.split('?').next().unwrap_or_default());
         let parts: Vec<&str> = path.split('/').collect();
         let fits = |template: &&String| {
             let pattern: Vec<&str> = template.split('/').collect();
@@ -209,6 +209,19 @@ impl Document {
     }
 }
 
+/// The path without what a GoldenGate reverse proxy shows in it: the name of a deployment, if it has one, and of a service.
+fn native(path: &str) -> String {
+    for service in ["/distsrvr/", "/adminsrvr/"] {
+        match path.split_once(service) {
+            Some((before, rest)) if before.starts_with("/services") && before.matches('/').count() <= 2 => {
+                return format!("/services/{rest}");
+            }
+            _ => {}
+        }
+    }
+    path.to_owned()
+}
+
 /// Lets an object have the members that are described only, and so the objects in it.
 fn close(schema: &mut Value) {
     let Some(members) = schema.as_object_mut() else { return };
@@ -255,6 +268,7 @@ fn an_answer_that_is_not_as_described_is_noticed() {
         ("GET", "/x/y", answer(404, &[json], "{}"), "has no status 404"),
         ("GET", "/x/y", answer(304, &[], "x"), "no body is described"),
         ("GET", "/x/", good.clone(), "no such path"),
+        ("GET", "/services/a/b/distsrvr/x/y", good.clone(), "no such path"),
         ("POST", "/x/y", good.clone(), "methods described"),
         ("POST", "/x/y", answer(405, &[json, ("allow", "GET, POST")], "{}"), "methods described"),
     ] {
