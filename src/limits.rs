@@ -174,6 +174,12 @@ pub const RULES_WAITING_MAX: usize = 16;
 pub const INLINE_CONDITIONS_MAX: usize = 64;
 /// Names with wildcards of one stream beyond which the same holds: each new table is held against all of them.
 pub const INLINE_WILDCARDS_MAX: usize = 1_024;
+/// Names and conditions of all rules, times tables of the trail, up to which is looked for rules that match no table: a second.
+pub const RULE_COMPARISONS_MAX: usize = 10_000_000;
+/// Rules that one message names as matching no table; of the others the number is said.
+pub const RULES_NAMED_MAX: usize = 20;
+/// Tables of a stream that are counted by name; what is sent of the others is counted together.
+pub const STREAM_TABLES_COUNTED: usize = 200;
 /// Tables whose verdict one compiled set of rules remembers.
 pub const RULE_TABLES_REMEMBERED: usize = 20_000;
 /// Longest description of a stream, in characters.

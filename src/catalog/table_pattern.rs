@@ -35,7 +35,8 @@ impl TablePattern {
 
     /// Whether it takes in that table.
     pub fn matches(&self, schema: &str, table: &str) -> bool {
-        wild_match(self.schema.chars(), schema.chars()) && wild_match(self.table.chars(), table.chars())
+        let matches = |pattern: &str, name: &str| wild_match(pattern.chars().map(Glyph::from), name.chars());
+        matches(&self.schema, schema) && matches(&self.table, table)
     }
 
     /// Whether it takes in every table.
@@ -63,10 +64,31 @@ impl From<TablePattern> for String {
     }
 }
 
-/// Whether a text is as the pattern says: `*` stands for any characters, `?` for one. Linear but for the product of the two
+/// What a pattern asks for at one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glyph {
+    /// Any characters, also none: `*`.
+    Any,
+    /// One character: `?`.
+    One,
+    /// This character itself.
+    Is(char),
+}
+
+impl From<char> for Glyph {
+    fn from(character: char) -> Self {
+        match character {
+            '*' => Self::Any,
+            '?' => Self::One,
+            other => Self::Is(other),
+        }
+    }
+}
+
+/// Whether a text is as the pattern says. Linear but for the product of the two
 /// lengths: on a mismatch only the last `*` is tried again, one character on.
 pub fn wild_match(
-    mut pattern: impl Iterator<Item = char> + Clone,
+    mut pattern: impl Iterator<Item = Glyph> + Clone,
     mut text: impl Iterator<Item = char> + Clone,
 ) -> bool {
     let mut retry = None;
@@ -74,12 +96,12 @@ pub fn wild_match(
         let text_before = text.clone();
         match (pattern.next(), text.next()) {
             (None, None) => return true,
-            (Some('*'), _) => {
+            (Some(Glyph::Any), _) => {
                 text = text_before;
                 retry = Some((pattern.clone(), text.clone()));
             }
-            (Some('?'), Some(_)) => {}
-            (Some(wanted), Some(found)) if wanted == found => {}
+            (Some(Glyph::One), Some(_)) => {}
+            (Some(Glyph::Is(wanted)), Some(found)) if wanted == found => {}
             _ => {
                 let Some((after_star, mut from)) = retry.take() else { return false };
                 if from.next().is_none() {
@@ -115,14 +137,14 @@ mod tests {
             ("a", "ab", false),
             ("ab", "a", false),
         ] {
-            assert_eq!(wild_match(pattern.chars(), text.chars()), expected, "{pattern} {text}");
+            assert_eq!(wild_match(pattern.chars().map(Glyph::from), text.chars()), expected, "{pattern} {text}");
         }
     }
 
     #[test]
     fn many_stars_stay_fast() {
         let (pattern, text) = ("*a".repeat(200), "a".repeat(199).replace('a', "ab"));
-        assert!(!wild_match(pattern.chars(), text.chars()));
+        assert!(!wild_match(pattern.chars().map(Glyph::from), text.chars()));
     }
 
     #[test]

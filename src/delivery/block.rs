@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::codec::ws_frame::HEADER_ROOM;
 use crate::delivery::budget::Charge;
+use crate::delivery::counts::Counted;
 use crate::delivery::feed::DeliveryEnd;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Position, TableSchema};
@@ -62,6 +63,8 @@ pub struct Block {
     pub bytes: Bytes,
     /// What they are.
     pub pieces: Vec<Piece>,
+    /// Their records by table and operation.
+    pub counted: Vec<Counted>,
     /// Where the stretch ends.
     pub to: Place,
     /// What it passed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::delivery::block::{Block, ChargedBytes, Passed, Place};
 use crate::delivery::budget::Charge;
 use crate::delivery::contract::Contract;
+use crate::delivery::counts::{Counted, Counts};
 use crate::delivery::encoder::{EncodeStop, Encoder};
 use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
@@ -20,6 +21,7 @@ pub(super) struct Cursor {
     encoder: Encoder,
     contract: Arc<Contract>,
     estimate: Arc<Estimate>,
+    counts: Arc<Counts>,
 }
 
 /// How reading a stretch ended.
@@ -54,8 +56,14 @@ struct Room {
 
 impl Cursor {
     /// A cursor where `reader` stands; `begun` as in [`Place`].
-    pub(super) fn new(reader: Reader, contract: Arc<Contract>, begun: Option<u64>, estimate: Arc<Estimate>) -> Self {
-        Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate }
+    pub(super) fn new(
+        reader: Reader,
+        contract: Arc<Contract>,
+        begun: Option<u64>,
+        estimate: Arc<Estimate>,
+        counts: Arc<Counts>,
+    ) -> Self {
+        Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate, counts }
     }
 
     /// Where the next block starts.
@@ -91,10 +99,11 @@ impl Cursor {
             // The room was an estimate; blocks at the tail, or of what rules leave, are mostly far smaller.
             bytes.shrink_to_fit();
         }
-        let memory = bytes.capacity() + Estimate::around(pieces.len());
+        let counted = self.counts.places(self.encoder.take_counts());
+        let memory = bytes.capacity() + Estimate::around(pieces.len()) + counted.capacity() * size_of::<Counted>();
         let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
-        Block { bytes, pieces, to: self.place(), passed, skipped, stop, memory }
+        Block { bytes, pieces, counted, to: self.place(), passed, skipped, stop, memory }
     }
 
     fn encode_until(&mut self, end: Location, room: &mut Room, now: Timestamp) -> Stretch {

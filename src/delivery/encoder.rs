@@ -15,6 +15,7 @@ use crate::codec::token;
 use crate::delivery::batch::Batch;
 use crate::delivery::block::Piece;
 use crate::delivery::contract::Contract;
+use crate::delivery::counts::{ByOperation, Tally};
 use crate::delivery::rules::{HeaderVerdict, RecordBody, RecordHeader, Rules};
 use crate::limits::{PIECE_BYTES_MAX, RULE_TABLES_REMEMBERED};
 use crate::record::{Operation, Position, SchemaId, TableName, TableSchema, Timestamp};
@@ -116,6 +117,8 @@ pub struct Encoder {
     has_ddl: bool,
     records: u32,
     last: Option<Position>,
+    /// Of all messages since they were taken last.
+    tally: Tally,
     /// The finished messages.
     pieces: Vec<Piece>,
     looks_ahead: bool,
@@ -144,6 +147,7 @@ impl Encoder {
             has_ddl: false,
             records: 0,
             last: None,
+            tally: Tally::default(),
             pieces: Vec::new(),
             held: None,
             begun: begun.filter(|_| looks_ahead),
@@ -340,6 +344,7 @@ impl Encoder {
             self.look_up(schema);
             self.make_room_for(schema);
         }
+        self.tally.turn_to(record.schema, record.ddl.map(|(table, _)| table), record.operation);
         self.write(record, trans_ind, now)?;
         self.has_ddl |= record.operation == Operation::Ddl;
         if self.contract.single {
@@ -400,6 +405,7 @@ impl Encoder {
             self.shapes.push(schema.clone());
         }
         self.records += 1;
+        self.tally.count();
         self.last = Some(position);
         Ok(())
     }
@@ -469,6 +475,13 @@ impl Encoder {
         } else {
             self.pieces.push(Piece { end, shapes, has_ddl, records, last });
         }
+    }
+
+    /// How many records of which table and operation were written since the last call; a table may be there several times.
+    pub(super) fn take_counts(&mut self) -> Vec<(TableName, ByOperation<u32>)> {
+        // Whatever comes next says anew what it is.
+        self.alike = None;
+        self.tally.take()
     }
 
     /// The finished messages since the last call, and what they are.

@@ -19,6 +19,7 @@ use crate::codec::json::MetaField;
 use crate::delivery::block::{Block, Place};
 use crate::delivery::budget::{Budget, Charge};
 use crate::delivery::contract::Contract;
+use crate::delivery::counts::Counts;
 use crate::delivery::cursor::Cursor;
 use crate::delivery::estimate::Estimate;
 use crate::delivery::feed::DeliveryEnd;
@@ -72,6 +73,8 @@ pub struct Work {
     records: AtomicU64,
     bytes: AtomicU64,
     nanos: AtomicU64,
+    /// What sessions were given of them.
+    pub delivered: Arc<Counts>,
 }
 
 /// [`Work`] as it stands.
@@ -211,7 +214,8 @@ impl Fanout {
 
     /// Takes over a reader that a session has brought to where it starts; `begun` as in [`Place`].
     pub fn start(&self, reader: Reader, begun: Option<u64>) -> Place {
-        let cursor = Cursor::new(reader, self.contract.clone(), begun, self.estimate.clone());
+        let cursor =
+            Cursor::new(reader, self.contract.clone(), begun, self.estimate.clone(), self.work.delivered.clone());
         let place = cursor.place();
         let mut shelf = self.shelf();
         let known = shelf.slots.contains_key(&place) || shelf.cursors.iter().any(|known| known.place() == place);
@@ -397,14 +401,15 @@ impl Making {
 
     fn new_cursor(&self) -> Result<Box<Cursor>, ReadError> {
         let reader = self.fanout.trail.read_from(self.from.at)?;
-        let Fanout { contract, estimate, .. } = &*self.fanout;
-        Ok(Box::new(Cursor::new(reader, contract.clone(), self.from.begun, estimate.clone())))
+        let Fanout { contract, estimate, work, .. } = &*self.fanout;
+        let counts = work.delivered.clone();
+        Ok(Box::new(Cursor::new(reader, contract.clone(), self.from.begun, estimate.clone(), counts)))
     }
 
     fn stopped(&self, stop: DeliveryEnd) -> Block {
         let passed = crate::delivery::block::Passed::Nothing;
-        let (bytes, pieces, skipped) = Default::default();
-        Block { bytes, pieces, to: self.from, passed, skipped, stop: Some(stop), memory: 0 }
+        let (bytes, pieces, counted, skipped) = Default::default();
+        Block { bytes, pieces, counted, to: self.from, passed, skipped, stop: Some(stop), memory: 0 }
     }
 
     /// A block that stops is not kept: what stopped it may pass.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::clock::SharedClock;
 use crate::delivery::block::{Block, Passed, Place};
+use crate::delivery::counts::Counted;
 use crate::delivery::encoder::EncodeStop;
 use crate::delivery::fanout::{Fanout, Slot, Taken};
 use crate::delivery::gap::{in_brief, in_full};
@@ -257,6 +258,7 @@ impl SessionFeed {
         self.has_skipped |= !block.skipped.is_empty();
         if let Some(last) = block.pieces.last() {
             self.progress.sent_records(last.last, block.records());
+            block.counted.iter().for_each(Counted::deliver);
         }
         if let Some((record, bytes)) = block.first_large() {
             self.progress.sent_large(record, bytes);

@@ -364,7 +364,7 @@ impl OpenSession {
     fn fanout(&self, trail: &Trail, rules: Rules) -> Arc<Fanout> {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
-            let metadata = metadata_of(trail);
+            let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
             let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
             let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
             let work = self.stream.activity.encoding.clone();

@@ -1,6 +1,7 @@
 //! The compiled rules of streams: each set compiled once, off the threads that serve unless it is a trifle, and shared by all
 //! that ask for it.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -8,6 +9,7 @@ use crate::access::Limit;
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::delivery::rules::Rules;
 use crate::limits;
+use crate::record::{TableName, TrailName};
 use crate::service::Service;
 use crate::service::off_thread::{OffThread, Turn};
 use crate::service::streams::{Stream, StreamError};
@@ -20,17 +22,52 @@ pub(super) struct StreamRules {
     compiling: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// Rules of a stream that match no table of its trail. Not necessarily wrong: tables may come later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnmatchedRules {
+    /// Their numbers, and their names where they have one.
+    rules: Vec<(usize, Option<String>)>,
+    trail: TrailName,
+    tables: usize,
+    /// One of the tables, to compare with.
+    example: TableName,
+}
+
+impl fmt::Display for UnmatchedRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (at, name)) in self.rules.iter().take(limits::RULES_NAMED_MAX).enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}rules[{at}]")?;
+            if let Some(name) = name {
+                write!(f, " ({})", name.chars().take(limits::RESOURCE_NAME_CHARS_MAX).collect::<String>())?;
+            }
+        }
+        match self.rules.len().saturating_sub(limits::RULES_NAMED_MAX) {
+            0 => {}
+            others => write!(f, " and {others} more")?,
+        }
+        let matches = if self.rules.len() == 1 { "matches" } else { "match" };
+        let tables = if self.tables == 1 { "table" } else { "tables" };
+        let such_as = if self.tables == 1 { "which is" } else { "such as" };
+        let Self { trail, example, .. } = self;
+        write!(f, " {matches} none of the {} {tables} that the trail {trail} has now, {such_as} {example}", self.tables)
+    }
+}
+
 /// Where rules are compiled, and how often they were.
 #[derive(Debug)]
 pub(super) struct RulesWork {
     off_thread: OffThread,
+    /// Where tables are looked up for rules: nobody is to wait for that behind rules that take long to compile.
+    looks: OffThread,
     compiled: Arc<AtomicU64>,
 }
 
 impl Default for RulesWork {
     fn default() -> Self {
         let off_thread = OffThread::new("rules", limits::RULES_COMPILED_AT_ONCE, limits::RULES_WAITING_MAX);
-        Self { off_thread, compiled: Arc::default() }
+        let looks = OffThread::new("rule-tables", limits::RULES_COMPILED_AT_ONCE, limits::RULES_WAITING_MAX);
+        Self { off_thread, looks, compiled: Arc::default() }
     }
 }
 
@@ -85,6 +122,26 @@ impl Service {
             compiled
         });
         compiled.await.map_err(|panicked| broken_off(&panicked))?
+    }
+
+    /// The rules of a stream that match no table of its trail, if there are any. None as well while the trail has no table
+    /// with which to compare, and where nobody can look now.
+    pub async fn unmatched_rules(&self, stream: &Arc<Stream>) -> Option<UnmatchedRules> {
+        if stream.config.rules.is_empty() {
+            return None;
+        }
+        let name = stream.config.source.trail_name()?;
+        let trail = self.trails.get(&name)?.trail.as_ref().ok()?.clone();
+        let rules = self.rules_of(stream).await.ok()?.of_source(trail.source_identity());
+        let (turn, stream) = (self.rules_work.looks.turn().await.ok()?, stream.clone());
+        let look = move || {
+            let tables = trail.tables().ok()?;
+            let example = tables.first()?.table.clone();
+            let unmatched = rules.without_table(tables.iter().map(|schema| &schema.table)).into_iter();
+            let rules: Vec<_> = unmatched.map(|at| (at, stream.config.rules[at].name.clone())).collect();
+            (!rules.is_empty()).then(|| UnmatchedRules { rules, trail: name, tables: tables.len(), example })
+        };
+        turn.run(look).await.ok()?
     }
 
     /// Compiles the rules of a stream that is to be made or changed.

@@ -11,5 +11,7 @@ mod gaps;
 mod heard;
 mod live;
 mod members;
+mod object_names;
 mod positions;
 mod session;
+mod statistics;

@@ -14,6 +14,7 @@ use super::tables::Tables;
 use super::{review, slot};
 use crate::capture::source::{CaptureError, Fault, SharedStatus};
 use crate::catalog::table_pattern::TablePattern;
+use crate::record::SourceIdentity;
 
 /// Oldest server that this code knows, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -97,7 +98,7 @@ async fn identity(target: &Target, walsender: &mut Connection) -> Result<(String
         return Err(unexpected("IDENTIFY_SYSTEM"));
     };
     let log_end = Lsn::parse(log_end).ok_or_else(|| unexpected("IDENTIFY_SYSTEM"))?;
-    Ok((format!("postgresql/{system}/{timeline}/{database}/{}", target.slot), log_end))
+    Ok((SourceIdentity::of_postgresql(system, timeline, database, &target.slot), log_end))
 }
 
 /// A log that ends before what the trail has from it is another log.

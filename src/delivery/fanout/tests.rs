@@ -140,6 +140,9 @@ struct World {
     fanout: Arc<Fanout>,
     budget: Arc<Budget>,
     clients: Vec<Client>,
+    work: Arc<Work>,
+    /// What every session has done, those that left too.
+    progress: Vec<Arc<Progress>>,
     /// Every record that passes the rules: what is heard of it, and its position.
     records: Vec<(Heard, Position)>,
     /// Every record's position, and how many up to it pass.
@@ -164,8 +167,9 @@ impl World {
         let rules = Rules::compile(&config).unwrap();
         let contract = Contract::new(&stream, trail.epoch(), &config, rules, metadata(), false);
         let budget = Budget::new(budget_bytes);
+        let work = Arc::<Work>::default();
         let fanout =
-            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), Arc::default(), limits);
+            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), work.clone(), limits);
         let appender = trail.appender().unwrap();
         let (ending, _) = watch::channel(None);
         Self {
@@ -174,6 +178,8 @@ impl World {
             fanout,
             budget,
             clients: Vec::new(),
+            work,
+            progress: Vec::new(),
             records: Vec::new(),
             all: Vec::new(),
             rows: 0,
@@ -253,6 +259,7 @@ impl World {
             _ => None,
         };
         let (clock, progress) = (Arc::new(SystemClock), Arc::new(Progress::default()));
+        self.progress.push(progress.clone());
         let feed = SessionFeed::new(reader, after, self.fanout.clone(), clock, self._ending.subscribe(), progress);
         self.clients.push(Client { feed, outbox: Vec::new(), heard: Vec::new(), skips, anew });
     }
@@ -285,6 +292,17 @@ impl World {
         }
     }
 
+    /// What was counted of tables and operations is what the sessions were given together.
+    fn check_counts(&self) -> Result<(), String> {
+        let given: u64 = self.progress.iter().map(|progress| progress.records()).sum();
+        let counted = self.work.delivered.figures();
+        let only_wanted = counted.tables.iter().all(|(table, _)| table.to_string() == "t.wanted");
+        if only_wanted && counted.total() == [given, 0, 0, 0, 0, 0] {
+            return Ok(());
+        }
+        Err(format!("{given} records given and {counted:?} counted"))
+    }
+
     /// Lets every session come to the end, one after the other; says what the first fault is.
     async fn finish(mut self) -> Result<(), String> {
         self.clients.iter_mut().for_each(Client::drain);
@@ -303,6 +321,7 @@ impl World {
             }
             compare(number, &client.heard, expected)?;
         }
+        self.check_counts()?;
         self.clients.clear();
         self.budget.let_idle_go();
         let begun = Instant::now();

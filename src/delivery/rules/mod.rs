@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::catalog::stream::{Action, ConfigError, StreamConfig};
 use crate::codec::image::Image;
 use crate::limits;
-use crate::record::{Operation, TableName, TableSchema};
+use crate::record::{Operation, SourceIdentity, TableName, TableSchema};
 
 use names::NameIndex;
 use pattern::Room;
@@ -63,6 +63,9 @@ pub struct RecordBody<'a> {
 #[derive(Debug, Clone)]
 pub struct Rules {
     compiled: Arc<Compiled>,
+    source: SourceIdentity,
+    /// The source's database, as it was known when a table was met last.
+    database: Option<Arc<str>>,
     by_table: HashMap<TableName, Arc<[usize]>>,
     /// Those of the last table asked for: rows of one table mostly come together.
     recent: Option<(TableName, Arc<[usize]>)>,
@@ -108,7 +111,14 @@ impl Rules {
         let conditions = rules.iter().map(CompiledRule::conditions).sum();
         let memory = room.used() + names.memory() + (rules.len() + conditions) * size_of::<CompiledRule>();
         let compiled = Arc::new(Compiled { rules, names, otherwise, conditions, memory });
-        Ok(Self { compiled, by_table: HashMap::new(), recent: None })
+        let (source, by_table) = Default::default();
+        Ok(Self { compiled, source, database: None, by_table, recent: None })
+    }
+
+    /// The same rules for the trail of that source: names in three parts may begin with its database. That is looked up
+    /// when a table is met, since of a new trail it is known no earlier.
+    pub fn of_source(self, source: &SourceIdentity) -> Self {
+        Self { compiled: self.compiled, source: source.clone(), database: None, by_table: HashMap::new(), recent: None }
     }
 
     /// The memory that they take, in bytes, about; all clones share it.
@@ -163,11 +173,31 @@ impl Rules {
         })
     }
 
+    /// The rules, by their numbers, that name tables, and none of these. None at all where that would take too long to find
+    /// out ([`limits::RULE_COMPARISONS_MAX`]). May take a second: not for a thread that serves others.
+    pub fn without_table<'t>(&self, tables: impl ExactSizeIterator<Item = &'t TableName>) -> Vec<usize> {
+        let compiled = &self.compiled;
+        let names = compiled.names.patterns() + compiled.conditions + 1;
+        if names.saturating_mul(tables.len()) > limits::RULE_COMPARISONS_MAX {
+            return Vec::new();
+        }
+        let database = self.source.database();
+        let mut left: Vec<usize> = (0..compiled.rules.len()).collect();
+        for table in tables {
+            let found = compiled.rules_of(Some(table), database.as_deref());
+            left.retain(|at| found.binary_search(at).is_err());
+            if left.is_empty() {
+                break;
+            }
+        }
+        left
+    }
+
     /// Decides a record whose body was read.
     pub fn decide(&mut self, header: &RecordHeader<'_>, body: &RecordBody<'_>) -> bool {
         for at in self.rules_of(header.table).iter() {
             let rule = &self.compiled.rules[*at];
-            if rule.matches_header(header) && rule.matches_body(header.operation, body) {
+            if rule.matches_header(header) && rule.matches_body(header.operation, body, self.database.as_deref()) {
                 return rule.action == Action::Include;
             }
         }
@@ -176,12 +206,7 @@ impl Rules {
 
     /// The rules whose `objectNames` and conditions on columns are about that table, in order.
     fn rules_of(&mut self, table: Option<&TableName>) -> Arc<[usize]> {
-        let compiled = &self.compiled;
-        let matching = |table: Option<&TableName>| -> Arc<[usize]> {
-            let named = compiled.names.rules_of(table).into_iter();
-            named.filter(|at| compiled.rules[*at].has_columns_of(table)).collect()
-        };
-        let Some(name) = table else { return matching(None) };
+        let Some(name) = table else { return self.compiled.rules_of(None, None) };
         if let Some((_, rules)) = self.recent.as_ref().filter(|(recent, _)| recent == name) {
             return Arc::clone(rules);
         }
@@ -189,12 +214,22 @@ impl Rules {
             self.recent = Some((name.clone(), Arc::clone(known)));
             return Arc::clone(known);
         }
-        let rules = matching(table);
+        if self.database.is_none() {
+            self.database = self.source.database().map(Arc::from);
+        }
+        let rules = self.compiled.rules_of(table, self.database.as_deref());
         if self.by_table.len() >= limits::RULE_TABLES_REMEMBERED {
             self.by_table.clear();
         }
         self.by_table.insert(name.clone(), Arc::clone(&rules));
         rules
+    }
+}
+
+impl Compiled {
+    fn rules_of(&self, table: Option<&TableName>, database: Option<&str>) -> Arc<[usize]> {
+        let named = self.names.rules_of(table, database).into_iter();
+        named.filter(|at| self.rules[*at].has_columns_of(table, database)).collect()
     }
 }
 

@@ -1,10 +1,14 @@
 //! Names of tables and partitions with `*` and `?`, matched without regular expressions: a stream may name thousands.
+//!
+//! In double quotes a backslash takes the wildcard behind it literally: `"TOTAL\\*"` is the table `TOTAL*` (Oracle GoldenGate,
+//! "Asterisks or Question Marks as Literals in Object Names"). The names of a table as a rule may give them: its last parts,
+//! its own name with the source's database before it, and, of a name in three parts, its first part with `*` behind it.
 
 use std::collections::HashMap;
 
 use super::pattern::BadPattern;
-use crate::catalog::table_pattern::wild_match;
-use crate::record::TableName;
+use crate::catalog::table_pattern::{Glyph, wild_match};
+use crate::record::{NamePart, TableName};
 
 /// A table's name with `*` and `?`, in 1 to 3 parts.
 #[derive(Debug)]
@@ -13,26 +17,72 @@ pub(super) struct NamePattern(Vec<Part>);
 #[derive(Debug)]
 struct Part {
     /// Folded unless case counts.
-    text: Box<str>,
+    wanted: Wanted,
     exact_case: bool,
-    wild: bool,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    /// This text.
+    Plain(Box<str>),
+    /// What these say.
+    Wild(Box<[Glyph]>),
 }
 
 impl Part {
-    fn new(text: &str, exact_case: bool) -> Self {
-        let wild = text.contains(['*', '?']);
-        Self { text: if exact_case { text.into() } else { folded(text).into() }, exact_case, wild }
+    fn new(text: &str, quoted: bool) -> Self {
+        let glyphs = glyphs(text, quoted).into_iter().map(|glyph| match glyph {
+            Glyph::Is(character) if !quoted => Glyph::Is(fold(character)),
+            other => other,
+        });
+        let glyphs: Vec<_> = glyphs.collect();
+        let plain = glyphs.iter().map(|glyph| if let Glyph::Is(character) = glyph { Some(*character) } else { None });
+        let wanted = match plain.collect::<Option<String>>() {
+            Some(plain) => Wanted::Plain(plain.into()),
+            None => Wanted::Wild(glyphs.into()),
+        };
+        Self { wanted, exact_case: quoted }
     }
 
     fn matches(&self, name: &str) -> bool {
-        let wanted = self.text.chars();
-        match (self.exact_case, self.wild) {
-            (true, false) => *name == *self.text,
-            (true, true) => wild_match(wanted, name.chars()),
-            (false, false) => wanted.eq(name.chars().map(fold)),
-            (false, true) => wild_match(wanted, name.chars().map(fold)),
+        match (&self.wanted, self.exact_case) {
+            (Wanted::Plain(text), true) => *name == **text,
+            (Wanted::Plain(text), false) => text.chars().eq(name.chars().map(fold)),
+            (Wanted::Wild(glyphs), true) => wild_match(glyphs.iter().copied(), name.chars()),
+            (Wanted::Wild(glyphs), false) => wild_match(glyphs.iter().copied(), name.chars().map(fold)),
         }
     }
+
+    fn plain(&self) -> Option<&str> {
+        if let Wanted::Plain(text) = &self.wanted { Some(text) } else { None }
+    }
+
+    fn is_anything(&self) -> bool {
+        matches!(&self.wanted, Wanted::Wild(glyphs) if **glyphs == [Glyph::Any])
+    }
+
+    fn memory(&self) -> usize {
+        let text = match &self.wanted {
+            Wanted::Plain(text) => text.len(),
+            Wanted::Wild(glyphs) => size_of_val(&**glyphs),
+        };
+        size_of::<Self>() + text
+    }
+}
+
+/// What a part asks for, character by character. A backslash that does not stand before one of these three is itself.
+fn glyphs(text: &str, quoted: bool) -> Vec<Glyph> {
+    let mut characters = text.chars().peekable();
+    let mut glyphs = Vec::new();
+    while let Some(character) = characters.next() {
+        let literal = if quoted && character == '\\' {
+            characters.next_if(|next| matches!(next, '*' | '?' | '\\'))
+        } else {
+            None
+        };
+        glyphs.push(literal.map_or(Glyph::from(character), Glyph::Is));
+    }
+    glyphs
 }
 
 impl NamePattern {
@@ -42,23 +92,47 @@ impl NamePattern {
         Ok(Self(parts.map(|(part, quoted)| Part::new(part, quoted)).collect()))
     }
 
-    /// Whether it matches the table's last parts. A pattern of more parts than the table has does not.
-    pub(super) fn matches(&self, table: &TableName) -> bool {
+    /// Whether it matches the table's last parts, or all of them behind the source's database, or is all of its container.
+    /// Any other pattern of more parts than the table has does not.
+    pub(super) fn matches(&self, table: &TableName, database: Option<&str>) -> bool {
         let parts = table.parts();
-        let Some(skipped) = parts.len().checked_sub(self.0.len()) else { return false };
-        self.0.iter().zip(&parts[skipped..]).all(|(pattern, part)| pattern.matches(part))
+        let are = |patterns: &[Part], parts: &[NamePart]| {
+            patterns.iter().zip(parts).all(|(pattern, part)| pattern.matches(part))
+        };
+        match (&*self.0, database, parts.len().checked_sub(self.0.len())) {
+            ([first, rest @ ..], Some(database), None) => {
+                qualified(table) && rest.len() == parts.len() && first.matches(database) && are(rest, parts)
+            }
+            (_, _, None) => false,
+            (patterns, _, Some(skipped)) => are(patterns, &parts[skipped..]) || self.is_container_of(parts),
+        }
+    }
+
+    /// `PDB1.*`: everything in the container PDB1. Not where the container has wildcards itself: `A*.*` is about schemas.
+    fn is_container_of(&self, parts: &[NamePart]) -> bool {
+        match (&*self.0, parts) {
+            ([container, all], [first, _, _]) => {
+                all.is_anything() && container.plain().is_some() && container.matches(first)
+            }
+            _ => false,
+        }
     }
 
     /// The name itself, if it is one without wildcards whose parts are quoted all or none; whether they are.
     fn plain(&self) -> Option<(bool, String)> {
         let exact_case = self.0.first()?.exact_case;
-        let plain = self.0.iter().all(|part| !part.wild && part.exact_case == exact_case);
-        plain.then(|| (exact_case, key(self.0.iter().map(|part| &*part.text))))
+        let plain = self.0.iter().map(|part| part.plain().filter(|_| part.exact_case == exact_case));
+        Some((exact_case, key(plain.collect::<Option<Vec<_>>>()?.into_iter())))
     }
 
     fn memory(&self) -> usize {
-        self.0.iter().map(|part| size_of::<Part>() + part.text.len()).sum::<usize>() + size_of::<Self>()
+        self.0.iter().map(Part::memory).sum::<usize>() + size_of::<Self>()
     }
+}
+
+/// Whether the table has a schema and no container, so that the source's database is around it.
+fn qualified(table: &TableName) -> bool {
+    table.parts().len() == 2
 }
 
 /// Which parts stand in double quotes; the text was parsed as a table's name before.
@@ -124,21 +198,23 @@ impl NameIndex {
         }
     }
 
-    /// The rules that are about a table, in order. A statement that names no table is matched by no name.
-    pub(super) fn rules_of(&self, table: Option<&TableName>) -> Vec<usize> {
+    /// The rules that are about a table of that database, in order. A statement that names no table is matched by no name.
+    pub(super) fn rules_of(&self, table: Option<&TableName>, database: Option<&str>) -> Vec<usize> {
         let mut found = self.unnamed.clone();
         if let Some(table) = table {
             for (exact_case, known) in self.plain.iter().enumerate().filter(|(_, known)| !known.is_empty()) {
+                let around = database.filter(|_| qualified(table));
+                let parts = around.into_iter().chain(table.parts().iter().map(|part| &**part));
                 let parts: Vec<String> = match exact_case {
-                    0 => table.parts().iter().map(|part| folded(part)).collect(),
-                    _ => table.parts().iter().map(|part| part.to_string()).collect(),
+                    0 => parts.map(folded).collect(),
+                    _ => parts.map(str::to_owned).collect(),
                 };
                 for first in 0..parts.len() {
                     let rules = known.get(&key(parts[first..].iter().map(String::as_str)));
                     found.extend(rules.into_iter().flatten());
                 }
             }
-            found.extend(self.patterns.iter().filter(|(_, name)| name.matches(table)).map(|(rule, _)| *rule));
+            found.extend(self.patterns.iter().filter(|(_, name)| name.matches(table, database)).map(|(rule, _)| *rule));
         }
         found.sort_unstable();
         found.dedup();
@@ -247,10 +323,12 @@ mod tests {
         index.add(4, names(&["\"app\".Orders"]));
         index.add(5, names(&["db.app.orders"]));
         let table = |name: &str| TableName::parse(name).unwrap();
-        assert_eq!(index.rules_of(Some(&table("app.orders"))), [0, 2, 3, 4]);
-        assert_eq!(index.rules_of(Some(&table("App.Orders"))), [0, 2]);
-        assert_eq!(index.rules_of(Some(&table("db.app.orders"))), [0, 2, 3, 4, 5]);
-        assert_eq!(index.rules_of(None), [2]);
+        assert_eq!(index.rules_of(Some(&table("app.orders")), None), [0, 2, 3, 4]);
+        assert_eq!(index.rules_of(Some(&table("App.Orders")), None), [0, 2]);
+        assert_eq!(index.rules_of(Some(&table("db.app.orders")), Some("other")), [0, 2, 3, 4, 5]);
+        assert_eq!(index.rules_of(Some(&table("app.orders")), Some("DB")), [0, 2, 3, 4, 5]);
+        assert_eq!(index.rules_of(Some(&table("app.orders")), Some("other")), [0, 2, 3, 4]);
+        assert_eq!(index.rules_of(None, Some("db")), [2]);
         assert_eq!(
             index.patterns.len(),
             2,

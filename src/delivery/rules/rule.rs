@@ -71,9 +71,12 @@ impl CompiledRule {
 
     /// Whether its conditions on columns can be about that table: those that name tables are about these alone, with their
     /// TRUNCATE and their statements.
-    pub(super) fn has_columns_of(&self, table: Option<&TableName>) -> bool {
-        let is_of = |pattern: &NamePattern| table.is_some_and(|table| pattern.matches(table));
-        self.columns.is_empty() || self.columns.iter().any(|test| test.table.as_ref().is_none_or(is_of))
+    pub(super) fn has_columns_of(&self, table: Option<&TableName>, database: Option<&str>) -> bool {
+        let is_of = |test: &ColumnTest| match table {
+            Some(table) => test.is_about(table, database),
+            None => test.table.is_none(),
+        };
+        self.columns.is_empty() || self.columns.iter().any(is_of)
     }
 
     pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
@@ -91,12 +94,12 @@ impl CompiledRule {
     }
 
     /// Unknown matches in an `include` rule and not in an `exclude` rule: neither loses a record.
-    pub(super) fn matches_body(&self, operation: Operation, body: &RecordBody<'_>) -> bool {
+    pub(super) fn matches_body(&self, operation: Operation, body: &RecordBody<'_>, database: Option<&str>) -> bool {
         let needed = if self.action == Action::Include { Truth::Unknown } else { Truth::True };
-        self.columns_hold(operation, body) >= needed && self.tokens_hold(body)
+        self.columns_hold(operation, body, database) >= needed && self.tokens_hold(body)
     }
 
-    fn columns_hold(&self, operation: Operation, body: &RecordBody<'_>) -> Truth {
+    fn columns_hold(&self, operation: Operation, body: &RecordBody<'_>, database: Option<&str>) -> Truth {
         if self.columns.is_empty() {
             return Truth::True;
         }
@@ -104,7 +107,10 @@ impl CompiledRule {
             // They have no columns to ask: as good as unknown, so that no rule on values loses one. Whether it is about
             // their table, the name has told.
             (Operation::Truncate | Operation::Ddl, _) | (_, None) => Truth::Unknown,
-            (_, Some(schema)) => Truth::any(self.columns.iter().map(|test| test.holds(operation, schema, body))),
+            (_, Some(schema)) => {
+                let tests = self.columns.iter().filter(|test| test.is_about(&schema.table, database));
+                Truth::any(tests.map(|test| test.holds(operation, schema, body)))
+            }
         }
     }
 
@@ -153,10 +159,11 @@ impl ColumnTest {
         exact.or_else(|| if self.exact_case { None } else { in_other_case() })
     }
 
+    fn is_about(&self, table: &TableName, database: Option<&str>) -> bool {
+        self.table.as_ref().is_none_or(|pattern| pattern.matches(table, database))
+    }
+
     fn holds(&self, operation: Operation, schema: &TableSchema, body: &RecordBody<'_>) -> Truth {
-        if self.table.as_ref().is_some_and(|table| !table.matches(&schema.table)) {
-            return Truth::False;
-        }
         let Some(column) = self.column_of(schema) else { return Truth::Unknown };
         let kind = schema.columns[column].kind;
         let before = body.before.map(|image| cell_of(image, column));

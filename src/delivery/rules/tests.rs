@@ -1,6 +1,6 @@
 use super::*;
 use crate::codec::image::ImageWriter;
-use crate::record::{Column, JsonKind, SchemaId};
+use crate::record::{Column, JsonKind, SchemaId, SourceIdentity};
 use serde_json::{Value, json};
 
 fn rules(rules: Value) -> Rules {
@@ -103,6 +103,112 @@ fn names_match_their_last_parts_without_regard_to_case_unless_quoted() {
             assert_eq!(by_header(&mut rules, table, Operation::Insert), expected, "{pattern} {table} {again}");
         }
     }
+}
+
+#[test]
+fn a_backslash_in_quotes_takes_a_wildcard_literally_and_nowhere_else() {
+    for (pattern, table, matches) in [
+        (r#"app."TOTAL\*""#, "app.TOTAL*", true),
+        (r#"app."TOTAL\*""#, "app.TOTALS", false),
+        (r#"app."TOTAL\*""#, r"app.TOTAL\*", false),
+        (r#"app."TOTAL\*""#, "app.total*", false),
+        (r#"HT."\?ABC""#, "HT.?ABC", true),
+        (r#"HT."\?ABC""#, "HT.XABC", false),
+        (r#""\**""#, "app.*orders", true),
+        (r#""\**""#, "app.orders", false),
+        (r#""A*""#, "app.ABC", true),
+        (r#""A*""#, "app.abc", false),
+        (r#"app."a\\*""#, r"app.a\b", true),
+        (r#"app."a\\*""#, "app.a*", false),
+        (r#"app."a\b""#, r"app.a\b", true),
+        (r"app.a\*", r"app.a\bc", true),
+        (r"app.a\*", "app.a*", false),
+        (r#""a\*".*"#, "a*.orders", true),
+        (r#""a\*".*"#, "ab.orders", false),
+    ] {
+        let mut rules = include(json!({"objectNames": [pattern]}));
+        let expected = if matches { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
+        assert_eq!(by_header(&mut rules, table, Operation::Insert), expected, "{pattern} {table}");
+    }
+}
+
+#[test]
+fn three_part_names_begin_with_the_database_of_the_source() {
+    let source = SourceIdentity::default();
+    let mut early = include(json!({"objectNames": ["postgres.public.emp"]})).of_source(&source);
+    source.set(&SourceIdentity::of_postgresql("7", "1", "postgres", "slot"));
+    assert_eq!(
+        by_header(&mut early, "public.emp", Operation::Insert),
+        HeaderVerdict::Pass,
+        "rules of before the first connection"
+    );
+    for (pattern, table, matches) in [
+        ("postgres.public.emp", "public.emp", true),
+        ("POSTGRES.PUBLIC.*", "public.emp", true),
+        ("\"Postgres\".public.emp", "public.emp", false),
+        ("\"postgres\".\"public\".\"emp\"", "public.emp", true),
+        ("*.*.*", "public.emp", true),
+        ("other.public.emp", "public.emp", false),
+        ("postgres.public.emp", "other.emp", false),
+        // A table's own three parts need no database before them, and a name without schema has none around it.
+        ("postgres.public.emp", "emp", false),
+        ("postgres.a.emp", "b.a.emp", false),
+        // The schema of that name is meant.
+        ("postgres.*", "public.emp", false),
+        ("postgres.*", "postgres.emp", true),
+    ] {
+        let expected = if matches { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
+        let mut named = include(json!({"objectNames": [pattern]})).of_source(&source);
+        assert_eq!(by_header(&mut named, table, Operation::Insert), expected, "{pattern} {table}");
+        let condition = json!([{"table": pattern, "column": "id", "operator": "EQ", "value": 1}]);
+        let mut column = include(json!({"columnValues": condition})).of_source(&source);
+        let asks = by_header(&mut column, table, Operation::Insert) == HeaderVerdict::NeedsBody;
+        assert_eq!(asks, matches, "{pattern} {table} as a condition's table");
+        let mut of_puts = include(json!({"objectNames": [pattern]}));
+        let is_schema = (pattern, table) == ("postgres.*", "postgres.emp");
+        let passes = by_header(&mut of_puts, table, Operation::Insert) == HeaderVerdict::Pass;
+        assert_eq!(passes, is_schema, "{pattern} {table} in a trail of puts");
+    }
+    let condition = json!([{"table": "postgres.public.orders", "column": "id", "operator": "EQ", "value": 1}]);
+    let mut column = include(json!({"columnValues": condition})).of_source(&source);
+    assert!(by_body(&mut column, Operation::Insert, None, Some(["1", "2", "\"x\""])));
+    assert!(!by_body(&mut column, Operation::Insert, None, Some(["2", "2", "\"x\""])));
+}
+
+#[test]
+fn a_name_with_everything_behind_it_is_a_schema_or_a_container() {
+    for (pattern, table, matches) in [
+        ("PDB1.*", "pdb1.hr.EMP", true),
+        ("\"PDB1\".*", "PDB1.HR.EMP", true),
+        ("\"PDB1\".*", "pdb1.hr.EMP", false),
+        ("PDB1.*", "PDB1.EMP", true),
+        ("PDB1.*", "PDB2.PDB1.EMP", true),
+        ("PDB1.*", "PDB2.HR.EMP", false),
+        ("PDB1.E*", "PDB1.HR.EMP", false),
+        ("PDB?.*", "PDB1.HR.EMP", false),
+        ("PDB?.*.*", "PDB1.HR.EMP", true),
+    ] {
+        let mut rules = include(json!({"objectNames": [pattern]}));
+        let expected = if matches { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
+        assert_eq!(by_header(&mut rules, table, Operation::Insert), expected, "{pattern} {table}");
+    }
+}
+
+#[test]
+fn rules_that_match_no_table_are_found_and_those_that_name_none_are_not_among_them() {
+    let rules = rules(json!([
+        {"action": "exclude", "filter": {"objectNames": ["hr.pay", "nobody.*"]}},
+        {"action": "exclude", "filter": {"objectNames": ["hr.payy"]}},
+        {"action": "include", "filter": {"operationTypes": ["DELETE"]}},
+        {"action": "include", "filter": {"columnValues": [{"table": "gone", "column": "a", "operator": "ISNULL"}]}},
+        {"action": "include", "filter": {"objectNames": ["hr.*"], "columnValues": [
+            {"table": "app.orders", "column": "a", "operator": "ISNULL"}]}},
+        {"action": "include", "filter": {"objectNames": ["*.orders"]}},
+    ]));
+    let tables: Vec<_> = ["app.orders", "hr.pay"].map(|table| TableName::parse(table).unwrap()).into();
+    assert_eq!(rules.without_table(tables.iter()), [1, 3, 4]);
+    let many = vec![tables[0].clone(); limits::RULE_COMPARISONS_MAX / 4];
+    assert!(rules.without_table(many.iter()).is_empty(), "it would take too long");
 }
 
 #[test]

@@ -207,8 +207,8 @@ fn security(face: &Face) -> Vec<SecurityScheme> {
 
 /// The tables that the trail knows now and whose rows the stream's rules let through by name; no more than are described.
 /// None of a trail that cannot be read, of which `info` tells. Reads the disk.
-fn known_tables(trail: &Trail, mut rules: Rules) -> Option<Vec<Arc<TableSchema>>> {
-    let tables = trail.tables().ok()?.into_iter();
+fn known_tables(trail: &Trail, rules: Rules) -> Option<Vec<Arc<TableSchema>>> {
+    let (tables, mut rules) = (trail.tables().ok()?.into_iter(), rules.of_source(trail.source_identity()));
     let passing = tables.filter(|schema| rules.may_pass(&schema.table)).take(limits::ASYNCAPI_TABLES_MAX);
     Some(passing.collect())
 }

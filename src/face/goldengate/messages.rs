@@ -130,6 +130,8 @@ facts! {
     DocumentDropped: "OGG-27104", Warning, 200, "document-dropped", "The AsyncAPI document set for {} was dropped, because its configuration changed.";
     /// A userid came with a password. Detail: the credentials' name.
     UserNotStored: "OGG-27108", Warning, 200, "user-not-stored", "The userid of {} is not stored: an extract names its user itself (source.user).";
+    /// A rule matches no table. Detail: which, and of which trail.
+    RuleUnmatched: "OGG-27109", Warning, 200, "rule-unmatched", "{}.";
     /// Done. Detail: what.
     Done: "OGG-27105", Info, 200, "done", "{}.";
 

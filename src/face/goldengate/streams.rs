@@ -1,5 +1,7 @@
 //! Stream resources over REST (contract section 1).
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::LOCATION;
@@ -16,7 +18,8 @@ use super::{body, refusal};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::token;
-use crate::record::ResourceName;
+use crate::delivery::counts::ByOperation;
+use crate::record::{Operation, ResourceName, TableName};
 use crate::service::streams::{LiveSession, Stream, StreamError};
 use crate::trail::Trail;
 
@@ -91,6 +94,15 @@ fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Enve
     }
 }
 
+/// The same of a stream that was just made or changed, and the warning of rules that match no table.
+async fn with_all_warnings(face: &Face, envelope: Envelope, stream: &Arc<Stream>) -> Envelope {
+    let envelope = with_warnings(face, envelope, &stream.config);
+    match face.service.unmatched_rules(stream).await {
+        Some(unmatched) => envelope.message(Message::new(Fact::RuleUnmatched, unmatched)),
+        None => envelope,
+    }
+}
+
 pub(super) async fn make(
     State(face): State<Face>,
     caller: Caller,
@@ -104,7 +116,7 @@ pub(super) async fn make(
     let config = face.service.read_config(given).await?;
     let stream = face.service.make_stream(&name, config).await?;
     let envelope = Envelope::new(stream.config.as_given().clone());
-    let envelope = with_warnings(&face, links(envelope, &at, &name), &stream.config);
+    let envelope = with_all_warnings(&face, links(envelope, &at, &name), &stream).await;
     let mut response = envelope.into_response();
     if let Ok(url) = HeaderValue::try_from(at.url(&format!("{}/stream/{name}", at.prefix()))) {
         response.headers_mut().insert(LOCATION, url);
@@ -120,7 +132,7 @@ pub(super) fn describe(face: &Face, name: &ResourceName, at: &Address) -> Answer
     Ok(with_warnings(face, links(envelope, at, name), &stream.config).into_response())
 }
 
-pub(super) fn find(face: &Face, name: &ResourceName) -> Result<std::sync::Arc<Stream>, ErrorAnswer> {
+pub(super) fn find(face: &Face, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
     Ok(face.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
 }
 
@@ -139,7 +151,7 @@ pub(super) async fn patch(
     if dropped {
         envelope = envelope.message(Message::new(Fact::DocumentDropped, &name));
     }
-    Ok(with_warnings(&face, links(envelope, &at, &name), &stream.config).into_response())
+    Ok(with_all_warnings(&face, links(envelope, &at, &name), &stream).await.into_response())
 }
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
@@ -160,6 +172,7 @@ pub(super) async fn info(
     let sessions = stream.sessions();
     let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
     let figures = stream.activity.figures();
+    let delivered = stream.activity.encoding.delivered.figures();
     let mut response = json!({
         "$schema": "ogg:collection",
         "name": name.as_str(),
@@ -172,11 +185,38 @@ pub(super) async fn info(
             "bytes": figures.bytes,
         },
     });
+    let statistics = &mut response["statistics"];
+    put_counts(statistics, &delivered.total());
+    statistics["tables"] = delivered.tables.iter().map(|(table, counts)| table_counts(table, counts)).collect();
+    if delivered.others.iter().any(|count| *count > 0) {
+        put_counts(&mut statistics["otherTables"], &delivered.others);
+    }
     if caller.require(Role::Operator).is_ok() {
         let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
         response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
     Ok(links_here(Envelope::new(response), &at, &name).into_response())
+}
+
+fn table_counts(table: &TableName, counts: &ByOperation<u64>) -> Value {
+    let mut shown = json!({"tableName": table.to_string()});
+    put_counts(&mut shown, counts);
+    shown
+}
+
+/// Numbers of records by operation, under the names that statistics of GoldenGate's distribution paths have.
+fn put_counts(shown: &mut Value, counts: &ByOperation<u64>) {
+    for (operation, count) in Operation::ALL.into_iter().zip(counts) {
+        let name = match operation {
+            Operation::Insert => "inserts",
+            Operation::Update => "updates",
+            Operation::Delete => "deletes",
+            Operation::Truncate => "truncates",
+            Operation::Upsert => "upserts",
+            Operation::Ddl => "ddlSent",
+        };
+        shown[name] = (*count).into();
+    }
 }
 
 /// A live session: who, since when, how far.

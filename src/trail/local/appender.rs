@@ -197,6 +197,7 @@ impl Appender {
         self.outside("a source is named between transactions")?;
         text_fits("source identity", identity, limits::IDENTIFIER_BYTES_MAX * 4)?;
         self.identity = identity.to_owned();
+        self.shared.source.set(identity);
         self.push_source();
         Ok(())
     }

@@ -46,7 +46,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::codec::segment_head::SEGMENT_VERSION;
-use crate::record::{Epoch, Timestamp, TrailName};
+use crate::record::{Epoch, SourceIdentity, Timestamp, TrailName};
 use crate::trail::{Appender, Damage, DurableMark, Location, OpenError, ReadError};
 pub use description::{TrailDescription, Writer};
 use disk::{Disk, DiskFile};
@@ -111,6 +111,7 @@ struct Shared {
     /// What retention has taken out of the trail and not yet removed from the disk for good.
     leaving: Mutex<Option<Leaving>>,
     mark: watch::Sender<DurableMark>,
+    source: SourceIdentity,
     recent: Recent,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
     mark_file: Option<Arc<dyn DiskFile>>,
@@ -176,6 +177,11 @@ impl Trail {
     /// The trail's epoch.
     pub fn epoch(&self) -> Epoch {
         self.shared.description.epoch
+    }
+
+    /// Who the source is, as soon as that is known.
+    pub fn source_identity(&self) -> &SourceIdentity {
+        &self.shared.source
     }
 
     /// The durable mark, and a way to wait for it to move.

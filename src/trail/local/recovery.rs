@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
-use crate::record::Timestamp;
+use crate::record::{SourceIdentity, Timestamp};
 use crate::repeats::warn_rarely;
 use crate::trail::local::ahead::flush_and_cut;
 use crate::trail::local::disk::{Disk, read_full};
@@ -45,6 +45,7 @@ pub(super) fn unopened(
         segments: RwLock::new(Vec::new()),
         leaving: Mutex::new(None),
         mark: watch::Sender::new(DurableMark::default()),
+        source: SourceIdentity::default(),
         mark_file: None,
         end: Mutex::new(End::Taken),
         given_back: Notify::new(),
@@ -94,6 +95,7 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
         }
     }
     let tail = recover_end(&shared)?;
+    shared.source.set(&tail.state.identity);
     *shared.lock_end() = End::Free(Box::new(tail));
     Ok(shared)
 }
