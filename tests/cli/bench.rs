@@ -116,9 +116,9 @@ fn capture_and_latency_of_commits_use_a_database_and_leave_nothing_in_it() {
 #[test]
 fn a_record_smaller_than_can_be_made_is_refused() {
     for arguments in [&["publish", "a1"][..], &["latency"], &["capture"]] {
-        let arguments = [&["bench"], arguments, &["--record-bytes", "189"]].concat();
+        let arguments = [&["bench"], arguments, &["--record-bytes", "199"]].concat();
         let output = run(trailcast(&arguments), "");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(stderr(&output).contains("190..="), "{}", stderr(&output));
+        assert!(stderr(&output).contains("200..="), "{}", stderr(&output));
     }
 }

@@ -127,7 +127,7 @@ fn greatest(sql: Answers<'_>, compared: &str, rows: &str) -> Vec<String> {
 }
 
 /// Positions of one kind, as text.
-fn those<'k>(kept: &'k [Kept], is_it: fn(&Kept) -> bool, text: fn(&Kept) -> &str) -> Vec<&'k str> {
+fn those(kept: &[Kept], is_it: fn(&Kept) -> bool, text: fn(&Kept) -> &str) -> Vec<&str> {
     kept.iter().filter(|kept| is_it(kept)).map(text).collect()
 }
 

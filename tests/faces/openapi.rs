@@ -25,8 +25,11 @@ const MADE_ELSEWHERE: [u16; 4] = [408, 500, 503, 507];
 /// Statuses that need a database: [`a_running_extract_is_as_described`] makes them.
 const MADE_WITH_A_DATABASE: [(&str, u16); 1] = [("execute", 409)];
 
+/// A body: its media type and text.
+type Content = (&'static str, String);
+
 /// A body that each operation with one takes once everything is there: its media type and text.
-fn bodies() -> BTreeMap<&'static str, (&'static str, String)> {
+fn bodies() -> BTreeMap<&'static str, Content> {
     let document = json!({
         "asyncapi": "3.0.0", "info": {"title": "T", "version": "1"}, "channels": {}, "operations": {},
     });
@@ -126,7 +129,7 @@ impl House {
     }
 
     /// Every operation, with its target and its body's media type and text.
-    fn operations(&self) -> Vec<(Operation, String, Option<(&'static str, String)>)> {
+    fn operations(&self) -> Vec<(Operation, String, Option<Content>)> {
         let mut bodies = bodies();
         let with_body = |operation: Operation| {
             let target = self.target(&operation, |parameter| name_of(parameter).to_owned());
