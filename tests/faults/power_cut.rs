@@ -388,6 +388,8 @@ fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
     for life in 1..=cuts {
         let (port, power, switch) = (server.port(), AtomicBool::new(true), disk.switch());
         let before: u64 = callers.iter().map(|caller| caller.acknowledged).sum();
+        let last_commit = |trail: &Value| trail["lastCommit"].as_u64().unwrap_or_default();
+        let commits_before = last_commit(&server.get("/services/v2/trails/a1").expect(200).response());
         std::thread::scope(|scope| {
             let power = &power;
             for (number, caller) in (1..).zip(&mut callers) {
@@ -400,6 +402,8 @@ fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
             }
             let watcher = &mut watcher;
             scope.spawn(move || watcher.watch(port, power));
+            // On a busy machine the first put may take a while, and a cut before it would prove nothing.
+            server.get_until("/services/v2/trails/a1", |trail| last_commit(trail) > commits_before);
             std::thread::sleep(chance.millis(100, 1_200));
             switch.cut(power);
             // The server meets the dead disk for a while, or dies with it.
