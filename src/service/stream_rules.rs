@@ -139,7 +139,7 @@ impl Service {
             let example = tables.first()?.table.clone();
             let unmatched = rules.without_table(tables.iter().map(|schema| &schema.table)).into_iter();
             let rules: Vec<_> = unmatched.map(|at| (at, stream.config.rules[at].name.clone())).collect();
-            (!rules.is_empty()).then(|| UnmatchedRules { rules, trail: name, tables: tables.len(), example })
+            (!rules.is_empty()).then_some(UnmatchedRules { rules, trail: name, tables: tables.len(), example })
         };
         turn.run(look).await.ok()?
     }
