@@ -100,7 +100,10 @@ impl Cursor {
             bytes.shrink_to_fit();
         }
         let counted = self.counts.places(self.encoder.take_counts());
-        let memory = bytes.capacity() + Estimate::around(pieces.len()) + counted.capacity() * size_of::<Counted>();
+        let memory = bytes.capacity() + Estimate::around(pieces.len());
+        // Of further tables there are few, at some bytes each: they count as far as there is room, and exceed nothing.
+        let of_further_tables = counted.capacity().saturating_sub(1) * size_of::<Counted>();
+        let memory = memory + of_further_tables.min(room.left_beside(memory));
         let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
         Block { bytes, pieces, counted, to: self.place(), passed, skipped, stop, memory }
@@ -213,6 +216,11 @@ impl Room {
 
     fn is_exceeded_by(&self, bytes: usize, pieces: usize) -> bool {
         bytes + Estimate::around(pieces) > self.charge.bytes()
+    }
+
+    /// What was charged and is not needed for that memory.
+    fn left_beside(&self, memory: usize) -> usize {
+        self.charge.bytes().saturating_sub(memory)
     }
 
     /// The charge for what the block really takes: more than was charged only where its last record was larger than any

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::delivery::block::{Block, Piece};
+use crate::delivery::counts::Counted;
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 
 /// Bytes of messages to expect of a hundred bytes of a trail, until it is known better.
@@ -44,9 +45,9 @@ impl Estimate {
         self.record_bytes.load(Ordering::Relaxed).min(EXPECTED_RECORD_BYTES_MAX)
     }
 
-    /// What a block takes beside its bytes, with that many pieces.
+    /// What a block takes beside its bytes, with that many pieces and the records of one table.
     pub(super) fn around(pieces: usize) -> usize {
-        size_of::<Block>() + pieces * size_of::<Piece>()
+        size_of::<Block>() + size_of::<Counted>() + pieces * size_of::<Piece>()
     }
 
     /// So many bytes of the trail became so many of messages. More is believed at once, less only little by little: a

