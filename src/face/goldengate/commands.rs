@@ -104,7 +104,7 @@ pub(super) async fn execute(
     let Some(status) = command else {
         let reports = [("checkpointTables", ())];
         members.choice("reportType", &reports)?.ok_or_else(|| members.error("reportType", "is required"))?;
-        return Ok(Envelope::new(collection()).link(here).into_response());
+        return Ok(Envelope::collection(Vec::new(), &at.here()).into_response());
     };
     caller.require(Role::Administrator)?;
     let process = members.text("processName", 1, limits::RESOURCE_NAME_CHARS_MAX)?;
@@ -115,16 +115,10 @@ pub(super) async fn execute(
     Ok(Envelope::default().link(here).message(done).into_response())
 }
 
-fn collection() -> Value {
-    json!({"$schema": "ogg:collection", "items": []})
-}
-
 /// Answers for a kind of process that this server does not have: distribution paths, replicats.
 pub(super) async fn none_of_these(caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let here = at.here();
-    let envelope = Envelope::new(collection()).link(Link::json("canonical", &here));
-    Ok(envelope.link(Link::json("self", here)).into_response())
+    Ok(Envelope::collection(Vec::new(), &at.here()).into_response())
 }
 
 /// The roles that a user may have. Clients of a deployment ask for them to see whether they may come in at all.
@@ -133,6 +127,5 @@ pub(super) async fn roles(caller: Caller, at: Address) -> Answer {
     let here = at.here();
     let item = |role: Role| json!({"$schema": "ogg:collectionItem", "name": role.to_string(), "links": [Link::json("parent", &here)]});
     let items: Vec<_> = [Role::User, Role::Operator, Role::Administrator].map(item).into();
-    let envelope = Envelope::new(json!({"$schema": "ogg:collection", "items": items}));
-    Ok(envelope.link(Link::json("canonical", &here)).link(Link::json("self", here)).into_response())
+    Ok(Envelope::collection(items, &here).into_response())
 }

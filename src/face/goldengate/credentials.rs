@@ -25,12 +25,6 @@ struct Password {
     userid: Option<String>,
 }
 
-fn collection(items: Vec<Value>, at: &Address) -> Answer {
-    let here = at.here();
-    let envelope = Envelope::new(json!({"$schema": "ogg:collection", "items": items}));
-    Ok(envelope.link(Link::json("canonical", &here)).link(Link::json("self", here)).into_response())
-}
-
 fn item(name: &str, at: &Address) -> Value {
     let (here, canonical) = (at.here(), format!("{}/{name}", at.here()));
     let links = [Link::json("parent", here), Link::json("canonical", canonical)];
@@ -42,7 +36,8 @@ pub(super) async fn domains(State(face): State<Face>, caller: Caller, at: Addres
     caller.require(Role::User)?;
     let mut domains: Vec<_> = face.service.credential_names().await?.into_iter().map(|(domain, _)| domain).collect();
     domains.dedup();
-    collection(domains.iter().map(|domain| item(domain, &at)).collect(), &at)
+    let items = domains.iter().map(|domain| item(domain, &at)).collect();
+    Ok(Envelope::collection(items, &at.here()).into_response())
 }
 
 /// The aliases of a domain.
@@ -54,7 +49,7 @@ pub(super) async fn aliases(State(face): State<Face>, caller: Caller, Domain(dom
     if items.is_empty() {
         return Err(ErrorAnswer::new(Fact::NotFound, format!("the domain {domain}")));
     }
-    collection(items, &at)
+    Ok(Envelope::collection(items, &at.here()).into_response())
 }
 
 /// Whether there are credentials of that name.

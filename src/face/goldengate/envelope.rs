@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::messages::Message;
 
@@ -61,6 +61,12 @@ impl Envelope {
     /// An answer without links and messages.
     pub fn new(response: Value) -> Self {
         Self { response, ..Self::default() }
+    }
+
+    /// A list of what stands at this address, each an `ogg:collectionItem`.
+    pub fn collection(items: Vec<Value>, here: &str) -> Self {
+        let collection = json!({"$schema": "ogg:collection", "items": items});
+        Self::new(collection).link(Link::json("canonical", here)).link(Link::json("self", here))
     }
 
     /// Adds a link.

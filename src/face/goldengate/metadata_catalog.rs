@@ -27,9 +27,7 @@ pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> 
         json!({"$schema": "ogg:collectionItem", "name": name, "links": [link]})
     };
     let items: Vec<_> = schemas().iter().map(item).collect();
-    let collection = json!({"$schema": "ogg:collection", "items": items});
-    let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
-    Ok(envelope.into_response())
+    Ok(Envelope::collection(items, &here).into_response())
 }
 
 pub(super) async fn describe(State(_): State<Face>, caller: Caller, Named(name): Named<String>) -> Answer {
