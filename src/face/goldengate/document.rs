@@ -144,7 +144,7 @@ async fn made(
     format: Format,
 ) -> Answer {
     let stream = streams::find(face, caller, name)?;
-    let entry = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let entry = face.service.trails().of(&stream.config.source);
     let trail = entry.and_then(|entry| entry.served().ok().cloned());
     let key = DocumentKey {
         revision: stream.revision,

@@ -67,7 +67,7 @@ impl OpenSession {
         place: SessionPlace,
     ) -> Result<Self, SessionError> {
         let appeared = supplies.trails.changes();
-        let entry = stream.config.source.trail_name().and_then(|name| supplies.trails.get(&name));
+        let entry = supplies.trails.of(&stream.config.source);
         let mut session = Self {
             stage: Stage::Waiting(appeared),
             supplies,
@@ -140,8 +140,7 @@ impl OpenSession {
                         return Delivery::End(end);
                     }
                     appeared.mark_unchanged();
-                    let name = self.stream.config.source.trail_name();
-                    if let Some(entry) = name.and_then(|name| self.supplies.trails.get(&name)) {
+                    if let Some(entry) = self.supplies.trails.of(&self.stream.config.source) {
                         if let Err(error) = self.read(&entry).await {
                             self.stream.note_error(error.to_string());
                             return Delivery::End(DeliveryEnd::Gone);

@@ -1,6 +1,7 @@
 //! Stream resources: made, listed, changed, deleted, remembered.
 
 pub mod activity;
+mod refused;
 mod rules;
 mod stream;
 mod unmatched;
@@ -10,14 +11,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
-use rules::RulesError;
+pub use refused::StreamError;
 pub(super) use rules::RulesFigures;
 use rules::{RuleCompiler, StreamRules};
 pub use stream::{LiveSession, SetDocument, Stream};
 pub use unmatched::UnmatchedRules;
 
 use super::documents::Documents;
-use super::principal::{Denied, Principal, Verb};
+use super::principal::{Principal, Verb};
 use super::trails::Trails;
 use crate::access::LimitHits;
 use crate::catalog::stream::{ConfigError, StreamConfig};
@@ -52,42 +53,6 @@ pub enum OpenStreamsError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-}
-
-/// A stream cannot be made, found or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// There is none of that name.
-    #[error("stream {0} does not exist")]
-    Missing(ResourceName),
-    /// There is one of that name.
-    #[error("stream {0} already exists")]
-    Exists(ResourceName),
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] crate::catalog::stream::ConfigError),
-    /// Its rules were not looked at.
-    #[error("too many streams wait for their rules to be compiled; try again in a moment")]
-    Busy,
-    /// Compiling its rules broke off.
-    #[error(transparent)]
-    Panicked(#[from] crate::tasks::Panicked),
-    /// The caller may not.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The catalog.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-}
-
-impl From<RulesError> for StreamError {
-    fn from(error: RulesError) -> Self {
-        match error {
-            RulesError::Config(error) => Self::Config(error),
-            RulesError::Busy => Self::Busy,
-            RulesError::Panicked(panicked) => Self::Panicked(panicked),
-        }
-    }
 }
 
 impl Streams {
@@ -284,7 +249,7 @@ impl Streams {
         if stream.config.rules.is_empty() {
             return None;
         }
-        let trail = self.trails.get(&stream.config.source.trail_name()?)?.served().ok()?.clone();
+        let trail = self.trails.of(&stream.config.source)?.served().ok()?.clone();
         let rules = stream.compiled_rules().await.ok()?.of_source(trail.source_identity());
         let (turn, config) = (self.compiler.turn_to_look().await.ok()?, stream.config.clone());
         turn.run(move || UnmatchedRules::find(&config, &trail, &rules)).await.ok()?
