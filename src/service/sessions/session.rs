@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::begin::BeginRequest;
 use super::places::SessionPlace;
 use super::refused::SessionError;
+use crate::capture;
 use crate::catalog::stream::QualityOfService;
 use crate::clock::SharedClock;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
@@ -277,7 +278,7 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
     let database = match description.writer {
         crate::trail::Writer::Puts => "puts",
-        crate::trail::Writer::Extract(_) => "PostgreSQL",
+        crate::trail::Writer::Extract(_) => capture::product_of(trail.source_identity().product().as_deref()),
     };
     StreamMetadata {
         database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },
