@@ -35,7 +35,7 @@
 //! | 10 | [`client`], [`config`] | what the command line uses to talk to a server; file, environment, flags |
 //! | 11 | [`cli`] | the commands |
 //!
-//! Good places to start reading: [`trail`] for what is on disk, [`delivery::feed`] for one session's way through it,
+//! Good places to start reading: [`trail`] for what is on disk, [`delivery::session`] for one session's way through it,
 //! [`capture::postgres`] for the way in.
 //!
 //! # Invariants

@@ -23,6 +23,7 @@ pub(super) use writing::{Line, write_lines};
 
 use crate::access::ClientAddr;
 use crate::clock::SharedClock;
+use crate::codec::close_code::CloseCode;
 use crate::limits;
 use crate::repeats::warn_rarely;
 
@@ -69,8 +70,8 @@ pub struct Session {
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionEnd {
-    /// The close code; 1006 for a connection that broke.
-    pub code: u16,
+    /// The close code; [`CloseCode::BROKEN`] for a connection that broke.
+    pub code: CloseCode,
     /// Records sent, metadata not counted.
     pub records: u64,
     /// Bytes that the socket took.
@@ -237,7 +238,7 @@ impl Audit {
     /// A session ended.
     pub fn session_ended(&self, session: &Session, end: SessionEnd) {
         let mut members = self.session("session-end", session);
-        members.insert("closeCode".into(), end.code.into());
+        members.insert("closeCode".into(), end.code.number().into());
         members.insert("records".into(), end.records.into());
         members.insert("bytes".into(), end.bytes.into());
         members.insert("seconds".into(), json!((end.open.as_millis() as f64) / 1_000.0));

@@ -11,9 +11,12 @@ use crate::catalog::stream::QualityOfService;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::contract::Contract;
+use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
-use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::delivery::negotiated::Negotiated;
+use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
+use crate::delivery::session::{Delivery, Session};
 use crate::record::{Position, Timestamp, TrailName};
 use crate::service::Service;
 use crate::service::session_places::{NoPlace, SessionPlace};
@@ -131,9 +134,9 @@ pub struct OpenSession {
     stream: Arc<Stream>,
     begin: BeginRequest,
     goes_on_from: String,
-    event_framing: bool,
+    negotiated: Negotiated,
     progress: Arc<Progress>,
-    ending: watch::Receiver<Option<DeliveryEnd>>,
+    ending: watch::Receiver<Option<End>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
     _place: SessionPlace,
@@ -144,7 +147,7 @@ enum Stage {
     /// The trail is not there yet.
     Waiting(watch::Receiver<u64>),
     /// Messages flow.
-    Reading(Box<SessionFeed>),
+    Reading(Box<Session>),
 }
 
 /// Who opens a session, and how.
@@ -158,8 +161,8 @@ pub struct SessionRequest {
     pub begin_text: String,
     /// What was asked.
     pub begin: BeginRequest,
-    /// One CloudEvent a message (subprotocol `cloudevents.json`).
-    pub event_framing: bool,
+    /// What the connection negotiated.
+    pub negotiated: Negotiated,
 }
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
@@ -189,7 +192,7 @@ impl Service {
                 BeginRequest::Now => BeginRequest::Earliest.to_string(),
                 other => other.to_string(),
             },
-            event_framing: request.event_framing,
+            negotiated: request.negotiated,
             progress: progress.clone(),
             ending: stream.ending.subscribe(),
             gone: None,
@@ -234,13 +237,13 @@ impl OpenSession {
     pub async fn next(&mut self) -> Delivery {
         loop {
             match &mut self.stage {
-                Stage::Reading(feed) => {
+                Stage::Reading(session) => {
                     let delivery = tokio::select! {
                         biased;
-                        () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
-                        delivery = feed.next() => delivery,
+                        () = deleted(&mut self.gone) => Delivery::End(End::Gone),
+                        delivery = session.next() => delivery,
                     };
-                    for skipped in feed.take_skipped() {
+                    for skipped in session.take_skipped() {
                         tracing::warn!(stream = %self.stream.name, "{skipped}");
                         self.stream.note_error(skipped);
                     }
@@ -260,13 +263,13 @@ impl OpenSession {
                     if let Some(entry) = name.and_then(|name| self.service.trails.get(&name)) {
                         if let Err(error) = self.read(&entry).await {
                             self.stream.note_error(error.to_string());
-                            return Delivery::End(DeliveryEnd::Gone);
+                            return Delivery::End(End::Gone);
                         }
                         continue;
                     }
                     tokio::select! {
-                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(DeliveryEnd::Gone) },
-                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(End::Gone) },
+                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(End::Gone) },
                     }
                 }
             }
@@ -295,9 +298,9 @@ impl OpenSession {
         let rules = rules.map_err(|error| SessionError::TrailStopped(error.to_string()))?;
         let fanout = self.fanout(trail, rules);
         let clock = self.service.clock.clone();
-        let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
+        let session = Session::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
-        self.stage = Stage::Reading(Box::new(feed));
+        self.stage = Stage::Reading(Box::new(session));
         Ok(())
     }
 
@@ -365,16 +368,16 @@ impl OpenSession {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
             let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
-            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
+            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.negotiated.clone());
             let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
-            let work = self.stream.activity.encoding.clone();
-            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work)
+            let totals = self.stream.activity.encoding.clone();
+            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, totals)
         };
-        self.stream.fanout(trail.epoch(), self.event_framing, make)
+        self.stream.fanout(trail.epoch(), &self.negotiated, make)
     }
 
-    fn note(&self, end: &DeliveryEnd) {
-        if !matches!(end, DeliveryEnd::Reconfigured | DeliveryEnd::Gone) {
+    fn note(&self, end: &End) {
+        if !matches!(end, End::Reconfigured | End::Gone) {
             self.stream.note_error(end.to_string());
         }
     }
@@ -416,6 +419,8 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
 mod tests {
     use super::*;
     use crate::catalog::stream::StreamConfig;
+    use crate::delivery::framing::Framing;
+    use crate::delivery::negotiated::Envelope;
     use crate::record::{Epoch, ResourceName};
 
     #[test]
@@ -463,7 +468,7 @@ mod tests {
             peer: "p".into(),
             begin_text: "now".into(),
             begin: BeginRequest::Now,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let budget = service.delivery_budget.clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
@@ -494,7 +499,7 @@ mod tests {
             peer: "p".into(),
             begin_text: "earliest".into(),
             begin: BeginRequest::Earliest,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let stream = service.streams().get(&name).unwrap();
         let mut session = service.open_session(&stream, request).await.unwrap();
@@ -514,7 +519,7 @@ mod tests {
                 Delivery::End(end) => break end,
             }
         };
-        assert_eq!(end, DeliveryEnd::Reconfigured);
+        assert_eq!(end, End::Reconfigured);
         assert!((0..8).all(|number| text.contains(&format!("owed-{number}-"))));
         assert!(!text.contains("later-"), "records of after the change");
     }

@@ -132,7 +132,7 @@ async fn a_sessions_two_lines_have_one_number() {
     let session = Session { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
     audit.session_started(&session);
     let open = Duration::from_millis(1_500);
-    audit.session_ended(&session, SessionEnd { code: 4011, records: 3, bytes: 99, open });
+    audit.session_ended(&session, SessionEnd { code: CloseCode::SLOW, records: 3, bytes: 99, open });
     audit.flush().await;
     let text = paper.0.lock().unwrap().1.clone();
     let lines: Vec<Value> =

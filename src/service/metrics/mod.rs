@@ -12,6 +12,7 @@ use table::Metric;
 
 use crate::access::{CertificateFile, Limit};
 use crate::capture::{RunState, Status};
+use crate::codec::close_code::CloseCode;
 use crate::delivery::progress::SessionState;
 use crate::log_output;
 use crate::process::ProcessFigures;
@@ -21,7 +22,7 @@ use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
 
 /// Close codes that say that something is wrong with a client.
-const ALERTED_CODES: [u16; 2] = [4004, 4011];
+const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
 /// Why positions are refused, as the faces name it behind `position-`.
 pub const POSITION_REASONS: [&str; 6] =
     ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
