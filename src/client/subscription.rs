@@ -18,8 +18,10 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+use super::address::ServerAddress;
 use super::counted_socket::CountedSocket;
-use super::{ClientError, Refusal, ServerAddress, request};
+use super::error::{ClientError, Refusal};
+use super::request;
 use crate::codec::close_code::{ClientAction, CloseCode, position_named};
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, read_ping_seconds};
 use crate::limits;

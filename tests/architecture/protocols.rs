@@ -18,13 +18,25 @@ fn close_codes(source: &Source) -> Vec<Breach> {
         return Vec::new();
     }
     let known = close_code_numbers();
-    let is_code = |word: &&str| {
-        let number = word.strip_suffix("u16").unwrap_or(word).parse();
-        number.is_ok_and(|number| known.contains(&number))
-    };
     source.breaches(|code| {
-        let mut words = code.split(|character: char| !character.is_alphanumeric() && character != '_');
-        words.find(is_code).map(|word| format!("the close code {word} has a name in codec/close_code.rs"))
+        let mut numbers = numbers_in(code);
+        let code = numbers.find(|number| known.contains(number));
+        code.map(|code| format!("the close code {code} has a name in codec/close_code.rs"))
+    })
+}
+
+/// The whole numbers of a line that are values of the program. One behind a word stands in a text of several lines.
+fn numbers_in(code: &str) -> impl Iterator<Item = u16> {
+    let is_of_word = |character: char| character.is_alphanumeric() || character == '_';
+    code.match_indices(is_of_word).map(|(at, _)| at).filter_map(move |at| {
+        let (before, rest) = code.split_at(at);
+        if before.ends_with(is_of_word) {
+            return None;
+        }
+        let word = rest.split(|character| !is_of_word(character)).next().unwrap_or_default();
+        let word_before = before.trim_end().rsplit(|character| !is_of_word(character)).next().unwrap_or_default();
+        let is_value = word_before.is_empty() || ["return", "in", "if", "while", "match"].contains(&word_before);
+        word.strip_suffix("u16").unwrap_or(word).parse().ok().filter(|_| is_value)
     })
 }
 
@@ -40,6 +52,8 @@ fn the_rule_of_close_codes_sees_them() {
     assert!(breaks(close_codes, "client/subscription.rs", "matches!(self, Self::Closed { code: 4001 | 4013, .. })"));
     assert!(!breaks(close_codes, "delivery/end.rs", "Self::Gone => CloseCode::GONE, // 4020"));
     assert!(!breaks(close_codes, "cli/user/mod.rs", "let help = \"sessions end with 4001\";"));
+    assert!(breaks(close_codes, "cli/tail/mod.rs", "        return 4_011.min(1006);"));
+    assert!(!breaks(close_codes, "cli/user/mod.rs", "A new password ends the user's sessions (close code 4001).\";"));
     assert!(!breaks(close_codes, "limits.rs", "pub const CAP: u64 = 4_000;\npub const OTHER: u64 = 4096;"));
     assert!(!breaks(close_codes, "codec/close_code.rs", "GONE = 4020, Stop, \"\";"));
 }
