@@ -13,13 +13,13 @@ use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HE
 use crate::record::{
     BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
-use crate::trail::local::Shared;
+use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
+use crate::trail::gap::Gap;
+use crate::trail::handle::Shared;
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::entry::{Commit, Entry, Followed, Record, Transaction};
-use crate::trail::local::gap::Gap;
-use crate::trail::local::segment::Segment;
-use crate::trail::local::shape_frame;
 use crate::trail::local::stretch::Stretch;
+use crate::trail::segment::Segment;
+use crate::trail::shape_frame;
 use crate::trail::{DurableMark, Location, ReadError};
 
 /// What filling a reader's block came to.
