@@ -15,11 +15,8 @@ const CIRCLES: &[&str] = &[
     "cli: failure logging output",
     "cli: furnish server",
     "codec/asyncapi: payload single",
-    "delivery: block budget cursor encoder estimate fanout feed session",
     "face/goldengate: address audit caller commands credentials cross_origin document extracts front_page health metadata_catalog openapi retention routes socket streams tokens trails users",
     "face/goldengate: envelope messages",
-    "listen: inbound pump",
-    "listen: server tls",
     "trail/local: index xids",
     "trail/local: recovery repair",
 ];

@@ -20,7 +20,7 @@ static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// How far the file of the open segment is filled.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(in crate::trail) struct Ahead {
     /// The file's length, as far as this writer has made it longer.
     until: u64,
     /// Bytes of data written since the writer began: as many zeros may stand ahead, so that a trail of three rows does
@@ -32,23 +32,23 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Of a file that ends with its data, at byte `end`.
-    pub(super) fn new(end: u64) -> Self {
+    pub(in crate::trail) fn new(end: u64) -> Self {
         Self { until: end, written: 0, refused: false }
     }
 
     /// The file, or the next one, ends with its data again, at byte `end`.
-    pub(super) fn restart(&mut self, end: u64) {
+    pub(in crate::trail) fn restart(&mut self, end: u64) {
         (self.until, self.refused) = (end, false);
     }
 
     /// Data was written.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub(in crate::trail) fn wrote(&mut self, bytes: usize) {
         self.written = self.written.saturating_add(bytes as u64);
     }
 
     /// Before the flush of data that ends at byte `end`: where that made the file longer, makes it longer still, up to
     /// byte `limit` at most. A disk without room for it is no failure.
-    pub(super) fn fill(
+    pub(in crate::trail) fn fill(
         &mut self,
         file: &dyn DiskFile,
         end: u64,
@@ -80,7 +80,7 @@ impl Ahead {
     }
 
     /// Flushes the file, which nobody writes any more, and cuts it to its data, which ends at byte `end`.
-    pub(super) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    pub(in crate::trail) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
         if self.until <= end {
             return file.sync();
         }
@@ -92,7 +92,7 @@ impl Ahead {
 /// Flushes a file, then cuts it to `end` bytes for good. In this order: a power cut in between leaves zeros behind the
 /// data. In the other order it may leave a file that has its length, and its last block with the seal, and in the middle
 /// what had been there before, for any flush of another file makes a cut durable, and not what was written over zeros.
-pub(super) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+pub(in crate::trail) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
     if !faults::cuts_before_it_flushes() {
         file.sync()?;
     }
@@ -118,7 +118,7 @@ fn is_no_room(error: &io::Error) -> bool {
 
 /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`: there, when
 /// only zeros follow, and else behind the last byte that is none, which a torn or damaged frame left.
-pub(super) fn data_end(file: &dyn DiskFile, whole: u64, length: u64) -> io::Result<u64> {
+pub(in crate::trail) fn data_end(file: &dyn DiskFile, whole: u64, length: u64) -> io::Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES];
     let mut until = length;
     while until > whole {

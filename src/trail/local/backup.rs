@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
+use crate::trail::handle::Trail;
+use crate::trail::local::description;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::recovery::io_failed;
-use crate::trail::local::segment::file_name;
-use crate::trail::local::{Trail, description};
+use crate::trail::segment::file_name;
 use crate::trail::{OpenError, ReadError, SegmentReport};
 
 const COPY_BYTES: usize = 1 << 20;

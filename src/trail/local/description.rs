@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
 use crate::trail::OpenError;
-use crate::trail::local::TrailOptions;
+use crate::trail::handle::TrailOptions;
 use crate::trail::local::disk::{Disk, read_full};
 
 /// Name of the file.
-pub(super) const FILE: &str = "trail.json";
+pub(in crate::trail) const FILE: &str = "trail.json";
 /// Its name before it is in force.
-pub(super) const DRAFT: &str = "trail.json.new";
+pub(in crate::trail) const DRAFT: &str = "trail.json.new";
 
 /// Who may append to a trail, for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,13 +61,13 @@ pub struct EarlierEpoch {
 
 impl TrailDescription {
     /// Whether a segment of that number may carry that epoch.
-    pub(super) fn admits(&self, epoch: Epoch, segment: u64) -> bool {
+    pub(in crate::trail) fn admits(&self, epoch: Epoch, segment: u64) -> bool {
         let earlier = |earlier: &EarlierEpoch| earlier.epoch == epoch && segment <= earlier.through_segment;
         epoch == self.epoch || self.earlier.iter().any(earlier)
     }
 
     /// The same trail in a new, random epoch, with the segments from `first_segment` to `last_segment`.
-    pub(super) fn in_new_epoch(&self, first_segment: u64, last_segment: u64) -> std::io::Result<Self> {
+    pub(in crate::trail) fn in_new_epoch(&self, first_segment: u64, last_segment: u64) -> std::io::Result<Self> {
         let mut next = self.clone();
         next.earlier.retain(|earlier| earlier.through_segment >= first_segment);
         next.earlier.push(EarlierEpoch { epoch: self.epoch, through_segment: last_segment });
@@ -77,7 +77,7 @@ impl TrailDescription {
     }
 
     /// The bytes of `trail.json`.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::trail) fn encode(&self) -> Vec<u8> {
         let earlier = |earlier: &EarlierEpoch| StoredEpoch {
             epoch: format!("{:016x}", earlier.epoch.0),
             through_segment: earlier.through_segment,
@@ -170,7 +170,7 @@ struct Stored {
 }
 
 /// The description of a new trail, with a random epoch.
-pub(super) fn new(
+pub(in crate::trail) fn new(
     folder: &Path,
     name: TrailName,
     writer: Writer,
@@ -192,7 +192,11 @@ pub(super) fn new(
 }
 
 /// Writes a description beside the one in force, flushed; [`put_in_force`] makes it the trail's.
-pub(super) fn write_draft(folder: &Path, description: &TrailDescription, disk: &dyn Disk) -> Result<(), OpenError> {
+pub(in crate::trail) fn write_draft(
+    folder: &Path,
+    description: &TrailDescription,
+    disk: &dyn Disk,
+) -> Result<(), OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     let draft = folder.join(DRAFT);
     let _ = disk.remove(&draft);
@@ -203,14 +207,14 @@ pub(super) fn write_draft(folder: &Path, description: &TrailDescription, disk: &
 }
 
 /// Gives the draft its name, for good.
-pub(super) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
+pub(in crate::trail) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     disk.rename(&folder.join(DRAFT), &folder.join(FILE)).map_err(failed("naming trail.json"))?;
     disk.sync_folder(folder).map_err(failed("flushing its folder"))
 }
 
 /// Reads a trail's description.
-pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, OpenError> {
+pub(in crate::trail) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     let file = disk.open(&folder.join(FILE), false).map_err(failed("opening trail.json"))?;
     let mut text = vec![0; 64 << 10];
@@ -225,11 +229,11 @@ pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, O
 }
 
 /// A random number, for epochs and file ids.
-pub(super) fn random_number() -> std::io::Result<u64> {
+pub(in crate::trail) fn random_number() -> std::io::Result<u64> {
     getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))
 }
 
 /// The trail's name as its folder has it, for errors before the description is read.
-pub(super) fn name_of(folder: &Path) -> String {
+pub(in crate::trail) fn name_of(folder: &Path) -> String {
     folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

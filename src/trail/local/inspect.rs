@@ -9,11 +9,12 @@ use std::sync::Arc;
 use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
+use crate::trail::handle::{Shared, Trail};
 use crate::trail::local::disk::Disk;
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::Segment;
-use crate::trail::local::tail::State;
-use crate::trail::local::{Shared, Trail, description, mark_file, promise, recovery};
+use crate::trail::local::{description, mark_file, promise, recovery};
+use crate::trail::scan::scan;
+use crate::trail::segment::Segment;
+use crate::trail::tail::State;
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// How often a folder is looked at anew that changes meanwhile.

@@ -7,15 +7,16 @@ use std::io;
 
 use crate::codec::frame::{self, Frame, FrameKind, MARK_FRAME_BYTES};
 use crate::trail::Location;
+use crate::trail::handle::Shared;
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::scan::find_frames;
-use crate::trail::local::{Shared, mark_file};
+use crate::trail::local::mark_file;
+use crate::trail::scan::find_frames;
 
 /// What is wrong where a promise reaches beyond the last whole frame.
-pub(super) const CUT_SHORT: &str = "what follows had been durable and is gone";
+pub(in crate::trail) const CUT_SHORT: &str = "what follows had been durable and is gone";
 
 /// What a frame promises, if it is a mark: the end and the commit number of the last transaction.
-pub(super) fn of_frame(frame: &Frame<'_>) -> Option<(Location, u64)> {
+pub(in crate::trail) fn of_frame(frame: &Frame<'_>) -> Option<(Location, u64)> {
     if frame.header.kind != FrameKind::Mark {
         return None;
     }
@@ -25,7 +26,7 @@ pub(super) fn of_frame(frame: &Frame<'_>) -> Option<(Location, u64)> {
 
 /// The furthest promise of the marks that lie from byte `from` on, wherever they start: how far what is damaged before
 /// them had been durable.
-pub(super) fn behind(file: &dyn DiskFile, file_id: u64, from: u64) -> io::Result<(Location, u64)> {
+pub(in crate::trail) fn behind(file: &dyn DiskFile, file_id: u64, from: u64) -> io::Result<(Location, u64)> {
     let mut furthest = (Location::default(), 0);
     find_frames(file, file_id, from, MARK_FRAME_BYTES, |_, frame| {
         furthest = of_frame(frame).map_or(furthest, |promise| furthest.max(promise));
@@ -34,7 +35,7 @@ pub(super) fn behind(file: &dyn DiskFile, file_id: u64, from: u64) -> io::Result
 }
 
 /// What `mark.bin` promises; the start of every trail when there is no whole one of its epoch.
-pub(super) fn noted(shared: &Shared) -> Location {
+pub(in crate::trail) fn noted(shared: &Shared) -> Location {
     mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch)
         .map_or(Location::default(), |mark| mark.end)
 }

@@ -11,25 +11,27 @@ use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
 use crate::record::{SourceIdentity, Timestamp};
 use crate::repeats::warn_rarely;
+use crate::trail::handle::{End, Shared};
+use crate::trail::index::SegmentIndex;
 use crate::trail::local::ahead::flush_and_cut;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::door::Door;
 use crate::trail::local::faults;
-use crate::trail::local::index::SegmentIndex;
-use crate::trail::local::recent::Recent;
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::{self, Seal, Segment, number_of, seal_of};
-use crate::trail::local::tail::{State, Tail};
-use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
-use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, Work, description, mark_file, promise, repair};
+use crate::trail::local::{description, mark_file, promise, repair};
+use crate::trail::recent::Recent;
+use crate::trail::scan::scan;
+use crate::trail::segment::{self, Seal, Segment, number_of, seal_of};
+use crate::trail::tail::{State, Tail};
+use crate::trail::work::Work;
+use crate::trail::writer::{TrailWriter, cut_to, new_segment};
+use crate::trail::xids::Xids;
 use crate::trail::{DurableMark, Location, OpenError, TrailDescription};
 
 /// Largest copy of a torn end that is kept, in bytes.
 const CUT_COPY_BYTES_MAX: u64 = 16 << 20;
 
 /// A trail of which nothing is loaded yet.
-pub(super) fn unopened(
+pub(in crate::trail) fn unopened(
     description: TrailDescription,
     folder: &Path,
     disk: Arc<dyn Disk>,
@@ -57,7 +59,7 @@ pub(super) fn unopened(
 }
 
 /// Makes a trail in `folder`. Its description gets its name last: a trail that has one has had a first segment.
-pub(super) fn create(
+pub(in crate::trail) fn create(
     description: TrailDescription,
     folder: &Path,
     disk: Arc<dyn Disk>,
@@ -76,7 +78,7 @@ pub(super) fn create(
 }
 
 /// Opens the trail in `folder`.
-pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
+pub(in crate::trail) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
     let description = description::read(folder, &*disk)?;
     let trail = description.name.to_string();
     if let Some(taken) = description.backup_taken {
@@ -101,7 +103,7 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
 }
 
 /// A trail never loses its last segment in good order, neither by retention nor by a crash.
-pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
+pub(in crate::trail) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
     let last = shared.segments().last().map(|segment| segment.number());
     let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch);
     let missing = match (last, noted.map(|mark| mark.end.segment)) {
@@ -115,7 +117,7 @@ pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
     Err(shared.damage(Location { segment: missing, offset: 0 }, "this segment is missing").into())
 }
 
-pub(super) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+pub(in crate::trail) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     let trail = shared.description.name.to_string();
     move |source| OpenError::Io { trail, action, source }
 }
@@ -130,7 +132,7 @@ fn newer_segment(shared: &Shared, number: u64, version: u16) -> OpenError {
 }
 
 /// Refuses a trail with a segment that a newer program wrote: who knows it only in part would take the rest for damage.
-pub(super) fn refuse_newer(shared: &Shared) -> Result<(), OpenError> {
+pub(in crate::trail) fn refuse_newer(shared: &Shared) -> Result<(), OpenError> {
     let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
     for number in names.iter().filter_map(|name| number_of(name)) {
         let head = shared.disk.open(&shared.folder.join(segment::file_name(number)), false);
@@ -143,7 +145,7 @@ pub(super) fn refuse_newer(shared: &Shared) -> Result<(), OpenError> {
 }
 
 /// Opens the files of all segments. `tidy`: drafts that a crash left are removed.
-pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError> {
+pub(in crate::trail) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError> {
     let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
     for draft in names.iter().filter(|name| tidy && name.ends_with(".new")) {
         // A segment gets its name only when its head is flushed; a draft was never part of the trail.
@@ -381,7 +383,7 @@ fn rewrite(last: &Segment, promised: Location, end: Location) -> io::Result<()> 
 }
 
 /// The transaction ids of the newest segments: what a trail of puts is asked for.
-pub(super) fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
+pub(in crate::trail) fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
     let mut xids = Xids::default();
     if !shared.keeps_xids() {
         return Ok(xids);
@@ -419,7 +421,7 @@ fn mark_of(state: &State, end: Location) -> DurableMark {
 }
 
 /// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.
-pub(super) fn cut_back_to_mark(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
+pub(in crate::trail) fn cut_back_to_mark(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
     let mark = shared.mark.borrow().clone();
     cut_to(shared, mark.end, mark.commit).map_err(io_failed(shared, "cutting back to what is flushed"))?;
     let Some(last) = shared.segments().last().cloned() else {

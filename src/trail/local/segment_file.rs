@@ -10,8 +10,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
+use crate::trail::lately_used::LatelyUsed;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::local::lately_used::LatelyUsed;
 
 /// The files open beyond those that are written, of all trails: descriptors are counted by process.
 static OPEN: LazyLock<Mutex<LatelyUsed<Arc<dyn DiskFile>>>> =
@@ -23,7 +23,7 @@ fn open_files() -> MutexGuard<'static, LatelyUsed<Arc<dyn DiskFile>>> {
 
 /// A file that is opened when it is used.
 #[derive(Debug)]
-pub(super) struct SegmentFile {
+pub(in crate::trail) struct SegmentFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     id: u64,
@@ -42,12 +42,12 @@ struct Handles {
 
 impl SegmentFile {
     /// The file at `path`, opened when it is needed.
-    pub(super) fn closed(disk: Arc<dyn Disk>, path: &Path) -> Self {
+    pub(in crate::trail) fn closed(disk: Arc<dyn Disk>, path: &Path) -> Self {
         Self::new(disk, path, None)
     }
 
     /// A file that is open and stays so.
-    pub(super) fn held(disk: Arc<dyn Disk>, path: &Path, file: Arc<dyn DiskFile>) -> Self {
+    pub(in crate::trail) fn held(disk: Arc<dyn Disk>, path: &Path, file: Arc<dyn DiskFile>) -> Self {
         Self::new(disk, path, Some(file))
     }
 
@@ -60,7 +60,7 @@ impl SegmentFile {
 
     /// Whose file it is, by the number in the segment's head: another one that comes to stand under its name is not
     /// opened for it.
-    pub(super) fn belongs_to(&self, file_id: u64) {
+    pub(in crate::trail) fn belongs_to(&self, file_id: u64) {
         let _ = self.segment.set(file_id);
     }
 
@@ -77,12 +77,12 @@ impl SegmentFile {
     }
 
     /// A number that no other file of this process has.
-    pub(super) fn id(&self) -> u64 {
+    pub(in crate::trail) fn id(&self) -> u64 {
         self.id
     }
 
     /// The open file. Whoever keeps it can read on when the segment is removed.
-    pub(super) fn get(&self) -> io::Result<Arc<dyn DiskFile>> {
+    pub(in crate::trail) fn get(&self) -> io::Result<Arc<dyn DiskFile>> {
         let mut handles = self.lock();
         if let Some(file) = &handles.held {
             return Ok(file.clone());
@@ -99,7 +99,7 @@ impl SegmentFile {
     }
 
     /// Keeps the file open from now on.
-    pub(super) fn hold(&self) -> io::Result<()> {
+    pub(in crate::trail) fn hold(&self) -> io::Result<()> {
         let file = self.get()?;
         self.lock().held = Some(file);
         open_files().remove(self.id);
@@ -107,7 +107,7 @@ impl SegmentFile {
     }
 
     /// Lets the file be closed when it is not used.
-    pub(super) fn release(&self) {
+    pub(in crate::trail) fn release(&self) {
         let file = self.lock().held.take();
         if let Some(file) = file {
             self.lock().lent = Some(Arc::downgrade(&file));

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use crate::codec::frame::{self, ChecksumSeed, HEADER_BYTES};
 use crate::limits::READ_BLOCK_BYTES;
-use crate::trail::local::Shared;
+use crate::trail::handle::Shared;
 use crate::trail::local::disk::{DiskFile, read_full};
-use crate::trail::local::segment::Segment;
+use crate::trail::segment::Segment;
 use crate::trail::{Location, ReadError};
 
 /// A part of a segment to be read from, on a thread that may block.
-pub(super) struct Stretch {
-    pub(super) shared: Arc<Shared>,
-    pub(super) segment: Arc<Segment>,
+pub(in crate::trail) struct Stretch {
+    pub(in crate::trail) shared: Arc<Shared>,
+    pub(in crate::trail) segment: Arc<Segment>,
     /// The segment's file, if it is open.
-    pub(super) file: Option<Arc<dyn DiskFile>>,
-    pub(super) from: u64,
-    pub(super) until: u64,
+    pub(in crate::trail) file: Option<Arc<dyn DiskFile>>,
+    pub(in crate::trail) from: u64,
+    pub(in crate::trail) until: u64,
     /// What is read into.
-    pub(super) buffer: Vec<u8>,
+    pub(in crate::trail) buffer: Vec<u8>,
 }
 
 impl Stretch {
     /// Reads a block of whole, checked frames; gives the file that it was read from too.
-    pub(super) fn read(mut self) -> Result<(Arc<dyn DiskFile>, Vec<u8>), ReadError> {
+    pub(in crate::trail) fn read(mut self) -> Result<(Arc<dyn DiskFile>, Vec<u8>), ReadError> {
         let buffer = std::mem::take(&mut self.buffer);
         let file = match &self.file {
             Some(file) => file.clone(),

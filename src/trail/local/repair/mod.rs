@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use crate::clock::SharedClock;
 use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, SourcePosition};
+use crate::trail::handle::{Shared, Trail};
+use crate::trail::local::description;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::local::recovery::{self, io_failed};
-use crate::trail::local::segment::{drop_index_file, file_name, number_of};
-use crate::trail::local::{Shared, Trail, description};
+use crate::trail::segment::{drop_index_file, file_name, number_of};
 use crate::trail::{Gap, OpenError};
 
 /// Name of the file that says that a repair is decided.

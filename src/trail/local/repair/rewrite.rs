@@ -10,14 +10,14 @@ use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHea
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{Epoch, SourcePosition, Timestamp};
 use crate::trail::Location;
-use crate::trail::local::Shared;
+use crate::trail::handle::Shared;
 use crate::trail::local::description::random_number;
 use crate::trail::local::disk::DiskFile;
 use crate::trail::local::repair::survey::{Item, Survey};
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::{file_name, read_seal};
-use crate::trail::local::tail::State;
-use crate::trail::local::writer::repeated_frames;
+use crate::trail::scan::scan;
+use crate::trail::segment::{file_name, read_seal};
+use crate::trail::tail::State;
+use crate::trail::writer::repeated_frames;
 
 /// Name of a segment before it takes the damaged one's place.
 pub(super) fn draft_name(segment: u64) -> String {

@@ -9,12 +9,14 @@ use std::io;
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::record::{Operation, SchemaId, Timestamp};
+use crate::trail::handle::Shared;
 use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::repair::DamagedPlace;
-use crate::trail::local::scan::{next_frame, scan};
-use crate::trail::local::segment::{file_name, number_of, read_seal};
-use crate::trail::local::{Shared, mark_file, promise, shape_frame};
+use crate::trail::local::{mark_file, promise};
+use crate::trail::scan::{next_frame, scan};
+use crate::trail::segment::{file_name, number_of, read_seal};
+use crate::trail::shape_frame;
 use crate::trail::{Gap, Location};
 
 /// Most segments in a row that may be missing: more is no trail with a hole but a stray file.

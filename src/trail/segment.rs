@@ -10,13 +10,13 @@ use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
 use crate::trail::Location;
+use crate::trail::index::{SegmentIndex, Stamp};
+use crate::trail::lately_used::LatelyUsed;
 use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::local::index::{SegmentIndex, Stamp};
-use crate::trail::local::lately_used::LatelyUsed;
-use crate::trail::local::scan::{ScanEnd, scan};
 use crate::trail::local::segment_file::SegmentFile;
-use crate::trail::local::xids::SegmentXids;
+use crate::trail::scan::{ScanEnd, scan};
+use crate::trail::xids::SegmentXids;
 
 const INDEX_EXTENSION: &str = "idx";
 const XIDS_EXTENSION: &str = "xid";

@@ -15,11 +15,11 @@ use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{SchemaId, Timestamp};
 use crate::repeats::{error_rarely, warn_rarely};
 use crate::tasks::{self, Task, caught_here};
+use crate::trail::handle::{End, Shared};
 use crate::trail::local::ahead::Ahead;
 use crate::trail::local::description::random_number;
-use crate::trail::local::segment::{Seal, Segment, drop_index_file, file_name, number_of};
-use crate::trail::local::tail::{State, Tail};
-use crate::trail::local::{End, Shared};
+use crate::trail::segment::{Seal, Segment, drop_index_file, file_name, number_of};
+use crate::trail::tail::{State, Tail};
 use crate::trail::{DurableMark, Location};
 
 /// What an appender asks of the writer.
@@ -365,7 +365,7 @@ pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: 
     file.sync()?;
     shared.disk.rename(&draft, &path)?;
     shared.disk.sync_folder(&shared.folder)?;
-    let mut index = crate::trail::local::index::SegmentIndex::default();
+    let mut index = crate::trail::index::SegmentIndex::default();
     let mut at = SEGMENT_HEAD_BYTES;
     while let Ok(frame) = frame::read_unchecked(&bytes[at.min(bytes.len())..]) {
         index.note(at as u64, &frame, shared.keeps_xids());

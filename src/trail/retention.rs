@@ -4,9 +4,9 @@ use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::record::Timestamp;
-use crate::trail::local::segment::{Segment, drop_index_file};
-use crate::trail::local::work::RetentionRule;
-use crate::trail::local::{Shared, Trail};
+use crate::trail::handle::{Shared, Trail};
+use crate::trail::segment::{Segment, drop_index_file};
+use crate::trail::work::RetentionRule;
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

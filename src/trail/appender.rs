@@ -12,14 +12,15 @@ use crate::limits;
 use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
+use crate::trail::gap::GAP_RECORD;
+use crate::trail::handle::{End, Shared};
 use crate::trail::local::door::gone;
-use crate::trail::local::gap::GAP_RECORD;
-use crate::trail::local::shape_frame;
-use crate::trail::local::shapes::Shapes;
-use crate::trail::local::tail::Tail;
-use crate::trail::local::writer::{self, Command};
-use crate::trail::local::xids::{Remembered, Xids, fingerprint};
-use crate::trail::local::{End, Shared, recovery};
+use crate::trail::local::recovery;
+use crate::trail::shape_frame;
+use crate::trail::shapes::Shapes;
+use crate::trail::tail::Tail;
+use crate::trail::writer::{self, Command};
+use crate::trail::xids::{Remembered, Xids, fingerprint};
 use crate::trail::{AppendError, DurableMark, Gap, Missing, OpenError, SourceMark};
 
 /// The one writer of a trail.

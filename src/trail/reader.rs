@@ -13,13 +13,13 @@ use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HE
 use crate::record::{
     BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
-use crate::trail::local::Shared;
+use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
+use crate::trail::gap::Gap;
+use crate::trail::handle::Shared;
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::entry::{Commit, Entry, Followed, Record, Transaction};
-use crate::trail::local::gap::Gap;
-use crate::trail::local::segment::Segment;
-use crate::trail::local::shape_frame;
 use crate::trail::local::stretch::Stretch;
+use crate::trail::segment::Segment;
+use crate::trail::shape_frame;
 use crate::trail::{DurableMark, Location, ReadError};
 
 /// What filling a reader's block came to.
@@ -163,6 +163,7 @@ impl Reader {
                 number: frame.header.record,
                 operation,
                 schema: Some(schema),
+                partition: frame.header.partition,
                 append_ts: frame.header.append_ts,
                 place,
                 followed,
@@ -266,6 +267,7 @@ impl Reader {
                     number: header.record,
                     operation,
                     schema,
+                    partition: header.partition,
                     append_ts: header.append_ts,
                     place: self.place(at),
                     followed: Followed::ByAny,

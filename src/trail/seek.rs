@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use crate::codec::frame::{self, Frame};
 use crate::record::{Position, TableSchema, Timestamp};
+use crate::trail::entry::Entry;
+use crate::trail::gap::GAP_RECORD;
+use crate::trail::handle::{Shared, Trail};
+use crate::trail::index::SegmentIndex;
 use crate::trail::local::disk::read_full;
-use crate::trail::local::entry::Entry;
-use crate::trail::local::gap::GAP_RECORD;
-use crate::trail::local::index::SegmentIndex;
-use crate::trail::local::reader::{Fill, Skip};
-use crate::trail::local::segment::{NoIndex, Segment, read_repeated};
-use crate::trail::local::{Shared, Trail};
+use crate::trail::reader::{Fill, Skip};
+use crate::trail::segment::{NoIndex, Segment, read_repeated};
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
 
 /// Where a reader starts.

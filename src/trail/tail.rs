@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::record::{SchemaId, SourcePosition, TableName, Timestamp};
-use crate::trail::local::segment::Segment;
-use crate::trail::local::shape_frame::{self, BadShape};
-use crate::trail::local::shapes::Shapes;
-use crate::trail::local::xids::Xids;
+use crate::trail::segment::Segment;
+use crate::trail::shape_frame::{self, BadShape};
+use crate::trail::shapes::Shapes;
+use crate::trail::xids::Xids;
 use crate::trail::{Gap, Location, SourceMark};
 
 /// Everything that appending needs to know of what came before.
