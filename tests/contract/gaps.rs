@@ -16,7 +16,7 @@ use trailcast::service::Service;
 use trailcast::service::sessions::{BeginRequest, OpenSession, SessionRequest};
 use trailcast::trail::{Appender, Writer};
 
-use crate::support::gapped_trail::{gap, row};
+use crate::support::trail::{gap, row, rows_around_a_gap};
 use crate::support::waiting::PATIENCE;
 
 /// A service with the trail `a1`, and the writing end of that.
@@ -63,11 +63,7 @@ impl World {
 
     /// Rows 1 and 2, a gap of `public.orders`, rows 3 and 4; those with even numbers are of `public.orders`.
     async fn rows_around_a_gap(&mut self) {
-        row(&mut self.appender, "public.items", 1).await;
-        row(&mut self.appender, "public.orders", 2).await;
-        gap(&mut self.appender, &["public.orders"]).await;
-        row(&mut self.appender, "public.items", 3).await;
-        row(&mut self.appender, "public.orders", 4).await;
+        rows_around_a_gap(&mut self.appender).await;
     }
 }
 
