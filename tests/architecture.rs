@@ -2,6 +2,7 @@
 //! there; each rule is also shown a sample that breaks it, so that no rule passes because it cannot fail.
 
 mod circles;
+mod protocols;
 
 use std::path::{Path, PathBuf};
 
