@@ -36,7 +36,7 @@
 //! | 11 | [`cli`] | the commands |
 //!
 //! Good places to start reading: [`trail`] for what is on disk, [`delivery::session`] for one session's way through it,
-//! [`capture::postgres`] for the way in.
+//! [`capture`] for the way in.
 //!
 //! # Invariants
 //!

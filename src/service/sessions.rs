@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::access::Limit;
+use crate::capture;
 use crate::catalog::stream::QualityOfService;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
@@ -467,7 +468,7 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
     let database = match description.writer {
         crate::trail::Writer::Puts => "puts",
-        crate::trail::Writer::Extract(_) => "PostgreSQL",
+        crate::trail::Writer::Extract(_) => capture::product_of(trail.source_identity().product().as_deref()),
     };
     StreamMetadata {
         database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },

@@ -1,30 +1,50 @@
 //! Whether PostgreSQL would refuse the application's own UPDATE and DELETE on a table once it is published, why, and the
 //! statement that mends it.
 //!
-//! Owns PostgreSQL's rule for that (`CheckCmdReplicaIdentity`, version by version); leaves to `publication` what is done
+//! Owns PostgreSQL's rule for that (`CheckCmdReplicaIdentity`, version by version); leaves to `publisher` what is done
 //! about it. The rule is asked of the tables that hold the rows: those of a partitioned table are its partitions.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use super::connection::identifier;
-use super::published::Published;
-use super::tables::{Identity, SourceTable, Tables};
-use crate::capture::source::RefusedWrites;
+use super::publication::Publication;
+use super::source_tables::{Identity, SourceTable, Tables};
 
 /// First server that can publish generated columns, and refuses writes where it would have to leave one out, as
 /// `server_version_num`.
 pub(super) const SERVER_VERSION_GENERATED: u32 = 180_000;
 
+/// A table on which the source refuses UPDATE and DELETE to everybody, or would, because it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedWrites {
+    /// Schema and name.
+    pub table: String,
+    /// What about the table does not go with being published.
+    pub why: String,
+    /// The statement that mends it.
+    pub mend: String,
+}
+
+impl fmt::Display for RefusedWrites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} ({})", self.table, self.why, self.mend)
+    }
+}
+
 /// Every table with rows of `table` whose writes would be refused while they are published so.
 pub(super) fn refused_of(
     tables: &Tables,
     table: &SourceTable,
-    published: &Published,
+    published: &Publication,
     version: u32,
 ) -> Vec<RefusedWrites> {
     let with_rows = tables.with_rows_of(table).into_iter();
     with_rows.filter_map(|table| refused(tables, table, published, version)).collect()
 }
 
-fn refused(tables: &Tables, table: &SourceTable, published: &Published, version: u32) -> Option<RefusedWrites> {
+fn refused(tables: &Tables, table: &SourceTable, published: &Publication, version: u32) -> Option<RefusedWrites> {
     if !published.updates && !published.deletes {
         return None;
     }
@@ -39,8 +59,8 @@ struct Case<'a> {
     table: &'a SourceTable,
     /// The table by whose name its rows are published.
     stands_as: &'a SourceTable,
-    published: &'a Published,
-    listed: super::published::Listed,
+    published: &'a Publication,
+    listed: super::publication::Listed,
     /// Whether the server refuses writes where a generated column would be left out of the identity.
     leaves_out: bool,
 }
@@ -128,7 +148,7 @@ impl Case<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::postgres::published::Listed;
+    use crate::capture::postgres::publication::Listed;
 
     fn table(identity: Identity) -> SourceTable {
         SourceTable {
@@ -143,14 +163,14 @@ mod tests {
         Identity::Key(columns.iter().map(|column| (*column).into()).collect())
     }
 
-    fn publication(columns: Option<&[&str]>, filter: Option<&[&str]>) -> Published {
+    fn publication(columns: Option<&[&str]>, filter: Option<&[&str]>) -> Publication {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
         let listed = Listed { columns: columns.map(owned), filter: filter.map(owned) };
         let (updates, deletes) = (true, true);
-        Published { name: "p".into(), updates, deletes, tables: [(7, listed)].into(), ..Published::default() }
+        Publication { name: "p".into(), updates, deletes, tables: [(7, listed)].into(), ..Publication::default() }
     }
 
-    fn mend(table: SourceTable, published: &Published, version: u32) -> Option<String> {
+    fn mend(table: SourceTable, published: &Publication, version: u32) -> Option<String> {
         let tables = Tables::new(vec![table]);
         refused_of(&tables, tables.get(7).unwrap(), published, version).pop().map(|refused| refused.mend)
     }
@@ -208,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_publication_of_inserts_alone_refuses_nothing() {
-        let published = Published { updates: false, deletes: false, inserts: true, ..publication(None, None) };
+        let published = Publication { updates: false, deletes: false, inserts: true, ..publication(None, None) };
         assert_eq!(mend(table(Identity::None), &published, 180_000), None);
     }
 }

@@ -1,22 +1,36 @@
 //! What people are told of an extract's publications: writes that PostgreSQL refuses because of them, tables and columns
 //! that they leave out.
 //!
-//! Owns that list and the warnings for what is new in it; leaves altering publications to `publication`.
+//! Owns that list and the warnings for what is new in it; leaves altering publications to `publisher`.
 
 use tracing::warn;
 
-use super::Target;
 use super::catalogue::Catalogue;
-use super::identity::{SERVER_VERSION_GENERATED, refused_of};
-use super::publication::Publications;
-use super::published::Published;
-use super::tables::{SourceTable, Tables};
-use crate::capture::source::{Fault, PublicationStatus, RefusedWrites, SharedStatus};
+use super::publication::Publication;
+use super::publisher::Publications;
+use super::replica_identity::RefusedWrites;
+use super::replica_identity::{SERVER_VERSION_GENERATED, refused_of};
+use super::source_tables::{SourceTable, Tables};
+use super::status::{PublicationStatus, SharedStatus};
+use super::target::Target;
+use crate::capture::error::Fault;
 use crate::limits;
 use crate::repeats::warn_rarely;
 
+/// As [`refresh`], and warns of partitions: when a session begins.
+pub(super) async fn report(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    version: u32,
+    status: &SharedStatus,
+) -> Result<(), Fault> {
+    let tables = refresh(target, catalogue, version, status).await?;
+    warn_of_partitions(target, &tables);
+    Ok(())
+}
+
 /// Reads publications and tables as they are now, notes what is to be said of them, and logs what is new.
-pub(super) async fn look(
+pub(super) async fn refresh(
     target: &Target,
     catalogue: &mut Catalogue,
     version: u32,
@@ -24,12 +38,12 @@ pub(super) async fn look(
 ) -> Result<Tables, Fault> {
     let tables = Tables::read(catalogue, &target.address).await?;
     let now = Publications::read(target, catalogue, version).await?;
-    note(target, status, review(target, &tables, &now, version));
+    note(target, status, compile(target, &tables, &now, version));
     Ok(tables)
 }
 
 /// PostgreSQL sends the rows of a partition under its table's name, and no TRUNCATE of a partition at all.
-pub(super) fn warn_of_partitions(target: &Target, tables: &Tables) {
+fn warn_of_partitions(target: &Target, tables: &Tables) {
     let captured = tables.captured(target).into_iter().filter(|table| table.is_partitioned);
     let tables: Vec<_> = captured.take(limits::EXTRACT_NAMED_TABLES_MAX).map(SourceTable::shown).collect();
     if !tables.is_empty() {
@@ -44,10 +58,10 @@ pub(super) fn warn_of_partitions(target: &Target, tables: &Tables) {
 }
 
 /// What is to be said. Before there is a publication, nothing is.
-fn review(target: &Target, tables: &Tables, now: &Publications, version: u32) -> PublicationStatus {
+fn compile(target: &Target, tables: &Tables, now: &Publications, version: u32) -> PublicationStatus {
     let mut said = PublicationStatus::default();
     let Some(main) = &now.main else { return said };
-    let whole = Published { everything: true, tables: Default::default(), ..main.clone() };
+    let whole = Publication { everything: true, tables: Default::default(), ..main.clone() };
     for table in tables.captured(target) {
         let given = main.given(tables, table);
         let inserts = now.inserts.as_ref().is_some_and(|inserts| inserts.given(tables, table).is_some());
@@ -74,7 +88,7 @@ fn columns_left_out(table: &SourceTable, generated: bool, listed: Option<&[Strin
 
 fn note(target: &Target, status: &SharedStatus, seen: PublicationStatus) {
     let mut before = PublicationStatus::default();
-    status.update(|status| before = std::mem::replace(&mut status.publication, seen.clone()));
+    status.update_own(|status| before = std::mem::replace(&mut status.publication, seen.clone()));
     let publication = target.publication.as_str();
     if let Some(tables) = shown(&news(&before.refused_writes, &seen.refused_writes)) {
         warn!(

@@ -8,11 +8,13 @@ use std::pin::pin;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at};
 use tracing::{debug, info, warn};
 
-use super::Target;
 use super::catalogue::{Catalogue, unexpected};
 use super::connection::{Connection, identifier};
 use super::lsn::Lsn;
-use crate::capture::source::{Fault, SharedStatus, Wait};
+use super::status::SharedStatus;
+use super::target::Target;
+use crate::capture::error::Fault;
+use crate::capture::status::Wait;
 use crate::limits;
 
 /// Makes the slot; returns where its stream starts.

@@ -1,15 +1,15 @@
 //! The tables of a source as its catalogue shows them now: what they are called, what stands above them, what identifies
 //! their rows, which of their columns are generated.
 //!
-//! Owns the one query for these facts; leaves which publication gives them to `published`, and what is done about it to
+//! Owns the one query for these facts; leaves which publication gives them to `publication`, and what is done about it to
 //! whoever asks.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Target;
 use super::catalogue::{Catalogue, unexpected};
 use super::connection::{Address, Row};
-use crate::capture::source::Fault;
+use super::target::Target;
+use crate::capture::error::Fault;
 
 /// What identifies a row in UPDATE and DELETE.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,15 @@ use std::convert::Infallible;
 
 use tokio::time::{Duration, timeout};
 
-use super::Target;
 use super::catalogue::Catalogue;
 use super::connection::literal;
 use super::lsn::Lsn;
-use super::review;
-use crate::capture::source::{Fault, RunState, SharedStatus, SlotStatus, Status};
+use super::publication_report;
+use super::status::{SharedStatus, SlotStatus};
+use super::target::Target;
+use crate::capture::error::Fault;
+use crate::capture::fault_injection;
+use crate::capture::status::RunState;
 use crate::limits;
 
 /// What is said of a slot that does not exist.
@@ -21,10 +24,10 @@ const MISSING: &str = "missing";
 const SERVER_VERSION_SPILLS: u32 = 140_000;
 
 /// Looks for ever; a look that fails leaves the last one standing.
-pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infallible {
+pub(super) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infallible {
     loop {
         let mut pause = limits::SOURCE_LOOK_SECONDS;
-        let position = status.snapshot().position.as_deref().and_then(Lsn::parse);
+        let position = status.common().snapshot().position.as_deref().and_then(Lsn::parse);
         match look(target, status).await {
             Ok(Seen { slot: seen, standby, .. }) => {
                 // A standby that was started again reads on from before what it had passed.
@@ -33,25 +36,28 @@ pub(crate) async fn keep_looking(target: &Target, status: &SharedStatus) -> Infa
                 if seen.wal_status == MISSING {
                     pause = limits::SOURCE_STATUS_SECONDS;
                 }
-                status.update(|status| {
-                    status.log_ends_early = log_ends_early.filter(|_| !super::trusts_source());
-                    note(status, seen);
-                });
+                let log_ends_early = log_ends_early.filter(|_| !fault_injection::trusts_source());
+                status.update_own(|status| status.log_ends_early = log_ends_early);
+                note(status, seen);
             }
             Err(error) => tracing::debug!(slot = target.slot, %error, "the slot could not be looked at"),
         }
-        let _ = timeout(Duration::from_secs(pause), status.asked_to_look()).await;
+        let _ = timeout(Duration::from_secs(pause), status.common().asked_to_look()).await;
     }
 }
 
-fn note(status: &mut Status, seen: SlotStatus) {
-    let position = status.position.as_deref().and_then(Lsn::parse);
-    if let Some((current, position)) = seen.current.zip(position) {
-        status.lag_bytes = Some(current.saturating_sub(position.0));
-    }
+fn note(status: &SharedStatus, seen: SlotStatus) {
+    let mut is_starting = false;
+    status.update(|status| {
+        let position = status.position.as_deref().and_then(Lsn::parse);
+        if let Some((current, position)) = seen.current.zip(position) {
+            status.lag_bytes = Some(current.saturating_sub(position.0));
+        }
+        is_starting = status.status == RunState::Starting;
+    });
     // Whoever starts is about to make it, or to say that it is gone.
-    let is_being_made = seen.wal_status == MISSING && status.status == RunState::Starting;
-    status.slot = Some(seen).filter(|_| !is_being_made);
+    let is_being_made = seen.wal_status == MISSING && is_starting;
+    status.update_own(|status| status.slot = Some(seen).filter(|_| !is_being_made));
 }
 
 /// What a look found.
@@ -66,7 +72,7 @@ async fn look(target: &Target, status: &SharedStatus) -> Result<Seen, Fault> {
     let mut catalogue = Catalogue::default();
     let seen = look_over(&mut catalogue, target).await;
     if let Ok(Seen { version: Some(version), .. }) = &seen {
-        review::look(target, &mut catalogue, *version, status).await?;
+        publication_report::refresh(target, &mut catalogue, *version, status).await?;
     }
     catalogue.close().await;
     seen

@@ -1,18 +1,23 @@
 //! What an extract is configured with: the source, the tables, the trail it writes.
 //!
 //! Owns the members, their defaults and their ranges (`extracts/{name}` over REST, `[[extract]]` in the configuration
-//! file: the same members). Leaves running it to `capture`. What the design names but this version cannot do is
+//! file: the same members). Leaves running it to `capture`, and what only one product has to a file of its own. What the design names but this version cannot do is
 //! accepted by the parser and refused by [`ExtractConfig::validate`], so that the message says "not supported" instead
 //! of "unknown member".
+
+pub mod mysql;
+pub mod postgresql;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::mysql::MysqlOptions;
+use self::postgresql::PostgresqlOptions;
 use super::table_pattern::TablePattern;
 use crate::limits;
-use crate::record::{ResourceName, TrailName};
+use crate::record::TrailName;
 
 /// Configuration of one extract.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,26 +196,6 @@ pub enum NewTables {
     Stop,
 }
 
-/// What only PostgreSQL has.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PostgresqlOptions {
-    /// The logical replication slot; `trailcast_<name of the extract>` when left out. Taken over when it exists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<String>,
-    /// The publication; `trailcast_<name of the extract>` when left out. Used as it is when named here and existing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub publication: Option<String>,
-}
-
-/// What only MySQL and MariaDB have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct MysqlOptions {
-    /// The replica's own number.
-    pub server_id: u32,
-}
-
 /// A password. Never printed; [`ExtractConfig::redacted`] leaves it out. Serializing it writes the plain text, which is
 /// for the catalog's own (encrypted) storage only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,15 +253,15 @@ impl ExtractConfig {
         if !self.columns.is_empty() {
             return Err(refuse("columns", "not supported in this version"));
         }
-        let longest = limits::SOURCE_IDENTIFIER_BYTES_MAX - INSERTS_PUBLICATION.len();
-        if self.without_identity == Some(WithoutIdentity::InsertsOnly)
-            && self.postgresql.publication.as_ref().is_some_and(|name| name.len() > longest)
-        {
-            let message =
-                format!("1 to {longest} bytes where withoutIdentity is insertsOnly: a second name is made of it");
-            return Err(refuse("postgresql.publication", message));
-        }
-        self.postgresql.validate()
+        self.postgresql.validate(self.without_identity)
+    }
+
+    /// Whether it takes the same from the same source as `other` does.
+    pub fn captures_like(&self, other: &Self) -> bool {
+        self.source == other.source
+            && self.tables == other.tables
+            && self.without_identity == other.without_identity
+            && (&self.postgresql, &self.mysql) == (&other.postgresql, &other.mysql)
     }
 
     /// The configuration as REST shows it: without the password.
@@ -285,29 +270,6 @@ impl ExtractConfig {
         shown.source.password = None;
         serde_json::to_value(shown).unwrap_or_else(|_| json!({}))
     }
-
-    /// The slot's name: the configured one, or made from the extract's name.
-    pub fn slot_name(&self, extract: &ResourceName) -> String {
-        self.postgresql.slot.clone().unwrap_or_else(|| default_name(extract))
-    }
-
-    /// The publication's name: the configured one, or made from the extract's name.
-    pub fn publication_name(&self, extract: &ResourceName) -> String {
-        self.postgresql.publication.clone().unwrap_or_else(|| default_name(extract))
-    }
-}
-
-const INSERTS_PUBLICATION: &str = "_inserts";
-
-/// The name of the publication for INSERTs alone, beside the publication of that name.
-pub fn inserts_publication(publication: &str) -> String {
-    format!("{publication}{INSERTS_PUBLICATION}")
-}
-
-/// `trailcast_` and the extract's name in the letters that a slot's name may have: lower case, digits, underscore.
-fn default_name(extract: &ResourceName) -> String {
-    let legal = |character: char| if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '_' };
-    format!("trailcast_{}", extract.as_str().chars().map(legal).collect::<String>())
 }
 
 impl SourceConfig {
@@ -341,24 +303,10 @@ fn text(member: &str, value: &str, bytes_max: usize) -> Result<(), InvalidExtrac
     Ok(())
 }
 
-impl PostgresqlOptions {
-    fn validate(&self) -> Result<(), InvalidExtract> {
-        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if let Some(slot) = &self.slot
-            && (slot.is_empty() || slot.len() > limits::SOURCE_IDENTIFIER_BYTES_MAX || !slot.bytes().all(legal))
-        {
-            return Err(refuse("postgresql.slot", "1 to 63 characters of a-z 0-9 _"));
-        }
-        if let Some(publication) = &self.publication {
-            text("postgresql.publication", publication, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ResourceName;
 
     fn config(extra: Value) -> Result<ExtractConfig, serde_json::Error> {
         let mut all = json!({
@@ -376,7 +324,7 @@ mod tests {
         let config = config(json!({})).unwrap();
         assert_eq!(config.validate(), Ok(()));
         assert_eq!((config.source.port(), config.source.tls), (5432, TlsMode::Prefer));
-        assert_eq!(config.slot_name(&ResourceName::new("My-Shop.1").unwrap()), "trailcast_my_shop_1");
+        assert_eq!(config.postgresql.slot_of(&ResourceName::new("My-Shop.1").unwrap()), "trailcast_my_shop_1");
     }
 
     #[test]

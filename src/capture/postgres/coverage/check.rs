@@ -1,7 +1,7 @@
 //! One look at a time: reads, mends, judges, and says whether the extract may go on and which gaps stand in its way.
 //!
 //! Owns the policies (`onCoverageLost`, `newTables`, an accepted gap) and the record that is kept over restarts. Writing gaps
-//! into the trail is `stream`'s business; a gap is noted as written only when it is durable there.
+//! into the trail is `capture::gap`'s business; a gap is noted as written only when it is durable there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,16 @@ use tracing::warn;
 
 use super::compare::{Beginning, Found, Known, Loss};
 use super::facts::{Given, Scope, Seen};
-use super::mend::Mender;
 use super::query;
+use super::repair::Repair;
 use crate::capture::coverage::SharedCoverage;
-use crate::capture::postgres::Target;
+use crate::capture::error::Fault;
+use crate::capture::fault_injection;
+use crate::capture::gap::{Gap, Gaps};
 use crate::capture::postgres::catalogue::Catalogue;
+use crate::capture::postgres::error::PostgresError;
 use crate::capture::postgres::lsn::Lsn;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::postgres::target::Target;
 use crate::catalog::coverage::{CoverageGap, LostCoverage};
 use crate::catalog::extract::{NewTables, OnCoverageLost};
 use crate::limits;
@@ -45,40 +48,22 @@ pub(in crate::capture::postgres) enum Cause<'a> {
     Renamed { table: &'a str, from: Lsn },
 }
 
-/// A range of the source's log in which rows of some tables may be missing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::capture::postgres) struct Gap {
-    /// The tables, and why.
-    pub(in crate::capture::postgres) tables: BTreeMap<String, String>,
-    pub(in crate::capture::postgres) from: Lsn,
-    /// None while it goes on.
-    pub(in crate::capture::postgres) to: Option<Lsn>,
-}
-
-/// What has to stand in the trail before anything else is handed over.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::capture::postgres) struct Outcome {
-    pub(in crate::capture::postgres) gaps: Vec<Gap>,
-    /// The source cannot show what lies before this place: the trail goes on from there.
-    pub(in crate::capture::postgres) resume_at: Option<Lsn>,
-}
-
 /// Whoever looks, with a connection of its own.
 #[derive(Debug)]
-pub(in crate::capture::postgres) struct Guard<'a> {
+pub(in crate::capture::postgres) struct CoverageCheck<'a> {
     target: &'a Target,
     coverage: &'a SharedCoverage,
     catalogue: Catalogue,
     version: u32,
     known: Known,
     patterns: Vec<String>,
-    mender: Mender<'a>,
+    repair: Repair<'a>,
     last_look: Instant,
     /// When a look last succeeded.
     last_success: Instant,
 }
 
-impl<'a> Guard<'a> {
+impl<'a> CoverageCheck<'a> {
     /// Goes on from what was kept.
     pub(in crate::capture::postgres) fn new(target: &'a Target, coverage: &'a SharedCoverage, version: u32) -> Self {
         let record = coverage.snapshot();
@@ -94,7 +79,7 @@ impl<'a> Guard<'a> {
             // Written by a build that knew less or more: as if there had been no look.
             known: serde_json::from_value(known).unwrap_or_default(),
             patterns: target.tables.iter().cloned().map(String::from).collect(),
-            mender: Mender::new(target, version),
+            repair: Repair::new(target, version),
             last_look: Instant::now(),
             last_success: Instant::now(),
         }
@@ -107,10 +92,10 @@ impl<'a> Guard<'a> {
     }
 
     /// Looks, mends and judges: the gaps that have to stand in the trail before anything else is handed over, or the end
-    /// of the session. Whoever has written them says so with [`Guard::written`].
-    pub(in crate::capture::postgres) async fn look(&mut self, cause: Cause<'_>) -> Result<Outcome, Fault> {
-        if coverage_is_off() {
-            return Ok(Outcome::default());
+    /// of the session. Whoever has written them says so with [`CoverageCheck::written`].
+    pub(in crate::capture::postgres) async fn look(&mut self, cause: Cause<'_>) -> Result<Gaps<Lsn>, Fault> {
+        if fault_injection::coverage_is_off() {
+            return Ok(Gaps::default());
         }
         self.last_look = Instant::now();
         if let Cause::Start { fresh, .. } = cause {
@@ -125,7 +110,7 @@ impl<'a> Guard<'a> {
                     error,
                     "what is published could not be looked at"
                 );
-                return Ok(Outcome::default());
+                return Ok(Gaps::default());
             }
             mended => mended?,
         };
@@ -149,14 +134,14 @@ impl<'a> Guard<'a> {
         let outcome = self.gaps(&mut known, &seen, &losses, skip).await?;
         self.known = known;
         self.last_success = Instant::now();
-        if outcome == Outcome::default() {
+        if outcome.is_empty() {
             self.written(&outcome);
         }
         Ok(outcome)
     }
 
     /// The gaps stand in the trail, durably: what was found is now what is known.
-    pub(in crate::capture::postgres) fn written(&self, outcome: &Outcome) {
+    pub(in crate::capture::postgres) fn written(&self, outcome: &Gaps<Lsn>) {
         let gaps = &outcome.gaps;
         let mut known = serde_json::to_value(&self.known).unwrap_or_default();
         let looks = known.as_object_mut().and_then(|members| members.remove(LOOKS)).unwrap_or_default();
@@ -197,7 +182,7 @@ impl<'a> Guard<'a> {
     fn stops(&self, lost: &LostCoverage) -> Fault {
         let tables: Vec<String> = lost.tables.iter().map(|(table, why)| format!("{table} ({why})")).collect();
         let to = lost.to.as_ref().map_or_else(|| "the moment when they flow again".to_owned(), String::clone);
-        CaptureError::CoverageLost {
+        PostgresError::CoverageLost {
             tables: shortened(&tables),
             from: lost.from.clone(),
             to,
@@ -210,14 +195,14 @@ impl<'a> Guard<'a> {
     async fn read_and_mend(&mut self, cause: Cause<'_>) -> Result<Mended, Fault> {
         let (target, version) = (self.target, self.version);
         let before = query::look(target, &mut self.catalogue, version).await?;
-        let made_again = self.mender.make_again(&mut self.catalogue, &before).await?;
+        let made_again = self.repair.make_again(&mut self.catalogue, &before).await?;
         let lacks_schemas = !target.publication_is_theirs && self.lacks_schemas(&before);
         if lacks_schemas {
-            self.mender.add_schemas(&mut self.catalogue).await?;
+            self.repair.add_schemas(&mut self.catalogue).await?;
         }
         let goes_on = matches!(cause, Cause::Start { fresh: false, .. });
         if goes_on {
-            self.mender.prepare(&mut self.catalogue, &before).await?;
+            self.repair.prepare(&mut self.catalogue, &before).await?;
         }
         let mut seen = if made_again || lacks_schemas || goes_on {
             query::look(target, &mut self.catalogue, version).await?
@@ -225,7 +210,7 @@ impl<'a> Guard<'a> {
             before.clone()
         };
         if seen.lacks_anything() {
-            let skipped = self.mender.add_tables(&mut self.catalogue, &seen).await?;
+            let skipped = self.repair.add_tables(&mut self.catalogue, &seen).await?;
             seen = query::look(target, &mut self.catalogue, version).await?;
             seen.leave_out(&skipped);
         }
@@ -311,7 +296,7 @@ impl<'a> Guard<'a> {
     }
 
     /// What to write: gaps that have ended, and gaps that go on.
-    async fn gaps(&mut self, known: &mut Known, seen: &Seen, losses: &[Loss], skip: bool) -> Result<Outcome, Fault> {
+    async fn gaps(&mut self, known: &mut Known, seen: &Seen, losses: &[Loss], skip: bool) -> Result<Gaps<Lsn>, Fault> {
         losses.iter().for_each(|loss| known.open(loss));
         let covered = known.covered_again(seen);
         let mut to = seen.after;
@@ -325,7 +310,7 @@ impl<'a> Guard<'a> {
             known.all_lost_before(to);
         }
         let gaps = [gap(&ended, Some(to)), gap(&going_on, None)];
-        Ok(Outcome { gaps: gaps.into_iter().flatten().collect(), resume_at: skip.then_some(to) })
+        Ok(Gaps { gaps: gaps.into_iter().flatten().collect(), resume_at: skip.then_some(to) })
     }
 
     /// Waits a little for whoever wrote to a table before it was covered again: such rows are published as the catalogue
@@ -385,7 +370,7 @@ fn add_accepted(found: &mut Found, lost: &LostCoverage, seen: &Seen) {
     }
 }
 
-fn gap(losses: &[&Loss], to: Option<Lsn>) -> Option<Gap> {
+fn gap(losses: &[&Loss], to: Option<Lsn>) -> Option<Gap<Lsn>> {
     let from = losses.iter().map(|loss| loss.from).min()?;
     Some(Gap { tables: losses.iter().map(|loss| (loss.table.clone(), loss.why.clone())).collect(), from, to })
 }
@@ -406,15 +391,4 @@ fn shortened(all: &[String]) -> String {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
-}
-
-/// Whether a test asked not to look, so that rows can be seen lost in silence.
-#[cfg(feature = "fault-injection")]
-fn coverage_is_off() -> bool {
-    std::env::var_os("TRAILCAST_TEST_NO_COVERAGE").is_some_and(|value| value == "1")
-}
-
-#[cfg(not(feature = "fault-injection"))]
-const fn coverage_is_off() -> bool {
-    false
 }

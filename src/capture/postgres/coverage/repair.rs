@@ -6,25 +6,25 @@ use tracing::{info, warn};
 
 use super::facts::{Given, Seen};
 use super::query;
-use crate::capture::postgres::Target;
+use crate::capture::error::Fault;
 use crate::capture::postgres::catalogue::Catalogue;
 use crate::capture::postgres::connection::identifier;
-use crate::capture::postgres::publication::{Publications, Publisher};
-use crate::capture::postgres::tables::Tables;
-use crate::capture::source::Fault;
+use crate::capture::postgres::publisher::{Publications, Publisher};
+use crate::capture::postgres::source_tables::Tables;
+use crate::capture::postgres::target::Target;
 use crate::record::TableName;
 use crate::repeats::warn_rarely;
 
 /// Whoever mends: it tells once what it may not do, and tries it again all the same.
 #[derive(Debug)]
-pub(super) struct Mender<'a> {
+pub(super) struct Repair<'a> {
     target: &'a Target,
     version: u32,
     /// What was refused, and said.
     refused: BTreeSet<String>,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> Repair<'a> {
     pub(super) fn new(target: &'a Target, version: u32) -> Self {
         Self { target, version, refused: BTreeSet::new() }
     }

@@ -9,7 +9,7 @@ use super::catalogue::{Catalogue, TableFacts};
 use super::column_types::{ColumnType, Types};
 use super::connection::Address;
 use super::pgoutput::RelationMessage;
-use crate::capture::source::Fault;
+use crate::capture::error::Fault;
 use crate::limits;
 use crate::repeats::warn_rarely;
 
