@@ -12,7 +12,7 @@ use crate::delivery::estimate::Estimate;
 use crate::delivery::gap::{AtGap, at_gap};
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
-use crate::trail::{Entry, Fill, Location, Reader};
+use crate::trail::{Entry, Fill, Location, Reader, bytes_between};
 
 /// A reader and an encoder, both at the start of the same block.
 #[derive(Debug)]
@@ -81,10 +81,7 @@ impl BlockMaker {
     /// more memory would be needed than was charged and there is none. Reads the disk where need be.
     pub(super) fn make(&mut self, end: Location, charge: Charge, now: Timestamp) -> Block {
         let from = self.start().at;
-        let trail_bytes = |to: Location| {
-            let bytes = if from.segment == to.segment { to.offset.saturating_sub(from.offset) } else { 0 };
-            usize::try_from(bytes).unwrap_or(usize::MAX)
-        };
+        let trail_bytes = |to: Location| usize::try_from(bytes_between(from, to).unwrap_or(0)).unwrap_or(usize::MAX);
         let mut room = Room::new(charge, self.estimate.record());
         self.encoder.reserve(self.estimate.messages(trail_bytes(end)).min(room.messages()));
         let Stretch { passed, skipped, stop } = self.encode_until(end, &mut room, now);

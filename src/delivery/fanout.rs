@@ -24,7 +24,7 @@ use crate::limits::{
     BLOCK_MAKERS_KEPT, BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, SHORT_BLOCK_TRAIL_BYTES,
 };
 use crate::tasks::{self, Task, caught_here};
-use crate::trail::{Location, ReadError, Reader, Trail};
+use crate::trail::{Location, ReadError, Reader, Trail, block_end, bytes_between};
 
 /// How blocks are cut and kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,8 @@ impl Fanout {
                 let bounded =
                     !self.contract.options.meta.is_sent(MetaField::TransInd) || end == self.trail.durable_end();
                 let bounded = bounded && !self.contract.rules.are_costly();
-                let near = bounded && end.offset.saturating_sub(from.at.offset) <= self.limits.inline_bytes;
+                let few = |bytes| bytes <= self.limits.inline_bytes;
+                let near = bounded && bytes_between(from.at, end).is_some_and(few);
                 if near && maker.as_mut().is_some_and(|maker| maker.has_in_memory(end)) {
                     return Taken::Block(making.make(maker, end, charge));
                 }
@@ -192,7 +193,8 @@ impl Fanout {
             return Some(Begun::Known(block.get().cloned().map_or_else(wait, Taken::Block)));
         }
         let Some(end) = self.end_of(&cache, from) else { return Some(Begun::Known(Taken::AtEnd)) };
-        let trail_bytes = usize::try_from(end.offset.saturating_sub(from.at.offset)).unwrap_or(usize::MAX);
+        let trail_bytes =
+            bytes_between(from.at, end).map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let memory = |trail_bytes| self.estimate.memory(trail_bytes);
         // A short block now is better than a whole one when somebody slow has let go of enough for it.
         let charge = self.budget.charge(memory(trail_bytes.min(SHORT_BLOCK_TRAIL_BYTES)), memory(trail_bytes))?;
@@ -227,7 +229,7 @@ impl Fanout {
 
     fn may_make_ahead(&self, from: BlockStart) -> bool {
         let mark = self.trail.durable_end();
-        let far = mark.segment > from.at.segment || mark.offset > from.at.offset + self.limits.inline_bytes;
+        let far = bytes_between(from.at, mark).is_none_or(|bytes| bytes > self.limits.inline_bytes);
         far && self.budget.used() < self.budget.limit() / 2
     }
 
@@ -238,9 +240,7 @@ impl Fanout {
         if from.at >= durable {
             return None;
         }
-        let step = self.limits.block_trail_bytes;
-        let grid = (from.at.offset / step + 1) * step;
-        let grid = Location { segment: from.at.segment, offset: grid };
+        let grid = block_end(from.at, self.limits.block_trail_bytes);
         let known = cache.next_start(from).unwrap_or(Location::MAX);
         Some(durable.min(grid).min(known))
     }

@@ -152,9 +152,9 @@ mod tests {
     async fn a_session_is_blocked_when_its_client_takes_nothing_for_a_while() {
         let progress = Progress::default();
         assert_eq!(progress.state(), SessionState::CatchingUp);
-        progress.reached(Location { segment: 1, offset: 64 }, true);
+        progress.reached(Location::default(), true);
         assert_eq!(progress.state(), SessionState::AtTail);
-        progress.reached(Location { segment: 1, offset: 64 }, false);
+        progress.reached(Location::default(), false);
         progress.given();
         assert_eq!(progress.state(), SessionState::CatchingUp);
         advance(Duration::from_secs(limits::BLOCKED_SECONDS)).await;

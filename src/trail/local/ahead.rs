@@ -8,8 +8,11 @@ use std::io;
 use std::path::Path;
 
 use crate::limits::{FILL_AHEAD_BYTES_MAX, FILL_AHEAD_FREE_BYTES_MIN};
-use crate::trail::local::disk::{Disk, DiskFile, read_full};
+use crate::trail::Location;
+use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::faults;
+use crate::trail::scan::ReadBytes;
+use crate::trail::segment::Segment;
 
 /// What file systems hand out at the least: zeros up to there take no room.
 const DISK_BLOCK_BYTES: u64 = 4 << 10;
@@ -20,7 +23,7 @@ static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// How far the file of the open segment is filled.
 #[derive(Debug)]
-pub(in crate::trail) struct Ahead {
+pub(super) struct Ahead {
     /// The file's length, as far as this writer has made it longer.
     until: u64,
     /// Bytes of data written since the writer began: as many zeros may stand ahead, so that a trail of three rows does
@@ -32,23 +35,23 @@ pub(in crate::trail) struct Ahead {
 
 impl Ahead {
     /// Of a file that ends with its data, at byte `end`.
-    pub(in crate::trail) fn new(end: u64) -> Self {
+    pub(super) fn new(end: u64) -> Self {
         Self { until: end, written: 0, refused: false }
     }
 
     /// The file, or the next one, ends with its data again, at byte `end`.
-    pub(in crate::trail) fn restart(&mut self, end: u64) {
+    pub(super) fn restart(&mut self, end: u64) {
         (self.until, self.refused) = (end, false);
     }
 
     /// Data was written.
-    pub(in crate::trail) fn wrote(&mut self, bytes: usize) {
+    pub(super) fn wrote(&mut self, bytes: usize) {
         self.written = self.written.saturating_add(bytes as u64);
     }
 
     /// Before the flush of data that ends at byte `end`: where that made the file longer, makes it longer still, up to
     /// byte `limit` at most. A disk without room for it is no failure.
-    pub(in crate::trail) fn fill(
+    pub(super) fn fill(
         &mut self,
         file: &dyn DiskFile,
         end: u64,
@@ -80,7 +83,7 @@ impl Ahead {
     }
 
     /// Flushes the file, which nobody writes any more, and cuts it to its data, which ends at byte `end`.
-    pub(in crate::trail) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    pub(super) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
         if self.until <= end {
             return file.sync();
         }
@@ -92,7 +95,7 @@ impl Ahead {
 /// Flushes a file, then cuts it to `end` bytes for good. In this order: a power cut in between leaves zeros behind the
 /// data. In the other order it may leave a file that has its length, and its last block with the seal, and in the middle
 /// what had been there before, for any flush of another file makes a cut durable, and not what was written over zeros.
-pub(in crate::trail) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+pub(super) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
     if !faults::cuts_before_it_flushes() {
         file.sync()?;
     }
@@ -118,19 +121,26 @@ fn is_no_room(error: &io::Error) -> bool {
 
 /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`: there, when
 /// only zeros follow, and else behind the last byte that is none, which a torn or damaged frame left.
-pub(in crate::trail) fn data_end(file: &dyn DiskFile, whole: u64, length: u64) -> io::Result<u64> {
+pub(super) fn data_end(bytes: &(impl ReadBytes + ?Sized), whole: u64, length: u64) -> io::Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES];
     let mut until = length;
     while until > whole {
         let from = until.saturating_sub(PIECE_BYTES as u64).max(whole);
         let piece = usize::try_from(until - from).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let read = read_full(file, &mut buffer[..piece], from)?;
+        let read = bytes.read_full(&mut buffer[..piece], from)?;
         if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
             return Ok(from + last as u64 + 1);
         }
         until = from;
     }
     Ok(whole)
+}
+
+/// The same of a segment, whose mark was `noted` somewhere: up to there something was durable, and zeros below it are no room
+/// kept for data but damage.
+pub(super) fn data_end_after(segment: &Segment, whole: u64, length: u64, noted: Option<Location>) -> io::Result<u64> {
+    let noted = noted.filter(|noted| noted.segment == segment.number()).map_or(0, |noted| noted.offset.min(length));
+    Ok(data_end(&segment.bytes, whole, length)?.max(noted))
 }
 
 #[cfg(test)]
@@ -288,7 +298,7 @@ mod tests {
     #[test]
     fn data_ends_with_the_last_whole_frame_or_with_the_last_byte_that_is_no_zero() {
         let file = Small::new(100, PLENTY);
-        let end = |whole| data_end(&file, whole, file.length().unwrap()).unwrap();
+        let end = |whole| data_end(&file as &dyn DiskFile, whole, file.length().unwrap()).unwrap();
         assert_eq!((end(100), end(40)), (100, 100));
         let far = 100 + 3 * PIECE_BYTES;
         file.bytes.lock().unwrap().resize(far, 0);

@@ -6,16 +6,16 @@
 //! `promise` (what may not be cut), `recovery` (what opening does); and, for trails that no server has open, `inspect` (looks),
 //! `repair` (around damage) and `backup`.
 
-pub(super) mod ahead;
+mod ahead;
 pub mod backup;
-pub(super) mod description;
+mod description;
 pub mod disk;
-pub(super) mod door;
+mod door;
 mod faults;
-pub(super) mod inspect;
-pub(super) mod mark_file;
-mod promise;
+pub(super) mod file_end;
+pub(super) mod folder;
+mod inspect;
+mod mark_file;
 pub(super) mod recovery;
 pub mod repair;
 pub(super) mod segment_file;
-pub(super) mod stretch;
