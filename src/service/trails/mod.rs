@@ -17,7 +17,7 @@ pub use entry::{PutFigures, TrailEntry, TrailInfo, Unserved};
 use super::principal::{Denied, Principal, Verb};
 use crate::catalog::stream::SourceConfig;
 use crate::catalog::trail::TrailSettings;
-use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::catalog::{Catalog, CatalogError, DataFolder, Shelf};
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
@@ -42,6 +42,8 @@ pub struct Trails {
     /// Held while a trail is made, changed or deleted together with its stored options: those of a trail that is deleted
     /// are not to become those of the next one of its name, nor to take that one's with them.
     changing: Mutex<()>,
+    // Dropped last: the lock on the data folder outlives what works in it.
+    _lock: Option<Arc<DataFolder>>,
 }
 
 /// A trail cannot be had, made or deleted.
@@ -130,7 +132,13 @@ impl Trails {
         }
         let (folder, known, claims) = (folder.to_owned(), RwLock::new(known), Arc::default());
         let (changes, changing) = (watch::Sender::new(0), Mutex::new(()));
-        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing })
+        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing, _lock: None })
+    }
+
+    /// The same, in a data folder whose lock is held for as long as anybody works with its trails.
+    #[must_use]
+    pub(super) fn in_folder(self, lock: Arc<DataFolder>) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// The trail of that name.
@@ -144,14 +152,14 @@ impl Trails {
     }
 
     /// What is known of every trail that the caller may see, by name.
-    pub fn list(&self, principal: Principal<'_>) -> Vec<TrailInfo> {
-        let seen = self.entries().into_iter().filter(|(name, _)| principal.may_with_trail(Verb::Read, name));
+    pub fn list(&self, who: Principal<'_>) -> Vec<TrailInfo> {
+        let seen = self.entries().into_iter().filter(|(name, _)| who.may_with_trail(Verb::Read, name));
         seen.map(|(name, entry)| entry.info(&name)).collect()
     }
 
     /// What is known of one trail.
-    pub fn describe(&self, principal: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+    pub fn describe(&self, who: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
+        who.check_trail(Verb::Read, name)?;
         Ok(self.known(name)?.info(name))
     }
 
@@ -201,12 +209,12 @@ impl Trails {
     /// Makes a trail for that writer. Its options, if it is given any, are stored with it: both or neither.
     pub async fn make(
         &self,
-        principal: Principal<'_>,
+        who: Principal<'_>,
         name: &TrailName,
         writer: Writer,
         settings: Option<TrailSettings>,
     ) -> Result<Arc<TrailEntry>, TrailError> {
-        principal.check_trail(Verb::Manage, name)?;
+        who.check_trail(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         if self.get(name).is_some() {
             return Err(TrailError::Exists(name.clone()));
@@ -238,12 +246,8 @@ impl Trails {
     }
 
     /// A trail's options as stored, if it was ever given any.
-    pub async fn settings(
-        &self,
-        principal: Principal<'_>,
-        name: &TrailName,
-    ) -> Result<Option<TrailSettings>, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+    pub async fn settings(&self, who: Principal<'_>, name: &TrailName) -> Result<Option<TrailSettings>, TrailError> {
+        who.check_trail(Verb::Read, name)?;
         let key = name.to_string();
         Ok(self.catalog.blocking(move |catalog| catalog.get(Shelf::Trails, &key)).await?)
     }
@@ -256,11 +260,11 @@ impl Trails {
     /// Stores a trail's options.
     pub async fn set_settings(
         &self,
-        principal: Principal<'_>,
+        who: Principal<'_>,
         name: &TrailName,
         settings: TrailSettings,
     ) -> Result<(), TrailError> {
-        principal.check_trail(Verb::Manage, name)?;
+        who.check_trail(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         self.known(name)?;
         self.store_settings(name, settings).await
@@ -327,8 +331,8 @@ impl Trails {
 
     /// Deletes a trail with all its records, unless an extract has claimed it. Its sessions end; streams that read it stay, and
     /// wait for another trail of its name.
-    pub async fn delete(&self, principal: Principal<'_>, name: &TrailName) -> Result<(), TrailError> {
-        principal.check_trail(Verb::Manage, name)?;
+    pub async fn delete(&self, who: Principal<'_>, name: &TrailName) -> Result<(), TrailError> {
+        who.check_trail(Verb::Manage, name)?;
         let _claim = self.claims.take(name, Claimant::Deletion).map_err(|claimant| match claimant {
             Claimant::Extract(other) => TrailError::InUse { trail: name.clone(), user: format!("extract {other}") },
             Claimant::Deletion => TrailError::Leaving(name.clone()),
