@@ -3,6 +3,16 @@
 //! Owns what is on disk and what is promised of it: acknowledged means flushed, visible means flushed, a reader sees
 //! whole transactions in commit order and nothing else. Does not know what a stream, a rule or a client is.
 //!
+//! # Where its bytes lie
+//!
+//! A trail is one sequence of bytes in segments, addressed by [`Location`], and everything here works on these bytes: `appender`
+//! builds frames, `writer` gathers them into groups, `roll` ends one segment and begins the next, `take_back` makes an earlier
+//! byte the end again; `seek` finds a byte, `fetch` gets a block of whole, checked frames, `reader` gives what is in it;
+//! `retention` says which segment goes. What holds the bytes is a `store`, with four seams: the end, the bytes, the segments,
+//! the first one's going. [`local`] is the store of this page, files in a folder; `recovery` opens one, [`maintenance`] looks
+//! inside, copies and repairs. A second one, of messages, is compiled for tests only: it can neither remove one thing nor
+//! write one anew, and so keeps everything else from leaning on files.
+//!
 //! # On disk
 //!
 //! ```text
