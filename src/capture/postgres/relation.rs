@@ -1,15 +1,15 @@
 //! A captured table as the stream last described it, and its rows as row images.
 //!
 //! Owns the join of a `Relation` message with what else is known of its table, and the writing of images. Leaves asking to
-//! `describing` and numbering shapes to the trail.
+//! `table_facts` and numbering schemas to the trail.
 
 use std::sync::Arc;
 
 use super::column_types::ColumnType;
-use super::describing::Facts;
 use super::pgoutput::{RelationMessage, Tuple, TupleValue};
+use super::table_facts::Facts;
 use super::value::ValueKind;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 use crate::codec::byte_text::{self, Charset};
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::codec::image::ImageWriter;
@@ -46,7 +46,7 @@ impl Described {
     }
 }
 
-/// A row held NULL where the catalogue of now allows none: the shape must say nullable. The column's number.
+/// A row held NULL where the catalogue of now allows none: the schema must say nullable. The column's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Widened(pub(super) usize);
 
@@ -56,8 +56,8 @@ pub(super) fn table_name(message: &RelationMessage<'_>) -> Result<TableName, Fau
         .map_err(|error| CaptureError::Malformed(error.to_string()).into())
 }
 
-/// The columns of a shape: names and types as the stream says, nullability as the catalogue adds; `known` is the trail's
-/// shape so far, for what is gone from the catalogue.
+/// The columns of a schema: names and types as the stream says, nullability as the catalogue adds; `known` is the trail's
+/// schema so far, for what is gone from the catalogue.
 pub(super) fn describe(message: &RelationMessage<'_>, facts: &Facts, known: Option<&TableSchema>) -> Described {
     let keys = keys(message, facts, known);
     let known = |name: &str| known.and_then(|schema| schema.columns.iter().find(|column| column.name == name));
