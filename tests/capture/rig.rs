@@ -13,8 +13,9 @@ use trailcast::clock::SystemClock;
 use trailcast::codec::image::{Cell, Image};
 use trailcast::record::{ResourceName, TableSchema, TrailName};
 use trailcast::trail::local::disk::SystemDisk;
-use trailcast::trail::{Appender, Begin, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
+use trailcast::trail::{Appender, Begin, Entry, Fill, Trail, TrailOptions, Writer};
 
+use crate::support::trail::appender;
 use crate::support::{Folder, Postgres};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -82,13 +83,7 @@ impl Rig {
 
     /// The writing end; the one before may still be letting go of it.
     pub async fn appender(&self) -> Appender {
-        loop {
-            match self.trail.appender() {
-                Ok(appender) => return appender,
-                Err(OpenError::WriterTaken { .. }) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
+        appender(&self.trail).await
     }
 
     /// Waits until the trail has a starting point.

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::log::Log;
-use super::workplace::Folder;
-use super::{process, skip};
+use crate::support::log::Log;
+use crate::support::{Folder, process, skip};
 
 const START: Duration = Duration::from_secs(60);
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use super::{Folder, process, skip};
+use crate::support::{Folder, process, skip};
 
 /// A web server of its own origin with one page, which posts what it found out to `/found`.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::waiting::until;
+use crate::support::until;
 
 /// Listens for a server and passes on what is said, for as long as it lives.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::skip;
+use crate::support::skip;
 
 /// A file system of a few megabytes, there as long as this value.
 #[derive(Debug)]
