@@ -106,19 +106,19 @@ impl Puts {
     }
 
     /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
-    pub async fn put(&self, who: Principal<'_>, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
-        self.put_as(who, PutFormat::Transactions, trail, body).await
+    pub async fn put(&self, principal: Principal<'_>, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+        self.put_as(principal, PutFormat::Transactions, trail, body).await
     }
 
     /// The same of a body in any format.
     pub async fn put_as(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         format: PutFormat,
         trail: &TrailName,
         body: &[u8],
     ) -> Result<PutAnswer, PutError> {
-        who.check_trail(Verb::Write, trail).map_err(TrailError::Denied)?;
+        principal.check_trail(Verb::Write, trail).map_err(TrailError::Denied)?;
         let answer = self.put_uncounted(format, trail, body).await;
         if let Err(error) = &answer {
             self.refusals.count(error);

@@ -152,16 +152,16 @@ impl Extracts {
     }
 
     /// One extract, for a caller who may see the trail that it writes.
-    pub fn find(&self, who: Principal<'_>, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
+    pub fn find(&self, principal: Principal<'_>, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
         let extract = self.known(name)?;
-        who.check_trail(Verb::Read, &extract.config.trail)?;
+        principal.check_trail(Verb::Read, &extract.config.trail)?;
         Ok(extract)
     }
 
     /// Every extract whose trail the caller may see, by name.
-    pub fn list(&self, who: Principal<'_>) -> Vec<ExtractInfo> {
+    pub fn list(&self, principal: Principal<'_>) -> Vec<ExtractInfo> {
         let mut extracts = self.all();
-        extracts.retain(|extract| who.may_with_trail(Verb::Read, &extract.config.trail));
+        extracts.retain(|extract| principal.may_with_trail(Verb::Read, &extract.config.trail));
         extracts
     }
 
@@ -194,28 +194,28 @@ impl Extracts {
     /// writes refused is refused itself, if its source can be looked at.
     pub async fn make(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &ResourceName,
         config: ExtractConfig,
     ) -> Result<(), ExtractError> {
-        who.check_trail(Verb::Manage, &config.trail)?;
+        principal.check_trail(Verb::Manage, &config.trail)?;
         config.validate()?;
         // Told before the source is looked at; the lock is not held meanwhile.
         self.check_free(name, &config)?;
         if config.status == DesiredStatus::Running {
             self.preflight(name, &config, config.source.password.clone(), None).await?;
         }
-        self.make_unseen(who, name, config).await
+        self.make_unseen(principal, name, config).await
     }
 
     /// As [`Self::make`], without a look at its source: what that would say stands in its status then.
     pub async fn make_unseen(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &ResourceName,
         config: ExtractConfig,
     ) -> Result<(), ExtractError> {
-        who.check_trail(Verb::Manage, &config.trail)?;
+        principal.check_trail(Verb::Manage, &config.trail)?;
         config.validate()?;
         let _one_at_a_time = self.changing.lock().await;
         self.check_free(name, &config)?;
@@ -315,11 +315,16 @@ impl Extracts {
     }
 
     /// Changes an extract by a JSON merge patch: `{"status":"stopped"}` stops it, and so on.
-    pub async fn patch(&self, who: Principal<'_>, name: &ResourceName, patch: &Value) -> Result<(), ExtractError> {
+    pub async fn patch(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        patch: &Value,
+    ) -> Result<(), ExtractError> {
         let _one_at_a_time = self.changing.lock().await;
         let old = self.with(|known| known.get(name).map(|extract| extract.stored.clone()));
         let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
-        who.check_trail(Verb::Manage, &old.config.trail)?;
+        principal.check_trail(Verb::Manage, &old.config.trail)?;
         let (patch, accepts_gap) = without_accept_gap(patch)?;
         let config = old.patched(&patch)?;
         if config.trail != old.config.trail {
@@ -359,10 +364,10 @@ impl Extracts {
 
     /// Stops and removes an extract. Its slot and publication stay at the source, and its trail stays, which is what is
     /// returned.
-    pub async fn delete(&self, who: Principal<'_>, name: &ResourceName) -> Result<LeftTrail, ExtractError> {
+    pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<LeftTrail, ExtractError> {
         let _one_at_a_time = self.changing.lock().await;
         let extract = self.known(name)?;
-        who.check_trail(Verb::Manage, &extract.config.trail)?;
+        principal.check_trail(Verb::Manage, &extract.config.trail)?;
         self.stop(name).await;
         let key = name.to_string();
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Extracts, &key)).await?;

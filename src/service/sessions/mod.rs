@@ -66,12 +66,12 @@ impl Sessions {
     /// Opens a session of a stream, or says why not. `now` is the durable mark at the time of the call.
     pub async fn open(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         stream: &Arc<Stream>,
         request: SessionRequest,
     ) -> Result<OpenSession, RefusedSession> {
         let source = &stream.config.source;
-        self.opened(who, stream, request).await.map_err(|error| RefusedSession {
+        self.opened(principal, stream, request).await.map_err(|error| RefusedSession {
             trail_start: error.is_of_position().then(|| self.supplies.trails.start_of(source)),
             error,
         })
@@ -79,11 +79,11 @@ impl Sessions {
 
     async fn opened(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         stream: &Arc<Stream>,
         request: SessionRequest,
     ) -> Result<OpenSession, SessionError> {
-        who.check_stream(Verb::Read, &stream.name)?;
+        principal.check_stream(Verb::Read, &stream.name)?;
         let place = self.places.take(&request.user, stream.name.as_str())?;
         if !self.supplies.budget.has_room() {
             self.hits.count(Limit::DeliveryMemory);

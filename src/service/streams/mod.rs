@@ -88,22 +88,22 @@ impl Streams {
     }
 
     /// The stream of that name, for a caller who may read it.
-    pub fn find(&self, who: Principal<'_>, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
-        who.check_stream(Verb::Read, name)?;
+    pub fn find(&self, principal: Principal<'_>, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+        principal.check_stream(Verb::Read, name)?;
         self.known(name)
     }
 
     /// Every stream that the caller may see, by name.
-    pub fn list(&self, who: Principal<'_>) -> Vec<Arc<Stream>> {
+    pub fn list(&self, principal: Principal<'_>) -> Vec<Arc<Stream>> {
         let mut streams = self.all();
-        streams.retain(|stream| who.may_with_stream(Verb::Read, &stream.name));
+        streams.retain(|stream| principal.may_with_stream(Verb::Read, &stream.name));
         streams
     }
 
     /// The streams over that trail that the caller may see, by name.
-    pub fn readers_of(&self, who: Principal<'_>, trail: &TrailName) -> Vec<ResourceName> {
+    pub fn readers_of(&self, principal: Principal<'_>, trail: &TrailName) -> Vec<ResourceName> {
         let reads = |stream: &Arc<Stream>| stream.config.source.trail_name().as_ref() == Some(trail);
-        self.list(who).iter().filter(|stream| reads(stream)).map(|stream| stream.name.clone()).collect()
+        self.list(principal).iter().filter(|stream| reads(stream)).map(|stream| stream.name.clone()).collect()
     }
 
     /// Every stream, by name.
@@ -137,11 +137,11 @@ impl Streams {
     /// Makes a stream.
     pub async fn make(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &ResourceName,
         config: StreamConfig,
     ) -> Result<Arc<Stream>, StreamError> {
-        who.check_stream(Verb::Manage, name)?;
+        principal.check_stream(Verb::Manage, name)?;
         if self.get(name).is_some() {
             return Err(StreamError::Exists(name.clone()));
         }
@@ -162,11 +162,11 @@ impl Streams {
     /// Sets a stream's AsyncAPI document, which the caller has checked. It is served until the configuration changes.
     pub async fn set_document(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &ResourceName,
         document: Value,
     ) -> Result<Arc<Stream>, StreamError> {
-        who.check_stream(Verb::Manage, name)?;
+        principal.check_stream(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         let stream = self.known(name)?;
         let (key, stored) = (name.to_string(), document.clone());
@@ -193,11 +193,11 @@ impl Streams {
     /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &ResourceName,
         patch: &Value,
     ) -> Result<(Arc<Stream>, bool), StreamError> {
-        who.check_stream(Verb::Manage, name)?;
+        principal.check_stream(Verb::Manage, name)?;
         let (_one_at_a_time, old, config, rules) = loop {
             let old = self.known(name)?;
             let (before, patch) = (old.clone(), patch.clone());
@@ -229,8 +229,8 @@ impl Streams {
     }
 
     /// Deletes a stream. Its sessions end after what they are owed; its trail stays.
-    pub async fn delete(&self, who: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
-        who.check_stream(Verb::Manage, name)?;
+    pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
+        principal.check_stream(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         let stream = self.known(name)?;
         self.drop_document(&stream).await?;

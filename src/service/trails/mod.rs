@@ -152,14 +152,14 @@ impl Trails {
     }
 
     /// What is known of every trail that the caller may see, by name.
-    pub fn list(&self, who: Principal<'_>) -> Vec<TrailInfo> {
-        let seen = self.entries().into_iter().filter(|(name, _)| who.may_with_trail(Verb::Read, name));
+    pub fn list(&self, principal: Principal<'_>) -> Vec<TrailInfo> {
+        let seen = self.entries().into_iter().filter(|(name, _)| principal.may_with_trail(Verb::Read, name));
         seen.map(|(name, entry)| entry.info(&name)).collect()
     }
 
     /// What is known of one trail.
-    pub fn describe(&self, who: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
-        who.check_trail(Verb::Read, name)?;
+    pub fn describe(&self, principal: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
+        principal.check_trail(Verb::Read, name)?;
         Ok(self.known(name)?.info(name))
     }
 
@@ -209,12 +209,12 @@ impl Trails {
     /// Makes a trail for that writer. Its options, if it is given any, are stored with it: both or neither.
     pub async fn make(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &TrailName,
         writer: Writer,
         settings: Option<TrailSettings>,
     ) -> Result<Arc<TrailEntry>, TrailError> {
-        who.check_trail(Verb::Manage, name)?;
+        principal.check_trail(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         if self.get(name).is_some() {
             return Err(TrailError::Exists(name.clone()));
@@ -246,8 +246,12 @@ impl Trails {
     }
 
     /// A trail's options as stored, if it was ever given any.
-    pub async fn settings(&self, who: Principal<'_>, name: &TrailName) -> Result<Option<TrailSettings>, TrailError> {
-        who.check_trail(Verb::Read, name)?;
+    pub async fn settings(
+        &self,
+        principal: Principal<'_>,
+        name: &TrailName,
+    ) -> Result<Option<TrailSettings>, TrailError> {
+        principal.check_trail(Verb::Read, name)?;
         let key = name.to_string();
         Ok(self.catalog.blocking(move |catalog| catalog.get(Shelf::Trails, &key)).await?)
     }
@@ -260,11 +264,11 @@ impl Trails {
     /// Stores a trail's options.
     pub async fn set_settings(
         &self,
-        who: Principal<'_>,
+        principal: Principal<'_>,
         name: &TrailName,
         settings: TrailSettings,
     ) -> Result<(), TrailError> {
-        who.check_trail(Verb::Manage, name)?;
+        principal.check_trail(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
         self.known(name)?;
         self.store_settings(name, settings).await
@@ -331,8 +335,8 @@ impl Trails {
 
     /// Deletes a trail with all its records, unless an extract has claimed it. Its sessions end; streams that read it stay, and
     /// wait for another trail of its name.
-    pub async fn delete(&self, who: Principal<'_>, name: &TrailName) -> Result<(), TrailError> {
-        who.check_trail(Verb::Manage, name)?;
+    pub async fn delete(&self, principal: Principal<'_>, name: &TrailName) -> Result<(), TrailError> {
+        principal.check_trail(Verb::Manage, name)?;
         let _claim = self.claims.take(name, Claimant::Deletion).map_err(|claimant| match claimant {
             Claimant::Extract(other) => TrailError::InUse { trail: name.clone(), user: format!("extract {other}") },
             Claimant::Deletion => TrailError::Leaving(name.clone()),
