@@ -234,8 +234,8 @@ pub const SHORT_BLOCK_TRAIL_BYTES: usize = 32 << 10;
 pub const INLINE_BLOCK_BYTES: u64 = 64 << 10;
 /// Encoded bytes that one contract keeps for sessions that are still to come.
 pub const FANOUT_KEPT_BYTES: usize = 8 << 20;
-/// Readers that one contract keeps at the ends of blocks, ready to go on.
-pub const CURSORS_KEPT: usize = 4;
+/// Makers of blocks that one contract keeps at the ends of blocks, ready to go on.
+pub const BLOCK_MAKERS_KEPT: usize = 4;
 /// Blocks that are made ahead of the session that reads them: the thread that makes them need not be woken for each.
 pub const BLOCKS_AHEAD: u32 = 2;
 /// Messages handed over as one piece, in bytes; pings go between pieces.

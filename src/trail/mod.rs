@@ -68,18 +68,50 @@
 //! cut. And a last segment may end with a seal and be torn before it all the same, for a disk writes blocks in any order:
 //! then the seal is cut with the rest.
 
+mod appender;
+mod description;
+mod entry;
 mod error;
+mod fetch;
+mod gap;
+mod handle;
+mod index;
+mod lately_used;
 pub mod local;
 mod mark;
+#[cfg(feature = "fault-injection")]
+pub mod messages;
+mod promise;
+mod reader;
+mod recent;
+mod replay;
+mod retention;
+mod roll;
+mod scan;
+mod seek;
+mod segment;
+mod shape_frame;
+mod shapes;
+mod shared;
+mod source_mark;
+mod store;
+mod tail;
+mod take_back;
+mod verify;
+mod work;
+mod writer;
+mod xids;
 
+pub use appender::{Appender, Row, RowParts};
+pub use description::{TrailDescription, Writer};
+pub use entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
-pub use local::appender::{Appender, Row, RowParts};
-pub use local::entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
-pub use local::gap::{Gap, Missing};
-pub use local::reader::{Fill, Reader};
-pub use local::retention::{Retention, Trimmed};
-pub use local::seek::Begin;
-pub use local::source_mark::SourceMark;
-pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
-pub use local::{SegmentReport, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
-pub use mark::{DurableMark, Location};
+pub use gap::{Gap, Missing};
+pub use handle::{Trail, TrailOptions, TrailStatus};
+pub use mark::{DurableMark, Location, block_end, bytes_between};
+pub use reader::{Fill, Reader};
+pub use retention::{Retention, Trimmed};
+pub use seek::Begin;
+pub use source_mark::SourceMark;
+pub use verify::SegmentReport;
+pub use work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};

@@ -289,7 +289,7 @@ fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
             let commit = writing.commit().unwrap().commit;
             writing.hand_over().await.unwrap();
             writing.wait_durable(commit).await.unwrap();
-            ends.push(trail.durable().borrow().end.offset as usize);
+            ends.push(trail.durable().borrow().end.offset() as usize);
         }
         let whole = read_all(&trail, Begin::Earliest).await.unwrap();
         let segment = disk.paths().into_iter().find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
@@ -314,7 +314,7 @@ fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
                     assert_eq!(seen, whole[..seen.len()]);
                     assert!(seen.len() >= 5);
                 }
-                Err(OpenError::Damaged(damage)) => assert!(damage.at.offset <= bit as u64 / 8),
+                Err(OpenError::Damaged(damage)) => assert!(damage.at.offset() <= bit as u64 / 8),
                 Err(other) => panic!("{other}"),
             }
         }

@@ -102,7 +102,7 @@ async fn a_backup_leaves_out_what_retention_takes_meanwhile() {
     assert_eq!((copied.last_commit as usize, copied.bad), (written.len(), None));
     // Files that are open are copied, removed or not.
     assert!(copied.segments >= trail.status().segments && copied.segments < written.len(), "{}", copied.segments);
-    repair::new_epoch(to, Arc::new(disk.clone()), clock()).unwrap();
+    repair::new_epoch(to, Arc::new(disk.clone())).unwrap();
     let restored = read_all(&open(Arc::new(disk), to).unwrap(), Begin::Earliest).await.unwrap();
     assert_eq!(restored, written[written.len() - restored.len()..]);
     assert!(restored.len() >= read_all(&trail, Begin::Earliest).await.unwrap().len());

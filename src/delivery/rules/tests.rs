@@ -1,6 +1,6 @@
 use super::*;
-use crate::codec::image::ImageWriter;
-use crate::record::{Column, JsonKind, SchemaId, SourceIdentity, SourceParts};
+use crate::codec::image::{Image, ImageWriter};
+use crate::record::{Column, JsonKind, SchemaId, SourceIdentity, SourceParts, TableSchema};
 use serde_json::{Value, json};
 
 fn rules(rules: Value) -> Rules {

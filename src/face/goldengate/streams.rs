@@ -225,7 +225,7 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
     let progress = &session.progress;
     let last = progress.last();
     let durable = trail.map_or(0, |trail| trail.durable().borrow().commit);
-    let lag_bytes = trail.zip(progress.place()).map(|(trail, place)| trail.bytes_behind(place));
+    let lag_bytes = trail.zip(progress.read_to()).map(|(trail, read_to)| trail.bytes_behind(read_to));
     // A session that has read everything lags behind nothing, whatever its rules let through.
     let read_all = lag_bytes == Some(0);
     let sent = last.map_or(0, |position| position.commit);

@@ -19,6 +19,7 @@ use super::streams::Streams;
 use super::trails::{PutFigures, Trails};
 use crate::access::{CertificateFile, Expiries, KeyRefresh, Limit, LimitHits};
 use crate::capture::{ExtractStatus, RunState};
+use crate::codec::close_code::CloseCode;
 use crate::delivery::budget::Budget;
 use crate::delivery::progress::SessionState;
 use crate::log_output;
@@ -28,7 +29,7 @@ use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus, Writer};
 
 /// Close codes that say that something is wrong with a client.
-const ALERTED_CODES: [u16; 2] = [4004, 4011];
+const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
 
 /// Trails, and what puts have brought to them.
 pub(super) fn sample_trails(page: &mut Page, trails: &Trails, puts: &Puts, now: Timestamp) {

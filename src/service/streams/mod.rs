@@ -23,7 +23,7 @@ use super::trails::Trails;
 use crate::access::LimitHits;
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
-use crate::delivery::feed::DeliveryEnd;
+use crate::delivery::end::End;
 use crate::record::{ResourceName, TrailName};
 use crate::tasks::{Panicked, Task, caught_here};
 
@@ -189,7 +189,7 @@ impl Streams {
         Ok(true)
     }
 
-    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end after what they are owed,
     /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch(
         &self,
@@ -223,12 +223,12 @@ impl Streams {
         let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
         self.change(|known| drop(known.insert(name.clone(), stream.clone())));
         self.documents.forget(old.revision);
-        old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
+        old.ending.send_replace(Some(End::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");
         Ok((stream, dropped))
     }
 
-    /// Deletes a stream. Its sessions end with 4020 after what they are owed; its trail stays.
+    /// Deletes a stream. Its sessions end after what they are owed; its trail stays.
     pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
         principal.check_stream(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
@@ -238,7 +238,7 @@ impl Streams {
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Streams, &key)).await?;
         self.change(|known| drop(known.remove(name)));
         self.documents.forget(stream.revision);
-        stream.ending.send_replace(Some(DeliveryEnd::Gone));
+        stream.ending.send_replace(Some(End::Gone));
         tracing::info!(stream = %name, "stream deleted");
         Ok(())
     }

@@ -8,8 +8,11 @@ use std::io;
 use std::path::Path;
 
 use crate::limits::{FILL_AHEAD_BYTES_MAX, FILL_AHEAD_FREE_BYTES_MIN};
-use crate::trail::local::disk::{Disk, DiskFile, read_full};
+use crate::trail::Location;
+use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::faults;
+use crate::trail::scan::ReadBytes;
+use crate::trail::segment::Segment;
 
 /// What file systems hand out at the least: zeros up to there take no room.
 const DISK_BLOCK_BYTES: u64 = 4 << 10;
@@ -118,19 +121,26 @@ fn is_no_room(error: &io::Error) -> bool {
 
 /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`: there, when
 /// only zeros follow, and else behind the last byte that is none, which a torn or damaged frame left.
-pub(super) fn data_end(file: &dyn DiskFile, whole: u64, length: u64) -> io::Result<u64> {
+pub(super) fn data_end(bytes: &(impl ReadBytes + ?Sized), whole: u64, length: u64) -> io::Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES];
     let mut until = length;
     while until > whole {
         let from = until.saturating_sub(PIECE_BYTES as u64).max(whole);
         let piece = usize::try_from(until - from).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let read = read_full(file, &mut buffer[..piece], from)?;
+        let read = bytes.read_full(&mut buffer[..piece], from)?;
         if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
             return Ok(from + last as u64 + 1);
         }
         until = from;
     }
     Ok(whole)
+}
+
+/// The same of a segment, whose mark was `noted` somewhere: up to there something was durable, and zeros below it are no room
+/// kept for data but damage.
+pub(super) fn data_end_after(segment: &Segment, whole: u64, length: u64, noted: Option<Location>) -> io::Result<u64> {
+    let noted = noted.filter(|noted| noted.segment == segment.number()).map_or(0, |noted| noted.offset.min(length));
+    Ok(data_end(&segment.bytes, whole, length)?.max(noted))
 }
 
 #[cfg(test)]
@@ -288,7 +298,7 @@ mod tests {
     #[test]
     fn data_ends_with_the_last_whole_frame_or_with_the_last_byte_that_is_no_zero() {
         let file = Small::new(100, PLENTY);
-        let end = |whole| data_end(&file, whole, file.length().unwrap()).unwrap();
+        let end = |whole| data_end(&file as &dyn DiskFile, whole, file.length().unwrap()).unwrap();
         assert_eq!((end(100), end(40)), (100, 100));
         let far = 100 + 3 * PIECE_BYTES;
         file.bytes.lock().unwrap().resize(far, 0);

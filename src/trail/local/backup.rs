@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
-use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::local::recovery::io_failed;
-use crate::trail::local::segment::file_name;
-use crate::trail::local::{Trail, description};
+use crate::trail::handle::Trail;
+use crate::trail::local::description;
+use crate::trail::local::disk::Disk;
+use crate::trail::local::segment_file::file_name;
+use crate::trail::scan::ReadBytes;
+use crate::trail::store::SegmentBytes;
 use crate::trail::{OpenError, ReadError, SegmentReport};
 
 const COPY_BYTES: usize = 1 << 20;
@@ -55,22 +57,22 @@ fn copy_as_it_is(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClo
     let trail = Trail::open_read_only(folder, disk.clone(), clock.clone())?;
     let shared = &trail.shared;
     let mark = shared.mark.borrow().clone();
-    disk.make_folder(to).map_err(io_failed(shared, "making the backup's folder"))?;
+    disk.make_folder(to).map_err(shared.failed("making the backup's folder"))?;
     let mut copied = TrailBackup { last_commit: mark.commit, segments: 0, bytes: 0, bad: None };
     let mut copies: Vec<PathBuf> = Vec::new();
     for segment in shared.segments().iter().filter(|segment| segment.number() <= mark.end.segment) {
-        let bytes = if segment.number() == mark.end.segment { mark.end.offset } else { segment.bytes() };
+        let bytes = if segment.number() == mark.end.segment { mark.end.offset } else { segment.length() };
         let copy = to.join(file_name(segment.number()));
-        match copy_file(&*segment.file, bytes, &copy, &*disk) {
+        match copy_bytes(&segment.bytes, bytes, &copy, &*disk) {
             Err(error) if shared.segment_failure(segment.number(), &error) == ReadError::Overtaken => {
                 // The server's retention took it, and with it all before it: the copy begins behind them, too.
                 for copy in copies.drain(..) {
-                    disk.remove(&copy).map_err(io_failed(shared, "removing what retention has taken"))?;
+                    disk.remove(&copy).map_err(shared.failed("removing what retention has taken"))?;
                 }
                 (copied.segments, copied.bytes) = (0, 0);
             }
             done => {
-                done.map_err(io_failed(shared, "copying a segment"))?;
+                done.map_err(shared.failed("copying a segment"))?;
                 copies.push(copy);
                 copied.segments += 1;
                 copied.bytes += bytes;
@@ -86,22 +88,19 @@ fn copy_as_it_is(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClo
     description::put_in_force(to, &*disk)?;
     let reports = Trail::open_read_only(to, disk, clock)?.verify()?;
     let bad = |report: SegmentReport| report.bad;
-    copied.bad = reports
-        .into_iter()
-        .find_map(bad)
-        .map(|(at, what)| format!("byte {} of segment {}: {what}", at.offset, at.segment));
+    copied.bad = reports.into_iter().find_map(bad).map(|(at, what)| format!("{at}: {what}"));
     Ok(copied)
 }
 
-fn copy_file(file: &dyn DiskFile, bytes: u64, to: &Path, disk: &dyn Disk) -> io::Result<()> {
+fn copy_bytes(from: &SegmentBytes, length: u64, to: &Path, disk: &dyn Disk) -> io::Result<()> {
     // Opened before there is a copy: it may be gone.
-    file.length()?;
+    from.length()?;
     let copy = disk.open(to, true)?;
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
-    while at < bytes {
-        let want = usize::try_from(bytes - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
-        let read = read_full(file, &mut buffer[..want], at)?;
+    while at < length {
+        let want = usize::try_from(length - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        let read = from.read_full(&mut buffer[..want], at)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

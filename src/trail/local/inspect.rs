@@ -7,74 +7,44 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
-use crate::codec::frame::{Frame, FrameKind};
-use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
+use crate::codec::frame::Frame;
+use crate::trail::handle::Trail;
+use crate::trail::local::ahead::data_end_after;
 use crate::trail::local::disk::Disk;
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::Segment;
-use crate::trail::local::tail::State;
-use crate::trail::local::{Shared, Trail, description, mark_file, promise, recovery};
+use crate::trail::local::folder::Folder;
+use crate::trail::local::{description, recovery};
+use crate::trail::promise;
+use crate::trail::scan::scan;
+use crate::trail::shared::Shared;
 use crate::trail::{DurableMark, Location, OpenError};
 
 /// How often a folder is looked at anew that changes meanwhile.
 const LOOKS_MAX: u32 = 10;
 
-/// What verification found in one segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentReport {
-    /// Its number.
-    pub segment: u64,
-    /// Its bytes; of the open one without the zeros that are written ahead.
-    pub bytes: u64,
-    /// Good frames in it.
-    pub frames: u64,
-    /// Transactions that end in it.
-    pub transactions: u64,
-    /// Whether it is closed.
-    pub closed: bool,
-    /// The first bad place, and what is wrong there.
-    pub bad: Option<(Location, String)>,
-    /// Bytes behind the last mark of the open segment: in flight, or torn; recovery decides.
-    pub unmarked_bytes: u64,
-}
-
 impl Trail {
     /// Opens a trail for reading only.
-    pub fn open_read_only(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
+    pub fn open_read_only(path: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
         let mut tries = 1;
         loop {
             // Nobody appends through this handle: its end stays taken.
-            let description = description::read(folder, &*disk)?;
-            let shared = recovery::unopened(description, folder, disk.clone(), clock.clone());
+            let description = description::read(path, &*disk)?;
+            let folder = Arc::new(Folder::new(path, description, disk.clone()));
+            let shared = recovery::unopened(&folder, clock.clone());
             // Before the segments are listed: what it speaks of is then among them.
-            let noted = mark_file::read(folder, &*disk, shared.description.epoch);
-            let names = disk.list(folder).map_err(recovery::io_failed(&shared, "listing its folder"))?;
-            match recovery::load_segments(&shared, false).and_then(|()| recovery::check_all_are_there(&shared)) {
+            let noted = folder.noted_mark();
+            let names = folder.list().map_err(folder.failed("listing its folder"))?;
+            match recovery::load_segments(&shared, &folder, false).and_then(|()| recovery::check_all_are_there(&shared))
+            {
                 Ok(()) => {
                     let mark = last_mark(&shared, noted)?;
                     shared.mark.send_replace(mark);
                     return Ok(Self { shared: Arc::new(shared) });
                 }
                 // A server made or removed segments while we looked.
-                Err(_) if tries < LOOKS_MAX && disk.list(folder).is_ok_and(|now| now != names) => tries += 1,
+                Err(_) if tries < LOOKS_MAX && folder.list().is_ok_and(|now| now != names) => tries += 1,
                 Err(error) => return Err(error),
             }
         }
-    }
-
-    /// Checks every frame of every segment, up to the first bad one of each.
-    pub fn verify(&self) -> Result<Vec<SegmentReport>, OpenError> {
-        let mut state: Option<State> = None;
-        let durable = self.shared.mark.borrow().end;
-        let segments = self.shared.segments();
-        let last = segments.last().map_or(0, |segment| segment.number());
-        let verify = |segment: &Arc<Segment>| {
-            let open = segment.seal().is_none() || segment.number() == last;
-            let mut report = verify_segment(&self.shared, segment, &mut state, open.then_some(durable))?;
-            report.bad = report.bad.or_else(|| cut_short(&self.shared, segment));
-            Ok(report)
-        };
-        segments.iter().map(verify).collect()
     }
 }
 
@@ -84,7 +54,7 @@ fn last_mark(shared: &Shared, noted: Option<DurableMark>) -> Result<DurableMark,
     let found = last_mark_in_segments(shared, noted.as_ref().map(|mark| mark.end))?;
     let is_there = |mark: &DurableMark| {
         let segment = shared.segment(mark.end.segment);
-        segment.is_some_and(|segment| segment.file.length().is_ok_and(|length| mark.end.offset <= length))
+        segment.is_some_and(|segment| segment.bytes.length().is_ok_and(|length| mark.end.offset <= length))
     };
     Ok(match noted.filter(is_there) {
         Some(noted) if noted.end > found.end => noted,
@@ -99,17 +69,17 @@ fn last_mark_in_segments(shared: &Shared, noted: Option<Location>) -> Result<Dur
         let note = |_: u64, frame: &Frame<'_>| {
             promised = promise::of_frame(frame).map_or(promised, |promise| promised.max(promise));
         };
-        let until = segment.file.length().unwrap_or_else(|_| segment.bytes());
-        let end = scan(&*segment.file, segment.head.file_id, segment.first_own(), until, note)
-            .map_err(recovery::io_failed(shared, "reading a segment"))?;
+        let until = segment.bytes.length().unwrap_or_else(|_| segment.length());
+        let end = scan(&segment.bytes, segment.head.file_id, segment.first_own(), until, note)
+            .map_err(shared.failed("reading a segment"))?;
         if end.bad.is_some() {
-            let behind = promise::behind(&*segment.file, segment.head.file_id, end.offset + 1);
-            promised = promised.max(behind.map_err(recovery::io_failed(shared, "reading behind a bad frame"))?);
+            let behind = promise::behind(&segment.bytes, segment.head.file_id, end.offset + 1);
+            promised = promised.max(behind.map_err(shared.failed("reading behind a bad frame"))?);
         }
         let mark = DurableMark { end: promised.0, commit: promised.1, ..DurableMark::default() };
         if segment.seal().is_none() {
-            let data = segment.data_end(end.offset, until, noted);
-            segment.set_bytes(data.map_err(recovery::io_failed(shared, "reading a segment's end"))?);
+            let data = data_end_after(segment, end.offset, until, noted);
+            segment.set_length(data.map_err(shared.failed("reading a segment's end"))?);
         }
         if !segment.head.inside && closed_end.is_none() {
             // A segment that opens between transactions was made when all before it was flushed.
@@ -124,65 +94,4 @@ fn last_mark_in_segments(shared: &Shared, noted: Option<Location>) -> Result<Dur
         }
     }
     Ok(closed_end.unwrap_or_default())
-}
-
-/// Where the file of a segment ends before what `mark.bin` says had been durable in it.
-fn cut_short(shared: &Shared, segment: &Segment) -> Option<(Location, String)> {
-    // Read in this order: a running server writes the mark behind what it speaks of.
-    let noted = promise::noted(shared);
-    let length = (noted.segment == segment.number()).then(|| segment.file.length().ok())??;
-    let end = Location { segment: segment.number(), offset: length };
-    (noted > end).then(|| (end, promise::CUT_SHORT.to_owned()))
-}
-
-/// `durable`: where what had been promised ends, if the segment may have a torn end.
-fn verify_segment(
-    shared: &Shared,
-    segment: &Arc<Segment>,
-    state: &mut Option<State>,
-    durable: Option<Location>,
-) -> Result<SegmentReport, OpenError> {
-    let number = segment.number();
-    let mut report = SegmentReport {
-        segment: number,
-        bytes: segment.bytes(),
-        frames: 0,
-        transactions: 0,
-        closed: segment.seal().is_some(),
-        bad: None,
-        unmarked_bytes: 0,
-    };
-    let mut follower = state
-        .take()
-        .filter(|state| state.commit + 1 == segment.head.next_commit)
-        .unwrap_or_else(|| State { commit: segment.head.next_commit - 1, ..State::default() });
-    let end =
-        scan(&*segment.file, segment.head.file_id, SEGMENT_HEAD_BYTES as u64, segment.bytes(), |offset, frame| {
-            if report.bad.is_some() {
-                return;
-            }
-            let at = Location { segment: number, offset };
-            if let Err(error) = follower.follow(at, frame) {
-                report.bad = Some((at, error.to_string()));
-                return;
-            }
-            report.frames += 1;
-            report.transactions += u64::from(frame.header.kind == FrameKind::Commit);
-        })
-        .map_err(recovery::io_failed(shared, "reading a segment"))?;
-    let stop = Location { segment: number, offset: end.offset };
-    if let Some(bad) = end.bad.filter(|_| report.bad.is_none()) {
-        report.bad = Some((stop, bad.to_string()));
-    }
-    if let (Some((at, _)), Some(durable)) = (&report.bad, durable)
-        && *at >= durable
-    {
-        // Behind the last promise a running server may be writing this very moment.
-        report.bad = None;
-    }
-    if let Some(durable) = durable.filter(|durable| !report.closed && durable.segment == number) {
-        report.unmarked_bytes = segment.bytes().saturating_sub(durable.offset);
-    }
-    *state = Some(follower);
-    Ok(report)
 }

@@ -1,100 +1,76 @@
-//! What opening a trail does: check the closed segments' ends, read the last one, cut a torn end, flush what is kept.
+//! What opening a trail in a folder does: check the closed segments' ends, read the last one, cut a torn end, flush what is
+//! kept.
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
-
-use tokio::sync::{Notify, watch};
+use std::sync::Arc;
 
 use crate::clock::SharedClock;
-use crate::codec::frame::{Frame, FrameKind};
-use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
-use crate::record::{SourceIdentity, Timestamp};
+use crate::codec::segment_head::{BadSegmentHead, SEGMENT_VERSION};
+use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
-use crate::trail::local::ahead::flush_and_cut;
-use crate::trail::local::disk::{Disk, read_full};
-use crate::trail::local::door::Door;
-use crate::trail::local::faults;
-use crate::trail::local::index::SegmentIndex;
-use crate::trail::local::recent::Recent;
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::{self, Seal, Segment, number_of, seal_of};
-use crate::trail::local::tail::{State, Tail};
-use crate::trail::local::writer::{TrailWriter, cut_to, new_segment};
-use crate::trail::local::xids::Xids;
-use crate::trail::local::{End, Shared, Work, description, mark_file, promise, repair};
-use crate::trail::{DurableMark, Location, OpenError, TrailDescription};
+use crate::trail::local::ahead::{data_end_after, flush_and_cut};
+use crate::trail::local::disk::{Disk, DiskFile};
+use crate::trail::local::folder::Folder;
+use crate::trail::local::segment_file::{SegmentFile, file_name, number_of};
+use crate::trail::local::{description, faults, repair};
+use crate::trail::promise::{self, CUT_SHORT};
+use crate::trail::replay::{Replay, begin_of, end_in, replay};
+use crate::trail::roll::{self, new_segment};
+use crate::trail::scan::ReadBytes;
+use crate::trail::segment::{Seal, Segment, read_head};
+use crate::trail::shared::{End, Shared};
+use crate::trail::store::{Store, StoredSegment};
+use crate::trail::tail::{State, Tail};
+use crate::trail::take_back::take_back_to;
+use crate::trail::{Location, OpenError, TrailDescription};
 
 /// Largest copy of a torn end that is kept, in bytes.
 const CUT_COPY_BYTES_MAX: u64 = 16 << 20;
 
-/// A trail of which nothing is loaded yet.
-pub(super) fn unopened(
-    description: TrailDescription,
-    folder: &Path,
-    disk: Arc<dyn Disk>,
-    clock: SharedClock,
-) -> Shared {
-    let door = Arc::new(Door::new(disk));
-    Shared {
-        description,
-        folder: folder.to_owned(),
-        disk: door.clone(),
-        door,
-        clock,
-        segments: RwLock::new(Vec::new()),
-        leaving: Mutex::new(None),
-        mark: watch::Sender::new(DurableMark::default()),
-        source: SourceIdentity::default(),
-        mark_file: None,
-        end: Mutex::new(End::Taken),
-        given_back: Notify::new(),
-        recent: Recent::default(),
-        damaged: OnceLock::new(),
-        format_raised: OnceLock::new(),
-        work: Work::default(),
-    }
+/// A trail in that folder of which nothing is loaded yet.
+pub(super) fn unopened(folder: &Arc<Folder>, clock: SharedClock) -> Shared {
+    Shared::unopened(folder.description.clone(), Store::Folder(folder.clone()), clock)
 }
 
-/// Makes a trail in `folder`. Its description gets its name last: a trail that has one has had a first segment.
-pub(super) fn create(
+/// Makes a trail in the folder at `path`. Its description gets its name last: a trail that has one has had a first segment.
+pub(in crate::trail) fn create(
     description: TrailDescription,
-    folder: &Path,
+    path: &Path,
     disk: Arc<dyn Disk>,
     clock: SharedClock,
 ) -> Result<(), OpenError> {
-    let shared = unopened(description, folder, disk, clock);
-    let failed = |action| io_failed(&shared, action);
-    shared.disk.make_folder(folder).map_err(failed("making its folder"))?;
-    description::write_draft(folder, &shared.description, &*shared.disk)?;
-    new_segment(&shared, 1, &State::default(), Timestamp::default()).map_err(failed("making its first segment"))?;
-    description::put_in_force(folder, &*shared.disk)?;
-    match folder.parent() {
-        Some(above) => shared.disk.sync_folder(above).map_err(failed("flushing the folder above")),
+    let folder = Arc::new(Folder::new(path, description, disk));
+    let shared = unopened(&folder, clock);
+    folder.disk.make_folder(path).map_err(folder.failed("making its folder"))?;
+    description::write_draft(path, &folder.description, &*folder.disk)?;
+    let first = new_segment(&shared, 1, &State::default(), Timestamp::default());
+    first.map_err(folder.failed("making its first segment"))?;
+    description::put_in_force(path, &*folder.disk)?;
+    match path.parent() {
+        Some(above) => folder.disk.sync_folder(above).map_err(folder.failed("flushing the folder above")),
         None => Ok(()),
     }
 }
 
-/// Opens the trail in `folder`.
-pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
-    let description = description::read(folder, &*disk)?;
+/// Opens the trail in the folder at `path`.
+pub(in crate::trail) fn open(path: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
+    let description = description::read(path, &*disk)?;
     let trail = description.name.to_string();
     if let Some(taken) = description.backup_taken {
         return Err(OpenError::Backup { trail, taken });
     }
-    let mut shared = unopened(description, folder, disk, clock);
-    if repair::is_interrupted(&shared).map_err(io_failed(&shared, "listing its folder"))? {
+    let folder = Arc::new(Folder::new(path, description, disk));
+    let shared = unopened(&folder, clock);
+    if repair::is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
         return Err(OpenError::RepairInterrupted { trail });
     }
-    load_segments(&shared, true)?;
+    load_segments(&shared, &folder, true)?;
     check_all_are_there(&shared)?;
-    match mark_file::open(folder, &*shared.disk) {
-        Ok(file) => shared.mark_file = Some(file),
-        Err(error) => {
-            warn_rarely!(&trail, trail, %error, "mark.bin cannot be written; who looks sees a little less");
-        }
+    if let Err(error) = folder.open_mark_file() {
+        warn_rarely!(&trail, trail, %error, "mark.bin cannot be written; who looks sees a little less");
     }
-    let tail = recover_end(&shared)?;
+    let tail = recover_end(&shared, &folder)?;
     shared.source.set(&tail.state.identity);
     *shared.lock_end() = End::Free(Box::new(tail));
     Ok(shared)
@@ -103,7 +79,7 @@ pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Re
 /// A trail never loses its last segment in good order, neither by retention nor by a crash.
 pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
     let last = shared.segments().last().map(|segment| segment.number());
-    let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch);
+    let noted = shared.store.noted_mark();
     let missing = match (last, noted.map(|mark| mark.end.segment)) {
         (Some(last), Some(noted)) if noted > last => last + 1,
         (Some(_), _) => return Ok(()),
@@ -115,39 +91,33 @@ pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
     Err(shared.damage(Location { segment: missing, offset: 0 }, "this segment is missing").into())
 }
 
-pub(super) fn io_failed(shared: &Shared, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
-    let trail = shared.description.name.to_string();
-    move |source| OpenError::Io { trail, action, source }
-}
-
-fn newer_segment(shared: &Shared, number: u64, version: u16) -> OpenError {
+fn newer_segment(folder: &Folder, number: u64, version: u16) -> OpenError {
     OpenError::Newer {
-        trail: shared.description.name.to_string(),
-        file: segment::file_name(number),
+        trail: folder.description.name.to_string(),
+        file: file_name(number),
         found: u64::from(version),
         known: u64::from(SEGMENT_VERSION),
     }
 }
 
 /// Refuses a trail with a segment that a newer program wrote: who knows it only in part would take the rest for damage.
-pub(super) fn refuse_newer(shared: &Shared) -> Result<(), OpenError> {
-    let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
+pub(super) fn refuse_newer(folder: &Folder) -> Result<(), OpenError> {
+    let names = folder.list().map_err(folder.failed("listing its folder"))?;
     for number in names.iter().filter_map(|name| number_of(name)) {
-        let head = shared.disk.open(&shared.folder.join(segment::file_name(number)), false);
-        let head = head.and_then(|file| segment::read_head(&*file));
+        let head = folder.disk.open(&folder.segment_path(number), false).and_then(|file| read_head(&*file));
         if let Ok(Err(BadSegmentHead::Newer { version })) = head {
-            return Err(newer_segment(shared, number, version));
+            return Err(newer_segment(folder, number, version));
         }
     }
     Ok(())
 }
 
 /// Opens the files of all segments. `tidy`: drafts that a crash left are removed.
-pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError> {
-    let names = shared.disk.list(&shared.folder).map_err(io_failed(shared, "listing its folder"))?;
+pub(super) fn load_segments(shared: &Shared, folder: &Folder, tidy: bool) -> Result<(), OpenError> {
+    let names = folder.list().map_err(folder.failed("listing its folder"))?;
     for draft in names.iter().filter(|name| tidy && name.ends_with(".new")) {
         // A segment gets its name only when its head is flushed; a draft was never part of the trail.
-        shared.disk.remove(&shared.folder.join(draft)).map_err(io_failed(shared, "removing a draft"))?;
+        folder.disk.remove(&folder.path.join(draft)).map_err(folder.failed("removing a draft"))?;
     }
     let numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     for (at, number) in numbers.iter().enumerate() {
@@ -156,17 +126,16 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
             let missing = Location { segment: numbers[at - 1] + 1, offset: 0 };
             return Err(shared.damage(missing, "this segment is missing").into());
         }
-        let path = shared.folder.join(segment::file_name(*number));
-        let opened = segment::open(&shared.disk, &path, tidy).map_err(io_failed(shared, "opening a segment"))?;
+        let opened = open_segment(folder, *number, tidy).map_err(folder.failed("opening a segment"))?;
         let segment = opened.map_err(|bad| match bad {
-            BadSegmentHead::Newer { version } => newer_segment(shared, *number, version),
+            BadSegmentHead::Newer { version } => newer_segment(folder, *number, version),
             BadSegmentHead::Damaged => damage(&bad.to_string()).into(),
         })?;
-        if segment.number() != *number || !shared.description.admits(segment.head.epoch, *number) {
+        if segment.number() != *number || !folder.description.admits(segment.head.epoch, *number) {
             return Err(damage("its head belongs to another segment or trail").into());
         }
         if at + 1 < numbers.len() && segment.seal().is_none() {
-            let at = Location { segment: *number, offset: segment.bytes() };
+            let at = Location { segment: *number, offset: segment.length() };
             return Err(shared.damage(at, "closed segment without a valid seal").into());
         }
         shared.change_segments(|segments| segments.push(Arc::new(segment)));
@@ -174,41 +143,48 @@ pub(super) fn load_segments(shared: &Shared, tidy: bool) -> Result<(), OpenError
     Ok(())
 }
 
+/// Reads a segment's head and, if it has one, its seal. `saves_hints`: an index that has to be rebuilt is written.
+fn open_segment(folder: &Folder, number: u64, saves_hints: bool) -> io::Result<Result<Segment, BadSegmentHead>> {
+    let handle = SegmentFile::closed(folder.disk.clone(), &folder.segment_path(number));
+    let file = handle.get()?;
+    let length = file.length()?;
+    let head = match read_head(&*file)? {
+        Ok(head) => head,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    handle.belongs_to(head.file_id);
+    Segment::found(head, StoredSegment::File(Arc::new(handle)), length, saves_hints).map(Ok)
+}
+
 /// What reading the last segment found.
 struct Found {
-    state: State,
+    replay: Replay,
     /// What the last mark promised, or `mark.bin`, which may say more.
     promised: Location,
-    /// The byte after the last good frame.
-    good: u64,
-    trouble: Option<String>,
-    index: SegmentIndex,
-    /// What the last frame says, when it is a seal.
-    seal: Option<Seal>,
-    /// The same when zeros follow: the crash came before the file was cut to its end.
+    /// What the last frame says, when it is a seal and zeros follow: the crash came before the file was cut to its end.
     left_uncut: Option<Seal>,
 }
 
-fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
+fn recover_end(shared: &Shared, folder: &Folder) -> Result<Tail, OpenError> {
     let Some(last) = shared.segments().last().cloned() else {
         return Err(shared.damage(Location { segment: 1, offset: 0 }, "all its segments are missing").into());
     };
     let found = read_last(shared, &last)?;
-    if let Some(trouble) = &found.trouble {
-        let at = Location { segment: last.number(), offset: found.good };
+    if let Some(trouble) = &found.replay.trouble {
+        let at = Location { segment: last.number(), offset: found.replay.good };
         // Below a promise a bad frame is damage. Behind all of them it is a torn end, in a segment with a seal, too: a
         // power cut may have brought the block of the seal to the disk and not those before it.
         if found.promised > at || seals_are_believed(&last) {
             return Err(shared.damage(at, trouble).into());
         }
-        keep_copy(shared, &last, found.good);
+        keep_copy(shared, folder, &last, found.replay.good);
         let name = shared.description.name.as_str();
         warn_rarely!(name, trail = name, segment = at.segment, offset = at.offset, "torn end cut");
     }
     if let Some(seal) = found.left_uncut {
         last.set_seal(seal);
     }
-    settle(shared, &last, found)
+    settle(shared, folder, &last, found)
 }
 
 /// Whether a bad frame before a seal is damage whatever the marks say: only where a test asks for what was wrong with that.
@@ -217,36 +193,20 @@ fn seals_are_believed(last: &Segment) -> bool {
 }
 
 fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
-    let number = last.number();
-    let start = Location { segment: number, offset: last.first_own() };
-    let mut found = Found {
-        state: State { commit: last.head.next_commit - 1, commit_ts: last.head.earlier_commit_ts, ..State::default() },
-        promised: promise::noted(shared),
-        good: start.offset,
-        trouble: None,
-        index: SegmentIndex::default(),
-        seal: None,
-        left_uncut: None,
-    };
-    let keep_xids = shared.keeps_xids();
-    let from = SEGMENT_HEAD_BYTES as u64;
-    let end = scan(&*last.file, last.head.file_id, from, last.bytes(), |offset, frame| {
-        take_note(&mut found, Location { segment: number, offset }, frame, keep_xids);
-    })
-    .map_err(io_failed(shared, "reading its last segment"))?;
-    if found.trouble.is_none() {
-        found.good = end.offset.max(found.good.min(end.offset));
-        found.trouble = end.bad.map(|bad| bad.to_string());
+    let replay = replay(shared, last).map_err(shared.failed("reading its last segment"))?;
+    let noted = shared.store.noted_mark().map_or(Location::default(), |mark| mark.end);
+    let mut found = Found { promised: noted.max(replay.promised), replay, left_uncut: None };
+    if let Some((bad_at, _)) = found.replay.bad {
+        if bad_at < last.first_own() {
+            return Err(shared
+                .damage(Location { segment: last.number(), offset: bad_at }, "damaged segment head")
+                .into());
+        }
+        leave_zeros_out(shared, last, &mut found, bad_at, noted)?;
     }
-    if end.bad.is_some() && end.offset < start.offset {
-        return Err(shared.damage(Location { segment: number, offset: end.offset }, "damaged segment head").into());
-    }
-    if end.bad.is_some() {
-        leave_zeros_out(shared, last, &mut found, end.offset)?;
-    }
-    if found.trouble.is_some() {
-        let (promised, _) = promise::behind(&*last.file, last.head.file_id, found.good + 1)
-            .map_err(io_failed(shared, "reading behind a bad frame"))?;
+    if found.replay.trouble.is_some() {
+        let (promised, _) = promise::behind(&last.bytes, last.head.file_id, found.replay.good + 1)
+            .map_err(shared.failed("reading behind a bad frame"))?;
         found.promised = found.promised.max(promised);
     }
     Ok(found)
@@ -254,42 +214,30 @@ fn read_last(shared: &Shared, last: &Segment) -> Result<Found, OpenError> {
 
 /// Zeros up to the end of the file are what the writer keeps ahead of its data, and no trouble: unless they lie where
 /// something was durable.
-fn leave_zeros_out(shared: &Shared, last: &Segment, found: &mut Found, bad_at: u64) -> Result<(), OpenError> {
-    let noted = Some(promise::noted(shared));
-    let data = last.data_end(bad_at, last.bytes(), noted).map_err(io_failed(shared, "reading its end"))?;
-    last.set_bytes(data);
-    if data == bad_at && found.good == bad_at {
-        found.trouble = None;
-        found.left_uncut = found.seal;
+fn leave_zeros_out(
+    shared: &Shared,
+    last: &Segment,
+    found: &mut Found,
+    bad_at: u64,
+    noted: Location,
+) -> Result<(), OpenError> {
+    let data = data_end_after(last, bad_at, last.length(), Some(noted)).map_err(shared.failed("reading its end"))?;
+    last.set_length(data);
+    if data == bad_at && found.replay.good == bad_at {
+        found.replay.trouble = None;
+        found.left_uncut = found.replay.seal;
     }
     Ok(())
 }
 
-fn take_note(found: &mut Found, at: Location, frame: &Frame<'_>, keep_xids: bool) {
-    if found.trouble.is_some() {
-        return;
-    }
-    if let Err(error) = found.state.follow(at, frame) {
-        found.trouble = Some(error.to_string());
-        found.good = at.offset;
-        return;
-    }
-    found.index.note(at.offset, frame, keep_xids);
-    found.good = at.offset + frame.bytes() as u64;
-    found.seal = seal_of(frame);
-    if let Some((promised, _)) = promise::of_frame(frame) {
-        found.promised = found.promised.max(promised);
-    }
-}
-
-fn keep_copy(shared: &Shared, last: &Segment, from: u64) {
-    let bytes = last.bytes().saturating_sub(from).min(CUT_COPY_BYTES_MAX);
+fn keep_copy(shared: &Shared, folder: &Folder, last: &Segment, from: u64) {
+    let bytes = last.length().saturating_sub(from).min(CUT_COPY_BYTES_MAX);
     let copy = || -> io::Result<()> {
         let mut torn = vec![0; usize::try_from(bytes).unwrap_or_default()];
-        let read = read_full(&*last.file, &mut torn, from)?;
-        let path = shared.folder.join(format!("cut-{:016}-{from:012}.bin", last.number()));
-        let _ = shared.disk.remove(&path);
-        shared.disk.open(&path, true)?.write_all_at(&torn[..read], 0)
+        let read = last.bytes.read_full(&mut torn, from)?;
+        let path = folder.path.join(format!("cut-{:016}-{from:012}.bin", last.number()));
+        let _ = folder.disk.remove(&path);
+        folder.disk.open(&path, true)?.write_all_at(&torn[..read], 0)
     };
     if let Err(error) = copy() {
         let name = shared.description.name.as_str();
@@ -298,139 +246,74 @@ fn keep_copy(shared: &Shared, last: &Segment, from: u64) {
 }
 
 /// Cuts what is not whole, flushes what is kept, and says how far the trail is durable.
-fn settle(shared: &Shared, last: &Arc<Segment>, mut found: Found) -> Result<Tail, OpenError> {
-    last.set_index(found.index);
+fn settle(shared: &Shared, folder: &Folder, last: &Arc<Segment>, found: Found) -> Result<Tail, OpenError> {
+    let Found { mut replay, promised, .. } = found;
+    last.set_index(replay.index);
     // A transaction without its commit frame never was; it may have begun in an earlier segment.
-    let end = match found.state.rollback() {
-        Some(open) => end_of_open(shared, last, open.at)?,
-        None => Location { segment: last.number(), offset: found.good },
+    let end = match replay.state.rollback() {
+        Some(open) => begin_of(shared, last, open.at)?,
+        None => Location { segment: last.number(), offset: replay.good },
     };
-    if found.promised > end {
-        return Err(shared.damage(Location { segment: last.number(), offset: found.good }, promise::CUT_SHORT).into());
+    if promised > end {
+        return Err(shared.damage(Location { segment: last.number(), offset: replay.good }, CUT_SHORT).into());
     }
-    let cut_failed = || io_failed(shared, "cutting its end");
+    let cut_failed = || shared.failed("cutting its end");
     if end.segment != last.number() {
-        cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
+        take_back_to(shared, end, replay.state.commit).map_err(cut_failed())?;
         // What is in force there is known only from reading that segment.
-        return recover_end(shared);
+        return recover_end(shared, folder);
     }
-    let closed = last.seal().is_some() && found.seal.is_some() && end.offset == found.good;
+    let closed = last.seal().is_some() && replay.seal.is_some() && end.offset == replay.good;
+    let file = folder.disk.open(&folder.segment_path(last.number()), false);
+    let file = file.map_err(shared.failed("opening its last segment"))?;
     // A closed segment too: had the flush of its seal failed, nothing else would bring it to the disk.
-    rewrite(last, found.promised, end).map_err(io_failed(shared, "flushing its end again"))?;
+    let from = if promised.segment == last.number() { promised.offset } else { last.first_own() };
+    rewrite(&*file, from, end.offset).map_err(shared.failed("flushing its end again"))?;
     if closed {
         // Its cut may have been lost with that flush as well, although the file seems no longer than its data.
-        flush_and_cut(&*last.file, end.offset).map_err(io_failed(shared, "flushing its end again"))?;
+        flush_and_cut(&*file, end.offset).map_err(shared.failed("flushing its end again"))?;
     } else {
-        cut_to(shared, end, found.state.commit).map_err(cut_failed())?;
+        take_back_to(shared, end, replay.state.commit).map_err(cut_failed())?;
     }
     let Some(segment) = shared.segments().last().cloned() else {
         return Err(shared.damage(end, "no segment left").into());
     };
-    let xids = remembered_xids(shared).map_err(io_failed(shared, "reading transaction ids"))?;
-    let mut tail = Tail { offset: segment.bytes(), segment, state: found.state, xids: Some(xids) };
+    let mut tail = end_in(shared, segment, replay.state).map_err(shared.failed("reading transaction ids"))?;
     if closed {
-        tail = in_next_segment(shared, tail).map_err(io_failed(shared, "opening a new segment"))?;
+        tail = roll::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
     }
-    let end = Location { segment: tail.segment.number(), offset: tail.offset };
-    shared.publish(mark_of(&tail.state, end));
+    shared.publish(tail.mark());
     Ok(tail)
-}
-
-/// Where a transaction that was never closed began, in its first segment.
-fn end_of_open(shared: &Shared, last: &Segment, at: Location) -> Result<Location, OpenError> {
-    if at.segment == last.number() && at.offset >= last.first_own() {
-        return Ok(at);
-    }
-    // The begin frame seen was a repeated one: look for the real one in the segments before.
-    for segment in shared.segments().iter().rev().skip(1) {
-        let mut begin = None;
-        scan(&*segment.file, segment.head.file_id, segment.first_own(), segment.bytes(), |offset, frame| {
-            match frame.header.kind {
-                FrameKind::Begin => begin = Some(offset),
-                FrameKind::Commit => begin = None,
-                _ => {}
-            }
-        })
-        .map_err(io_failed(shared, "reading a segment"))?;
-        if let Some(offset) = begin {
-            return Ok(Location { segment: segment.number(), offset });
-        }
-    }
-    let at = Location { segment: last.number(), offset: last.first_own() };
-    Err(shared.damage(at, "transaction without its beginning").into())
 }
 
 /// Writes the bytes above the last promise once more: after a failed flush the system may hold them for clean although
 /// they never reached the disk, and the flush that follows would then do nothing.
-fn rewrite(last: &Segment, promised: Location, end: Location) -> io::Result<()> {
-    if end.segment != last.number() {
-        return Ok(());
-    }
-    let mut at = if promised.segment == last.number() { promised.offset } else { last.first_own() };
+fn rewrite(file: &dyn DiskFile, from: u64, end: u64) -> io::Result<()> {
+    let mut at = from;
     let mut buffer = vec![0; 1 << 20];
-    while at < end.offset {
-        let want = usize::try_from(end.offset - at).unwrap_or(buffer.len()).min(buffer.len());
-        let read = read_full(&*last.file, &mut buffer[..want], at)?;
+    while at < end {
+        let want = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
+        let read = file.read_full(&mut buffer[..want], at)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        last.file.write_all_at(&buffer[..read], at)?;
+        file.write_all_at(&buffer[..read], at)?;
         at += read as u64;
     }
     Ok(())
 }
 
-/// The transaction ids of the newest segments: what a trail of puts is asked for.
-pub(super) fn remembered_xids(shared: &Shared) -> io::Result<Xids> {
-    let mut xids = Xids::default();
-    if !shared.keeps_xids() {
-        return Ok(xids);
-    }
-    let segments = shared.segments();
-    let mut newest_first = Vec::new();
-    let mut count = 0;
-    for segment in segments.iter().rev() {
-        let here = segment.xids(&*shared.disk)?;
-        count += here.len();
-        newest_first.push(here);
-        if count >= crate::limits::REMEMBERED_XIDS {
-            break;
-        }
-    }
-    newest_first.into_iter().rev().for_each(|segment| segment.iter().for_each(|xid| xids.remember(xid)));
-    Ok(xids)
-}
-
-fn in_next_segment(shared: &Shared, tail: Tail) -> io::Result<Tail> {
-    let earlier = tail.segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
-    let earlier = earlier.max(tail.segment.head.earlier_commit_ts);
-    if let Err(error) = tail.segment.save_index(&*shared.disk, shared.keeps_xids()) {
-        let name = shared.description.name.as_str();
-        warn_rarely!(name, trail = name, %error, "index file not written; it will be rebuilt");
-    }
-    let next = Arc::new(new_segment(shared, tail.segment.number() + 1, &tail.state, earlier)?);
-    shared.change_segments(|segments| segments.push(next.clone()));
-    Ok(Tail { offset: next.bytes(), segment: next, ..tail })
-}
-
-fn mark_of(state: &State, end: Location) -> DurableMark {
-    let newest_schema = state.shapes.newest();
-    DurableMark { commit: state.commit, commit_ts: state.commit_ts, end, source: state.source.clone(), newest_schema }
-}
-
 /// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.
-pub(super) fn cut_back_to_mark(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
+pub(in crate::trail) fn cut_back_to_mark(shared: &Shared, folder: &Folder) -> Result<Tail, OpenError> {
     let mark = shared.mark.borrow().clone();
-    cut_to(shared, mark.end, mark.commit).map_err(io_failed(shared, "cutting back to what is flushed"))?;
+    take_back_to(shared, mark.end, mark.commit).map_err(shared.failed("cutting back to what is flushed"))?;
     let Some(last) = shared.segments().last().cloned() else {
         return Err(shared.damage(mark.end, "no segment left").into());
     };
     let found = read_last(shared, &last)?;
-    if let Some(trouble) = &found.trouble {
-        return Err(shared.damage(Location { offset: found.good, ..mark.end }, trouble).into());
+    if let Some(trouble) = &found.replay.trouble {
+        return Err(shared.damage(Location { offset: found.replay.good, ..mark.end }, trouble).into());
     }
-    let tail = settle(shared, &last, found)?;
-    let mut writer = TrailWriter::new(shared.clone(), tail);
-    writer.next_segment().map_err(io_failed(shared, "opening a new segment"))?;
-    Ok(writer.tail)
+    let tail = settle(shared, folder, &last, found)?;
+    roll::close_segment(shared, tail).map_err(shared.failed("opening a new segment"))
 }

@@ -19,11 +19,13 @@ use serde::{Deserialize, Serialize};
 use crate::clock::SharedClock;
 use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::record::{Epoch, SourcePosition};
+use crate::trail::handle::Trail;
+use crate::trail::local::description;
 use crate::trail::local::disk::{Disk, read_full};
-use crate::trail::local::recovery::{self, io_failed};
-use crate::trail::local::segment::{drop_index_file, file_name, number_of};
-use crate::trail::local::{Shared, Trail, description};
-use crate::trail::{Gap, OpenError};
+use crate::trail::local::folder::Folder;
+use crate::trail::local::recovery;
+use crate::trail::local::segment_file::{drop_hints, file_name, number_of};
+use crate::trail::{Damage, Gap, OpenError};
 
 /// Name of the file that says that a repair is decided.
 const DECISION: &str = "repair.json";
@@ -79,44 +81,44 @@ struct Decision {
 }
 
 /// Says what a repair of the trail in `folder` would do, and changes nothing.
-pub fn plan(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Repair, OpenError> {
-    let shared = load(folder, disk, clock)?;
-    if is_interrupted(&shared).map_err(io_failed(&shared, "listing its folder"))? {
-        return Err(OpenError::RepairInterrupted { trail: shared.description.name.to_string() });
+pub fn plan(path: &Path, disk: Arc<dyn Disk>) -> Result<Repair, OpenError> {
+    let folder = load(path, disk)?;
+    if is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
+        return Err(OpenError::RepairInterrupted { trail: folder.description.name.to_string() });
     }
-    let survey = survey::survey(&shared).map_err(io_failed(&shared, "reading what is left of it"))?;
-    Ok(told(&shared, &survey))
+    let survey = survey::survey(&folder).map_err(folder.failed("reading what is left of it"))?;
+    Ok(told(&folder, &survey))
 }
 
 /// Repairs the trail in `folder`. A trail that is whole is left as it is. May be called again after an interruption at any
 /// point.
-pub fn repair(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Repair, OpenError> {
-    let mut shared = load(folder, disk.clone(), clock.clone())?;
-    let finished_earlier = is_interrupted(&shared).map_err(io_failed(&shared, "listing its folder"))?;
+pub fn repair(path: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Repair, OpenError> {
+    let mut folder = load(path, disk.clone())?;
+    let finished_earlier = is_interrupted(&folder).map_err(folder.failed("listing its folder"))?;
     if finished_earlier {
-        carry_out(&shared)?;
-        shared = load(folder, disk.clone(), clock.clone())?;
+        carry_out(&folder)?;
+        folder = load(path, disk.clone())?;
     }
-    let survey = survey::survey(&shared).map_err(io_failed(&shared, "reading what is left of it"))?;
-    let mut told = Repair { finished_earlier, ..told(&shared, &survey) };
+    let survey = survey::survey(&folder).map_err(folder.failed("reading what is left of it"))?;
+    let mut told = Repair { finished_earlier, ..told(&folder, &survey) };
     if survey.rewritten.is_empty() {
         return Ok(told);
     }
-    let next = shared.description.in_new_epoch(survey.first, survey.last);
-    let mut next = next.map_err(io_failed(&shared, "choosing an epoch"))?;
+    let next = folder.description.in_new_epoch(survey.first, survey.last);
+    let mut next = next.map_err(folder.failed("choosing an epoch"))?;
     next.format = SEGMENT_VERSION;
-    let written = rewrite::write_drafts(&shared, &survey, next.epoch);
-    written.map_err(io_failed(&shared, "writing segments anew"))?;
-    description::write_draft(folder, &next, &*shared.disk)?;
-    let aside = format!("{:016x}", shared.description.epoch.0);
-    let kept_in = folder.join(DAMAGED).join(&aside);
-    decide(&shared, &Decision { aside, segments: told.segments.clone() })
-        .map_err(io_failed(&shared, "writing repair.json"))?;
-    carry_out(&shared)?;
+    let written = rewrite::write_drafts(&folder, &survey, next.epoch, &*clock);
+    written.map_err(folder.failed("writing segments anew"))?;
+    description::write_draft(path, &next, &*folder.disk)?;
+    let aside = format!("{:016x}", folder.description.epoch.0);
+    let kept_in = path.join(DAMAGED).join(&aside);
+    decide(&folder, &Decision { aside, segments: told.segments.clone() })
+        .map_err(folder.failed("writing repair.json"))?;
+    carry_out(&folder)?;
     // Opening it once more makes sure that it is whole, and makes the segment in which it goes on.
-    let trail = Trail::open(folder, disk, clock)?;
+    let trail = Trail::open(path, disk, clock)?;
     if let Some((at, what)) = trail.verify()?.into_iter().find_map(|report| report.bad) {
-        return Err(shared.damage(at, what).into());
+        return Err(Damage { trail: folder.description.name.to_string(), at, what }.into());
     }
     told.source = trail.durable().borrow().source.clone();
     told.new_epoch = Some(trail.epoch());
@@ -126,28 +128,27 @@ pub fn repair(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<
 
 /// Gives the trail in `folder` a new epoch: positions given out before are refused from now on. Returns the old and the new
 /// one.
-pub fn new_epoch(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<(Epoch, Epoch), OpenError> {
-    let shared = load(folder, disk, clock)?;
-    if is_interrupted(&shared).map_err(io_failed(&shared, "listing its folder"))? {
-        return Err(OpenError::RepairInterrupted { trail: shared.description.name.to_string() });
+pub fn new_epoch(path: &Path, disk: Arc<dyn Disk>) -> Result<(Epoch, Epoch), OpenError> {
+    let folder = load(path, disk)?;
+    if is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
+        return Err(OpenError::RepairInterrupted { trail: folder.description.name.to_string() });
     }
-    let names = shared.disk.list(folder).map_err(io_failed(&shared, "listing its folder"))?;
+    let names = folder.list().map_err(folder.failed("listing its folder"))?;
     let numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     let (first, last) = (numbers.first().copied().unwrap_or(1), numbers.last().copied().unwrap_or(1));
-    let next = shared.description.in_new_epoch(first, last).map_err(io_failed(&shared, "choosing an epoch"))?;
-    description::write_draft(folder, &next, &*shared.disk)?;
-    description::put_in_force(folder, &*shared.disk)?;
-    Ok((shared.description.epoch, next.epoch))
+    let next = folder.description.in_new_epoch(first, last).map_err(folder.failed("choosing an epoch"))?;
+    description::write_draft(path, &next, &*folder.disk)?;
+    description::put_in_force(path, &*folder.disk)?;
+    Ok((folder.description.epoch, next.epoch))
 }
 
-fn load(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Shared, OpenError> {
-    let description = description::read(folder, &*disk)?;
-    let shared = recovery::unopened(description, folder, disk, clock);
-    recovery::refuse_newer(&shared)?;
-    Ok(shared)
+fn load(path: &Path, disk: Arc<dyn Disk>) -> Result<Folder, OpenError> {
+    let folder = Folder::new(path, description::read(path, &*disk)?, disk);
+    recovery::refuse_newer(&folder)?;
+    Ok(folder)
 }
 
-fn told(shared: &Shared, survey: &survey::Survey) -> Repair {
+fn told(folder: &Folder, survey: &survey::Survey) -> Repair {
     Repair {
         finished_earlier: false,
         damage: survey.damage.clone(),
@@ -155,76 +156,75 @@ fn told(shared: &Shared, survey: &survey::Survey) -> Repair {
         gaps: survey.gaps(),
         next_commit: survey.commit + 1,
         source: None,
-        old_epoch: shared.description.epoch,
+        old_epoch: folder.description.epoch,
         new_epoch: None,
         kept_in: None,
     }
 }
 
 /// Whether a repair was decided and not carried out to its end.
-pub(super) fn is_interrupted(shared: &Shared) -> io::Result<bool> {
-    Ok(shared.disk.list(&shared.folder)?.iter().any(|name| name == DECISION))
+pub(super) fn is_interrupted(folder: &Folder) -> io::Result<bool> {
+    Ok(folder.list()?.iter().any(|name| name == DECISION))
 }
 
-fn decide(shared: &Shared, decision: &Decision) -> io::Result<()> {
+fn decide(folder: &Folder, decision: &Decision) -> io::Result<()> {
     // The drafts have their names for good before something says that they count.
-    shared.disk.sync_folder(&shared.folder)?;
-    let draft = shared.folder.join("repair.json.new");
-    let _ = shared.disk.remove(&draft);
-    let file = shared.disk.open(&draft, true)?;
+    folder.disk.sync_folder(&folder.path)?;
+    let draft = folder.path.join("repair.json.new");
+    let _ = folder.disk.remove(&draft);
+    let file = folder.disk.open(&draft, true)?;
     file.write_all_at(&serde_json::to_vec_pretty(decision).map_err(io::Error::other)?, 0)?;
     file.sync()?;
-    shared.disk.rename(&draft, &shared.folder.join(DECISION))?;
-    shared.disk.sync_folder(&shared.folder)
+    folder.disk.rename(&draft, &folder.path.join(DECISION))?;
+    folder.disk.sync_folder(&folder.path)
 }
 
 /// Does what was decided, as far as it is not done yet.
-fn carry_out(shared: &Shared) -> Result<(), OpenError> {
-    let failed = || io_failed(shared, "putting the repaired segments in place");
-    let decision = read_decision(shared)?;
-    let above = shared.folder.join(DAMAGED);
+fn carry_out(folder: &Folder) -> Result<(), OpenError> {
+    let failed = || folder.failed("putting the repaired segments in place");
+    let decision = read_decision(folder)?;
+    let above = folder.path.join(DAMAGED);
     let aside = above.join(&decision.aside);
-    shared.disk.make_folder(&aside).map_err(failed())?;
+    folder.disk.make_folder(&aside).map_err(failed())?;
     for number in decision.segments {
-        replace(shared, number, &aside).map_err(failed())?;
+        replace(folder, number, &aside).map_err(failed())?;
     }
-    for folder in [&aside, &above, &shared.folder] {
-        shared.disk.sync_folder(folder).map_err(failed())?;
+    for path in [&aside, &above, &folder.path] {
+        folder.disk.sync_folder(path).map_err(failed())?;
     }
-    let names = shared.disk.list(&shared.folder).map_err(failed())?;
+    let names = folder.list().map_err(failed())?;
     if names.iter().any(|name| name == description::DRAFT) {
-        description::put_in_force(&shared.folder, &*shared.disk)?;
+        description::put_in_force(&folder.path, &*folder.disk)?;
     }
-    shared.disk.remove(&shared.folder.join(DECISION)).map_err(failed())?;
-    shared.disk.sync_folder(&shared.folder).map_err(failed())
+    folder.disk.remove(&folder.path.join(DECISION)).map_err(failed())?;
+    folder.disk.sync_folder(&folder.path).map_err(failed())
 }
 
-fn read_decision(shared: &Shared) -> Result<Decision, OpenError> {
-    let file =
-        shared.disk.open(&shared.folder.join(DECISION), false).map_err(io_failed(shared, "opening repair.json"))?;
-    let length = file.length().map_err(io_failed(shared, "reading repair.json"))?;
+fn read_decision(folder: &Folder) -> Result<Decision, OpenError> {
+    let file = folder.disk.open(&folder.path.join(DECISION), false).map_err(folder.failed("opening repair.json"))?;
+    let length = file.length().map_err(folder.failed("reading repair.json"))?;
     let mut text = vec![0; usize::try_from(length).unwrap_or_default()];
-    let read = read_full(&*file, &mut text, 0).map_err(io_failed(shared, "reading repair.json"))?;
+    let read = read_full(&*file, &mut text, 0).map_err(folder.failed("reading repair.json"))?;
     serde_json::from_slice(&text[..read]).map_err(|error| OpenError::Description {
-        trail: shared.description.name.to_string(),
+        trail: folder.description.name.to_string(),
         file: DECISION,
         what: error.to_string(),
     })
 }
 
 /// Sets a damaged segment aside and gives its draft the name. Done before, nothing happens.
-fn replace(shared: &Shared, number: u64, aside: &Path) -> io::Result<()> {
+fn replace(folder: &Folder, number: u64, aside: &Path) -> io::Result<()> {
     let (place, draft) = (file_name(number), rewrite::draft_name(number));
-    let names = shared.disk.list(&shared.folder)?;
+    let names = folder.list()?;
     let is_there = |name: &str| names.iter().any(|known| known == name);
     if !is_there(&draft) {
         return Ok(());
     }
-    let path = shared.folder.join(&place);
-    drop_index_file(&*shared.disk, &path)?;
-    let kept = shared.disk.list(aside)?.contains(&place);
+    let path = folder.path.join(&place);
+    drop_hints(&*folder.disk, &path)?;
+    let kept = folder.disk.list(aside)?.contains(&place);
     if is_there(&place) && !kept {
-        shared.disk.rename(&path, &aside.join(&place))?;
+        folder.disk.rename(&path, &aside.join(&place))?;
     }
-    shared.disk.rename(&shared.folder.join(draft), &path)
+    folder.disk.rename(&folder.path.join(draft), &path)
 }

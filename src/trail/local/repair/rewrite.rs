@@ -5,19 +5,21 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{Epoch, SourcePosition, Timestamp};
 use crate::trail::Location;
-use crate::trail::local::Shared;
-use crate::trail::local::description::random_number;
+use crate::trail::description::random_number;
 use crate::trail::local::disk::DiskFile;
+use crate::trail::local::folder::Folder;
 use crate::trail::local::repair::survey::{Item, Survey};
-use crate::trail::local::scan::scan;
-use crate::trail::local::segment::{file_name, read_seal};
-use crate::trail::local::tail::State;
-use crate::trail::local::writer::repeated_frames;
+use crate::trail::local::segment_file::file_name;
+use crate::trail::roll::repeated_frames;
+use crate::trail::scan::scan;
+use crate::trail::segment::read_seal;
+use crate::trail::tail::State;
 
 /// Name of a segment before it takes the damaged one's place.
 pub(super) fn draft_name(segment: u64) -> String {
@@ -26,8 +28,14 @@ pub(super) fn draft_name(segment: u64) -> String {
 
 /// Writes and flushes the drafts of all segments that the survey wants anew, in the new epoch. Returns how far the source
 /// had been taken, as far as that is readable.
-pub(super) fn write_drafts(shared: &Shared, survey: &Survey, epoch: Epoch) -> io::Result<Option<SourcePosition>> {
-    let mut rewrite = Rewrite { shared, survey, epoch, state: State::default(), highest_ts: Timestamp::default() };
+pub(super) fn write_drafts(
+    folder: &Folder,
+    survey: &Survey,
+    epoch: Epoch,
+    clock: &dyn Clock,
+) -> io::Result<Option<SourcePosition>> {
+    let (state, highest_ts) = (State::default(), Timestamp::default());
+    let mut rewrite = Rewrite { folder, survey, epoch, clock, state, highest_ts };
     let mut previous = None;
     for number in &survey.rewritten {
         if previous.is_none_or(|previous| previous + 1 != *number) {
@@ -40,7 +48,8 @@ pub(super) fn write_drafts(shared: &Shared, survey: &Survey, epoch: Epoch) -> io
 }
 
 struct Rewrite<'s> {
-    shared: &'s Shared,
+    folder: &'s Folder,
+    clock: &'s dyn Clock,
     survey: &'s Survey,
     epoch: Epoch,
     /// What is in force where the next segment begins.
@@ -50,7 +59,7 @@ struct Rewrite<'s> {
 
 impl Rewrite<'_> {
     fn open(&self, number: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.shared.disk.open(&self.shared.folder.join(file_name(number)), false)
+        self.folder.disk.open(&self.folder.segment_path(number), false)
     }
 
     /// Establishes what is in force at the start of a segment whose predecessor stays as it is.
@@ -89,12 +98,12 @@ impl Rewrite<'_> {
         for item in items {
             match (item, &source) {
                 (Item::Gap(gap, time), _) => {
-                    let commit_ts = time.unwrap_or_else(|| self.shared.clock.now());
+                    let commit_ts = time.unwrap_or_else(|| self.clock.now());
                     let header = FrameHeader {
                         commit: gap.next - 1,
                         record: u32::MAX,
                         commit_ts,
-                        append_ts: self.shared.clock.now(),
+                        append_ts: self.clock.now(),
                         ..FrameHeader::new(FrameKind::Gap)
                     };
                     draft.append(&header, &mut self.state, |out| gap.push(out))?;
@@ -115,7 +124,7 @@ impl Rewrite<'_> {
             let unheard = self.unheard_in_next(number + 1)?;
             draft.shapes(&unheard, &mut self.state)?;
         }
-        self.highest_ts = draft.seal(&self.state, self.shared.clock.now())?.max(self.highest_ts);
+        self.highest_ts = draft.seal(&self.state, self.clock.now())?.max(self.highest_ts);
         Ok(())
     }
 
@@ -160,7 +169,7 @@ impl Rewrite<'_> {
 
     fn start(&self, number: u64) -> io::Result<Draft> {
         let file_id = random_number()?;
-        let repeated = repeated_frames(&self.state, file_id, self.shared.clock.now());
+        let repeated = repeated_frames(&self.state, file_id, self.clock.now());
         let head = SegmentHead {
             version: SEGMENT_VERSION,
             epoch: self.epoch,
@@ -171,9 +180,9 @@ impl Rewrite<'_> {
             repeated_bytes: u32::try_from(repeated.len()).map_err(io::Error::other)?,
             earlier_commit_ts: self.highest_ts,
         };
-        let path: PathBuf = self.shared.folder.join(draft_name(number));
-        let _ = self.shared.disk.remove(&path);
-        let file = self.shared.disk.open(&path, true)?;
+        let path: PathBuf = self.folder.path.join(draft_name(number));
+        let _ = self.folder.disk.remove(&path);
+        let file = self.folder.disk.open(&path, true)?;
         let mut pending = head.encode().to_vec();
         pending.extend_from_slice(&repeated);
         let last = (self.state.commit, u32::MAX);

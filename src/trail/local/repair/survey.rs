@@ -11,10 +11,13 @@ use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::record::{Operation, SchemaId, Timestamp};
 use crate::trail::local::ahead::data_end;
 use crate::trail::local::disk::{DiskFile, read_full};
+use crate::trail::local::folder::Folder;
 use crate::trail::local::repair::DamagedPlace;
-use crate::trail::local::scan::{next_frame, scan};
-use crate::trail::local::segment::{file_name, number_of, read_seal};
-use crate::trail::local::{Shared, mark_file, promise, shape_frame};
+use crate::trail::local::segment_file::{file_name, number_of};
+use crate::trail::promise;
+use crate::trail::scan::{next_frame, scan};
+use crate::trail::segment::read_seal;
+use crate::trail::shape_frame;
 use crate::trail::{Gap, Location};
 
 /// Most segments in a row that may be missing: more is no trail with a hole but a stray file.
@@ -66,10 +69,10 @@ impl Survey {
 }
 
 /// Surveys a trail from its files alone.
-pub(super) fn survey(shared: &Shared) -> io::Result<Survey> {
-    let names = shared.disk.list(&shared.folder)?;
+pub(super) fn survey(folder: &Folder) -> io::Result<Survey> {
+    let names = folder.list()?;
     let numbers: BTreeSet<u64> = names.iter().filter_map(|name| number_of(name)).collect();
-    let noted = mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch);
+    let noted = folder.noted_mark();
     let noted_segment = noted.as_ref().map(|mark| mark.end.segment);
     let first = numbers.first().copied().or(noted_segment).unwrap_or(1);
     let last = numbers.last().copied().max(noted_segment).unwrap_or(1);
@@ -92,7 +95,7 @@ pub(super) fn survey(shared: &Shared) -> io::Result<Survey> {
     }
     for number in first..=last {
         if numbers.contains(&number) {
-            walk.segment(shared, number)?;
+            walk.segment(folder, number)?;
         } else {
             walk.missing(number);
         }
@@ -152,11 +155,11 @@ impl Walk {
         self.lost_uncounted = true;
     }
 
-    fn segment(&mut self, shared: &Shared, number: u64) -> io::Result<()> {
-        let file = shared.disk.open(&shared.folder.join(file_name(number)), false)?;
+    fn segment(&mut self, folder: &Folder, number: u64) -> io::Result<()> {
+        let file = folder.disk.open(&folder.segment_path(number), false)?;
         let bytes = file.length()?;
         let is_last = number == self.survey.last;
-        let Some((head, file_id)) = self.open_head(shared, &*file, number, bytes)? else { return Ok(()) };
+        let Some((head, file_id)) = self.open_head(folder, &*file, number, bytes)? else { return Ok(()) };
         self.survey.file_ids.insert(number, file_id);
         if let Some(head) = head {
             self.survey.heads.insert(number, head);
@@ -207,7 +210,7 @@ impl Walk {
     /// The head and the salt of the file's frames; none when nothing of the file can be read.
     fn open_head(
         &mut self,
-        shared: &Shared,
+        folder: &Folder,
         file: &dyn DiskFile,
         number: u64,
         bytes: u64,
@@ -215,7 +218,7 @@ impl Walk {
         let mut start = [0; SEGMENT_HEAD_BYTES];
         let read = read_full(file, &mut start, 0)?;
         if let Ok(head) = SegmentHead::decode(&start[..read]) {
-            if head.segment == number && shared.description.admits(head.epoch, number) {
+            if head.segment == number && folder.description.admits(head.epoch, number) {
                 return Ok(Some((Some(head), head.file_id)));
             }
             self.damaged(number, 0, bytes, "the file belongs to another segment or trail");
@@ -225,7 +228,7 @@ impl Walk {
         self.damaged(number, 0, SEGMENT_HEAD_BYTES as u64, "the segment's head does not check");
         // The salt stands in the head, which may be damaged elsewhere, and in the index file.
         let mut candidates = vec![frame::u64_at(&start, 24)];
-        if let Ok(index) = shared.disk.open(&shared.folder.join(file_name(number)).with_extension("idx"), false) {
+        if let Ok(index) = folder.disk.open(&folder.segment_path(number).with_extension("idx"), false) {
             let mut head = [0; 16];
             if read_full(&*index, &mut head, 0)? == head.len() {
                 candidates.push(frame::u64_at(&head, 8));

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::record::Timestamp;
-use crate::trail::local::segment::{Segment, drop_index_file};
-use crate::trail::local::work::RetentionRule;
-use crate::trail::local::{Shared, Trail};
+use crate::trail::handle::Trail;
+use crate::trail::segment::Segment;
+use crate::trail::shared::{Leaving, Shared};
+use crate::trail::work::RetentionRule;
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,13 +25,6 @@ pub struct Trimmed {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// A segment that is no part of the trail any more, and whose files are still to be removed for good.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    segment: Arc<Segment>,
-    rule: RetentionRule,
 }
 
 impl Trail {
@@ -79,7 +73,7 @@ impl Trail {
         if self.is_deleted() {
             return 0;
         }
-        self.shared.segments().iter().map(|segment| segment.bytes()).sum()
+        self.shared.segments().iter().map(|segment| segment.length()).sum()
     }
 
     /// Bytes that were written to the trail, without what each segment repeats in its head.
@@ -95,8 +89,8 @@ impl Trail {
         (first.number() < durable && first.seal().is_some() && !self.is_deleted()).then_some(first)
     }
 
-    /// Takes the first segment out of the trail, then its files off the disk. In this order: who looks for it finds that it
-    /// is gone, never that its file cannot be opened.
+    /// Takes the first segment out of the trail, then out of the store. In this order: who looks for it finds that it
+    /// is gone, never that its bytes cannot be read.
     fn remove_first(&self, segment: Arc<Segment>, rule: RetentionRule) -> io::Result<Option<u64>> {
         let mut leaving = self.shared.lock_leaving();
         // One after the other, and each for good: neither a crash nor a failure may leave a hole between segments.
@@ -107,17 +101,11 @@ impl Trail {
         self.finish_leaving(&mut leaving)
     }
 
-    /// Removes the files of the segment that leaves, if one does, also after an attempt that failed; its bytes.
+    /// Removes the segment that leaves for good, if one does, also after an attempt that failed; its bytes.
     fn finish_leaving(&self, leaving: &mut Option<Leaving>) -> io::Result<Option<u64>> {
         let Some(Leaving { segment, rule }) = leaving else { return Ok(None) };
-        drop_index_file(&*self.shared.disk, &segment.path)?;
-        match self.shared.disk.remove(&segment.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // Not there: removed by an attempt whose flush failed.
-            _ => {}
-        }
-        self.shared.disk.sync_folder(&self.shared.folder)?;
-        let (bytes, rule, number) = (segment.bytes(), *rule, segment.number());
+        segment.stored.remove()?;
+        let (bytes, rule, number) = (segment.length(), *rule, segment.number());
         *leaving = None;
         self.shared.work.removed(rule, bytes);
         let rule = rule.name();

@@ -1,35 +1,37 @@
-//! A part of a segment, read from disk: whole frames, each checked.
+//! Fetches a block of a segment: whole frames, each checked. What is in them is looked at when they are here.
 
 use std::sync::Arc;
 
 use crate::codec::frame::{self, ChecksumSeed, HEADER_BYTES};
 use crate::limits::READ_BLOCK_BYTES;
-use crate::trail::local::Shared;
-use crate::trail::local::disk::{DiskFile, read_full};
-use crate::trail::local::segment::Segment;
+use crate::trail::scan::ReadBytes;
+use crate::trail::segment::Segment;
+use crate::trail::shared::Shared;
+use crate::trail::store::SegmentBytes;
 use crate::trail::{Location, ReadError};
 
-/// A part of a segment to be read from, on a thread that may block.
-pub(super) struct Stretch {
+/// A part of a segment to fetch a block from, on a thread that may block.
+pub(super) struct Fetch {
     pub(super) shared: Arc<Shared>,
     pub(super) segment: Arc<Segment>,
-    /// The segment's file, if it is open.
-    pub(super) file: Option<Arc<dyn DiskFile>>,
+    /// The segment's bytes, if they are open.
+    pub(super) bytes: Option<SegmentBytes>,
     pub(super) from: u64,
     pub(super) until: u64,
     /// What is read into.
     pub(super) buffer: Vec<u8>,
 }
 
-impl Stretch {
-    /// Reads a block of whole, checked frames; gives the file that it was read from too.
-    pub(super) fn read(mut self) -> Result<(Arc<dyn DiskFile>, Vec<u8>), ReadError> {
+impl Fetch {
+    /// Reads a block of whole, checked frames; gives the open bytes that it was read from too.
+    pub(super) fn run(mut self) -> Result<(SegmentBytes, Vec<u8>), ReadError> {
         let buffer = std::mem::take(&mut self.buffer);
-        let file = match &self.file {
-            Some(file) => file.clone(),
-            None => self.segment.open_file().map_err(|error| self.failure(&error))?,
+        let bytes = match self.bytes.take() {
+            Some(bytes) => bytes,
+            None => self.segment.stored.open_bytes().map_err(|error| self.failure(&error))?,
         };
-        Ok((file.clone(), self.whole_frames(&*file, buffer)?))
+        let block = self.whole_frames(&bytes, buffer)?;
+        Ok((bytes, block))
     }
 
     fn failure(&self, error: &std::io::Error) -> ReadError {
@@ -37,12 +39,12 @@ impl Stretch {
     }
 
     /// Reads a block of whole frames, at least one, and checks each.
-    fn whole_frames(&self, file: &dyn DiskFile, mut buffer: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    fn whole_frames(&self, bytes: &SegmentBytes, mut buffer: Vec<u8>) -> Result<Vec<u8>, ReadError> {
         let available = usize::try_from(self.until - self.from).unwrap_or(usize::MAX);
         let mut want = READ_BLOCK_BYTES.min(available);
         loop {
             buffer.resize(want, 0);
-            let filled = read_full(file, &mut buffer, self.from).map_err(|error| self.failure(&error))?;
+            let filled = bytes.read_full(&mut buffer, self.from).map_err(|error| self.failure(&error))?;
             buffer.truncate(filled);
             let (whole, bad) = check(&buffer, self.segment.head.file_id);
             match bad {

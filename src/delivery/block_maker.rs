@@ -1,22 +1,22 @@
-//! Reads a stretch of a trail and encodes it: the one place where reader and encoder meet.
+//! Makes blocks: reads a stretch of a trail and encodes it. The only file where reader and encoder meet.
 
 use std::sync::Arc;
 
-use crate::delivery::block::{Block, ChargedBytes, Passed, Place};
+use crate::delivery::block::{Block, BlockStart, ChargedBytes, Passed};
 use crate::delivery::budget::Charge;
 use crate::delivery::contract::Contract;
 use crate::delivery::counts::{Counted, Counts};
-use crate::delivery::encoder::{EncodeStop, Encoder};
+use crate::delivery::encoder::Encoder;
+use crate::delivery::end::End;
 use crate::delivery::estimate::Estimate;
-use crate::delivery::feed::DeliveryEnd;
 use crate::delivery::gap::{AtGap, at_gap};
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
-use crate::trail::{Entry, Fill, Location, Reader};
+use crate::trail::{Entry, Fill, Location, Reader, bytes_between};
 
-/// A reader and an encoder that stand at the same place.
+/// A reader and an encoder, both at the start of the same block.
 #[derive(Debug)]
-pub(super) struct Cursor {
+pub(super) struct BlockMaker {
     reader: Reader,
     encoder: Encoder,
     contract: Arc<Contract>,
@@ -29,19 +29,19 @@ pub(super) struct Cursor {
 struct Stretch {
     passed: Passed,
     skipped: Vec<String>,
-    stop: Option<DeliveryEnd>,
+    stop: Option<End>,
 }
 
 /// Why no further record is taken.
 enum Break {
     /// The block is as large as memory allows; another one goes on behind it.
     Full,
-    Stop(DeliveryEnd),
+    Stop(End),
 }
 
-impl From<EncodeStop> for Break {
-    fn from(stop: EncodeStop) -> Self {
-        Self::Stop(DeliveryEnd::Encode(stop))
+impl From<End> for Break {
+    fn from(end: End) -> Self {
+        Self::Stop(end)
     }
 }
 
@@ -54,8 +54,8 @@ struct Room {
     enough_until: usize,
 }
 
-impl Cursor {
-    /// A cursor where `reader` stands; `begun` as in [`Place`].
+impl BlockMaker {
+    /// Makes blocks from where `reader` stands on; `begun` as in [`BlockStart`].
     pub(super) fn new(
         reader: Reader,
         contract: Arc<Contract>,
@@ -67,9 +67,9 @@ impl Cursor {
     }
 
     /// Where the next block starts.
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn start(&self) -> BlockStart {
         let at = self.encoder.kept_back().unwrap_or_else(|| self.reader.location());
-        Place { at, begun: self.encoder.begun() }
+        BlockStart { at, begun: self.encoder.begun() }
     }
 
     /// Whether everything up to `end` lies in memory, so that [`Self::make`] does not wait for a disk.
@@ -80,11 +80,8 @@ impl Cursor {
     /// Encodes up to `end`, which is durable: to exactly there, unless a transaction's last record must be found first, or
     /// more memory would be needed than was charged and there is none. Reads the disk where need be.
     pub(super) fn make(&mut self, end: Location, charge: Charge, now: Timestamp) -> Block {
-        let from = self.place().at;
-        let trail_bytes = |to: Location| {
-            let bytes = if from.segment == to.segment { to.offset.saturating_sub(from.offset) } else { 0 };
-            usize::try_from(bytes).unwrap_or(usize::MAX)
-        };
+        let from = self.start().at;
+        let trail_bytes = |to: Location| usize::try_from(bytes_between(from, to).unwrap_or(0)).unwrap_or(usize::MAX);
         let mut room = Room::new(charge, self.estimate.record());
         self.encoder.reserve(self.estimate.messages(trail_bytes(end)).min(room.messages()));
         let Stretch { passed, skipped, stop } = self.encode_until(end, &mut room, now);
@@ -94,19 +91,19 @@ impl Cursor {
         }
         let largest_record = self.encoder.take_largest_record();
         let (mut bytes, pieces) = self.encoder.take_messages();
-        self.estimate.learn(trail_bytes(self.place().at), bytes.len(), largest_record);
+        self.estimate.learn(trail_bytes(self.start().at), bytes.len(), largest_record);
         if bytes.capacity() - bytes.len() > bytes.len() / 8 || room.is_exceeded_by(bytes.capacity(), pieces.len()) {
             // The room was an estimate; blocks at the tail, or of what rules leave, are mostly far smaller.
             bytes.shrink_to_fit();
         }
-        let counted = self.counts.places(self.encoder.take_counts());
+        let counted = self.counts.count_in(self.encoder.take_counts());
         let memory = bytes.capacity() + Estimate::around(pieces.len());
         // Of further tables there are few, at some bytes each: they count as far as there is room, and exceed nothing.
         let of_further_tables = counted.capacity().saturating_sub(1) * size_of::<Counted>();
         let memory = memory + of_further_tables.min(room.left_beside(memory));
         let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
-        Block { bytes, pieces, counted, to: self.place(), passed, skipped, stop, memory }
+        Block { bytes, pieces, counted, to: self.start(), passed, skipped, stop, memory }
     }
 
     fn encode_until(&mut self, end: Location, room: &mut Room, now: Timestamp) -> Stretch {
@@ -123,7 +120,7 @@ impl Cursor {
                 Err(Break::Stop(stop)) => break Some(stop),
             }
             let limit = match self.encoder.kept_back() {
-                Some(place) if place >= end => break None,
+                Some(kept) if kept >= end => break None,
                 Some(_) => Location::MAX,
                 None => end,
             };
@@ -133,7 +130,7 @@ impl Cursor {
                 Ok(false) => match self.reader.fill_here() {
                     Ok(Fill::Filled) => {}
                     Ok(Fill::AtMark) => break None,
-                    Err(error) => break Some(DeliveryEnd::Read(error)),
+                    Err(error) => break Some(error.into()),
                 },
                 Err(Break::Full) => break None,
                 Err(Break::Stop(stop)) => break Some(stop),
@@ -151,7 +148,7 @@ impl Cursor {
         room: &mut Room,
         now: Timestamp,
     ) -> Result<bool, Break> {
-        let entry = self.reader.next_before(limit).map_err(|error| Break::Stop(DeliveryEnd::Read(error)))?;
+        let entry = self.reader.next_before(limit).map_err(|error| Break::Stop(error.into()))?;
         let Some(entry) = entry else { return Ok(false) };
         match &entry {
             Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
@@ -159,7 +156,7 @@ impl Cursor {
             Entry::Gap(gap) => match at_gap(&self.contract, gap) {
                 AtGap::Nothing => {}
                 AtGap::Skips(told) => skipped.push(told),
-                AtGap::Ends { gap, after } => return Err(Break::Stop(DeliveryEnd::Gap { gap, after })),
+                AtGap::Ends { gap, after } => return Err(Break::Stop(End::Gap { gap, after })),
             },
             Entry::Record(_) => {}
         }

@@ -3,12 +3,12 @@
 //! Built frame by frame, by the writer as it appends and by a scan when the index file is missing or does not check.
 //! The file beside a closed segment (`….idx`): `"TRAILIX2"`, the segment's [`Stamp`], the numbers of blocks and shapes,
 //! then these, then CRC-32C of all of it; little-endian. Transaction ids, which seeks do not need, have a file of their
-//! own: see [`xids`](crate::trail::local::xids).
+//! own: see [`xids`](crate::trail::xids).
 
 use crate::codec::frame::{FLAG_OWN_ID, FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
 use crate::limits::INDEX_BLOCK_BYTES;
 use crate::record::Timestamp;
-use crate::trail::local::xids::{Remembered, SegmentXids, fingerprint};
+use crate::trail::xids::{Remembered, SegmentXids, fingerprint};
 
 const MAGIC: &[u8; 8] = b"TRAILIX2";
 const BLOCK_BYTES: usize = 36;

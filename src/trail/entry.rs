@@ -31,6 +31,8 @@ pub struct Record<'a> {
     pub operation: Operation,
     /// The table's shape; none for DDL.
     pub schema: Option<&'a Arc<TableSchema>>,
+    /// Its partition of the trail.
+    pub partition: u16,
     /// When the trail took it.
     pub append_ts: Timestamp,
     /// Where its frame lies.

@@ -10,7 +10,7 @@ use crate::codec::frame::{self, BadFrame, Frame, FrameKind};
 use crate::record::{Epoch, Position, TableName};
 
 /// What the positions of gaps have for a record number; no transaction has as many records.
-pub(in crate::trail) const GAP_RECORD: u32 = u32::MAX;
+pub(super) const GAP_RECORD: u32 = u32::MAX;
 
 /// Something is missing between the entry before it and the one after.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,15 +1,13 @@
 //! What of a trail had been promised, that is acknowledged, shown or confirmed to a source: recovery cuts nothing of it.
 //!
-//! Two things say so: marks, with which every flush group begins, and `mark.bin`, which is written behind every flush.
+//! Marks say so, with which every flush group begins, and, where a store notes it, the mark that is noted behind every flush.
 //! Each may say less than is true, neither says more: what counts is the larger.
 
 use std::io;
 
 use crate::codec::frame::{self, Frame, FrameKind, MARK_FRAME_BYTES};
 use crate::trail::Location;
-use crate::trail::local::disk::DiskFile;
-use crate::trail::local::scan::find_frames;
-use crate::trail::local::{Shared, mark_file};
+use crate::trail::scan::{ReadBytes, find_frames};
 
 /// What is wrong where a promise reaches beyond the last whole frame.
 pub(super) const CUT_SHORT: &str = "what follows had been durable and is gone";
@@ -25,16 +23,10 @@ pub(super) fn of_frame(frame: &Frame<'_>) -> Option<(Location, u64)> {
 
 /// The furthest promise of the marks that lie from byte `from` on, wherever they start: how far what is damaged before
 /// them had been durable.
-pub(super) fn behind(file: &dyn DiskFile, file_id: u64, from: u64) -> io::Result<(Location, u64)> {
+pub(super) fn behind(bytes: &(impl ReadBytes + ?Sized), file_id: u64, from: u64) -> io::Result<(Location, u64)> {
     let mut furthest = (Location::default(), 0);
-    find_frames(file, file_id, from, MARK_FRAME_BYTES, |_, frame| {
+    find_frames(bytes, file_id, from, MARK_FRAME_BYTES, |_, frame| {
         furthest = of_frame(frame).map_or(furthest, |promise| furthest.max(promise));
     })?;
     Ok(furthest)
-}
-
-/// What `mark.bin` promises; the start of every trail when there is no whole one of its epoch.
-pub(super) fn noted(shared: &Shared) -> Location {
-    mark_file::read(&shared.folder, &*shared.disk, shared.description.epoch)
-        .map_or(Location::default(), |mark| mark.end)
 }
