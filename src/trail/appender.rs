@@ -13,6 +13,7 @@ use crate::record::{
     Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::gap::GAP_RECORD;
+use crate::trail::recovery::recover_end;
 use crate::trail::replay::remembered_xids;
 use crate::trail::shape_frame;
 use crate::trail::shapes::Shapes;
@@ -143,7 +144,7 @@ fn take_end(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
         }
     }
     let recovering = Recovering(shared);
-    let tail = shared.store.recover_end(shared)?;
+    let tail = recover_end(shared)?;
     recovering.succeeded();
     Ok(tail)
 }

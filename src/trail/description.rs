@@ -7,7 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
-use crate::trail::{OpenError, TrailOptions};
+use crate::trail::OpenError;
+
+/// What a trail may be told beyond its name.
+#[derive(Debug, Clone)]
+pub struct TrailOptions {
+    /// Size at which a segment is closed, in bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for TrailOptions {
+    fn default() -> Self {
+        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
+    }
+}
 
 /// Who may append to a trail, for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,23 +12,12 @@ use tokio::sync::watch;
 use crate::clock::SharedClock;
 use crate::record::{Epoch, SourceIdentity, Timestamp, TrailName};
 use crate::trail::local::disk::Disk;
-use crate::trail::local::recovery;
+#[cfg(feature = "fault-injection")]
+use crate::trail::messages::MessageLog;
+use crate::trail::recovery;
 use crate::trail::shared::{End, Shared};
 use crate::trail::work::TrailWork;
-use crate::trail::{Appender, DurableMark, Location, OpenError, TrailDescription, Writer, appender};
-
-/// What a trail may be told beyond its name.
-#[derive(Debug, Clone)]
-pub struct TrailOptions {
-    /// Size at which a segment is closed, in bytes.
-    pub segment_bytes: u64,
-}
-
-impl Default for TrailOptions {
-    fn default() -> Self {
-        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
-    }
-}
+use crate::trail::{Appender, DurableMark, Location, OpenError, TrailDescription, TrailOptions, Writer, appender};
 
 /// A trail's figures, for people and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,16 +57,36 @@ impl Trail {
         clock: SharedClock,
     ) -> Result<Self, OpenError> {
         let description = TrailDescription::new(name, writer, options, clock.now())?;
-        recovery::create(description, folder, disk.clone(), clock.clone())?;
+        recovery::folder::create(description, folder, disk.clone(), clock.clone())?;
         Self::open(folder, disk, clock)
     }
 
     /// Opens the trail in `folder`: recovers its end, flushes what it keeps.
     pub fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Self, OpenError> {
-        recovery::open(folder, disk, clock).map(|shared| Self { shared: Arc::new(shared) })
+        recovery::folder::open(folder, disk, clock).map(|shared| Self { shared: Arc::new(shared) })
     }
 
-    /// What the trail's folder says of it.
+    /// Makes a new trail in a log of messages, which must be empty.
+    #[cfg(feature = "fault-injection")]
+    pub fn create_in_messages(
+        log: Arc<dyn MessageLog>,
+        name: TrailName,
+        writer: Writer,
+        options: &TrailOptions,
+        clock: SharedClock,
+    ) -> Result<Self, OpenError> {
+        let description = TrailDescription::new(name, writer, options, clock.now())?;
+        recovery::messages::create(description, log.clone(), clock.clone())?;
+        Self::open_in_messages(log, clock)
+    }
+
+    /// Opens the trail in a log of messages: finds its end and keeps everyone else from it.
+    #[cfg(feature = "fault-injection")]
+    pub fn open_in_messages(log: Arc<dyn MessageLog>, clock: SharedClock) -> Result<Self, OpenError> {
+        recovery::messages::open(log, clock).map(|shared| Self { shared: Arc::new(shared) })
+    }
+
+    /// What it says of itself.
     pub fn description(&self) -> &TrailDescription {
         &self.shared.description
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::record::Timestamp;
+use crate::record::{Position, Timestamp};
 use crate::trail::handle::Trail;
 use crate::trail::segment::Segment;
 use crate::trail::shared::{Leaving, Shared};
@@ -16,6 +16,18 @@ pub struct Retention {
     pub age_seconds: Option<u64>,
     /// Segments go while what was written to the trail is larger than this, in bytes; what their heads repeat does not count.
     pub bytes: Option<u64>,
+    /// What goes by neither of them, because somebody has still to read it.
+    pub floor: Option<Floor>,
+}
+
+/// How far down a trail is still needed, and how much of it that may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The lowest position that somebody goes on from: a reader can begin there as long as the floor holds.
+    pub position: Position,
+    /// The floor holds as long as what was written to the trail is no larger than this, in bytes: whoever falls further behind
+    /// does not fill the disk.
+    pub bytes_max: u64,
 }
 
 /// What retention took.
@@ -52,9 +64,23 @@ impl Trail {
                 (false, true) => RetentionRule::Size,
                 (false, false) => break,
             };
+            if retention.floor.is_some_and(|floor| self.is_needed(&floor)) {
+                break;
+            }
             trimmed.note(self.remove_first(segment, rule)?);
         }
         Ok(())
+    }
+
+    /// Whether whoever goes on from there needs the first segment, and may have it kept.
+    fn is_needed(&self, floor: &Floor) -> bool {
+        let Floor { position, bytes_max } = *floor;
+        if position.epoch != self.epoch() || self.own_bytes() > bytes_max {
+            return false;
+        }
+        // A place behind a transaction is found without it; one in it is compared with it.
+        let first_needed = position.commit.saturating_add(u64::from(position.is_behind()));
+        self.shared.with_segments(|segments| segments.get(1).is_none_or(|next| next.first_commit() > first_needed))
     }
 
     /// When the oldest segment that may go was closed; none when none may.
@@ -62,7 +88,7 @@ impl Trail {
         self.removable().and_then(|segment| segment.seal()).map(|seal| seal.closed_ts)
     }
 
-    /// Removes the oldest segment, if one may go, because the disk's share is used up.
+    /// Removes the oldest segment, if one may go, because the disk's share is used up, whoever still needs it.
     pub fn remove_oldest(&self) -> io::Result<()> {
         let removed = self.removable().map(|segment| self.remove_first(segment, RetentionRule::Disk)).transpose();
         self.unless_deleted(removed.map(drop))

@@ -12,10 +12,11 @@ use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SegmentHead
 use crate::limits::INDEX_MEMORY_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
-use crate::trail::index::{SegmentIndex, Stamp};
+use crate::trail::hint::{Hint, Stamp};
+use crate::trail::index::SegmentIndex;
 use crate::trail::lately_used::LatelyUsed;
 use crate::trail::scan::{ReadBytes, ScanEnd, scan};
-use crate::trail::store::{Hint, SegmentBytes, StoredSegment};
+use crate::trail::store::{SegmentBytes, StoredSegment};
 use crate::trail::xids::SegmentXids;
 
 /// What a closed segment's last frame says.
@@ -140,6 +141,11 @@ impl Segment {
     /// Byte of the first frame that is not a repeated one.
     pub(super) fn first_own(&self) -> u64 {
         SEGMENT_HEAD_BYTES as u64 + u64::from(self.head.repeated_bytes)
+    }
+
+    /// Commit number of the first transaction that begins in it, or behind it when none does.
+    pub(super) fn first_commit(&self) -> u64 {
+        self.head.next_commit + u64::from(self.head.inside)
     }
 
     /// Bytes written so far.

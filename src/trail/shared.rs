@@ -113,7 +113,7 @@ impl Shared {
     /// Commit number of the first transaction that begins in what is kept.
     pub(super) fn first_commit(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.first().map_or(1, |segment| segment.head.next_commit + u64::from(segment.head.inside))
+        segments.first().map_or(1, |segment| segment.first_commit())
     }
 
     /// Moves the durable mark, here and for other processes.

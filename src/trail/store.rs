@@ -7,32 +7,29 @@
 //!   there, and says nothing of their durability; [`WritingEnd::settle`] returns when all of them are durable, and
 //!   [`WritingEnd::close`] when, beyond that, nothing but them is in the segment. [`StoredSegment::take_back`] makes a byte
 //!   above the durable mark the end again: what was behind it never was. After a failure of any of these nothing is known of
-//!   what has not settled, and [`Store::recover_end`] comes next.
+//!   what has not settled, and recovery comes next.
 //! * **The bytes.** [`SegmentBytes`] are read wherever they are durable. A segment that was opened may be read to its end
 //!   where the store can do that; where it cannot, the reader is overtaken.
 //! * **The segments.** A store that opens a trail says which there are, each with its head, and the writing end adds to them.
 //!   What can be rebuilt from a closed segment, its hints, a store may keep beside it.
 //! * **The first segment goes.** [`StoredSegment::remove`], never another one, and for good.
 //!
-//! How opening finds the end is each store's own, for it depends on what a crash may leave: `local::recovery` and
-//! `messages::recovery`.
+//! How opening finds the end depends on what a crash may leave: `recovery` has a file for each store.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::segment_head::SegmentHead;
-use crate::trail::local;
+use crate::trail::DurableMark;
+use crate::trail::hint::Hint;
 use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::file_end::FileEnd;
 use crate::trail::local::folder::Folder;
 use crate::trail::local::segment_file::SegmentFile;
 #[cfg(feature = "fault-injection")]
-use crate::trail::messages::{self, store::MessageStore, stored::StoredMessages};
+use crate::trail::messages::{store::MessageStore, stored::StoredMessages};
 use crate::trail::scan::ReadBytes;
-use crate::trail::shared::Shared;
-use crate::trail::tail::Tail;
-use crate::trail::{DurableMark, OpenError};
 
 /// What holds a trail.
 #[derive(Debug)]
@@ -50,16 +47,10 @@ impl Store {
         match self {
             Self::Folder(folder) => folder.new_segment(head, bytes).map(StoredSegment::File),
             #[cfg(feature = "fault-injection")]
-            Self::Messages(messages) => messages.new_segment(head.segment, bytes).map(StoredSegment::Messages),
-        }
-    }
-
-    /// Finds the end again after a write or a flush has failed.
-    pub(super) fn recover_end(&self, shared: &Shared) -> Result<Tail, OpenError> {
-        match self {
-            Self::Folder(folder) => local::recovery::cut_back_to_mark(shared, folder),
-            #[cfg(feature = "fault-injection")]
-            Self::Messages(_) => messages::recovery::take_back_to_mark(shared),
+            Self::Messages(messages) => {
+                let started = StoredMessages::start(messages, head.segment, bytes)?;
+                Ok(StoredSegment::Messages(Arc::new(started)))
+            }
         }
     }
 
@@ -211,15 +202,6 @@ impl StoredSegment {
             Self::Messages(_) => Ok(()),
         }
     }
-}
-
-/// What can be rebuilt from a closed segment's frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hint {
-    /// Its sparse index.
-    Index,
-    /// The ids of the transactions that end in it.
-    Xids,
 }
 
 /// The end of a trail, where its writer appends.

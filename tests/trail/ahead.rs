@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::{backup, repair};
+use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{Appender, Begin, OpenError, Trail};
 
 fn segment(number: u64) -> PathBuf {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::trail::memory_disk::{Event, MemoryDisk};
 use crate::trail::workload::{Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::repair;
+use trailcast::trail::maintenance::repair;
 use trailcast::trail::{Begin, Trail};
 
 #[derive(Default)]

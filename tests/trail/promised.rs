@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::repair;
+use trailcast::trail::maintenance::repair;
 use trailcast::trail::{Begin, OpenError, Trail};
 
 /// A trail of three acknowledged puts whose writer was killed.

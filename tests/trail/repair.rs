@@ -12,7 +12,7 @@ use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open};
 use trailcast::codec::image::Cell;
 use trailcast::record::{Position, xid_hash};
-use trailcast::trail::local::repair::{self, Repair};
+use trailcast::trail::maintenance::repair::{self, Repair};
 use trailcast::trail::{Begin, Entry, Fill, Gap, OpenError, SeekError, Trail};
 
 /// Transactions of a trail and where the trail lies.

@@ -13,7 +13,7 @@ use crate::cli::output::{harmless_lines, print};
 use crate::clock::SystemClock;
 use crate::record::TrailName;
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::local::repair::{self, Repair};
+use crate::trail::maintenance::repair::{self, Repair};
 
 #[derive(Debug, Args)]
 pub(super) struct RepairArguments {

@@ -7,12 +7,16 @@ use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::{OpenError, TrailDescription};
 
 /// Name of the file.
-pub(super) const FILE: &str = "trail.json";
+pub(in crate::trail) const FILE: &str = "trail.json";
 /// Its name before it is in force.
-pub(super) const DRAFT: &str = "trail.json.new";
+pub(in crate::trail) const DRAFT: &str = "trail.json.new";
 
 /// Writes a description beside the one in force, flushed; [`put_in_force`] makes it the trail's.
-pub(super) fn write_draft(folder: &Path, description: &TrailDescription, disk: &dyn Disk) -> Result<(), OpenError> {
+pub(in crate::trail) fn write_draft(
+    folder: &Path,
+    description: &TrailDescription,
+    disk: &dyn Disk,
+) -> Result<(), OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     let draft = folder.join(DRAFT);
     let _ = disk.remove(&draft);
@@ -23,14 +27,14 @@ pub(super) fn write_draft(folder: &Path, description: &TrailDescription, disk: &
 }
 
 /// Gives the draft its name, for good.
-pub(super) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
+pub(in crate::trail) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(), OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     disk.rename(&folder.join(DRAFT), &folder.join(FILE)).map_err(failed("naming trail.json"))?;
     disk.sync_folder(folder).map_err(failed("flushing its folder"))
 }
 
 /// Reads a trail's description.
-pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, OpenError> {
+pub(in crate::trail) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     let file = disk.open(&folder.join(FILE), false).map_err(failed("opening trail.json"))?;
     let mut text = vec![0; 64 << 10];
@@ -39,6 +43,6 @@ pub(super) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, O
 }
 
 /// The trail's name as its folder has it, for errors before the description is read.
-pub(super) fn name_of(folder: &Path) -> String {
+pub(in crate::trail) fn name_of(folder: &Path) -> String {
     folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

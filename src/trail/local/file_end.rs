@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::trail::local::ahead::Ahead;
 use crate::trail::local::disk::DiskFile;
+use crate::trail::local::preallocation::Ahead;
 use crate::trail::local::segment_file::SegmentFile;
 
 /// Where a writer appends.

@@ -13,15 +13,18 @@ use crate::trail::local::segment_file::{SegmentFile, file_name, number_of};
 use crate::trail::local::{description, mark_file};
 use crate::trail::{DurableMark, OpenError, TrailDescription};
 
+/// Name of the file that says that a repair is decided and not carried out to its end.
+pub(in crate::trail) const REPAIR_FILE: &str = "repair.json";
+
 /// A trail's folder.
 #[derive(Debug)]
 pub(in crate::trail) struct Folder {
-    pub(super) path: PathBuf,
+    pub(in crate::trail) path: PathBuf,
     /// The way to it, by whatever goes by path.
-    pub(super) disk: Arc<dyn Disk>,
+    pub(in crate::trail) disk: Arc<dyn Disk>,
     /// The same, to close it.
     door: Arc<Door>,
-    pub(super) description: TrailDescription,
+    pub(in crate::trail) description: TrailDescription,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
     mark_file: OnceLock<Arc<dyn DiskFile>>,
     /// Set when `trail.json` says that there are segments of the version that we make.
@@ -30,7 +33,7 @@ pub(in crate::trail) struct Folder {
 
 impl Folder {
     /// The folder at that path, of which nothing but its description is read.
-    pub(super) fn new(path: &Path, description: TrailDescription, disk: Arc<dyn Disk>) -> Self {
+    pub(in crate::trail) fn new(path: &Path, description: TrailDescription, disk: Arc<dyn Disk>) -> Self {
         let door = Arc::new(Door::new(disk));
         Self {
             path: path.to_owned(),
@@ -43,17 +46,22 @@ impl Folder {
     }
 
     /// Names of the files in it, in order.
-    pub(super) fn list(&self) -> io::Result<Vec<String>> {
+    pub(in crate::trail) fn list(&self) -> io::Result<Vec<String>> {
         self.disk.list(&self.path)
     }
 
+    /// Whether a repair was decided and not carried out to its end.
+    pub(in crate::trail) fn repair_is_decided(&self) -> io::Result<bool> {
+        Ok(self.list()?.iter().any(|name| name == REPAIR_FILE))
+    }
+
     /// The path of a segment's file.
-    pub(super) fn segment_path(&self, number: u64) -> PathBuf {
+    pub(in crate::trail) fn segment_path(&self, number: u64) -> PathBuf {
         self.path.join(file_name(number))
     }
 
     /// What an error of the file system is for whoever opens, makes or repairs the trail.
-    pub(super) fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
+    pub(in crate::trail) fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> OpenError {
         OpenError::while_at(&self.description.name, action)
     }
 
@@ -91,7 +99,7 @@ impl Folder {
     }
 
     /// From here on marks are noted in `mark.bin`.
-    pub(super) fn open_mark_file(&self) -> io::Result<()> {
+    pub(in crate::trail) fn open_mark_file(&self) -> io::Result<()> {
         let file = mark_file::open(&self.path, &*self.disk)?;
         self.mark_file.get_or_init(|| file);
         Ok(())

@@ -11,9 +11,9 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
+use crate::trail::hint::Hint;
 use crate::trail::lately_used::LatelyUsed;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::store::Hint;
 
 /// The name of a segment's file.
 pub(in crate::trail) fn file_name(segment: u64) -> String {
@@ -90,7 +90,7 @@ impl SegmentFile {
     }
 
     /// The way to the folder.
-    pub(super) fn disk(&self) -> &dyn Disk {
+    pub(in crate::trail) fn disk(&self) -> &dyn Disk {
         &*self.disk
     }
 
@@ -100,7 +100,7 @@ impl SegmentFile {
     }
 
     /// The folder that it is in.
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::trail) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
     }
 
@@ -200,7 +200,7 @@ fn extension(hint: Hint) -> &'static str {
 }
 
 /// Removes the files of hints beside the segment in that file; they may not be there.
-pub(super) fn drop_hints(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
+pub(in crate::trail) fn drop_hints(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
     for hint in [Hint::Index, Hint::Xids] {
         match disk.remove(&segment.with_extension(extension(hint))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

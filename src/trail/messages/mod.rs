@@ -14,37 +14,10 @@
 //! * `fence` says nothing. As many stand behind a void as publishes may have been under way before it: each of them expects
 //!   a number that is taken now, so that none can be stored behind the void.
 //!
-//! `store` sends and reads, `stored` holds which messages are which bytes of a segment, `recovery` opens.
+//! `store` sends and reads, `stored` holds which messages are which bytes of a segment.
 
 mod log;
-pub(super) mod recovery;
 pub(super) mod store;
 pub(super) mod stored;
 
-use std::sync::Arc;
-
 pub use log::{Answer, Kind, Message, MessageLog};
-
-use crate::clock::SharedClock;
-use crate::record::TrailName;
-use crate::trail::{OpenError, Trail, TrailDescription, TrailOptions, Writer};
-
-impl Trail {
-    /// Makes a new trail in a log, which must be empty.
-    pub fn create_in_messages(
-        log: Arc<dyn MessageLog>,
-        name: TrailName,
-        writer: Writer,
-        options: &TrailOptions,
-        clock: SharedClock,
-    ) -> Result<Self, OpenError> {
-        let description = TrailDescription::new(name, writer, options, clock.now())?;
-        recovery::create(description, log.clone(), clock.clone())?;
-        Self::open_in_messages(log, clock)
-    }
-
-    /// Opens the trail in a log: finds its end and keeps everyone else from it.
-    pub fn open_in_messages(log: Arc<dyn MessageLog>, clock: SharedClock) -> Result<Self, OpenError> {
-        recovery::open(log, clock).map(|shared| Self { shared: Arc::new(shared) })
-    }
-}

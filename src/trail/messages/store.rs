@@ -6,13 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::trail::Location;
-use crate::trail::messages::stored::{Piece, StoredMessages};
 use crate::trail::messages::{Answer, Kind, Message, MessageLog};
 
 /// Most publishes that are under way at once.
 const WINDOW: usize = 4;
 /// How often a void is published that others come before.
 const TRIES_MAX: u32 = 16;
+
+/// Bytes of a segment that one message holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trail) struct Piece {
+    /// Number of the message.
+    pub(in crate::trail) number: u64,
+    /// How many of its bytes count, from the first.
+    pub(in crate::trail) length: usize,
+}
 
 /// A trail's log.
 #[derive(Debug)]
@@ -56,32 +64,28 @@ impl Sending {
 
 impl MessageStore {
     /// The store in a log whose segments have heads of these numbers.
-    pub(super) fn new(log: Arc<dyn MessageLog>, last: u64, heads: BTreeMap<u64, u64>) -> Self {
+    pub(in crate::trail) fn new(log: Arc<dyn MessageLog>, last: u64, heads: BTreeMap<u64, u64>) -> Self {
         let sending = Mutex::new(Sending { last, ..Sending::default() });
         Self { log, sending, heads: Mutex::new(heads), deleted: AtomicBool::new(false) }
     }
 
-    /// Starts a segment: all of its first bytes, in one batch.
-    pub(in crate::trail) fn new_segment(
-        self: &Arc<Self>,
-        segment: u64,
-        bytes: &[u8],
-    ) -> io::Result<Arc<StoredMessages>> {
+    /// Starts a segment with its first bytes, in one batch; says which messages hold which of them.
+    pub(super) fn start(&self, segment: u64, bytes: &[u8]) -> io::Result<BTreeMap<u64, Piece>> {
         let mut messages = self.split(bytes, Location { segment, offset: 0 });
         if let Some(head) = messages.first_mut() {
             head.kind = Kind::Head;
         }
-        let pieces = messages.iter().map(|message| (message.at.offset, message.body.len())).collect::<Vec<_>>();
+        let places: Vec<_> = messages.iter().map(|message| (message.at.offset, message.body.len())).collect();
         let mut sending = self.sending();
         let first = self.publish(&mut sending, messages)?;
         sending.settle()?;
         self.heads().insert(segment, first);
-        let pieces = (first..).zip(pieces).map(|(number, (offset, length))| (offset, Piece { number, length }));
-        Ok(Arc::new(StoredMessages::new(self.clone(), segment, pieces.collect())))
+        let pieces = (first..).zip(places).map(|(number, (offset, length))| (offset, Piece { number, length }));
+        Ok(pieces.collect())
     }
 
     /// Sends bytes of a segment; says which messages hold which of them.
-    pub(super) fn send(&self, bytes: &[u8], at: Location) -> io::Result<Vec<(u64, Piece)>> {
+    pub(in crate::trail) fn send(&self, bytes: &[u8], at: Location) -> io::Result<Vec<(u64, Piece)>> {
         let mut sending = self.sending();
         let mut pieces = Vec::new();
         for message in self.split(bytes, at) {
@@ -121,12 +125,12 @@ impl MessageStore {
     }
 
     /// Waits until everything that was sent is stored.
-    pub(super) fn settle(&self) -> io::Result<()> {
+    pub(in crate::trail) fn settle(&self) -> io::Result<()> {
         self.sending().settle()
     }
 
     /// Says that the trail goes on at that byte, so that nothing that is still under way can be stored behind it.
-    pub(super) fn void_from(&self, at: Location) -> io::Result<()> {
+    pub(in crate::trail) fn void_from(&self, at: Location) -> io::Result<()> {
         let mut sending = self.sending();
         // What lies before that byte has to be there.
         sending.settle()?;
@@ -149,7 +153,7 @@ impl MessageStore {
     }
 
     /// Removes everything before the head of the segment that follows this one.
-    pub(super) fn purge_through(&self, segment: u64) -> io::Result<()> {
+    pub(in crate::trail) fn purge_through(&self, segment: u64) -> io::Result<()> {
         let mut heads = self.heads();
         let Some((_, head)) = heads.range(segment + 1..).next() else {
             return Err(io::Error::other("the last segment cannot be removed"));
@@ -160,7 +164,7 @@ impl MessageStore {
     }
 
     /// The body of a message, which lies at that byte.
-    pub(super) fn body(&self, number: u64, at: Location) -> io::Result<Vec<u8>> {
+    pub(in crate::trail) fn body(&self, number: u64, at: Location) -> io::Result<Vec<u8>> {
         if self.is_deleted() {
             return Err(gone());
         }

@@ -6,16 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::trail::Location;
-use crate::trail::messages::store::MessageStore;
-
-/// Bytes of a segment that one message holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
-    /// Number of the message.
-    pub(super) number: u64,
-    /// How many of its bytes count, from the first.
-    pub(super) length: usize,
-}
+use crate::trail::messages::store::{MessageStore, Piece};
 
 /// A segment's messages.
 #[derive(Debug)]
@@ -28,8 +19,13 @@ pub(in crate::trail) struct StoredMessages {
 
 impl StoredMessages {
     /// The segment with these messages.
-    pub(super) fn new(store: Arc<MessageStore>, segment: u64, pieces: BTreeMap<u64, Piece>) -> Self {
+    pub(in crate::trail) fn new(store: Arc<MessageStore>, segment: u64, pieces: BTreeMap<u64, Piece>) -> Self {
         Self { store, segment, pieces: RwLock::new(pieces) }
+    }
+
+    /// A new segment, which starts with these bytes.
+    pub(in crate::trail) fn start(store: &Arc<MessageStore>, segment: u64, bytes: &[u8]) -> io::Result<Self> {
+        Ok(Self::new(store.clone(), segment, store.start(segment, bytes)?))
     }
 
     /// The segment's number.
@@ -97,12 +93,12 @@ impl StoredMessages {
 }
 
 /// The byte behind the last of these.
-pub(super) fn end_of(pieces: &BTreeMap<u64, Piece>) -> u64 {
+pub(in crate::trail) fn end_of(pieces: &BTreeMap<u64, Piece>) -> u64 {
     pieces.last_key_value().map_or(0, |(start, piece)| start + piece.length as u64)
 }
 
 /// Forgets what lies at or behind byte `end`.
-pub(super) fn cut(pieces: &mut BTreeMap<u64, Piece>, end: u64) {
+pub(in crate::trail) fn cut(pieces: &mut BTreeMap<u64, Piece>, end: u64) {
     pieces.split_off(&end);
     if let Some(mut last) = pieces.last_entry() {
         let within = usize::try_from(end - last.key()).unwrap_or(usize::MAX);

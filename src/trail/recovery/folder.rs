@@ -9,11 +9,11 @@ use crate::clock::SharedClock;
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_VERSION};
 use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
-use crate::trail::local::ahead::{data_end_after, flush_and_cut};
 use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::folder::Folder;
+use crate::trail::local::preallocation::{data_end, flush_and_cut};
 use crate::trail::local::segment_file::{SegmentFile, file_name, number_of};
-use crate::trail::local::{description, faults, repair};
+use crate::trail::local::{description, faults};
 use crate::trail::promise::{self, CUT_SHORT};
 use crate::trail::replay::{Replay, begin_of, end_in, replay};
 use crate::trail::roll::{self, new_segment};
@@ -29,7 +29,7 @@ use crate::trail::{Location, OpenError, TrailDescription};
 const CUT_COPY_BYTES_MAX: u64 = 16 << 20;
 
 /// A trail in that folder of which nothing is loaded yet.
-pub(super) fn unopened(folder: &Arc<Folder>, clock: SharedClock) -> Shared {
+pub(in crate::trail) fn unopened(folder: &Arc<Folder>, clock: SharedClock) -> Shared {
     Shared::unopened(folder.description.clone(), Store::Folder(folder.clone()), clock)
 }
 
@@ -62,7 +62,7 @@ pub(in crate::trail) fn open(path: &Path, disk: Arc<dyn Disk>, clock: SharedCloc
     }
     let folder = Arc::new(Folder::new(path, description, disk));
     let shared = unopened(&folder, clock);
-    if repair::is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
+    if folder.repair_is_decided().map_err(folder.failed("listing its folder"))? {
         return Err(OpenError::RepairInterrupted { trail });
     }
     load_segments(&shared, &folder, true)?;
@@ -77,7 +77,7 @@ pub(in crate::trail) fn open(path: &Path, disk: Arc<dyn Disk>, clock: SharedCloc
 }
 
 /// A trail never loses its last segment in good order, neither by retention nor by a crash.
-pub(super) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
+pub(in crate::trail) fn check_all_are_there(shared: &Shared) -> Result<(), OpenError> {
     let last = shared.segments().last().map(|segment| segment.number());
     let noted = shared.store.noted_mark();
     let missing = match (last, noted.map(|mark| mark.end.segment)) {
@@ -101,7 +101,7 @@ fn newer_segment(folder: &Folder, number: u64, version: u16) -> OpenError {
 }
 
 /// Refuses a trail with a segment that a newer program wrote: who knows it only in part would take the rest for damage.
-pub(super) fn refuse_newer(folder: &Folder) -> Result<(), OpenError> {
+pub(in crate::trail) fn refuse_newer(folder: &Folder) -> Result<(), OpenError> {
     let names = folder.list().map_err(folder.failed("listing its folder"))?;
     for number in names.iter().filter_map(|name| number_of(name)) {
         let head = folder.disk.open(&folder.segment_path(number), false).and_then(|file| read_head(&*file));
@@ -113,7 +113,7 @@ pub(super) fn refuse_newer(folder: &Folder) -> Result<(), OpenError> {
 }
 
 /// Opens the files of all segments. `tidy`: drafts that a crash left are removed.
-pub(super) fn load_segments(shared: &Shared, folder: &Folder, tidy: bool) -> Result<(), OpenError> {
+pub(in crate::trail) fn load_segments(shared: &Shared, folder: &Folder, tidy: bool) -> Result<(), OpenError> {
     let names = folder.list().map_err(folder.failed("listing its folder"))?;
     for draft in names.iter().filter(|name| tidy && name.ends_with(".new")) {
         // A segment gets its name only when its head is flushed; a draft was never part of the trail.
@@ -230,6 +230,18 @@ fn leave_zeros_out(
     Ok(())
 }
 
+/// Where the data of an open segment of `length` bytes ends whose last whole frame ends at byte `whole`. Its mark was `noted`: up to there something was durable, and zeros below it are no room
+/// kept for data but damage.
+pub(in crate::trail) fn data_end_after(
+    segment: &Segment,
+    whole: u64,
+    length: u64,
+    noted: Option<Location>,
+) -> io::Result<u64> {
+    let noted = noted.filter(|noted| noted.segment == segment.number()).map_or(0, |noted| noted.offset.min(length));
+    Ok(data_end(&segment.bytes, whole, length)?.max(noted))
+}
+
 fn keep_copy(shared: &Shared, folder: &Folder, last: &Segment, from: u64) {
     let bytes = last.length().saturating_sub(from).min(CUT_COPY_BYTES_MAX);
     let copy = || -> io::Result<()> {
@@ -304,7 +316,7 @@ fn rewrite(file: &dyn DiskFile, from: u64, end: u64) -> io::Result<()> {
 }
 
 /// After a failed write or flush: cuts back to the durable mark and goes on in a new segment.
-pub(in crate::trail) fn cut_back_to_mark(shared: &Shared, folder: &Folder) -> Result<Tail, OpenError> {
+pub(super) fn cut_back_to_mark(shared: &Shared, folder: &Folder) -> Result<Tail, OpenError> {
     let mark = shared.mark.borrow().clone();
     take_back_to(shared, mark.end, mark.commit).map_err(shared.failed("cutting back to what is flushed"))?;
     let Some(last) = shared.segments().last().cloned() else {

@@ -22,13 +22,11 @@ use crate::record::{Epoch, SourcePosition};
 use crate::trail::handle::Trail;
 use crate::trail::local::description;
 use crate::trail::local::disk::{Disk, read_full};
-use crate::trail::local::folder::Folder;
-use crate::trail::local::recovery;
+use crate::trail::local::folder::{Folder, REPAIR_FILE};
 use crate::trail::local::segment_file::{drop_hints, file_name, number_of};
+use crate::trail::recovery::folder::refuse_newer;
 use crate::trail::{Damage, Gap, OpenError};
 
-/// Name of the file that says that a repair is decided.
-const DECISION: &str = "repair.json";
 /// The folder that damaged files go to, in the trail's own.
 const DAMAGED: &str = "damaged";
 
@@ -83,7 +81,7 @@ struct Decision {
 /// Says what a repair of the trail in `folder` would do, and changes nothing.
 pub fn plan(path: &Path, disk: Arc<dyn Disk>) -> Result<Repair, OpenError> {
     let folder = load(path, disk)?;
-    if is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
+    if folder.repair_is_decided().map_err(folder.failed("listing its folder"))? {
         return Err(OpenError::RepairInterrupted { trail: folder.description.name.to_string() });
     }
     let survey = survey::survey(&folder).map_err(folder.failed("reading what is left of it"))?;
@@ -94,7 +92,7 @@ pub fn plan(path: &Path, disk: Arc<dyn Disk>) -> Result<Repair, OpenError> {
 /// point.
 pub fn repair(path: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Repair, OpenError> {
     let mut folder = load(path, disk.clone())?;
-    let finished_earlier = is_interrupted(&folder).map_err(folder.failed("listing its folder"))?;
+    let finished_earlier = folder.repair_is_decided().map_err(folder.failed("listing its folder"))?;
     if finished_earlier {
         carry_out(&folder)?;
         folder = load(path, disk.clone())?;
@@ -130,7 +128,7 @@ pub fn repair(path: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> Result<Re
 /// one.
 pub fn new_epoch(path: &Path, disk: Arc<dyn Disk>) -> Result<(Epoch, Epoch), OpenError> {
     let folder = load(path, disk)?;
-    if is_interrupted(&folder).map_err(folder.failed("listing its folder"))? {
+    if folder.repair_is_decided().map_err(folder.failed("listing its folder"))? {
         return Err(OpenError::RepairInterrupted { trail: folder.description.name.to_string() });
     }
     let names = folder.list().map_err(folder.failed("listing its folder"))?;
@@ -144,7 +142,7 @@ pub fn new_epoch(path: &Path, disk: Arc<dyn Disk>) -> Result<(Epoch, Epoch), Ope
 
 fn load(path: &Path, disk: Arc<dyn Disk>) -> Result<Folder, OpenError> {
     let folder = Folder::new(path, description::read(path, &*disk)?, disk);
-    recovery::refuse_newer(&folder)?;
+    refuse_newer(&folder)?;
     Ok(folder)
 }
 
@@ -162,11 +160,6 @@ fn told(folder: &Folder, survey: &survey::Survey) -> Repair {
     }
 }
 
-/// Whether a repair was decided and not carried out to its end.
-pub(super) fn is_interrupted(folder: &Folder) -> io::Result<bool> {
-    Ok(folder.list()?.iter().any(|name| name == DECISION))
-}
-
 fn decide(folder: &Folder, decision: &Decision) -> io::Result<()> {
     // The drafts have their names for good before something says that they count.
     folder.disk.sync_folder(&folder.path)?;
@@ -175,7 +168,7 @@ fn decide(folder: &Folder, decision: &Decision) -> io::Result<()> {
     let file = folder.disk.open(&draft, true)?;
     file.write_all_at(&serde_json::to_vec_pretty(decision).map_err(io::Error::other)?, 0)?;
     file.sync()?;
-    folder.disk.rename(&draft, &folder.path.join(DECISION))?;
+    folder.disk.rename(&draft, &folder.path.join(REPAIR_FILE))?;
     folder.disk.sync_folder(&folder.path)
 }
 
@@ -196,18 +189,18 @@ fn carry_out(folder: &Folder) -> Result<(), OpenError> {
     if names.iter().any(|name| name == description::DRAFT) {
         description::put_in_force(&folder.path, &*folder.disk)?;
     }
-    folder.disk.remove(&folder.path.join(DECISION)).map_err(failed())?;
+    folder.disk.remove(&folder.path.join(REPAIR_FILE)).map_err(failed())?;
     folder.disk.sync_folder(&folder.path).map_err(failed())
 }
 
 fn read_decision(folder: &Folder) -> Result<Decision, OpenError> {
-    let file = folder.disk.open(&folder.path.join(DECISION), false).map_err(folder.failed("opening repair.json"))?;
+    let file = folder.disk.open(&folder.path.join(REPAIR_FILE), false).map_err(folder.failed("opening repair.json"))?;
     let length = file.length().map_err(folder.failed("reading repair.json"))?;
     let mut text = vec![0; usize::try_from(length).unwrap_or_default()];
     let read = read_full(&*file, &mut text, 0).map_err(folder.failed("reading repair.json"))?;
     serde_json::from_slice(&text[..read]).map_err(|error| OpenError::Description {
         trail: folder.description.name.to_string(),
-        file: DECISION,
+        file: REPAIR_FILE,
         what: error.to_string(),
     })
 }

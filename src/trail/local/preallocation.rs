@@ -8,11 +8,9 @@ use std::io;
 use std::path::Path;
 
 use crate::limits::{FILL_AHEAD_BYTES_MAX, FILL_AHEAD_FREE_BYTES_MIN};
-use crate::trail::Location;
 use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::faults;
 use crate::trail::scan::ReadBytes;
-use crate::trail::segment::Segment;
 
 /// What file systems hand out at the least: zeros up to there take no room.
 const DISK_BLOCK_BYTES: u64 = 4 << 10;
@@ -23,7 +21,7 @@ static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// How far the file of the open segment is filled.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(in crate::trail) struct Ahead {
     /// The file's length, as far as this writer has made it longer.
     until: u64,
     /// Bytes of data written since the writer began: as many zeros may stand ahead, so that a trail of three rows does
@@ -35,23 +33,23 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Of a file that ends with its data, at byte `end`.
-    pub(super) fn new(end: u64) -> Self {
+    pub(in crate::trail) fn new(end: u64) -> Self {
         Self { until: end, written: 0, refused: false }
     }
 
     /// The file, or the next one, ends with its data again, at byte `end`.
-    pub(super) fn restart(&mut self, end: u64) {
+    pub(in crate::trail) fn restart(&mut self, end: u64) {
         (self.until, self.refused) = (end, false);
     }
 
     /// Data was written.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub(in crate::trail) fn wrote(&mut self, bytes: usize) {
         self.written = self.written.saturating_add(bytes as u64);
     }
 
     /// Before the flush of data that ends at byte `end`: where that made the file longer, makes it longer still, up to
     /// byte `limit` at most. A disk without room for it is no failure.
-    pub(super) fn fill(
+    pub(in crate::trail) fn fill(
         &mut self,
         file: &dyn DiskFile,
         end: u64,
@@ -83,7 +81,7 @@ impl Ahead {
     }
 
     /// Flushes the file, which nobody writes any more, and cuts it to its data, which ends at byte `end`.
-    pub(super) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
+    pub(in crate::trail) fn finish(&mut self, file: &dyn DiskFile, end: u64) -> io::Result<()> {
         if self.until <= end {
             return file.sync();
         }
@@ -95,7 +93,7 @@ impl Ahead {
 /// Flushes a file, then cuts it to `end` bytes for good. In this order: a power cut in between leaves zeros behind the
 /// data. In the other order it may leave a file that has its length, and its last block with the seal, and in the middle
 /// what had been there before, for any flush of another file makes a cut durable, and not what was written over zeros.
-pub(super) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
+pub(in crate::trail) fn flush_and_cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
     if !faults::cuts_before_it_flushes() {
         file.sync()?;
     }
@@ -121,7 +119,7 @@ fn is_no_room(error: &io::Error) -> bool {
 
 /// Where the data of an open segment's file of `length` bytes ends whose last whole frame ends at byte `whole`: there, when
 /// only zeros follow, and else behind the last byte that is none, which a torn or damaged frame left.
-pub(super) fn data_end(bytes: &(impl ReadBytes + ?Sized), whole: u64, length: u64) -> io::Result<u64> {
+pub(in crate::trail) fn data_end(bytes: &(impl ReadBytes + ?Sized), whole: u64, length: u64) -> io::Result<u64> {
     let mut buffer = vec![0; PIECE_BYTES];
     let mut until = length;
     while until > whole {
@@ -134,13 +132,6 @@ pub(super) fn data_end(bytes: &(impl ReadBytes + ?Sized), whole: u64, length: u6
         until = from;
     }
     Ok(whole)
-}
-
-/// The same of a segment, whose mark was `noted` somewhere: up to there something was durable, and zeros below it are no room
-/// kept for data but damage.
-pub(super) fn data_end_after(segment: &Segment, whole: u64, length: u64, noted: Option<Location>) -> io::Result<u64> {
-    let noted = noted.filter(|noted| noted.segment == segment.number()).map_or(0, |noted| noted.offset.min(length));
-    Ok(data_end(&segment.bytes, whole, length)?.max(noted))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::record::Timestamp;
-use crate::trail::messages::store::MessageStore;
-use crate::trail::messages::stored::{Piece, StoredMessages, cut, end_of};
+use crate::trail::messages::store::{MessageStore, Piece};
+use crate::trail::messages::stored::{StoredMessages, cut, end_of};
 use crate::trail::messages::{Kind, MessageLog};
 use crate::trail::promise::CUT_SHORT;
 use crate::trail::replay::{Replay, begin_of, end_in, replay};
@@ -23,7 +23,7 @@ use crate::trail::take_back::take_back_to;
 use crate::trail::{Location, OpenError, TrailDescription};
 
 /// Makes a trail in a log.
-pub(super) fn create(
+pub(in crate::trail) fn create(
     description: TrailDescription,
     log: Arc<dyn MessageLog>,
     clock: SharedClock,
@@ -36,7 +36,7 @@ pub(super) fn create(
 }
 
 /// Opens the trail in a log.
-pub(super) fn open(log: Arc<dyn MessageLog>, clock: SharedClock) -> Result<Shared, OpenError> {
+pub(in crate::trail) fn open(log: Arc<dyn MessageLog>, clock: SharedClock) -> Result<Shared, OpenError> {
     let failed = |source| OpenError::Io { trail: String::new(), action: "reading its description", source };
     let text = log.description().map_err(failed)?;
     let description = TrailDescription::decode(&text).map_err(|bad| bad.of(String::new(), "description"))?;
@@ -160,7 +160,7 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
 }
 
 /// After a failed publish: takes back what is above the durable mark, and goes on there.
-pub(in crate::trail) fn take_back_to_mark(shared: &Shared) -> Result<Tail, OpenError> {
+pub(super) fn take_back_to_mark(shared: &Shared) -> Result<Tail, OpenError> {
     let mark = shared.mark.borrow().clone();
     let taken_back = take_back_to(shared, mark.end, mark.commit);
     let last = taken_back.map_err(shared.failed("taking back what is not durable"))?;
