@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::codec::segment_head::SEGMENT_VERSION;
-use crate::record::{Epoch, SourceIdentity, Timestamp, TrailName};
+use crate::record::{Epoch, SourceIdentity, TableSchema, Timestamp, TrailName};
 use crate::trail::local::description;
 use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::door::Door;
@@ -78,6 +78,8 @@ pub(super) struct Shared {
     pub(super) mark: watch::Sender<DurableMark>,
     pub(super) source: SourceIdentity,
     pub(super) recent: Recent,
+    /// The schema of the table that its messages are shown as.
+    pub(super) messages: Arc<TableSchema>,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
     pub(super) mark_file: Option<Arc<dyn DiskFile>>,
     /// Held to look and to swap, never while the disk is waited for.

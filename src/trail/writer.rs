@@ -177,7 +177,7 @@ impl TrailWriter {
         self.note(at, &Frame { header, payload: &bytes[frame::HEADER_BYTES..] })?;
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
-        if matches!(kind, FrameKind::Commit | FrameKind::Source | FrameKind::Gap) && self.tail.state.open.is_none() {
+        if says_something_whole(kind) && self.tail.state.open.is_none() {
             // Shapes that follow belong to a transaction that is still to come.
             let newest = self.tail.state.shapes.newest();
             self.reached = Some((Location { segment: at.segment, offset: self.end_offset() }, newest));
@@ -318,8 +318,14 @@ impl TrailWriter {
 
 /// Whether a frame takes over the numbers of the one before it.
 fn has_no_number_of_its_own(kind: FrameKind) -> bool {
-    use FrameKind::{Mark, Seal, Shape, ShapeChange, Source, SourceMark};
-    matches!(kind, Shape | ShapeChange | Source | SourceMark | Mark | Seal)
+    use FrameKind::{LoadProgress, Mark, Prepared, Seal, Shape, ShapeChange, Source, SourceMark};
+    matches!(kind, Shape | ShapeChange | Source | SourceMark | LoadProgress | Prepared | Mark | Seal)
+}
+
+/// Whether a frame outside a transaction, or its commit, is something that a flush makes durable.
+fn says_something_whole(kind: FrameKind) -> bool {
+    use FrameKind::{Commit, Gap, LoadProgress, Prepared, Source};
+    matches!(kind, Commit | Source | Gap | LoadProgress | Prepared)
 }
 
 fn highest_time(segment: &Segment) -> Timestamp {
@@ -390,6 +396,16 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
             FrameHeader { commit_ts: mark.commit_ts, commit: state.commit, ..FrameHeader::new(FrameKind::SourceMark) };
         push(header, &mark.encode());
     }
+    if !state.prepared.is_empty() {
+        payload.clear();
+        frame::prepared::push(&mut payload, &state.prepared);
+        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Prepared) }, &payload);
+    }
+    for progress in state.loads.all() {
+        payload.clear();
+        frame::load::push(&mut payload, Some(progress));
+        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
+    }
     for schema in state.shapes.all() {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
         push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
@@ -398,6 +414,11 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
         && let Ok(begin) = frame::read_unchecked(&open.frame)
     {
         push(begin.header, begin.payload);
+        for said in open.loads.all() {
+            payload.clear();
+            frame::load::push(&mut payload, said);
+            push(FrameHeader { commit: begin.header.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
+        }
     }
     out
 }

@@ -327,8 +327,8 @@ fn streams_extracts_and_trails_are_configured_as_they_were() {
 fn a_credential_that_an_earlier_version_sealed_opens_a_source() {
     let Some(postgres) = Postgres::newest() else { return };
     postgres.psql("create table t (id int primary key)");
-    for fixture in fixtures() {
-        let server = fixture.start();
+    for (number, fixture) in fixtures().into_iter().enumerate() {
+        let mut server = fixture.start();
         let credential = &fixture.expected["credential"];
         assert_eq!(
             credential["password"],
@@ -339,9 +339,11 @@ fn a_credential_that_an_earlier_version_sealed_opens_a_source() {
         source.as_object_mut().unwrap().remove("password");
         source["credentials"] = json!({"domain": credential["domain"], "alias": credential["alias"]});
         extract::capture_from(&server, &postgres, source, "e2", &["public.*"], "fresh");
-        postgres.psql("insert into t values (7)");
+        postgres.psql(&format!("insert into t values ({number})"));
         server.make_stream("fresh", "fresh");
         let row = server::subscribe(server.port(), "fresh", "", server.credentials()).unwrap().expect_data(PATIENCE);
-        assert_eq!(row.json["after"], json!({"id": 7}));
+        assert_eq!(row.json["after"], json!({ "id": number }));
+        server.terminate();
+        postgres.drop_slot("trailcast_e2");
     }
 }

@@ -13,14 +13,14 @@ use super::lsn::Lsn;
 use super::overlap::{Mark, Overlap, RowsHash};
 use super::oversize::Beginning;
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
-use super::relation::{self, Relation};
+use super::relation::{self, Relation, Unwritten};
 use crate::capture::source::{CaptureError, Fault};
 use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::limits;
 use crate::record::{Operation, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
-use crate::trail::{AppendError, Appender, Row};
+use crate::trail::{AppendError, Appender, Row, RowParts};
 
 /// What has been received and not been given to the trail's writer, and how far that is.
 pub(super) struct Transactions<'a> {
@@ -40,7 +40,8 @@ pub(super) struct Transactions<'a> {
     /// Every transaction that ends before it has been received: what idle progress may claim.
     complete: Lsn,
     counts: Counts,
-    buffers: Buffers,
+    /// Used again for each value.
+    scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
 }
@@ -73,14 +74,6 @@ pub(super) struct Counts {
     pub(super) records: u64,
 }
 
-/// Used again for each row.
-#[derive(Default)]
-struct Buffers {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
 fn out_of_order(what: &str) -> Fault {
     CaptureError::Malformed(format!("{what} out of order")).into()
 }
@@ -99,7 +92,7 @@ impl<'a> Transactions<'a> {
             overlap,
             unnoted: None,
             counts: Counts::default(),
-            buffers: Buffers::default(),
+            scratch: Vec::new(),
             charset,
         }
     }
@@ -244,18 +237,26 @@ impl<'a> Transactions<'a> {
         let Some(open) = self.open.as_mut() else { return Err(out_of_order("a row")) };
         let Some(relation) = self.relations.get_mut(&relation) else { return Err(out_of_order("a row of a table")) };
         let (Some(relation), false) = (relation, open.skipped) else { return Ok(()) };
-        loop {
-            let written = self.buffers.write(relation, old, new);
-            let Some(widened) = written.map_err(|fault| refusal(fault, &relation.schema, open))? else { break };
-            relation.schema = self.appender.shape(&relation.schema.table, &relation.widened_columns(widened))?;
-        }
         open.begin(self.appender, &self.head)?;
-        let before = old.is_some().then_some(self.buffers.before.as_slice());
-        let after = new.is_some().then_some(self.buffers.after.as_slice());
-        let row = Row { operation, before, after, tokens: None };
-        let appended = self.appender.row(&relation.schema, row);
-        appended.map_err(|error| refusal(error.into(), &relation.schema, open))?;
-        self.buffers.let_go();
+        let row = RowParts::of(operation, old.is_some(), new.is_some());
+        loop {
+            let write = |out: &mut Vec<u8>| relation.write_row(out, &mut self.scratch, old, new);
+            let refused = match self.appender.write_row(&relation.schema, row, write) {
+                Ok(Ok(_)) => break,
+                Ok(Err(Unwritten::Widened(widened))) => {
+                    relation.schema =
+                        self.appender.shape(&relation.schema.table, &relation.widened_columns(widened))?;
+                    continue;
+                }
+                Ok(Err(Unwritten::Refused(fault))) => fault,
+                Err(error) => error.into(),
+            };
+            return Err(refusal(refused, &relation.schema, open));
+        }
+        // Lets go of what a huge value took.
+        if self.scratch.capacity() > 4 * limits::SOURCE_LARGE_MESSAGE_BYTES {
+            self.scratch = Vec::new();
+        }
         Ok(())
     }
 
@@ -332,38 +333,6 @@ fn refusal(fault: Fault, schema: &TableSchema, open: &Open) -> Fault {
                 .into()
         }
         other => other,
-    }
-}
-
-impl Buffers {
-    /// Lets go of what a huge row took.
-    fn let_go(&mut self) {
-        for buffer in [&mut self.before, &mut self.after, &mut self.scratch] {
-            if buffer.capacity() > 4 * limits::SOURCE_LARGE_MESSAGE_BYTES {
-                *buffer = Vec::new();
-            }
-        }
-    }
-
-    /// Writes both images; says if the shape has to be widened first.
-    fn write(
-        &mut self,
-        relation: &Relation,
-        old: Option<OldTuple<'_>>,
-        new: Option<Tuple<'_>>,
-    ) -> Result<Option<relation::Widened>, Fault> {
-        self.before.clear();
-        self.after.clear();
-        let mut widened = None;
-        if let Some(OldTuple { key_only, tuple }) = old {
-            let room = PAYLOAD_BYTES_MAX;
-            widened = relation.write_image(&mut self.before, &mut self.scratch, tuple, key_only, room)?;
-        }
-        if let Some(tuple) = new {
-            let room = PAYLOAD_BYTES_MAX.saturating_sub(self.before.len());
-            widened = relation.write_image(&mut self.after, &mut self.scratch, tuple, false, room)?.or(widened);
-        }
-        Ok(widened)
     }
 }
 

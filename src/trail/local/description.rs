@@ -6,25 +6,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::segment_head::SEGMENT_VERSION;
-use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
-use crate::trail::OpenError;
+use crate::record::{Epoch, Timestamp, TrailName};
 use crate::trail::handle::TrailOptions;
 use crate::trail::local::disk::{Disk, read_full};
+use crate::trail::{OpenError, Writer};
 
 /// Name of the file.
 pub(in crate::trail) const FILE: &str = "trail.json";
 /// Its name before it is in force.
 pub(in crate::trail) const DRAFT: &str = "trail.json.new";
-
-/// Who may append to a trail, for its whole life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Writer {
-    /// Puts over HTTP.
-    Puts,
-    /// The extract of that name.
-    Extract(ResourceName),
-}
 
 /// A trail's name, epoch, writer and layout.
 #[derive(Debug, Clone, PartialEq, Eq)]

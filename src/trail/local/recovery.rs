@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::SharedClock;
 use crate::codec::frame::{Frame, FrameKind};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SEGMENT_VERSION};
-use crate::record::{SourceIdentity, Timestamp};
+use crate::record::{SourceIdentity, Timestamp, messages_schema};
 use crate::repeats::warn_rarely;
 use crate::trail::handle::{End, Shared};
 use crate::trail::index::SegmentIndex;
@@ -39,6 +39,7 @@ pub(in crate::trail) fn unopened(
 ) -> Shared {
     let door = Arc::new(Door::new(disk));
     Shared {
+        messages: Arc::new(messages_schema(&description.name)),
         description,
         folder: folder.to_owned(),
         disk: door.clone(),
