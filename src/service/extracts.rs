@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::capture::{self, CaptureError, SharedStatus, Status};
+use crate::capture::{self, CaptureError, ExtractStatus, SharedStatus};
 use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{
     CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, SourceConfig, WithoutIdentity,
@@ -60,7 +60,7 @@ pub struct ExtractInfo {
     /// Its configuration, without its password.
     pub config: ExtractConfig,
     /// How it is doing.
-    pub status: Status,
+    pub status: ExtractStatus,
     /// What it has lost, and what it does not get.
     pub coverage: CoverageRecord,
 }
@@ -78,10 +78,10 @@ pub struct LeftTrail {
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
     /// There is none of that name.
-    #[error("extract {0}")]
+    #[error("extract {0} does not exist")]
     Missing(ResourceName),
     /// There is one of that name.
-    #[error("extract {0}")]
+    #[error("extract {0} already exists")]
     Exists(ResourceName),
     /// The configuration.
     #[error(transparent)]
@@ -107,7 +107,7 @@ pub enum ExtractError {
     #[error("acceptGap: extract {0} has not stopped over tables that were lost")]
     NothingLost(ResourceName),
     /// The credentials that it names do not exist.
-    #[error("credentials {domain}/{alias}")]
+    #[error("credentials {domain}/{alias} do not exist")]
     Credentials {
         /// Their domain.
         domain: String,
@@ -182,13 +182,14 @@ impl Extracts {
 
 impl Extract {
     fn new(stored: StoredExtract, coverage: KeptCoverage) -> Self {
-        Self { stored, status: SharedStatus::default(), coverage, running: None }
+        let status = SharedStatus::new(stored.config.source.kind);
+        Self { stored, status, coverage, running: None }
     }
 
     fn info(&self, name: &ResourceName) -> ExtractInfo {
         let mut status = self.status.snapshot();
         if self.running.is_none() {
-            status.status = crate::capture::RunState::Stopped;
+            status.common.status = crate::capture::RunState::Stopped;
         }
         let coverage = self.coverage.shared.snapshot();
         ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status, coverage }
@@ -328,7 +329,7 @@ impl Service {
         new: &StoredExtract,
     ) -> Result<(), ExtractError> {
         let (before, after) = (&old.config, &new.config);
-        if Collision::concerns(before, after) {
+        if !before.captures_like(after) {
             let others = self.extracts.list();
             let others = others.iter().filter(|other| other.name != *name);
             Collision::find((name, after), others.map(|other| (&other.name, &other.config)))?;
@@ -341,11 +342,7 @@ impl Service {
             ));
         }
         let starts = before.status == DesiredStatus::Stopped;
-        let publishes = before.source != after.source
-            || before.tables != after.tables
-            || before.postgresql != after.postgresql
-            || before.without_identity != after.without_identity;
-        if after.status == DesiredStatus::Running && (starts || publishes) {
+        if after.status == DesiredStatus::Running && (starts || !before.captures_like(after)) {
             let password = new.password.as_deref().map(|sealed| self.vault.open(sealed)).transpose()?.map(Secret::new);
             self.preflight(name, after, password, Some(&before.tables)).await?;
         }

@@ -123,6 +123,7 @@ pub fn retention_of(settings: &TrailSettings) -> Retention {
     Retention {
         age_seconds: Some(settings.retention_seconds.unwrap_or(limits::RETENTION_SECONDS_DEFAULT)),
         bytes: settings.retention_bytes,
+        floor: None,
     }
 }
 

@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::access::Limit;
+use crate::capture;
 use crate::catalog::stream::QualityOfService;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::contract::Contract;
+use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
-use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::delivery::negotiated::Negotiated;
+use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
+use crate::delivery::session::{Delivery, Session};
 use crate::record::{Position, Timestamp, TrailName};
 use crate::service::Service;
 use crate::service::session_places::{NoPlace, SessionPlace};
@@ -97,20 +101,35 @@ fn plus_restored(text: &str) -> String {
     }
 }
 
-/// A session is refused; the connection is not upgraded.
+/// A session is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// The position is of another trail.
-    #[error("it is a position of trail {0}")]
+    #[error("the position belongs to another trail, which is {0}")]
     OtherTrail(TrailName),
     /// The position was taken under other source or rules.
-    #[error("begin with a time, or with the position that a put answered, to cross a change of rules")]
+    #[error(
+        "the position was taken under other rules; begin with a time, or with the position that a put answered, to cross a \
+         change of rules"
+    )]
     OtherRules,
-    /// The trail does not have it.
-    #[error(transparent)]
-    Seek(#[from] SeekError),
+    /// The position is of another life of the trail, or of a trail that is not known.
+    #[error(
+        "the position belongs to an earlier life of the trail, before it was repaired, restored or made anew, or to a trail \
+         that is not here"
+    )]
+    OtherEpoch,
+    /// The trail has not come so far.
+    #[error("the position is beyond the end of the trail, which is commit number {ends_at}")]
+    BeyondEnd {
+        /// Commit number of the last transaction.
+        ends_at: u64,
+    },
+    /// Retention has removed what comes after the position.
+    #[error("records after the position are no longer kept")]
+    Purged,
     /// The trail is not there yet, so no position can be of it.
-    #[error("trail {0} does not exist yet")]
+    #[error("the position belongs to another trail, as trail {0} does not exist yet")]
     NoTrail(String),
     /// The trail is not served.
     #[error("{0}")]
@@ -123,6 +142,47 @@ pub enum SessionError {
     NoMemory,
 }
 
+impl From<SeekError> for SessionError {
+    fn from(error: SeekError) -> Self {
+        match error {
+            SeekError::Purged { .. } => Self::Purged,
+            SeekError::Beyond { ends_at } => Self::BeyondEnd { ends_at },
+            SeekError::OtherEpoch | SeekError::OtherTransaction => Self::OtherEpoch,
+            SeekError::Read(error) => Self::TrailStopped(error.to_string()),
+        }
+    }
+}
+
+impl SessionError {
+    /// Whether it is the position that is refused, so that whoever asks must begin elsewhere.
+    fn is_of_position(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherTrail(_) | Self::OtherRules | Self::OtherEpoch | Self::BeyondEnd { .. } | Self::Purged
+        )
+    }
+}
+
+/// A session that is refused before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSession {
+    /// Why.
+    pub error: SessionError,
+    /// Where its trail starts, in words, for whoever must begin elsewhere.
+    pub trail_start: Option<String>,
+}
+
+impl fmt::Display for RefusedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.trail_start {
+            Some(trail_start) => write!(f, "{}; {trail_start}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RefusedSession {}
+
 /// An open session.
 #[derive(Debug)]
 pub struct OpenSession {
@@ -131,9 +191,9 @@ pub struct OpenSession {
     stream: Arc<Stream>,
     begin: BeginRequest,
     goes_on_from: String,
-    event_framing: bool,
+    negotiated: Negotiated,
     progress: Arc<Progress>,
-    ending: watch::Receiver<Option<DeliveryEnd>>,
+    ending: watch::Receiver<Option<End>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
     _place: SessionPlace,
@@ -144,7 +204,7 @@ enum Stage {
     /// The trail is not there yet.
     Waiting(watch::Receiver<u64>),
     /// Messages flow.
-    Reading(Box<SessionFeed>),
+    Reading(Box<Session>),
 }
 
 /// Who opens a session, and how.
@@ -158,8 +218,8 @@ pub struct SessionRequest {
     pub begin_text: String,
     /// What was asked.
     pub begin: BeginRequest,
-    /// One CloudEvent a message (subprotocol `cloudevents.json`).
-    pub event_framing: bool,
+    /// What the connection negotiated.
+    pub negotiated: Negotiated,
 }
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
@@ -167,6 +227,17 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 impl Service {
     /// Opens a session of a stream, or says why not. `now` is the durable mark at the time of the call.
     pub async fn open_session(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        request: SessionRequest,
+    ) -> Result<OpenSession, RefusedSession> {
+        self.session(stream, request).await.map_err(|error| RefusedSession {
+            trail_start: error.is_of_position().then(|| self.trails.start_of(&stream.config.source)),
+            error,
+        })
+    }
+
+    async fn session(
         self: &Arc<Self>,
         stream: &Arc<Stream>,
         request: SessionRequest,
@@ -189,7 +260,7 @@ impl Service {
                 BeginRequest::Now => BeginRequest::Earliest.to_string(),
                 other => other.to_string(),
             },
-            event_framing: request.event_framing,
+            negotiated: request.negotiated,
             progress: progress.clone(),
             ending: stream.ending.subscribe(),
             gone: None,
@@ -234,13 +305,13 @@ impl OpenSession {
     pub async fn next(&mut self) -> Delivery {
         loop {
             match &mut self.stage {
-                Stage::Reading(feed) => {
+                Stage::Reading(session) => {
                     let delivery = tokio::select! {
                         biased;
-                        () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
-                        delivery = feed.next() => delivery,
+                        () = deleted(&mut self.gone) => Delivery::End(End::Gone),
+                        delivery = session.next() => delivery,
                     };
-                    for skipped in feed.take_skipped() {
+                    for skipped in session.take_skipped() {
                         tracing::warn!(stream = %self.stream.name, "{skipped}");
                         self.stream.note_error(skipped);
                     }
@@ -260,13 +331,13 @@ impl OpenSession {
                     if let Some(entry) = name.and_then(|name| self.service.trails.get(&name)) {
                         if let Err(error) = self.read(&entry).await {
                             self.stream.note_error(error.to_string());
-                            return Delivery::End(DeliveryEnd::Gone);
+                            return Delivery::End(End::Gone);
                         }
                         continue;
                     }
                     tokio::select! {
-                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(DeliveryEnd::Gone) },
-                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(End::Gone) },
+                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(End::Gone) },
                     }
                 }
             }
@@ -295,9 +366,9 @@ impl OpenSession {
         let rules = rules.map_err(|error| SessionError::TrailStopped(error.to_string()))?;
         let fanout = self.fanout(trail, rules);
         let clock = self.service.clock.clone();
-        let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
+        let session = Session::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
-        self.stage = Stage::Reading(Box::new(feed));
+        self.stage = Stage::Reading(Box::new(session));
         Ok(())
     }
 
@@ -347,7 +418,7 @@ impl OpenSession {
             });
             return Err(match owner {
                 Some(other) => SessionError::OtherTrail(other.name),
-                None => SessionError::Seek(SeekError::OtherEpoch),
+                None => SessionError::OtherEpoch,
             });
         }
         match token.scope {
@@ -365,16 +436,16 @@ impl OpenSession {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
             let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
-            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
+            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.negotiated.clone());
             let (clock, budget) = (self.service.clock.clone(), self.service.delivery_budget.clone());
-            let work = self.stream.activity.encoding.clone();
-            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work)
+            let totals = self.stream.activity.encoding.clone();
+            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, totals)
         };
-        self.stream.fanout(trail.epoch(), self.event_framing, make)
+        self.stream.fanout(trail.epoch(), &self.negotiated, make)
     }
 
-    fn note(&self, end: &DeliveryEnd) {
-        if !matches!(end, DeliveryEnd::Reconfigured | DeliveryEnd::Gone) {
+    fn note(&self, end: &End) {
+        if !matches!(end, End::Reconfigured | End::Gone) {
             self.stream.note_error(end.to_string());
         }
     }
@@ -396,7 +467,9 @@ async fn deleted(gone: &mut Option<watch::Receiver<bool>>) {
 fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
     let database = match &description.writer {
-        crate::trail::Writer::Extract(_) => "PostgreSQL".to_owned(),
+        crate::trail::Writer::Extract(_) => {
+            capture::product_of(trail.source_identity().product().as_deref()).to_owned()
+        }
         writer => writer.to_string(),
     };
     StreamMetadata {
@@ -416,6 +489,8 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
 mod tests {
     use super::*;
     use crate::catalog::stream::StreamConfig;
+    use crate::delivery::framing::Framing;
+    use crate::delivery::negotiated::Envelope;
     use crate::record::{Epoch, ResourceName};
 
     #[test]
@@ -463,12 +538,12 @@ mod tests {
             peer: "p".into(),
             begin_text: "now".into(),
             begin: BeginRequest::Now,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let budget = service.delivery_budget.clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
         let refused = service.open_session(&stream, request.clone()).await.unwrap_err();
-        assert_eq!(refused, SessionError::NoMemory);
+        assert_eq!(refused.error, SessionError::NoMemory);
         assert_eq!(service.limit_hits().of(Limit::DeliveryMemory), 1);
         drop(held);
         assert!(service.open_session(&stream, request).await.is_ok());
@@ -494,7 +569,7 @@ mod tests {
             peer: "p".into(),
             begin_text: "earliest".into(),
             begin: BeginRequest::Earliest,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let stream = service.streams().get(&name).unwrap();
         let mut session = service.open_session(&stream, request).await.unwrap();
@@ -514,7 +589,7 @@ mod tests {
                 Delivery::End(end) => break end,
             }
         };
-        assert_eq!(end, DeliveryEnd::Reconfigured);
+        assert_eq!(end, End::Reconfigured);
         assert!((0..8).all(|number| text.contains(&format!("owed-{number}-"))));
         assert!(!text.contains("later-"), "records of after the change");
     }

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
-use crate::delivery::feed::{DeliveryEnd, Progress};
+use crate::delivery::negotiated::Negotiated;
+use crate::delivery::progress::Progress;
 use crate::limits;
 use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
 use crate::service::activity::StreamActivity;
@@ -38,13 +40,13 @@ pub struct Stream {
     /// Its rules, compiled when they were first needed; shared by revisions whose rules are the same.
     pub(super) rules: Arc<StreamRules>,
     /// Set when this revision ends.
-    pub(super) ending: watch::Sender<Option<DeliveryEnd>>,
+    pub(super) ending: watch::Sender<Option<End>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
     /// What its sessions have done, those of earlier revisions too.
     pub activity: Arc<StreamActivity>,
-    /// What its sessions share, by whether the connection asked for one CloudEvent a message.
-    fanouts: Mutex<Vec<(bool, Weak<Fanout>)>>,
+    /// What its sessions share, one for each that connections negotiated.
+    fanouts: Mutex<Vec<Weak<Fanout>>>,
     document: RwLock<Option<SetDocument>>,
 }
 
@@ -84,10 +86,10 @@ pub struct LiveSession {
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// There is none of that name.
-    #[error("stream {0}")]
+    #[error("stream {0} does not exist")]
     Missing(ResourceName),
     /// There is one of that name.
-    #[error("stream {0}")]
+    #[error("stream {0} already exists")]
     Exists(ResourceName),
     /// The configuration.
     #[error(transparent)]
@@ -154,24 +156,30 @@ impl Stream {
         self.document.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the sessions of this revision share in a trail of that epoch; made by the first of them.
-    pub(super) fn fanout(&self, epoch: Epoch, event_framing: bool, make: impl FnOnce() -> Arc<Fanout>) -> Arc<Fanout> {
+    /// What those sessions of this revision share in a trail of that epoch that negotiated the same; made by the first of
+    /// them.
+    pub(super) fn fanout(
+        &self,
+        epoch: Epoch,
+        negotiated: &Negotiated,
+        make: impl FnOnce() -> Arc<Fanout>,
+    ) -> Arc<Fanout> {
         let mut fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a trail made anew nobody opens a session in its former life any more.
-        fanouts.retain(|(_, known)| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
-        let known = fanouts.iter().find(|(framing, _)| *framing == event_framing);
-        if let Some(known) = known.and_then(|(_, known)| known.upgrade()) {
+        fanouts.retain(|known| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
+        let mut known = fanouts.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.contract().negotiated == *negotiated) {
             return known;
         }
         let fanout = make();
-        fanouts.push((event_framing, Arc::downgrade(&fanout)));
+        fanouts.push(Arc::downgrade(&fanout));
         fanout
     }
 
     /// Bytes of encoded messages that are kept for its sessions.
     pub fn kept_bytes(&self) -> usize {
         let fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
-        fanouts.iter().filter_map(|(_, known)| known.upgrade()).map(|known| known.kept_bytes()).sum()
+        fanouts.iter().filter_map(Weak::upgrade).map(|known| known.kept_bytes()).sum()
     }
 
     pub(super) fn has_session(&self, number: u64) -> bool {
@@ -281,7 +289,7 @@ impl Service {
         Ok(true)
     }
 
-    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end after what they are owed,
     /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch_stream(&self, name: &ResourceName, patch: &Value) -> Result<(Arc<Stream>, bool), StreamError> {
         let (_one_at_a_time, old, config, rules) = loop {
@@ -310,7 +318,7 @@ impl Service {
         let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
         self.streams.change(|known| drop(known.insert(name.clone(), stream.clone())));
         self.documents.forget(old.revision);
-        old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
+        old.ending.send_replace(Some(End::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");
         Ok((stream, dropped))
     }
@@ -325,7 +333,7 @@ impl Service {
         removed.map_err(StreamError::Catalog)?;
         self.streams.change(|known| drop(known.remove(name)));
         self.documents.forget(stream.revision);
-        stream.ending.send_replace(Some(DeliveryEnd::Gone));
+        stream.ending.send_replace(Some(End::Gone));
         tracing::info!(stream = %name, "stream deleted");
         Ok(())
     }

@@ -18,12 +18,12 @@ use crate::record::{
     TransactionHead,
 };
 use crate::trail::gap::GAP_RECORD;
-use crate::trail::handle::{End, Shared};
 use crate::trail::loads::{Loads, LoadsSaid};
-use crate::trail::local::door::gone;
-use crate::trail::local::recovery;
+use crate::trail::recovery::recover_end;
+use crate::trail::replay::remembered_xids;
 use crate::trail::shape_frame;
 use crate::trail::shapes::Shapes;
+use crate::trail::shared::{End, Shared};
 use crate::trail::tail::Tail;
 use crate::trail::writer::{self, Command};
 use crate::trail::xids::{Remembered, Xids, fingerprint};
@@ -70,14 +70,14 @@ struct OpenTransaction {
 /// Takes the trail's end and starts its writer thread.
 pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     shared.undamaged()?;
-    if shared.door.is_closed() {
-        let (trail, action) = (shared.description.name.to_string(), "taking its writing end");
-        return Err(OpenError::Io { trail, action, source: gone() });
+    if shared.store.is_deleted() {
+        let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "the trail has been deleted");
+        return Err(shared.failed("taking its writing end")(gone));
     }
     let tail = take_end(shared)?;
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
     let mut tail = tail;
-    let xids = match tail.xids.take().map_or_else(|| recovery::remembered_xids(shared), Ok) {
+    let xids = match tail.xids.take().map_or_else(|| remembered_xids(shared), Ok) {
         Ok(xids) => xids,
         Err(source) => {
             *shared.lock_end() = End::Free(Box::new(tail));
@@ -130,7 +130,7 @@ fn take_end(shared: &Arc<Shared>) -> Result<Tail, OpenError> {
         }
     }
     let recovering = Recovering(shared);
-    let tail = recovery::cut_back_to_mark(shared)?;
+    let tail = recover_end(shared)?;
     recovering.succeeded();
     Ok(tail)
 }
@@ -545,16 +545,6 @@ impl Durability {
         // Not the trail's mark: after a failure another writer may take it to that number with other transactions.
         let flushed = self.flushed.wait_for(|flushed| *flushed >= commit).await;
         flushed.map(drop).map_err(|_| self.shared.stopped())
-    }
-}
-
-impl Shared {
-    pub(super) fn stopped(&self) -> AppendError {
-        match &*self.lock_end() {
-            End::Failed { disk_full: true, .. } => AppendError::DiskFull,
-            End::Failed { reason, .. } => AppendError::Stopped(reason.clone()),
-            End::Free(_) | End::Taken => AppendError::Stopped("its writer has ended".to_owned()),
-        }
     }
 }
 

@@ -8,49 +8,13 @@
 use crate::codec::frame::{FLAG_OWN_ID, FLAG_REPEATED, Frame, FrameKind, u32_at, u64_at};
 use crate::limits::INDEX_BLOCK_BYTES;
 use crate::record::Timestamp;
+use crate::trail::hint::{STAMP_BYTES, Stamp, checked, push_checksum};
 use crate::trail::xids::{Remembered, SegmentXids, fingerprint};
 
 const MAGIC: &[u8; 8] = b"TRAILIX2";
 const BLOCK_BYTES: usize = 36;
 /// Bytes of magic, stamp and counts.
 const HEAD_BYTES: usize = 8 + STAMP_BYTES + 16;
-/// Bytes of a [`Stamp`].
-pub(super) const STAMP_BYTES: usize = 24;
-
-/// Which closed segment a file beside it was made for. A segment that was opened again, cut and closed once more has
-/// another stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Its random file id.
-    pub(super) file_id: u64,
-    /// Its length.
-    pub(super) bytes: u64,
-    /// When it was closed.
-    pub(super) closed_ts: Timestamp,
-}
-
-impl Stamp {
-    pub(super) fn push(&self, out: &mut Vec<u8>) {
-        for number in [self.file_id, self.bytes, self.closed_ts.micros().cast_unsigned()] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-    }
-}
-
-/// Appends the checksum that [`checked`] looks at.
-pub(super) fn push_checksum(out: &mut Vec<u8>) {
-    let crc = crc32c::crc32c(out);
-    out.extend_from_slice(&crc.to_le_bytes());
-}
-
-/// The bytes before the checksum, when it is right and they start with that magic and stamp.
-pub(super) fn checked<'a>(bytes: &'a [u8], magic: &[u8; 8], stamp: &Stamp) -> Option<&'a [u8]> {
-    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-    let mut start = magic.to_vec();
-    stamp.push(&mut start);
-    (body.starts_with(&start) && crc32c::crc32c(body) == u32_at(crc, 0)).then_some(body)
-}
-
 /// A stretch of a segment that a seek may start at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Block {

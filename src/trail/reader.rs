@@ -14,12 +14,12 @@ use crate::record::{
     BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
+use crate::trail::fetch::Fetch;
 use crate::trail::gap::Gap;
-use crate::trail::handle::Shared;
-use crate::trail::local::disk::DiskFile;
-use crate::trail::local::stretch::Stretch;
 use crate::trail::segment::Segment;
 use crate::trail::shape_frame;
+use crate::trail::shared::Shared;
+use crate::trail::store::SegmentBytes;
 use crate::trail::{DurableMark, Location, Note, ReadError};
 
 /// What filling a reader's block came to.
@@ -60,8 +60,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     mark: watch::Receiver<DurableMark>,
     segment: Arc<Segment>,
-    /// The segment's file, once something was read of it: retention may remove the segment meanwhile.
-    file: Option<Arc<dyn DiskFile>>,
+    /// The segment's bytes, open once something was read of them: retention may remove the segment meanwhile.
+    bytes: Option<SegmentBytes>,
     /// Byte of the segment that follows the block.
     next: u64,
     block: Vec<u8>,
@@ -82,7 +82,7 @@ impl Reader {
             shared,
             next: from,
             segment,
-            file: None,
+            bytes: None,
             block: Vec::new(),
             given: 0,
             schemas: HashMap::new(),
@@ -322,10 +322,10 @@ impl Reader {
     pub async fn fill(&mut self) -> Result<Fill, ReadError> {
         while self.given >= self.block.len() {
             let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
-            let stretch = self.stretch(until);
-            let read = tokio::task::spawn_blocking(move || stretch.read()).await;
-            let read = read.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
-            self.take(read);
+            let fetch = self.next_block(until);
+            let fetched = tokio::task::spawn_blocking(move || fetch.run()).await;
+            let fetched = fetched.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
+            self.take(fetched);
         }
         Ok(Fill::Filled)
     }
@@ -334,8 +334,8 @@ impl Reader {
     pub fn fill_here(&mut self) -> Result<Fill, ReadError> {
         while self.given >= self.block.len() {
             let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
-            let read = self.stretch(until).read()?;
-            self.take(read);
+            let fetched = self.next_block(until).run()?;
+            self.take(fetched);
         }
         Ok(Fill::Filled)
     }
@@ -350,7 +350,7 @@ impl Reader {
                 self.give_used_block_back();
                 return Ok(None);
             }
-            let until = if here == end.segment { end.offset } else { self.segment.bytes() };
+            let until = if here == end.segment { end.offset } else { self.segment.length() };
             if self.next < until {
                 return Ok(Some(until));
             }
@@ -369,27 +369,27 @@ impl Reader {
     fn enter_next_segment(&mut self) -> Result<(), ReadError> {
         let next = self.segment.number() + 1;
         self.segment = self.shared.segment(next).ok_or(ReadError::Overtaken)?;
-        self.file = None;
+        self.bytes = None;
         self.next = self.segment.first_own();
         self.block.clear();
         self.given = 0;
         Ok(())
     }
 
-    fn stretch(&mut self, until: u64) -> Stretch {
+    fn next_block(&mut self, until: u64) -> Fetch {
         self.given = 0;
-        Stretch {
+        Fetch {
             shared: self.shared.clone(),
             segment: self.segment.clone(),
-            file: self.file.clone(),
+            bytes: self.bytes.clone(),
             from: self.next,
             until,
             buffer: std::mem::take(&mut self.block),
         }
     }
 
-    fn take(&mut self, (file, block): (Arc<dyn DiskFile>, Vec<u8>)) {
-        self.file = Some(file);
+    fn take(&mut self, (bytes, block): (SegmentBytes, Vec<u8>)) {
+        self.bytes = Some(bytes);
         self.next += block.len() as u64;
         self.block = block;
         self.given = 0;
@@ -410,7 +410,7 @@ impl Reader {
             self.given = 0;
         }
         let durable = self.mark.borrow().end;
-        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.bytes() };
+        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.length() };
         let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
         self.next = found.unwrap_or(self.next);
         found.is_some()

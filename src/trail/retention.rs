@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use crate::record::Timestamp;
-use crate::trail::handle::{Shared, Trail};
-use crate::trail::segment::{Segment, drop_index_file};
+use crate::record::{Position, Timestamp};
+use crate::trail::handle::Trail;
+use crate::trail::segment::Segment;
+use crate::trail::shared::{Leaving, Shared};
 use crate::trail::work::RetentionRule;
 
 /// How long a trail keeps what.
@@ -15,6 +16,18 @@ pub struct Retention {
     pub age_seconds: Option<u64>,
     /// Segments go while what was written to the trail is larger than this, in bytes; what their heads repeat does not count.
     pub bytes: Option<u64>,
+    /// What goes by neither of them, because somebody has still to read it.
+    pub floor: Option<Floor>,
+}
+
+/// How far down a trail is still needed, and how much of it that may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// The lowest position that somebody goes on from: a reader can begin there as long as the floor holds.
+    pub position: Position,
+    /// The floor holds as long as what was written to the trail is no larger than this, in bytes: whoever falls further behind
+    /// does not fill the disk.
+    pub bytes_max: u64,
 }
 
 /// What retention took.
@@ -24,13 +37,6 @@ pub struct Trimmed {
     pub segments: u64,
     /// Their bytes.
     pub bytes: u64,
-}
-
-/// A segment that is no part of the trail any more, and whose files are still to be removed for good.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    segment: Arc<Segment>,
-    rule: RetentionRule,
 }
 
 impl Trail {
@@ -58,9 +64,23 @@ impl Trail {
                 (false, true) => RetentionRule::Size,
                 (false, false) => break,
             };
+            if retention.floor.is_some_and(|floor| self.is_needed(&floor)) {
+                break;
+            }
             trimmed.note(self.remove_first(segment, rule)?);
         }
         Ok(())
+    }
+
+    /// Whether whoever goes on from there needs the first segment, and may have it kept.
+    fn is_needed(&self, floor: &Floor) -> bool {
+        let Floor { position, bytes_max } = *floor;
+        if position.epoch != self.epoch() || self.own_bytes() > bytes_max {
+            return false;
+        }
+        // A place behind a transaction is found without it; one in it is compared with it.
+        let first_needed = position.commit.saturating_add(u64::from(position.is_behind()));
+        self.shared.with_segments(|segments| segments.get(1).is_none_or(|next| next.first_commit() > first_needed))
     }
 
     /// When the oldest segment that may go was closed; none when none may.
@@ -68,7 +88,7 @@ impl Trail {
         self.removable().and_then(|segment| segment.seal()).map(|seal| seal.closed_ts)
     }
 
-    /// Removes the oldest segment, if one may go, because the disk's share is used up.
+    /// Removes the oldest segment, if one may go, because the disk's share is used up, whoever still needs it.
     pub fn remove_oldest(&self) -> io::Result<()> {
         let removed = self.removable().map(|segment| self.remove_first(segment, RetentionRule::Disk)).transpose();
         self.unless_deleted(removed.map(drop))
@@ -79,7 +99,7 @@ impl Trail {
         if self.is_deleted() {
             return 0;
         }
-        self.shared.segments().iter().map(|segment| segment.bytes()).sum()
+        self.shared.segments().iter().map(|segment| segment.length()).sum()
     }
 
     /// Bytes that were written to the trail, without what each segment repeats in its head.
@@ -95,8 +115,8 @@ impl Trail {
         (first.number() < durable && first.seal().is_some() && !self.is_deleted()).then_some(first)
     }
 
-    /// Takes the first segment out of the trail, then its files off the disk. In this order: who looks for it finds that it
-    /// is gone, never that its file cannot be opened.
+    /// Takes the first segment out of the trail, then out of the store. In this order: who looks for it finds that it
+    /// is gone, never that its bytes cannot be read.
     fn remove_first(&self, segment: Arc<Segment>, rule: RetentionRule) -> io::Result<Option<u64>> {
         let mut leaving = self.shared.lock_leaving();
         // One after the other, and each for good: neither a crash nor a failure may leave a hole between segments.
@@ -107,17 +127,11 @@ impl Trail {
         self.finish_leaving(&mut leaving)
     }
 
-    /// Removes the files of the segment that leaves, if one does, also after an attempt that failed; its bytes.
+    /// Removes the segment that leaves for good, if one does, also after an attempt that failed; its bytes.
     fn finish_leaving(&self, leaving: &mut Option<Leaving>) -> io::Result<Option<u64>> {
         let Some(Leaving { segment, rule }) = leaving else { return Ok(None) };
-        drop_index_file(&*self.shared.disk, &segment.path)?;
-        match self.shared.disk.remove(&segment.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            // Not there: removed by an attempt whose flush failed.
-            _ => {}
-        }
-        self.shared.disk.sync_folder(&self.shared.folder)?;
-        let (bytes, rule, number) = (segment.bytes(), *rule, segment.number());
+        segment.stored.remove()?;
+        let (bytes, rule, number) = (segment.length(), *rule, segment.number());
         *leaving = None;
         self.shared.work.removed(rule, bytes);
         let rule = rule.name();

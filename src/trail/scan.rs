@@ -3,7 +3,12 @@
 use std::io;
 
 use crate::codec::frame::{self, BadFrame, Frame, FrameHeader, HEADER_BYTES};
-use crate::trail::local::disk::{DiskFile, read_full};
+
+/// Bytes of a segment that can be read at any place.
+pub(super) trait ReadBytes {
+    /// Reads until `buffer` is full or the bytes end; says how much it read.
+    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
 
 const STRIDE_BYTES: usize = 1 << 20;
 
@@ -18,7 +23,7 @@ pub(super) struct ScanEnd {
 
 /// Calls `each` with every good frame from byte `from` to byte `until`, in order, up to the first bad one.
 pub(super) fn scan(
-    file: &dyn DiskFile,
+    bytes: &(impl ReadBytes + ?Sized),
     file_id: u64,
     from: u64,
     until: u64,
@@ -30,7 +35,7 @@ pub(super) fn scan(
     while at < until {
         let left = usize::try_from(until - at).unwrap_or(usize::MAX);
         buffer.resize(want.min(left), 0);
-        let filled = read_full(file, &mut buffer, at)?;
+        let filled = bytes.read_full(&mut buffer, at)?;
         let (used, bad) = frames_in(&buffer[..filled], file_id, at, &mut each);
         at += used as u64;
         match bad {
@@ -72,7 +77,7 @@ fn frames_in(
 /// Looks behind damage: the first byte from `from` on where a whole frame starts whose header is `plausible`. The
 /// checksum's salt is the file's own, so no row value can pass for a frame.
 pub(super) fn next_frame(
-    file: &dyn DiskFile,
+    bytes: &(impl ReadBytes + ?Sized),
     file_id: u64,
     from: u64,
     until: u64,
@@ -81,7 +86,7 @@ pub(super) fn next_frame(
     let mut buffer = vec![0; STRIDE_BYTES + HEADER_BYTES];
     let mut base = from;
     while base < until {
-        let filled = read_full(file, &mut buffer, base)?;
+        let filled = bytes.read_full(&mut buffer, base)?;
         for at in 0..filled.min(STRIDE_BYTES) {
             let Some((header, length)) = frame::peek(&buffer[at..filled]) else { continue };
             let start = base + at as u64;
@@ -89,7 +94,7 @@ pub(super) fn next_frame(
                 continue;
             }
             let mut whole = vec![0; length];
-            let read = read_full(file, &mut whole, start)?;
+            let read = bytes.read_full(&mut whole, start)?;
             if frame::read(&whole[..read], file_id).is_ok() {
                 return Ok(Some(start));
             }
@@ -102,7 +107,7 @@ pub(super) fn next_frame(
 /// Looks behind damage: calls `each` with every frame of exactly `length` bytes that checks, wherever it starts. The
 /// checksum's salt is the file's own, so no row value can pass for a frame.
 pub(super) fn find_frames(
-    file: &dyn DiskFile,
+    bytes: &(impl ReadBytes + ?Sized),
     file_id: u64,
     from: u64,
     length: usize,
@@ -112,7 +117,7 @@ pub(super) fn find_frames(
     let mut buffer = vec![0; STRIDE_BYTES + length];
     let mut base = from;
     loop {
-        let filled = read_full(file, &mut buffer, base)?;
+        let filled = bytes.read_full(&mut buffer, base)?;
         if filled < HEADER_BYTES {
             return Ok(());
         }

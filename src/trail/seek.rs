@@ -6,11 +6,12 @@ use crate::codec::frame::{self, Frame};
 use crate::record::{Position, TableSchema, Timestamp};
 use crate::trail::entry::Entry;
 use crate::trail::gap::GAP_RECORD;
-use crate::trail::handle::{Shared, Trail};
+use crate::trail::handle::Trail;
 use crate::trail::index::SegmentIndex;
-use crate::trail::local::disk::read_full;
 use crate::trail::reader::{Fill, Skip};
+use crate::trail::scan::ReadBytes;
 use crate::trail::segment::{NoIndex, Segment, read_repeated};
+use crate::trail::shared::Shared;
 use crate::trail::{DurableMark, Location, ReadError, Reader, SeekError};
 
 /// Where a reader starts.
@@ -156,7 +157,7 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
 }
 
 fn look_up<R>(shared: &Shared, segment: &Segment, look: impl FnOnce(&SegmentIndex) -> R) -> Result<R, ReadError> {
-    let looked = segment.with_index(&*shared.disk, shared.keeps_xids(), look);
+    let looked = segment.with_index(shared.keeps_xids(), look);
     looked.map_err(|error| match error {
         NoIndex::Io(error) => shared.segment_failure(segment.number(), &error),
         NoIndex::Damaged { offset, bad } => shared.damage(Location { segment: segment.number(), offset }, bad).into(),
@@ -237,13 +238,13 @@ fn reader_at(
 fn read_frame(shared: &Shared, segment: &Segment, at: u64) -> Result<Vec<u8>, ReadError> {
     let failed = |error: std::io::Error| shared.segment_failure(segment.number(), &error);
     let mut bytes = vec![0; 4 << 10];
-    let read = read_full(&*segment.file, &mut bytes, at).map_err(failed)?;
+    let read = segment.bytes.read_full(&mut bytes, at).map_err(failed)?;
     bytes.truncate(read);
     if let Ok(length) = frame::claimed_length(&bytes)
         && length > bytes.len()
     {
         bytes.resize(length, 0);
-        let read = read_full(&*segment.file, &mut bytes, at).map_err(failed)?;
+        let read = segment.bytes.read_full(&mut bytes, at).map_err(failed)?;
         bytes.truncate(read);
     }
     Ok(bytes)

@@ -9,7 +9,7 @@ use crate::trail::segment::Segment;
 use crate::trail::shape_frame::{self, BadShape};
 use crate::trail::shapes::Shapes;
 use crate::trail::xids::Xids;
-use crate::trail::{Gap, Location, SourceMark};
+use crate::trail::{DurableMark, Gap, Location, SourceMark};
 
 /// Everything that appending needs to know of what came before.
 #[derive(Debug, Clone)]
@@ -68,7 +68,21 @@ pub(super) struct OpenTransaction {
 #[error("{0}")]
 pub(super) struct OutOfPlace(pub(super) &'static str);
 
+impl Tail {
+    /// The durable mark, when all of the trail is durable.
+    pub(super) fn mark(&self) -> DurableMark {
+        let end = Location { segment: self.segment.number(), offset: self.offset };
+        self.state.mark_at(end, self.state.shapes.newest())
+    }
+}
+
 impl State {
+    /// The durable mark at `end`, behind which no whole transaction has followed.
+    pub(super) fn mark_at(&self, end: Location, newest_schema: SchemaId) -> DurableMark {
+        let source = self.source.clone();
+        DurableMark { commit: self.commit, commit_ts: self.commit_ts, end, source, newest_schema }
+    }
+
     /// Follows the next frame, which lies at `at`.
     pub(super) fn follow(&mut self, at: Location, frame: &Frame<'_>) -> Result<(), OutOfPlace> {
         let header = &frame.header;

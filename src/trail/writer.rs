@@ -5,22 +5,21 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind, SEAL_FRAME_BYTES};
-use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SEGMENT_VERSION, SegmentHead};
+use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::limits::FLUSH_GROUP_BYTES_MAX;
 use crate::record::{SchemaId, Timestamp};
 use crate::repeats::{error_rarely, warn_rarely};
 use crate::tasks::{self, Task, caught_here};
-use crate::trail::handle::{End, Shared};
-use crate::trail::local::ahead::Ahead;
-use crate::trail::local::description::random_number;
-use crate::trail::segment::{Seal, Segment, drop_index_file, file_name, number_of};
-use crate::trail::tail::{State, Tail};
-use crate::trail::{DurableMark, Location};
+use crate::trail::Location;
+use crate::trail::roll;
+use crate::trail::shared::{End, Shared};
+use crate::trail::store::WritingEnd;
+use crate::trail::tail::Tail;
+use crate::trail::take_back::take_back_to;
 
 /// What an appender asks of the writer.
 #[derive(Debug)]
@@ -70,9 +69,11 @@ fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiv
 }
 
 /// Writes at a trail's end.
-pub(super) struct TrailWriter {
+struct TrailWriter {
     shared: Arc<Shared>,
-    pub(super) tail: Tail,
+    tail: Tail,
+    /// The same, where it is stored.
+    end: WritingEnd,
     /// Frames of the group that are not written yet; they go to `tail.offset`.
     pending: Vec<u8>,
     group_bytes: usize,
@@ -82,19 +83,18 @@ pub(super) struct TrailWriter {
     reached: Option<(Location, SchemaId)>,
     /// Bytes handed over that are not flushed yet.
     unsettled_bytes: u64,
-    ahead: Ahead,
     /// Commit number of the last transaction that this writer, and no later one, has flushed: after a failure another
     /// writer gives the same numbers to other transactions.
     flushed: watch::Sender<u64>,
 }
 
 impl TrailWriter {
-    pub(super) fn new(shared: Arc<Shared>, tail: Tail) -> Self {
+    fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         let last = (tail.state.commit, u32::MAX);
         let flushed = watch::Sender::new(tail.state.commit);
         Self {
             shared,
-            ahead: Ahead::new(tail.offset),
+            end: tail.segment.stored.writing_end(tail.offset),
             tail,
             pending: Vec::new(),
             group_bytes: 0,
@@ -198,18 +198,6 @@ impl TrailWriter {
         self.tail.state.follow(at, frame).map_err(io::Error::other)
     }
 
-    /// The mark at `end`, behind which no whole transaction has followed.
-    fn mark_at(&self, end: Location, newest_schema: SchemaId) -> DurableMark {
-        let state = &self.tail.state;
-        DurableMark {
-            commit: state.commit,
-            commit_ts: state.commit_ts,
-            end,
-            source: state.source.clone(),
-            newest_schema,
-        }
-    }
-
     /// The byte at which the segment is full. Its own data counts, and at least as much of it as its head takes: however many
     /// columns are repeated there, heads are no more than half of what is written.
     fn closes_at(&self) -> u64 {
@@ -228,12 +216,11 @@ impl TrailWriter {
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
-        self.tail.segment.file.write_all_at(&self.pending, self.tail.offset)?;
+        self.end.write(&self.pending, self.tail.offset)?;
         self.shared.work.wrote(self.pending.len(), self.shared.clock.now());
-        self.ahead.wrote(self.pending.len());
         let at = Location { segment: self.tail.segment.number(), offset: self.tail.offset };
         self.tail.offset += self.pending.len() as u64;
-        self.tail.segment.set_bytes(self.tail.offset);
+        self.tail.segment.set_length(self.tail.offset);
         self.shared.recent.push(at, std::mem::take(&mut self.pending));
         Ok(())
     }
@@ -241,23 +228,16 @@ impl TrailWriter {
     fn end_group(&mut self) -> io::Result<()> {
         self.write_pending()?;
         if let Some((end, newest_schema)) = self.reached.take() {
-            let mark = self.mark_at(end, newest_schema);
-            self.fill_ahead()?;
-            let (began, started) = (self.shared.clock.now(), Instant::now());
-            self.tail.segment.file.sync()?;
-            self.shared.work.flushed(started.elapsed());
+            let mark = self.tail.state.mark_at(end, newest_schema);
+            let began = self.shared.clock.now();
+            let took = self.end.settle(self.tail.offset, self.closes_at())?;
+            self.shared.work.flushed(took);
             self.settle(began);
             let commit = mark.commit;
             self.shared.publish(mark);
             self.flushed.send_replace(commit);
         }
         Ok(())
-    }
-
-    fn fill_ahead(&mut self) -> io::Result<()> {
-        let (file, shared) = (&*self.tail.segment.file, &self.shared);
-        let limit = self.closes_at();
-        self.ahead.fill(file, self.tail.offset, limit, &*shared.disk, &shared.folder)
     }
 
     /// Nothing of what came so far waits for a flush any more; what came during the last one does.
@@ -269,13 +249,11 @@ impl TrailWriter {
     fn take_back(&mut self) -> io::Result<()> {
         let Some(open) = self.tail.state.rollback() else { return Ok(()) };
         self.write_pending()?;
-        let segment = cut_to(&self.shared, open.at, self.tail.state.commit)?;
-        self.tail.segment = segment;
+        // Whole transactions before it in this group are durable when it is taken back.
+        self.tail.segment = take_back_to(&self.shared, open.at, self.tail.state.commit)?;
         self.tail.offset = open.at.offset;
-        self.ahead.restart(self.tail.offset);
+        self.end.moved_to(&self.tail.segment.stored, self.tail.offset);
         self.last = (self.tail.state.commit, u32::MAX);
-        // Whole transactions before it in this group are still to be flushed.
-        self.tail.segment.file.sync()?;
         self.settle(self.shared.clock.now());
         Ok(())
     }
@@ -284,32 +262,25 @@ impl TrailWriter {
     fn close(&mut self) -> io::Result<()> {
         self.start_group()?;
         self.write_pending()?;
-        self.ahead.finish(&*self.tail.segment.file, self.tail.offset)
+        self.end.close(self.tail.offset)
     }
 
     /// Closes the segment and opens the next.
-    pub(super) fn next_segment(&mut self) -> io::Result<()> {
-        let segment = self.tail.segment.clone();
-        seal(&segment, &mut self.pending, self.tail.state.open.is_some(), self.last, self.shared.clock.now());
+    fn next_segment(&mut self) -> io::Result<()> {
+        let ends_inside = self.tail.state.open.is_some();
+        roll::seal(&self.tail.segment, &mut self.pending, ends_inside, self.last, self.shared.clock.now());
         self.write_pending()?;
-        self.ahead.finish(&*segment.file, self.tail.offset)?;
-        if let Err(error) = segment.save_index(&*self.shared.disk, self.shared.keeps_xids()) {
-            let name = self.shared.description.name.as_str();
-            warn_rarely!(name, trail = name, %error, "index file not written; it will be rebuilt");
-        }
-        let next = new_segment(&self.shared, segment.number() + 1, &self.tail.state, highest_time(&segment))?;
-        let next = Arc::new(next);
-        self.tail.offset = next.bytes();
-        self.ahead.restart(self.tail.offset);
-        self.tail.segment = next.clone();
-        self.shared.change_segments(|segments| segments.push(next));
+        self.end.close(self.tail.offset)?;
+        let next = roll::next_segment(&self.shared, &self.tail.segment, &self.tail.state)?;
+        (self.tail.offset, self.tail.segment) = (next.length(), next);
+        self.end.moved_to(&self.tail.segment.stored, self.tail.offset);
         Ok(())
     }
 
     /// After a failure: cuts what was never acknowledged, as far as the disk still answers. Opening does it again.
     fn cut_off_unflushed(&mut self) {
         let mark = self.shared.mark.borrow().clone();
-        if let Err(error) = cut_to(&self.shared, mark.end, mark.commit) {
+        if let Err(error) = take_back_to(&self.shared, mark.end, mark.commit) {
             let name = self.shared.description.name.as_str();
             warn_rarely!(name, trail = name, %error, "unflushed bytes not cut; the next opening will");
         }
@@ -326,127 +297,4 @@ fn has_no_number_of_its_own(kind: FrameKind) -> bool {
 fn says_something_whole(kind: FrameKind) -> bool {
     use FrameKind::{Commit, Gap, LoadProgress, Prepared, Source};
     matches!(kind, Commit | Source | Gap | LoadProgress | Prepared)
-}
-
-fn highest_time(segment: &Segment) -> Timestamp {
-    let own = segment.seal().map_or(Timestamp::default(), |seal| seal.commit_ts_max);
-    own.max(segment.head.earlier_commit_ts)
-}
-
-/// Appends a seal frame to `pending` and notes it in the segment.
-fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64, u32), now: Timestamp) {
-    let lowest = Timestamp::from_micros(i64::MIN);
-    let commit_ts_max = segment.change_index(|index| index.commit_ts_max()).unwrap_or(lowest);
-    let mut bytes = Vec::with_capacity(SEAL_FRAME_BYTES);
-    let header = FrameHeader { commit: last.0, record: last.1, ..FrameHeader::new(FrameKind::Seal) };
-    let numbers = [commit_ts_max.micros().cast_unsigned(), u64::from(ends_inside)];
-    frame::push(&mut bytes, &header, |out| frame::push_numbers(out, &numbers));
-    frame::stamp(&mut bytes, segment.head.file_id, now);
-    pending.extend_from_slice(&bytes);
-    segment.set_seal(Seal { commit_ts_max, ends_inside, closed_ts: now });
-}
-
-/// Makes a segment file with its head and repeated frames, flushed before it gets its name.
-pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: Timestamp) -> io::Result<Segment> {
-    shared.raise_format()?;
-    let file_id = random_number()?;
-    let repeated = repeated_frames(state, file_id, shared.clock.now());
-    let head = SegmentHead {
-        version: SEGMENT_VERSION,
-        epoch: shared.description.epoch,
-        file_id,
-        segment: number,
-        next_commit: state.commit + 1,
-        inside: state.open.is_some(),
-        repeated_bytes: u32::try_from(repeated.len()).map_err(io::Error::other)?,
-        earlier_commit_ts: earlier,
-    };
-    let path = shared.folder.join(file_name(number));
-    let draft = path.with_extension("new");
-    let _ = shared.disk.remove(&draft);
-    let file = shared.disk.open(&draft, true)?;
-    let mut bytes = head.encode().to_vec();
-    bytes.extend_from_slice(&repeated);
-    file.write_all_at(&bytes, 0)?;
-    file.sync()?;
-    shared.disk.rename(&draft, &path)?;
-    shared.disk.sync_folder(&shared.folder)?;
-    let mut index = crate::trail::index::SegmentIndex::default();
-    let mut at = SEGMENT_HEAD_BYTES;
-    while let Ok(frame) = frame::read_unchecked(&bytes[at.min(bytes.len())..]) {
-        index.note(at as u64, &frame, shared.keeps_xids());
-        at += frame.bytes();
-    }
-    Ok(Segment::new(head, shared.disk.clone(), file, path, bytes.len() as u64, index))
-}
-
-pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut push = |header: FrameHeader, payload: &[u8]| {
-        let start = out.len();
-        let header = FrameHeader { flags: header.flags | frame::FLAG_REPEATED, ..header };
-        frame::push(&mut out, &header, |out| out.extend_from_slice(payload));
-        frame::stamp(&mut out[start..], file_id, now);
-    };
-    let mut payload = Vec::new();
-    frame::push_text_pair(&mut payload, &state.identity, state.source.as_ref().map_or("", |source| &source.0));
-    push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Source) }, &payload);
-    if let Some(mark) = &state.source_mark {
-        let header =
-            FrameHeader { commit_ts: mark.commit_ts, commit: state.commit, ..FrameHeader::new(FrameKind::SourceMark) };
-        push(header, &mark.encode());
-    }
-    if !state.prepared.is_empty() {
-        payload.clear();
-        frame::prepared::push(&mut payload, &state.prepared);
-        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Prepared) }, &payload);
-    }
-    for progress in state.loads.all() {
-        payload.clear();
-        frame::load::push(&mut payload, Some(progress));
-        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
-    }
-    for schema in state.shapes.all() {
-        let json = serde_json::to_vec(&*schema).unwrap_or_default();
-        push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
-    }
-    if let Some(open) = &state.open
-        && let Ok(begin) = frame::read_unchecked(&open.frame)
-    {
-        push(begin.header, begin.payload);
-        for said in open.loads.all() {
-            payload.clear();
-            frame::load::push(&mut payload, said);
-            push(FrameHeader { commit: begin.header.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
-        }
-    }
-    out
-}
-
-/// Cuts the trail to `end`, where transaction `commit` was the last: later segments are removed, its segment is open
-/// again. Returns that segment, with its index in memory.
-pub(super) fn cut_to(shared: &Shared, end: Location, commit: u64) -> io::Result<Arc<Segment>> {
-    let gone = || io::Error::other("the segment to cut is gone");
-    let segment = shared.segment(end.segment).ok_or_else(gone)?;
-    segment.reopen(&*shared.disk, shared.keeps_xids())?;
-    // What the folder holds counts, not what is in memory: a segment may have got its name although making it failed,
-    // and a cut that failed may have removed some. None may come back behind a segment that is cut.
-    let names = shared.disk.list(&shared.folder)?;
-    for number in names.iter().rev().filter_map(|name| number_of(name)).filter(|number| *number > end.segment) {
-        let path = shared.folder.join(file_name(number));
-        drop_index_file(&*shared.disk, &path)?;
-        shared.disk.remove(&path)?;
-    }
-    // Its index file must be gone for good before its bytes change, or a later opening could believe it.
-    drop_index_file(&*shared.disk, &segment.path)?;
-    shared.disk.sync_folder(&shared.folder)?;
-    shared.change_segments(|segments| segments.retain(|segment| segment.number() <= end.segment));
-    shared.recent.clear();
-    // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush. Before the
-    // flush, other than where a segment is closed: whatever a power cut leaves of what no mark promises is a torn end.
-    segment.file.cut(end.offset)?;
-    segment.file.sync()?;
-    segment.set_bytes(end.offset);
-    segment.change_index(|index| index.cut(end.offset, commit));
-    Ok(segment)
 }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::frame::{u32_at, u64_at};
 use crate::limits::REMEMBERED_XIDS;
-use crate::trail::index::{STAMP_BYTES, Stamp, checked, push_checksum};
+use crate::trail::hint::{STAMP_BYTES, Stamp, checked, push_checksum};
 
 const MAGIC: &[u8; 8] = b"TRAILXID";
 const XID_BYTES: usize = 28;

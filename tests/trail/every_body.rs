@@ -15,7 +15,7 @@ use trailcast::record::{
     Column, JsonKind, LoadLeft, LoadProgress, Message, MessageHeader, Operation, Position, PreparedTransaction,
     SourcePosition, TableName, Timestamp, TransactionHead,
 };
-use trailcast::trail::local::repair::repair;
+use trailcast::trail::maintenance::repair::repair;
 use trailcast::trail::{AppendError, Appender, Begin, Body, Entry, Fill, Note, Row, RowParts, Told, Trail};
 
 /// What a record holds, as it was written and as it is read.

@@ -12,6 +12,9 @@ mod failing_flush;
 mod inspecting;
 mod large_heads;
 mod memory_disk;
+#[cfg(feature = "fault-injection")]
+mod message_log;
+#[cfg(feature = "fault-injection")]
 mod messages;
 mod operating;
 mod overtaking;
@@ -19,5 +22,8 @@ mod promised;
 mod reading;
 mod remembering;
 mod repair;
+mod retaining;
 mod seek;
+mod showing;
+mod stores;
 mod workload;

@@ -20,7 +20,7 @@ use super::pieces::Pieces;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
-use crate::catalog::stream::Framing;
+use crate::catalog::stream::Grouping;
 use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, check, document, to_json, to_yaml};
 use crate::delivery::rules::Rules;
 use crate::limits;
@@ -181,7 +181,7 @@ fn written(
         description: config.description.as_deref(),
         options: &config.json,
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
-        record_framing: config.framing == Framing::Record,
+        record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
         host: &at.host,
         secure: at.secure,

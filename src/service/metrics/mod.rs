@@ -7,44 +7,40 @@ pub mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use page::Page;
+pub use page::Page;
 use table::Metric;
 
 use crate::access::{CertificateFile, Limit};
-use crate::capture::{RunState, Status};
+use crate::capture::{ExtractStatus, RunState};
+use crate::codec::close_code::CloseCode;
 use crate::delivery::progress::SessionState;
 use crate::log_output;
 use crate::process::ProcessFigures;
 use crate::service::Service;
-use crate::service::puts::{PutError, PutFigures};
+use crate::service::puts::PutFigures;
 use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
 
 /// Close codes that say that something is wrong with a client.
-const ALERTED_CODES: [u16; 2] = [4004, 4011];
-/// Why positions are refused, as the faces name it behind `position-`.
-pub const POSITION_REASONS: [&str; 6] =
-    ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
-
-/// Limits that are seen by the answers which they refuse, as the faces name these.
-pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
+const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
 
 impl Service {
-    /// The page of all figures now. Asks the kernel: not for a thread that serves sessions.
-    pub fn metrics(&self) -> String {
+    /// The page of the service's figures now, to which faces add theirs. Asks the kernel: not for a thread that serves
+    /// sessions.
+    pub fn metrics(&self) -> Page {
         let mut page = Page::new();
         self.sample_trails(&mut page);
         self.sample_disk(&mut page);
         self.sample_extracts(&mut page);
         self.sample_streams(&mut page);
-        self.sample_requests(&mut page);
+        self.sample_limits(&mut page);
         self.sample_access(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
         page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
-        page.text()
+        page
     }
 
     fn sample_access(&self, page: &mut Page) {
@@ -74,9 +70,8 @@ impl Service {
                 sample_puts(page, name, &entry.put_figures);
             }
         }
-        let refused = self.requests.refused_puts();
-        for reason in PutError::REASONS {
-            page.add(Metric::PutRefused, &[reason], refused.get(reason).copied().unwrap_or_default() as f64);
+        for (reason, count) in self.put_refusals.figures() {
+            page.add(Metric::PutRefused, &[reason], count as f64);
         }
     }
 
@@ -153,24 +148,9 @@ impl Service {
         }
     }
 
-    fn sample_requests(&self, page: &mut Page) {
-        for (kind, count) in self.requests.answers() {
-            let class = format!("{}xx", kind.class);
-            page.add(Metric::Requests, &[&kind.route, kind.method, &class], count as f64);
-        }
-        let refusals = self.requests.refusals();
-        for (reason, count) in &refusals {
-            page.add(Metric::Refusals, &[reason], *count as f64);
-        }
-        for reason in POSITION_REASONS {
-            let count = refusals.get(format!("position-{reason}").as_str());
-            page.add(Metric::PositionsRefused, &[reason], count.copied().unwrap_or_default() as f64);
-        }
+    fn sample_limits(&self, page: &mut Page) {
         for (limit, count) in self.limit_hits.all() {
             page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
-        }
-        for (limit, reason) in LIMIT_REASONS {
-            page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
         page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
         let documents = self.documents.figures();
@@ -201,19 +181,20 @@ fn sample_puts(page: &mut Page, name: &str, puts: &PutFigures) {
     }
 }
 
-fn sample_extract(page: &mut Page, name: &str, status: &Status) {
-    let slot = status.slot.as_ref();
+fn sample_extract(page: &mut Page, name: &str, shown: &ExtractStatus) {
+    let (status, log) = (&shown.common, shown.kept_log());
+    let (refused_writes, left_out) = shown.refused_and_left_out();
     let running = status.status == RunState::Running;
     let figures = [
         (Metric::CaptureRunning, Some(flag(running))),
         (Metric::CaptureLagBytes, status.lag_bytes.map(|bytes| bytes as f64)),
         (Metric::CaptureLagSeconds, status.lag_seconds.filter(|_| running)),
         (Metric::CaptureSilent, status.heard.map(|heard| heard.elapsed().as_secs_f64())),
-        (Metric::CaptureRetained, slot.and_then(|slot| slot.retained_wal_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureSafe, slot.and_then(|slot| slot.safe_wal_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureSpilled, slot.and_then(|slot| slot.spilled_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureRefusedWrites, Some(status.publication.refused_writes.len() as f64)),
-        (Metric::CaptureLeftOut, Some(status.publication.left_out.len() as f64)),
+        (Metric::CaptureRetained, log.and_then(|log| log.retained_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSafe, log.and_then(|log| log.safe_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSpilled, log.and_then(|log| log.spilled_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureRefusedWrites, Some(refused_writes as f64)),
+        (Metric::CaptureLeftOut, Some(left_out as f64)),
         (Metric::CaptureWaits, status.waits_for.as_ref().map(|wait| wait.seconds as f64)),
         (Metric::CaptureTransactions, Some(status.transactions as f64)),
         (Metric::CaptureRecords, Some(status.records as f64)),
@@ -226,8 +207,8 @@ fn sample_extract(page: &mut Page, name: &str, status: &Status) {
             page.add(metric, &[name], value);
         }
     }
-    if let Some(slot) = slot {
-        page.add(Metric::CaptureSlot, &[name, slot.wal_status], 1.0);
+    if let Some(log) = log {
+        page.add(Metric::CaptureSlot, &[name, log.state], 1.0);
     }
     if let Some(reason) = status.last_error_reason {
         page.add(Metric::CaptureError, &[name, reason], 1.0);

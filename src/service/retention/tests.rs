@@ -167,7 +167,7 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
 
     // A pass of retention that had begun before.
     clock.advance_seconds(30 * DAY_SECONDS);
-    let trimmed = old.retain(&Retention { age_seconds: Some(1), bytes: Some(1) }).unwrap();
+    let trimmed = old.retain(&Retention { age_seconds: Some(1), bytes: Some(1), floor: None }).unwrap();
     assert_eq!((trimmed.segments, old.bytes()), (0, 0));
     keep_within(std::slice::from_ref(&old), 0).unwrap();
     // Seeks, which write indexes, and readers that come to their next segment.
@@ -223,7 +223,7 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
 
 /// Whether the figure says that nothing is removed for its age.
 fn age_suspended(service: &Service) -> bool {
-    service.metrics().contains("trailcast_retention_age_suspended 1\n")
+    service.metrics().text().contains("trailcast_retention_age_suspended 1\n")
 }
 
 #[tokio::test]

@@ -1,21 +1,16 @@
 //! A trail's bytes in a folder of this machine.
 //!
 //! Owns everything that goes by path, and what a folder holds beside the segments. The parts: `disk` (the way to files) and
-//! `door` (the same for one trail, until it is deleted), `segment_file` (what is open), `ahead` (zeros behind the data of the
-//! open segment, and where that data ends), `stretch` (whole frames, read), `description` (`trail.json`), `mark_file` and
-//! `promise` (what may not be cut), `recovery` (what opening does); and, for trails that no server has open, `inspect` (looks),
-//! `repair` (around damage) and `backup`.
+//! `door` (the same for one trail, until it is deleted), `folder` (all of one trail), `segment_file` (the file of one segment and
+//! its hints), `file_end` (where a writer appends), `preallocation` (zeros behind the data, and where that data ends),
+//! `description` (`trail.json`) and `mark_file` (`mark.bin`).
 
-pub(super) mod ahead;
-pub mod backup;
 pub(super) mod description;
 pub mod disk;
-pub(super) mod door;
-mod faults;
-pub(super) mod inspect;
-pub(super) mod mark_file;
-mod promise;
-pub(super) mod recovery;
-pub mod repair;
+mod door;
+pub(super) mod faults;
+pub(super) mod file_end;
+pub(super) mod folder;
+mod mark_file;
+pub(super) mod preallocation;
 pub(super) mod segment_file;
-pub(super) mod stretch;
