@@ -19,7 +19,7 @@ use crate::catalog::trail::TrailSettings;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
-use crate::service::trails::{TrailInfo, writer_name};
+use crate::service::trails::TrailInfo;
 use crate::trail::Writer;
 
 async fn described(face: &Face, caller: &Caller, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
@@ -37,7 +37,7 @@ fn state(info: &TrailInfo) -> Value {
             "name": info.name.as_str(),
             "status": if status.stopped.is_some() { "stopped" } else { "running" },
             "epoch": format!("{:016x}", description.epoch.0),
-            "writer": writer_name(&description.writer),
+            "writer": description.writer.to_string(),
             "partitions": description.partitions,
             "segmentBytes": description.segment_bytes,
             "created": description.created,
