@@ -69,9 +69,9 @@ impl Service {
         health.warnings.extend(down.map(|task| {
             format!("the task {} has panicked and waits to be started again; the log says where", task.name())
         }));
-        for (file, trouble) in self.expiries.troubles(self.clock.now()) {
+        for (member, trouble) in self.expiries.troubles(self.clock.now()) {
             if trouble.expired {
-                health.warnings.push(format!("a certificate of {} {}", file.member(), trouble.what));
+                health.warnings.push(format!("a certificate of {member} {}", trouble.what));
             }
         }
         if let Some(error) = self.authenticator.key_refresh().figures().and_then(|figures| figures.error) {

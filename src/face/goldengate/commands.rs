@@ -3,24 +3,17 @@
 //!
 //! Owns no state and changes nothing by itself: `start` and `stop` are the change of an extract's `status`.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::body;
-use super::caller::{Caller, Named, Report};
 use super::envelope::{Envelope, Link};
-use super::extracts;
 use super::messages::{ErrorAnswer, Fact, Message};
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call, extracts};
 use crate::access::Role;
 use crate::catalog::stream::ConfigError;
 use crate::codec::member::Members;
+use crate::face::{Content, FromPath, PathNames, Refusal};
 use crate::limits;
 use crate::record::ResourceName;
 
@@ -37,17 +30,10 @@ struct Command {
 }
 
 /// Answers `STATUS`, `GETLAG` and `STATS` of an extract.
-pub(super) async fn command(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::User)?;
-    let Command { command, .. } = body::typed(&headers, content).await?;
-    let extract = extracts::find(&face, name)?;
+pub(super) async fn command(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::User)?;
+    let Command { command, .. } = content.typed().await?;
+    let extract = extracts::find(&call.hall, &call.name)?;
     let status = extracts::status(&extract);
     let of = |members: &[&str]| -> Value {
         members.iter().map(|member| ((*member).to_owned(), status[*member].clone())).collect()
@@ -62,25 +48,32 @@ pub(super) async fn command(
         }
     };
     let response = json!({"$schema": "er:commandResult", "command": command, "replyData": reply});
-    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(response).link(Link::json("self", call.at.here())).into_response())
+}
+
+/// The report of an extract in a path.
+pub(super) struct ReportName {
+    extract: ResourceName,
+    report: String,
+}
+
+impl FromPath for ReportName {
+    fn from_path(path: &PathNames) -> Result<Self, Refusal> {
+        Ok(Self { extract: path.checked("name")?, report: path.text("report")?.to_owned() })
+    }
 }
 
 /// The extract's report: its configuration without secrets, and how it is doing.
-pub(super) async fn report(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    Report(report): Report,
-    at: Address,
-) -> Answer {
-    caller.require(Role::Operator)?;
-    let extract = extracts::find(&face, name)?;
-    if report != format!("{}.rpt", extract.name) {
+pub(super) async fn report(call: Call<ReportName>) -> Answer {
+    call.require(Role::Operator)?;
+    let ReportName { extract, report } = &call.name;
+    let extract = extracts::find(&call.hall, extract)?;
+    if *report != format!("{}.rpt", extract.name) {
         return Err(ErrorAnswer::new(Fact::NotFound, format!("the report {report}; there is {}.rpt", extract.name)));
     }
     let text = format!("{:#}", extracts::described(&extract));
     let response = json!({"$schema": "ogg:report", "name": report, "lines": text.lines().collect::<Vec<_>>()});
-    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(response).link(Link::json("self", call.at.here())).into_response())
 }
 
 const EXECUTE_MEMBERS: [&str; 8] =
@@ -88,43 +81,37 @@ const EXECUTE_MEMBERS: [&str; 8] =
 
 /// The commands of a deployment: `start` and `stop` of an extract, and the report of checkpoint tables, of which there are
 /// none.
-pub(super) async fn execute(
-    State(face): State<Face>,
-    caller: Caller,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Operator)?;
-    let given = body::json(&headers, content).await?;
+pub(super) async fn execute(call: Call, content: Content) -> Answer {
+    call.require(Role::Operator)?;
+    let given = content.json().await?;
     let members = Members::of("", &given, &EXECUTE_MEMBERS)?;
     let known = [("start", Some("running")), ("stop", Some("stopped")), ("report", None)];
     let command = members.choice("name", &known)?.ok_or_else(|| members.error("name", "is required"))?;
-    let here = Link::json("self", at.here());
+    let here = Link::json("self", call.at.here());
     let Some(status) = command else {
         let reports = [("checkpointTables", ())];
         members.choice("reportType", &reports)?.ok_or_else(|| members.error("reportType", "is required"))?;
-        return Ok(Envelope::collection(Vec::new(), &at.here()).into_response());
+        return Ok(Envelope::collection(Vec::new(), &call.at.here()).into_response());
     };
-    caller.require(Role::Administrator)?;
+    call.require(Role::Administrator)?;
     let process = members.text("processName", 1, limits::RESOURCE_NAME_CHARS_MAX)?;
     let process = process.ok_or_else(|| members.error("processName", "is required"))?;
     let name = ResourceName::new(process).map_err(|error| members.error("processName", error.to_string()))?;
-    face.service.patch_extract(&name, &json!({ "status": status })).await?;
+    call.service().patch_extract(&name, &json!({ "status": status })).await?;
     let done = Message::new(Fact::Done, format!("The extract {name} is to be {status}"));
     Ok(Envelope::default().link(here).message(done).into_response())
 }
 
 /// Answers for a kind of process that this server does not have: distribution paths, replicats.
-pub(super) async fn none_of_these(caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    Ok(Envelope::collection(Vec::new(), &at.here()).into_response())
+pub(super) async fn none_of_these(call: Call) -> Answer {
+    call.require(Role::User)?;
+    Ok(Envelope::collection(Vec::new(), &call.at.here()).into_response())
 }
 
 /// The roles that a user may have. Clients of a deployment ask for them to see whether they may come in at all.
-pub(super) async fn roles(caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let here = at.here();
+pub(super) async fn roles(call: Call) -> Answer {
+    call.require(Role::User)?;
+    let here = call.at.here();
     let item = |role: Role| json!({"$schema": "ogg:collectionItem", "name": role.to_string(), "links": [Link::json("parent", &here)]});
     let items: Vec<_> = [Role::User, Role::Operator, Role::Administrator].map(item).into();
     Ok(Envelope::collection(items, &here).into_response())

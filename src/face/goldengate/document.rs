@@ -5,84 +5,85 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
-use super::address::Address;
-use super::body;
-use super::caller::{Caller, Named};
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
-use super::pieces::Pieces;
-use super::routes::Face;
-use super::streams::{self, Answer};
+use super::proxied::prefix;
+use super::{Answer, Call, streams};
 use crate::access::Role;
 use crate::catalog::stream::Framing;
-use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, check, document, to_json, to_yaml};
+use crate::codec::asyncapi::{
+    DocumentInput, DocumentLayout, SecurityScheme, UnreadableDocument, check, document, from_json_or_yaml, to_json,
+    to_yaml,
+};
 use crate::delivery::rules::Rules;
-use crate::limits;
+use crate::face::{Address, Content, Hall, MediaTypes, Pieces, Refusal};
+use crate::limits::{self, CONTROL_BODY_BYTES_MAX};
 use crate::record::{ResourceName, TableSchema};
 use crate::service::documents::{Document, DocumentError, DocumentKey, Draft};
 use crate::service::streams::{SetDocument, Stream};
 use crate::trail::Trail;
 
-pub(super) async fn goldengate_yaml(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-) -> Answer {
-    caller.require_on(Role::User, &name)?;
-    let stream = streams::find(&face, &name)?;
+/// An AsyncAPI document: YAML by its name and by those that it had before it had one, or JSON.
+const DOCUMENT: MediaTypes = &[
+    "application/yaml",
+    "application/json",
+    "application/x-yaml",
+    "text/yaml",
+    "text/x-yaml",
+    "application/vnd.aai.asyncapi+yaml",
+    "application/vnd.aai.asyncapi+json",
+];
+
+pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+    call.require_on_stream(Role::User)?;
+    let stream = streams::find(&call.hall, &call.name)?;
     match stream.document() {
-        Some(document) => set(&face, &stream, document, &headers).await,
-        None => made(&face, &name, &at, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
+        Some(document) => set(&call.hall, &stream, document, &headers).await,
+        None => made(&call, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
     }
 }
 
 /// Replaces the document in GoldenGate's layout with the caller's own.
-pub(super) async fn replace_yaml(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    streams::find(&face, &name)?;
+pub(super) async fn replace_yaml(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    streams::find(&call.hall, &call.name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
-    let document = body::document(&headers, content).await?.map_err(|error| invalid(&error))?;
+    let document = given(content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
-    face.service.set_document(&name, document).await?;
-    let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));
-    Ok(streams::links_here(Envelope::default(), &at, &name).message(done).into_response())
+    call.service().set_document(&call.name, document).await?;
+    let done = Message::new(Fact::Done, format!("The AsyncAPI document of {} was replaced", call.name));
+    Ok(streams::links_here(Envelope::default(), &call.at, &call.name).message(done).into_response())
 }
 
-pub(super) async fn asyncapi_yaml(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-) -> Answer {
-    caller.require_on(Role::User, &name)?;
-    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
+/// Reads a document in YAML or JSON, whichever of its names its media type has: YAML has had many. Its error is for the
+/// caller to word. Off the threads that serve, and not many at a time.
+async fn given(content: Content) -> Result<Result<Value, UnreadableDocument>, Refusal> {
+    static READING: Semaphore = Semaphore::const_new(limits::DOCUMENTS_READ_AT_ONCE);
+    let bytes = content.read(DOCUMENT, CONTROL_BODY_BYTES_MAX).await?;
+    let failed = |error: &(dyn std::error::Error + 'static)| Refusal::failed("the document cannot be read", error);
+    let turn = READING.acquire().await.map_err(|error| failed(&error))?;
+    let read = move || {
+        // Kept until it is read, whether or not the caller still waits.
+        let _turn = turn;
+        from_json_or_yaml(&bytes)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(|error| failed(&error))
 }
 
-pub(super) async fn asyncapi_json(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-) -> Answer {
-    caller.require_on(Role::User, &name)?;
-    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Json).await
+pub(super) async fn asyncapi_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+    call.require_on_stream(Role::User)?;
+    made(&call, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
+}
+
+pub(super) async fn asyncapi_json(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+    call.require_on_stream(Role::User)?;
+    made(&call, &headers, DocumentLayout::AsyncApi, Format::Json).await
 }
 
 /// The document, or that the client has it already (RFC 9110, section 13.1.2). Its bytes are shared by all who are answered.
@@ -126,34 +127,28 @@ impl Format {
 }
 
 /// The document that was set for a stream.
-async fn set(face: &Face, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Answer {
+async fn set(hall: &Hall, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Answer {
     let variant = String::new();
     let key = DocumentKey { revision: stream.revision, set: Some(set.number), tables: None, variant };
-    let built = face.service.documents().get(key, move || Format::Yaml.draft(&set.document, true)).await?;
+    let built = hall.service.documents().get(key, move || Format::Yaml.draft(&set.document, true)).await?;
     Ok(answer(&built, Format::Yaml.media_type(), headers))
 }
 
 /// The document that the server makes.
-async fn made(
-    face: &Face,
-    name: &ResourceName,
-    at: &Address,
-    headers: &HeaderMap,
-    layout: DocumentLayout,
-    format: Format,
-) -> Answer {
-    let stream = streams::find(face, name)?;
-    let entry = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+async fn made(call: &Call<ResourceName>, headers: &HeaderMap, layout: DocumentLayout, format: Format) -> Answer {
+    let Call { hall, at, .. } = call;
+    let stream = streams::find(hall, &call.name)?;
+    let entry = stream.config.source.trail_name().and_then(|name| hall.service.trails().get(&name));
     let trail = entry.and_then(|entry| entry.trail.as_ref().ok().cloned());
     let key = DocumentKey {
         revision: stream.revision,
         set: None,
         tables: trail.as_ref().map(|trail| (trail.epoch(), trail.durable().borrow().newest_schema)),
-        variant: format!("{layout:?} {format:?} {} {} {}", at.prefix(), at.secure, at.host),
+        variant: format!("{layout:?} {format:?} {} {} {}", prefix(at), at.secure, at.host),
     };
     // A document without tables where rules do not compile: no row passes them.
-    let rules = face.service.rules_of(&stream).await.ok();
-    let (at, security) = (at.clone(), security(face));
+    let rules = hall.service.rules_of(&stream).await.ok();
+    let (at, security) = (at.clone(), security(hall));
     let build = move || {
         let tables = match (trail, rules) {
             (None, _) => Some(Vec::new()),
@@ -163,7 +158,7 @@ async fn made(
         let whole = tables.is_some();
         format.draft(&written(&stream, &at, layout, &security, &tables.unwrap_or_default()), whole)
     };
-    let built = face.service.documents().get(key, build).await?;
+    let built = hall.service.documents().get(key, build).await?;
     Ok(answer(&built, format.media_type(), headers))
 }
 
@@ -175,7 +170,7 @@ fn written(
     tables: &[Arc<TableSchema>],
 ) -> Value {
     let config = &stream.config;
-    let path = format!("{}/stream/{}", at.prefix(), stream.name);
+    let path = format!("{}/stream/{}", prefix(at), stream.name);
     let input = DocumentInput {
         stream: stream.name.as_str(),
         description: config.description.as_deref(),
@@ -193,8 +188,8 @@ fn written(
 }
 
 /// The ways to log in that are on.
-fn security(face: &Face) -> Vec<SecurityScheme> {
-    let options = face.service.authenticator().options();
+fn security(hall: &Hall) -> Vec<SecurityScheme> {
+    let options = hall.service.authenticator().options();
     let mut schemes = vec![SecurityScheme::Basic, SecurityScheme::Bearer];
     if options.digest {
         schemes.push(SecurityScheme::Digest);

@@ -1,21 +1,15 @@
 //! Extracts over REST.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::body;
-use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{Fact, Message};
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
+use crate::face::{Content, Hall};
 use crate::record::ResourceName;
 use crate::service::extracts::{ExtractError, ExtractInfo, LeftTrail};
 
@@ -42,76 +36,53 @@ fn lost(lost: &LostCoverage) -> Value {
     json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
-pub(super) fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {
-    face.service.extracts().get(&name).ok_or(ExtractError::Missing(name))
+pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
+    hall.service.extracts().get(name).ok_or_else(|| ExtractError::Missing(name.clone()))
 }
 
-pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.extracts().list().iter().map(status).collect();
+pub(super) async fn list(call: Call) -> Answer {
+    call.require(Role::User)?;
+    let items: Vec<Value> = call.service().extracts().list().iter().map(status).collect();
     let response = json!({"$schema": "trailcast:extractCollection", "items": items});
-    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(response).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn describe(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::Operator)?;
-    let extract = find(&face, name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+pub(super) async fn describe(call: Call<ResourceName>) -> Answer {
+    call.require(Role::Operator)?;
+    let extract = find(&call.hall, &call.name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn info(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::User)?;
-    let extract = find(&face, name)?;
-    Ok(Envelope::new(status(&extract)).link(Link::json("self", at.here())).into_response())
+pub(super) async fn info(call: Call<ResourceName>) -> Answer {
+    call.require(Role::User)?;
+    let extract = find(&call.hall, &call.name)?;
+    Ok(Envelope::new(status(&extract)).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn make(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let config: ExtractConfig = body::typed(&headers, content).await?;
-    face.service.make_extract(&name, config).await?;
-    let extract = find(&face, name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let config: ExtractConfig = content.typed().await?;
+    call.service().make_extract(&call.name, config).await?;
+    let extract = find(&call.hall, &call.name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn patch(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let patch = body::merge_patch(&headers, content).await?;
-    face.service.patch_extract(&name, &patch).await?;
-    let extract = find(&face, name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let patch = content.merge_patch().await?;
+    call.service().patch_extract(&call.name, &patch).await?;
+    let extract = find(&call.hall, &call.name)?;
+    Ok(Envelope::new(described(&extract)).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
-    caller.require(Role::Administrator)?;
-    let LeftTrail { name: trail, is_empty } = face.service.delete_extract(&name).await?;
+pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
+    call.require(Role::Administrator)?;
+    let LeftTrail { name: trail, is_empty } = call.service().delete_extract(&call.name).await?;
     let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
     let done = format!(
-        "The extract {name} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
-         (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it"
+        "The extract {} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
+         (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it",
+        call.name
     );
     Ok(Envelope::default().message(Message::new(Fact::Done, done)).into_response())
 }

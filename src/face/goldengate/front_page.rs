@@ -12,10 +12,10 @@ use base64::Engine;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::address::Address;
+use super::Answer;
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact};
-use super::streams::Answer;
+use crate::face::Address;
 
 const PAGE: &str = include_str!("front_page.html");
 const STYLE: &str = include_str!("front_page.css");

@@ -7,11 +7,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::caller::Caller;
 use super::messages::ErrorAnswer;
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
+use crate::face::Hall;
 use crate::service::health::Readiness;
 
 /// The process answers.
@@ -20,12 +19,12 @@ pub(super) async fn alive() -> Json<serde_json::Value> {
 }
 
 /// Whether changes flow everywhere. What is wrong holds names and texts of errors, which are for those who log in.
-pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> Response {
-    let health = face.service.health();
+pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Response {
+    let health = hall.service.health();
     let readiness = health.readiness();
     let ready = readiness != Readiness::NotReady;
     let mut answer = json!({"ready": ready, "state": readiness.name()});
-    if caller.is_some_and(|caller| caller.require(Role::User).is_ok()) {
+    if call.is_some_and(|call| call.require(Role::User).is_ok()) {
         answer["troubles"] = json!(health.troubles);
         answer["warnings"] = json!(health.warnings);
     }
@@ -34,9 +33,9 @@ pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> R
 }
 
 /// Figures in the text format of Prometheus.
-pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
-    caller.require(Role::User)?;
-    let looked = tokio::task::spawn_blocking(move || face.service.metrics()).await;
+pub(super) async fn metrics(call: Call) -> Answer {
+    call.require(Role::User)?;
+    let looked = tokio::task::spawn_blocking(move || call.service().metrics()).await;
     let text = looked.map_err(|error| ErrorAnswer::internal("the figures could not be gathered", &error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

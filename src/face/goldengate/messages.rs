@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::envelope::Envelope;
 use crate::access::{AccessError, OriginError};
 use crate::clock::{Clock, SystemClock};
+use crate::face::Refused;
 use crate::limits;
 use crate::listen::{HandshakeError, NoRoom};
 use crate::record::Timestamp;
@@ -209,7 +210,7 @@ pub struct ErrorAnswer {
     pub detail: String,
     /// For 429 and 503: when to try again, in seconds.
     pub retry_after_seconds: Option<u64>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
     challenges: Vec<String>,
 }
 
@@ -220,8 +221,9 @@ impl ErrorAnswer {
     }
 
     /// The refusal of a method, with the header that names those allowed (`GET, POST`).
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
-        Self { allow: Some(allowed), ..Self::new(Fact::MethodNotAllowed, allowed) }
+    pub fn method_not_allowed(allowed: impl Into<String>) -> Self {
+        let allowed = allowed.into();
+        Self { allow: Some(allowed.clone()), ..Self::new(Fact::MethodNotAllowed, allowed) }
     }
 
     /// Says when to try again.
@@ -251,7 +253,7 @@ impl IntoResponse for ErrorAnswer {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
         // For whoever counts and writes down refusals.
-        response.extensions_mut().insert(self.fact);
+        response.extensions_mut().insert(Refused { reason: self.fact.slug(), code: self.fact.code() });
         if self.fact == Fact::Unauthorized {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
                 response.headers_mut().append(WWW_AUTHENTICATE, challenge);
@@ -271,8 +273,8 @@ impl IntoResponse for ErrorAnswer {
         if let Some(seconds) = self.retry_after_seconds {
             set(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allowed) = self.allow {
-            set(ALLOW, HeaderValue::from_static(allowed));
+        if let Some(allowed) = self.allow.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
+            set(ALLOW, allowed);
         }
         response
     }

@@ -1,17 +1,13 @@
 //! The metadata catalog: JSON Schemas of the resources, of the envelope and of every kind of record.
 
-use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact};
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::config_schema;
 use crate::codec::asyncapi::record_kinds;
@@ -19,9 +15,9 @@ use crate::codec::json::JsonOptions;
 
 const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";
 
-pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let here = at.here();
+pub(super) async fn list(call: Call) -> Answer {
+    call.require(Role::User)?;
+    let here = call.at.here();
     let item = |(name, _): &(String, Value)| {
         let link = Link { rel: "canonical", href: format!("{here}/{name}"), media_type: "application/schema+json" };
         json!({"$schema": "ogg:collectionItem", "name": name, "links": [link]})
@@ -30,10 +26,10 @@ pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> 
     Ok(Envelope::collection(items, &here).into_response())
 }
 
-pub(super) async fn describe(State(_): State<Face>, caller: Caller, Named(name): Named<String>) -> Answer {
-    caller.require(Role::User)?;
-    let known = schemas().into_iter().find(|(known, _)| *known == name);
-    let (_, schema) = known.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, format!("the type {name}")))?;
+pub(super) async fn describe(call: Call<String>) -> Answer {
+    call.require(Role::User)?;
+    let known = schemas().into_iter().find(|(known, _)| *known == call.name);
+    let (_, schema) = known.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, format!("the type {}", call.name)))?;
     let mut response = Response::new(axum::body::Body::from(schema.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
     Ok(response)

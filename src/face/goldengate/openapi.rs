@@ -10,17 +10,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::caller::Caller;
 use super::messages::ErrorAnswer;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::config_schema;
 
 const WRITTEN: &str = include_str!("openapi.json");
 
-pub(super) async fn document(caller: Caller) -> Answer {
+pub(super) async fn document(call: Call) -> Answer {
     static TEXT: OnceLock<String> = OnceLock::new();
-    caller.require(Role::User)?;
+    call.require(Role::User)?;
     let text = match TEXT.get() {
         Some(text) => text,
         None => {

@@ -1,23 +1,17 @@
 //! Retention over REST, as far as it is the whole server's: whether segments are removed for their age.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::body;
-use super::caller::Caller;
 use super::envelope::{Envelope, Link};
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::codec::member::Members;
+use crate::face::{Content, Hall};
 
-fn described(face: &Face) -> Value {
+fn described(hall: &Hall) -> Value {
     let mut described = json!({"$schema": "trailcast:retention", "age": {"status": "running"}});
-    if let Some((suspension, resumes_in)) = face.service.age_suspension() {
+    if let Some((suspension, resumes_in)) = hall.service.age_suspension() {
         described["age"] = json!({
             "status": "suspended",
             "clockSetBySeconds": suspension.step_seconds,
@@ -28,26 +22,20 @@ fn described(face: &Face) -> Value {
     described
 }
 
-pub(super) async fn describe(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    Ok(Envelope::new(described(&face)).link(Link::json("self", at.here())).into_response())
+pub(super) async fn describe(call: Call) -> Answer {
+    call.require(Role::User)?;
+    Ok(Envelope::new(described(&call.hall)).link(Link::json("self", call.at.here())).into_response())
 }
 
 /// `{"age": {"status": "running"}}` says that the clock is right.
-pub(super) async fn patch(
-    State(face): State<Face>,
-    caller: Caller,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let given = body::merge_patch(&headers, content).await?;
+pub(super) async fn patch(call: Call, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let given = content.merge_patch().await?;
     let members = Members::of("", &given, &["$schema", "age"])?;
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()
     {
-        face.service.confirm_clock().await?;
+        call.service().confirm_clock().await?;
     }
-    Ok(Envelope::new(described(&face)).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(described(&call.hall)).link(Link::json("self", call.at.here())).into_response())
 }

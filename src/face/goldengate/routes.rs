@@ -1,60 +1,18 @@
-//! Which path leads where, and what is checked on every one of them.
-
-use std::sync::Arc;
+//! Which path leads where.
 
 use axum::Router;
-use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
 use axum::routing::{MethodRouter, any, get, post};
-use http_body_util::BodyExt;
 
-use super::audit::audited;
-use super::cross_origin::{admit, nothing_here, other_method};
-use super::messages::{ErrorAnswer, Fact};
+use super::proxied::{ADMINISTRATION_PREFIXES, STREAM_PREFIXES};
 use super::{
-    commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi, query, retention, socket,
-    streams, tokens, trails, users,
+    GoldenGate, commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi, retention,
+    socket, streams, tokens, trails, users,
 };
-use crate::access::OriginRules;
-use crate::limits;
-use crate::listen::{Connection, PumpTimings};
-use crate::service::Service;
-use crate::service::requests::RequestKind;
-use crate::tasks::{self, Task};
-
-/// What every handler has at hand.
-#[derive(Debug, Clone)]
-pub struct Face {
-    /// The service behind it.
-    pub service: Arc<Service>,
-    /// Which origins and hosts are served.
-    pub origins: Arc<OriginRules>,
-    /// The configured public address, such as `https://streams.example.com`.
-    pub public_url: Option<Arc<str>>,
-    /// Whether the listener speaks TLS.
-    pub tls: bool,
-    /// Pings of streams' sockets, and the time for slow clients.
-    pub sockets: PumpTimings,
-}
-
-/// Where the routes of streams stand: as this server has them, and as a GoldenGate reverse proxy shows those of its
-/// distribution service, without and with the deployment's name.
-const STREAM_PREFIXES: [&str; 3] = ["/services/v2", "/services/distsrvr/v2", "/services/{deployment}/distsrvr/v2"];
-/// The same for what its administration service has.
-const ADMINISTRATION_PREFIXES: [&str; 3] =
-    ["/services/v2", "/services/adminsrvr/v2", "/services/{deployment}/adminsrvr/v2"];
-
-/// A route's template as this server has it, without what a reverse proxy puts into it.
-pub(super) fn native(template: &str) -> String {
-    let route = template.replacen("/services/{deployment}/", "/services/", 1);
-    let services = ["/services/distsrvr/", "/services/adminsrvr/"];
-    services.into_iter().fold(route, |route, service| route.replacen(service, "/services/", 1))
-}
+use crate::face::{Hall, other_method};
 
 /// All routes of the native face.
-pub fn router(face: Face) -> Router {
+pub(super) fn routes() -> Router<Hall> {
     let mut router = Router::new();
     for prefix in STREAM_PREFIXES {
         let route = |path: &str| format!("{prefix}{path}");
@@ -126,18 +84,9 @@ pub fn router(face: Face) -> Router {
         .route("/openapi.json", allowing("GET", get(openapi::document)))
         .route("/healthz", allowing("GET", get(health::alive)))
         .route("/readyz", allowing("GET", get(health::ready)))
-        .fallback(|request: Request| async move { nothing_here(&request) })
-        .layer(from_fn(query::check))
-        .layer(from_fn(answered))
-        .layer(from_fn(held))
-        .layer(from_fn_with_state(face.clone(), admit))
-        .layer(from_fn_with_state(face.clone(), count))
-        .layer(from_fn_with_state(face.clone(), audited))
-        .layer(from_fn(answered))
-        .with_state(face)
 }
 
-fn stream_route() -> MethodRouter<Face> {
+fn stream_route() -> MethodRouter<Hall> {
     allowing(
         "GET, POST, PATCH, DELETE",
         get(socket::get_or_upgrade).post(streams::make).patch(streams::patch).delete(streams::remove),
@@ -145,49 +94,6 @@ fn stream_route() -> MethodRouter<Face> {
 }
 
 /// Answers every other method with 405 and the methods there are.
-fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Face> {
-    route.fallback_service(any(move |request: Request| async move { other_method(&request, methods) }))
-}
-
-/// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
-async fn answered(request: Request, next: Next) -> Response {
-    let answer = tasks::caught(Task::Request, next.run(request)).await;
-    answer.unwrap_or_else(|panicked| ErrorAnswer::new(Fact::Internal, panicked).into_response())
-}
-
-/// Counts every answer by its route's template, and what it refused.
-async fn count(State(face): State<Face>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
-    let route = native(route);
-    let route = if route == "/" { route } else { route.trim_end_matches('/').to_owned() };
-    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    let method = known.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
-    let response = next.run(request).await;
-    let requests = face.service.requests();
-    requests.answered(RequestKind { route, method, class: response.status().as_u16() / 100 });
-    if let Some(fact) = response.extensions().get::<Fact>() {
-        requests.refused(fact.slug());
-    }
-    response
-}
-
-/// Answers only as much as clients may leave unread. That something was done is said in any case.
-async fn held(request: Request, next: Next) -> Response {
-    let (connection, must) = (request.extensions().get::<Connection>().cloned(), !request.method().is_safe());
-    let response = next.run(request).await;
-    let Some(connection) = connection else { return response };
-    // Of a known length is what is in memory already; anything else is made while it is read.
-    match response.body().size_hint().exact() {
-        Some(bytes) if bytes > limits::ANSWER_BYTES_FREE as u64 => {}
-        _ => return response,
-    }
-    let (parts, body) = response.into_parts();
-    let bytes = match body.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) => return ErrorAnswer::internal("the answer broke off", &error).into_response(),
-    };
-    match connection.hold_answer(bytes, must) {
-        Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
-        Err(no_room) => ErrorAnswer::from(no_room).into_response(),
-    }
+fn allowing(methods: &'static str, route: MethodRouter<Hall>) -> MethodRouter<Hall> {
+    route.fallback_service(any(move |request: Request| async move { other_method::<GoldenGate>(&request, methods) }))
 }

@@ -2,21 +2,17 @@
 
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::IntoResponse;
 
-use super::address::Address;
-use super::audit::auth_of;
-use super::caller::{Caller, Named};
-use super::query;
-use super::routes::Face;
-use super::streams::{self, Answer};
+use super::{Answer, BEGIN, Call, streams};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress};
+use crate::face::{auth_of, query};
 use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
@@ -29,34 +25,29 @@ const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
 const BEGIN_DEFAULT: &str = "earliest";
 
-pub(super) async fn get_or_upgrade(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    mut request: Request,
-) -> Answer {
-    caller.require_on(Role::Operator, &name)?;
+pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Request) -> Answer {
+    call.require_on_stream(Role::Operator)?;
     if !is_upgrade(request.headers()) {
-        return streams::describe(&face, &name, &at);
+        return streams::describe(&call);
     }
-    let stream = streams::find(&face, &name)?;
+    let stream = streams::find(&call.hall, &call.name)?;
     let auth = auth_of(&request);
-    let given = query::only(request.uri().query(), query::BEGIN)?;
+    let given = query::only(request.uri().query(), BEGIN)?;
     let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
     let session = SessionRequest {
-        user: caller.identity.name.clone(),
-        peer: caller.peer.0.to_string(),
+        user: call.caller.identity.name.clone(),
+        peer: call.caller.peer.0.to_string(),
         begin_text,
         begin,
         event_framing: pending.subprotocol().is_some(),
     };
-    let opened = face.service.open_session(&stream, session).await;
-    let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
-    let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
+    let opened = call.service().open_session(&stream, session).await;
+    let session = opened.map_err(|error| streams::refuse(&call.hall, &stream, error))?;
+    let rights = call.service().authenticator().rights(&call.caller.identity, Role::Operator);
+    let Call { hall, caller, name, .. } = call;
     let audited = audit::Session {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
         number: session.number(),
@@ -65,10 +56,10 @@ pub(super) async fn get_or_upgrade(
     };
     let (progress, goes_on_from) = (session.shared_progress(), session.goes_on_from().to_owned());
     let session = WatchedSession::new(session, rights);
-    let (audit, opened) = (face.service.audit().clone(), Instant::now());
+    let (audit, opened) = (hall.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
-    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..face.sockets };
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..hall.sockets };
     tell_start(response.headers_mut(), &goes_on_from, &timings);
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {

@@ -2,46 +2,42 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact, Message};
-use super::routes::Face;
-use super::{body, refusal};
+use super::proxied::prefix;
+use super::{Answer, Call, refusal};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::token;
 use crate::delivery::counts::ByOperation;
+use crate::face::{Address, Content, Hall};
 use crate::record::{Operation, ResourceName, TableName};
 use crate::service::streams::{LiveSession, Stream, StreamError};
 use crate::trail::Trail;
 
-pub(super) type Answer = Result<Response, ErrorAnswer>;
-
-pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.streams().list().iter().map(|stream| item(&face, stream, &at)).collect();
-    let here = at.here();
+pub(super) async fn list(call: Call) -> Answer {
+    call.require(Role::User)?;
+    let items: Vec<Value> =
+        call.service().streams().list().iter().map(|stream| item(&call.hall, stream, &call.at)).collect();
+    let here = call.at.here();
     let collection = json!({"$schema": "ogg:dataStreamCollection", "items": items});
     let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
     Ok(envelope.into_response())
 }
 
-fn item(face: &Face, stream: &Stream, at: &Address) -> Value {
-    let url = at.url(&format!("{}/stream/{}", at.prefix(), stream.name));
+fn item(hall: &Hall, stream: &Stream, at: &Address) -> Value {
+    let url = at.url(&format!("{}/stream/{}", prefix(at), stream.name));
     json!({
         "$schema": "ogg:collectionItem",
         "name": stream.name.as_str(),
-        "status": status(face, stream),
+        "status": status(hall, stream),
         "details": details(&stream.config),
-        "links": [Link::json("parent", at.url(&format!("{}/stream", at.prefix()))), Link::json("canonical", url)],
+        "links": [Link::json("parent", at.url(&format!("{}/stream", prefix(at)))), Link::json("canonical", url)],
     })
 }
 
@@ -59,8 +55,8 @@ fn details(config: &StreamConfig) -> Value {
     details
 }
 
-fn status(face: &Face, stream: &Stream) -> &'static str {
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+fn status(hall: &Hall, stream: &Stream) -> &'static str {
+    let trail = stream.config.source.trail_name().and_then(|name| hall.service.trails().get(&name));
     match trail {
         None => "waiting",
         Some(entry) if entry.trail.is_err() => "stopped",
@@ -69,7 +65,7 @@ fn status(face: &Face, stream: &Stream) -> &'static str {
 }
 
 pub(super) fn links(envelope: Envelope, at: &Address, name: &ResourceName) -> Envelope {
-    let url = at.url(&format!("{}/stream/{name}", at.prefix()));
+    let url = at.url(&format!("{}/stream/{name}", prefix(at)));
     envelope
         .link(Link::json("canonical", &url))
         .link(Link::json("self", &url))
@@ -82,43 +78,36 @@ pub(super) fn links_here(envelope: Envelope, at: &Address, name: &ResourceName) 
     envelope
         .link(Link::json("canonical", &here))
         .link(Link::json("self", here))
-        .link(Link::described_by(at.url(&format!("{}/stream/{name}/yaml", at.prefix()))))
+        .link(Link::described_by(at.url(&format!("{}/stream/{name}/yaml", prefix(at)))))
 }
 
 /// The warning of a stream whose trail is not there yet.
-fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Envelope {
+fn with_warnings(hall: &Hall, envelope: Envelope, config: &StreamConfig) -> Envelope {
     let trail = &config.source.trail;
-    match config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match config.source.trail_name().and_then(|name| hall.service.trails().get(&name)) {
         Some(_) => envelope,
         None => envelope.message(Message::new(Fact::TrailMissing, trail)),
     }
 }
 
 /// The same of a stream that was just made or changed, and the warning of rules that match no table.
-async fn with_all_warnings(face: &Face, envelope: Envelope, stream: &Arc<Stream>) -> Envelope {
-    let envelope = with_warnings(face, envelope, &stream.config);
-    match face.service.unmatched_rules(stream).await {
+async fn with_all_warnings(hall: &Hall, envelope: Envelope, stream: &Arc<Stream>) -> Envelope {
+    let envelope = with_warnings(hall, envelope, &stream.config);
+    match hall.service.unmatched_rules(stream).await {
         Some(unmatched) => envelope.message(Message::new(Fact::RuleUnmatched, unmatched)),
         None => envelope,
     }
 }
 
-pub(super) async fn make(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let given = body::json(&headers, content).await?;
-    let config = face.service.read_config(given).await?;
-    let stream = face.service.make_stream(&name, config).await?;
+pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let given = content.json().await?;
+    let config = call.service().read_config(given).await?;
+    let stream = call.service().make_stream(&call.name, config).await?;
     let envelope = Envelope::new(stream.config.as_given().clone());
-    let envelope = with_all_warnings(&face, links(envelope, &at, &name), &stream).await;
+    let envelope = with_all_warnings(&call.hall, links(envelope, &call.at, &call.name), &stream).await;
     let mut response = envelope.into_response();
-    if let Ok(url) = HeaderValue::try_from(at.url(&format!("{}/stream/{name}", at.prefix()))) {
+    if let Ok(url) = HeaderValue::try_from(call.at.url(&format!("{}/stream/{}", prefix(&call.at), call.name))) {
         response.headers_mut().insert(LOCATION, url);
     }
     Ok(response)
@@ -126,58 +115,46 @@ pub(super) async fn make(
 
 /// The stored configuration. Answers at once, whatever `Content-Type` and query say: generated clients ask before they
 /// open the socket.
-pub(super) fn describe(face: &Face, name: &ResourceName, at: &Address) -> Answer {
-    let stream = find(face, name)?;
+pub(super) fn describe(call: &Call<ResourceName>) -> Answer {
+    let stream = find(&call.hall, &call.name)?;
     let envelope = Envelope::new(stream.config.as_given().clone());
-    Ok(with_warnings(face, links(envelope, at, name), &stream.config).into_response())
+    Ok(with_warnings(&call.hall, links(envelope, &call.at, &call.name), &stream.config).into_response())
 }
 
-pub(super) fn find(face: &Face, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
-    Ok(face.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
+pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
+    Ok(hall.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
 }
 
-pub(super) async fn patch(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let patch = body::merge_patch(&headers, content).await?;
-    let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
+pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let patch = content.merge_patch().await?;
+    let (stream, dropped) = call.service().patch_stream(&call.name, &patch).await?;
     let mut envelope = Envelope::new(stream.config.as_given().clone());
     if dropped {
-        envelope = envelope.message(Message::new(Fact::DocumentDropped, &name));
+        envelope = envelope.message(Message::new(Fact::DocumentDropped, &call.name));
     }
-    Ok(with_all_warnings(&face, links(envelope, &at, &name), &stream).await.into_response())
+    Ok(with_all_warnings(&call.hall, links(envelope, &call.at, &call.name), &stream).await.into_response())
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
-    caller.require(Role::Administrator)?;
-    face.service.delete_stream(&name).await?;
-    let done = Message::new(Fact::Done, format!("The data stream {name} was deleted"));
+pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
+    call.require(Role::Administrator)?;
+    call.service().delete_stream(&call.name).await?;
+    let done = Message::new(Fact::Done, format!("The data stream {} was deleted", call.name));
     Ok(Envelope::default().message(done).into_response())
 }
 
-pub(super) async fn info(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+pub(super) async fn info(call: Call<ResourceName>) -> Answer {
+    call.require(Role::User)?;
+    let stream = find(&call.hall, &call.name)?;
     let sessions = stream.sessions();
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = stream.config.source.trail_name().and_then(|name| call.service().trails().get(&name));
     let figures = stream.activity.figures();
     let delivered = stream.activity.encoding.delivered.figures();
     let mut response = json!({
         "$schema": "ogg:collection",
-        "name": name.as_str(),
-        "status": status(&face, &stream),
-        "links": [Link::json("canonical", at.url(&format!("{}/stream/{name}", at.prefix())))],
+        "name": call.name.as_str(),
+        "status": status(&call.hall, &stream),
+        "links": [Link::json("canonical", call.at.url(&format!("{}/stream/{}", prefix(&call.at), call.name)))],
         "statistics": {
             "sessions": sessions.len(),
             "sessionsOpened": figures.opened,
@@ -191,11 +168,11 @@ pub(super) async fn info(
     if delivered.others.iter().any(|count| *count > 0) {
         put_counts(&mut statistics["otherTables"], &delivered.others);
     }
-    if caller.require(Role::Operator).is_ok() {
+    if call.require(Role::Operator).is_ok() {
         let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
         response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
-    Ok(links_here(Envelope::new(response), &at, &name).into_response())
+    Ok(links_here(Envelope::new(response), &call.at, &call.name).into_response())
 }
 
 fn table_counts(table: &TableName, counts: &ByOperation<u64>) -> Value {
@@ -244,8 +221,8 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
 }
 
 /// Where the stream's trail starts, in words, for refusals.
-pub(super) fn starts_at(face: &Face, stream: &Stream) -> String {
-    let info = stream.config.source.trail_name().and_then(|name| face.service.trails().info(&name));
+pub(super) fn starts_at(hall: &Hall, stream: &Stream) -> String {
+    let info = stream.config.source.trail_name().and_then(|name| hall.service.trails().info(&name));
     match info.map(|info| (info.name, info.state)) {
         Some((name, Ok((_, status)))) => {
             format!("trail {name} starts at commit number {} (begin=earliest reads from there)", status.first_commit)
@@ -255,17 +232,12 @@ pub(super) fn starts_at(face: &Face, stream: &Stream) -> String {
     }
 }
 
-pub(super) async fn errors(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+pub(super) async fn errors(call: Call<ResourceName>) -> Answer {
+    call.require(Role::User)?;
+    let stream = find(&call.hall, &call.name)?;
     let mut errors = stream.errors();
     let trail = &stream.config.source.trail;
-    match stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match stream.config.source.trail_name().and_then(|name| call.service().trails().get(&name)) {
         None => {
             let waiting = format!("the trail {trail} does not exist yet; sessions wait for it");
             if !errors.contains(&waiting) {
@@ -275,10 +247,10 @@ pub(super) async fn errors(
         Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
-    Ok(links_here(Envelope::new(response), &at, &name).into_response())
+    Ok(links_here(Envelope::new(response), &call.at, &call.name).into_response())
 }
 
 /// A refused session, with where the trail starts.
-pub(super) fn refuse(face: &Face, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
-    refusal::session_refused(error, &starts_at(face, stream))
+pub(super) fn refuse(hall: &Hall, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
+    refusal::session_refused(error, &starts_at(hall, stream))
 }

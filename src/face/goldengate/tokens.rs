@@ -1,20 +1,15 @@
 //! Tokens for one stream, for clients that cannot set headers.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::body;
-use super::caller::Caller;
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact};
-use super::routes::Face;
-use super::streams::{self, Answer};
+use super::{Answer, Call, streams};
 use crate::access::Role;
+use crate::face::Content;
 use crate::limits;
 use crate::record::ResourceName;
 
@@ -25,18 +20,18 @@ struct NewToken {
     ttl_seconds: Option<u64>,
 }
 
-pub(super) async fn make(State(face): State<Face>, caller: Caller, headers: HeaderMap, content: Body) -> Answer {
-    caller.require(Role::Operator)?;
-    let given: NewToken = body::typed(&headers, content).await?;
+pub(super) async fn make(call: Call, content: Content) -> Answer {
+    call.require(Role::Operator)?;
+    let given: NewToken = content.typed().await?;
     let name = ResourceName::new(&given.stream)
         .map_err(|error| ErrorAnswer::new(Fact::InvalidName, format!("stream: {error}")))?;
-    streams::find(&face, &name)?;
+    streams::find(&call.hall, &name)?;
     let seconds = given.ttl_seconds.unwrap_or(limits::STREAM_TOKEN_SECONDS_DEFAULT);
     if !(1..=limits::STREAM_TOKEN_SECONDS_MAX).contains(&seconds) {
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);
         return Err(ErrorAnswer::new(Fact::OutOfRange, range));
     }
-    let made = face.service.authenticator().stream_token(&caller.identity, name.as_str(), seconds).await;
+    let made = call.service().authenticator().stream_token(&call.caller.identity, name.as_str(), seconds).await;
     let (token, expires) = made?;
     let response = json!({
         "$schema": "trailcast:token",

@@ -1,29 +1,24 @@
 //! Trails over REST, and puts into them.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::body;
-use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact, Message};
-use super::routes::Face;
-use super::streams::Answer;
+use super::put_body::{put_format, types_of};
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
+use crate::face::{Content, Hall};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
 use crate::service::trails::{TrailError, TrailInfo, writer_name};
 
-async fn described(face: &Face, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
+async fn described(hall: &Hall, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
     let mut described = state(info);
-    let retention = retention_of(&face.service.trail_settings(&info.name).await?);
+    let retention = retention_of(&hall.service.trail_settings(&info.name).await?);
     described["retention"] = json!({"ageSeconds": retention.age_seconds, "bytes": retention.bytes});
     Ok(described)
 }
@@ -55,55 +50,36 @@ fn state(info: &TrailInfo) -> Value {
     }
 }
 
-pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
+pub(super) async fn list(call: Call) -> Answer {
+    call.require(Role::User)?;
     let mut items = Vec::new();
-    for info in face.service.trails().list() {
-        items.push(described(&face, &info).await?);
+    for info in call.service().trails().list() {
+        items.push(described(&call.hall, &info).await?);
     }
     let response = json!({"$schema": "trailcast:trailCollection", "items": items});
-    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+    Ok(Envelope::new(response).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn describe(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<TrailName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::User)?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+pub(super) async fn describe(call: Call<TrailName>) -> Answer {
+    call.require(Role::User)?;
+    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
+    Ok(Envelope::new(described(&call.hall, &info).await?).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn make(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<TrailName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let given = body::json(&headers, content).await?;
+pub(super) async fn make(call: Call<TrailName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let given = content.json().await?;
     let settings = TrailSettings::from_value(&given)?;
-    face.service.make_trail(&name, settings).await?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+    call.service().make_trail(&call.name, settings).await?;
+    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
+    Ok(Envelope::new(described(&call.hall, &info).await?).link(Link::json("self", call.at.here())).into_response())
 }
 
 /// Changes a trail's options by a JSON merge patch.
-pub(super) async fn patch(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<TrailName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let patch = body::merge_patch(&headers, content).await?;
-    let stored = face.service.trail_settings(&name).await?;
+pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let patch = content.merge_patch().await?;
+    let stored = call.service().trail_settings(&call.name).await?;
     let mut given = json!({"retention": {}});
     if let Some(seconds) = stored.retention_seconds {
         given["retention"]["ageSeconds"] = seconds.into();
@@ -113,21 +89,21 @@ pub(super) async fn patch(
     }
     merge_patch(&mut given, &patch);
     let mut settings = TrailSettings::from_value(&given)?;
-    let info = face.service.trails().info(&name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
     let in_force = info.state.as_ref().ok().map(|(description, _)| description.segment_bytes);
     if settings.segment_bytes.is_some() && settings.segment_bytes != in_force {
         return Err(ConfigError::new("segmentBytes", "is fixed when the trail is made").into());
     }
     settings.segment_bytes = stored.segment_bytes;
-    face.service.set_trail_settings(&name, settings).await?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+    call.service().set_trail_settings(&call.name, settings).await?;
+    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
+    Ok(Envelope::new(described(&call.hall, &info).await?).link(Link::json("self", call.at.here())).into_response())
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<TrailName>) -> Answer {
-    caller.require(Role::Administrator)?;
-    let readers = face.service.delete_trail(&name).await?;
-    let mut done = format!("The trail {name} was deleted");
+pub(super) async fn remove(call: Call<TrailName>) -> Answer {
+    call.require(Role::Administrator)?;
+    let readers = call.service().delete_trail(&call.name).await?;
+    let mut done = format!("The trail {} was deleted", call.name);
     if !readers.is_empty() {
         let named: Vec<_> = readers.iter().take(limits::ANSWER_NAMED_STREAMS_MAX).map(ResourceName::as_str).collect();
         let more = readers.len() - named.len();
@@ -142,17 +118,11 @@ pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name)
 }
 
 /// Appends transactions to a trail that was made for puts: NDJSON, or CloudEvents whose data they are.
-pub(super) async fn put(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<TrailName>,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Operator)?;
-    let format = body::put_format(&headers)?;
-    let bytes = body::read(&headers, content, body::types_of(format), limits::PUT_BODY_BYTES_MAX).await?;
-    let answer = face.service.put_as(format, &name, &bytes).await?;
+pub(super) async fn put(call: Call<TrailName>, content: Content) -> Answer {
+    call.require(Role::Operator)?;
+    let format = put_format(&content)?;
+    let bytes = content.read(types_of(format), limits::PUT_BODY_BYTES_MAX).await?;
+    let answer = call.service().put_as(format, &call.name, &bytes).await?;
     let mut response = json!({"acked": answer.acked});
     if let Some(pos) = answer.pos {
         response["pos"] = pos.as_str().into();

@@ -1,21 +1,16 @@
 //! Users over REST.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body;
-use super::caller::{Caller, Named};
 use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
-use super::routes::Face;
-use super::streams::Answer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::User;
 use crate::catalog::user::{InvalidUserName, check_user_name};
+use crate::face::{Content, FromPath, PathNames, Refusal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +37,12 @@ impl TryFrom<String> for UserName {
     }
 }
 
+impl FromPath for UserName {
+    fn from_path(path: &PathNames) -> Result<Self, Refusal> {
+        path.checked("name")
+    }
+}
+
 fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
     text.parse().map_err(|error| ErrorAnswer::new(Fact::OutOfRange, format!("role: {error}")))
 }
@@ -50,51 +51,37 @@ fn described(user: &User) -> Value {
     json!({"$schema": "trailcast:user", "name": user.name, "role": user.role})
 }
 
-pub(super) async fn list(State(face): State<Face>, caller: Caller) -> Answer {
-    caller.require(Role::Administrator)?;
-    let users = face.service.accounts().list().await?;
+pub(super) async fn list(call: Call) -> Answer {
+    call.require(Role::Administrator)?;
+    let users = call.service().accounts().list().await?;
     let items: Vec<Value> = users.iter().map(described).collect();
     Ok(Envelope::new(json!({"$schema": "trailcast:userCollection", "items": items})).into_response())
 }
 
-pub(super) async fn describe(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(UserName(name)): Named<UserName>,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+pub(super) async fn describe(call: Call<UserName>) -> Answer {
+    call.require(Role::Administrator)?;
+    Ok(Envelope::new(described(&call.service().accounts().get(&call.name.0).await?)).into_response())
 }
 
-pub(super) async fn add(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(UserName(name)): Named<UserName>,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let given: NewUser = body::typed(&headers, content).await?;
-    face.service.accounts().add(&name, role_of(&given.role)?, &given.password).await?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+pub(super) async fn add(call: Call<UserName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let given: NewUser = content.typed().await?;
+    call.service().accounts().add(&call.name.0, role_of(&given.role)?, &given.password).await?;
+    Ok(Envelope::new(described(&call.service().accounts().get(&call.name.0).await?)).into_response())
 }
 
-pub(super) async fn change(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(UserName(name)): Named<UserName>,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let given: UserChange = body::typed_patch(&headers, content).await?;
+pub(super) async fn change(call: Call<UserName>, content: Content) -> Answer {
+    call.require(Role::Administrator)?;
+    let given: UserChange = content.typed_patch().await?;
     let role = given.role.as_deref().map(role_of).transpose()?;
-    face.service.accounts().change(&name, role, given.password.as_deref()).await?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+    call.service().accounts().change(&call.name.0, role, given.password.as_deref()).await?;
+    Ok(Envelope::new(described(&call.service().accounts().get(&call.name.0).await?)).into_response())
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(UserName(name)): Named<UserName>) -> Answer {
-    caller.require(Role::Administrator)?;
-    face.service.accounts().remove(&name).await?;
-    Ok(Envelope::default().message(Message::new(Fact::Done, format!("The user {name} was removed"))).into_response())
+pub(super) async fn remove(call: Call<UserName>) -> Answer {
+    call.require(Role::Administrator)?;
+    call.service().accounts().remove(&call.name.0).await?;
+    Ok(Envelope::default()
+        .message(Message::new(Fact::Done, format!("The user {} was removed", call.name.0)))
+        .into_response())
 }
