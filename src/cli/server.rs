@@ -97,6 +97,7 @@ impl RunningServer {
         service.start().await;
         let face = Face {
             service: service.clone(),
+            requests: Arc::default(),
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
             tls: tls.is_some(),

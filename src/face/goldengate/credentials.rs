@@ -16,6 +16,7 @@ use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
 use crate::limits;
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,7 +48,7 @@ pub(super) async fn aliases(State(face): State<Face>, caller: Caller, Domain(dom
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &at)).collect();
     if items.is_empty() {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("the domain {domain}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("the domain {domain} does not exist")));
     }
     Ok(Envelope::collection(items, &at.here()).into_response())
 }
@@ -62,7 +63,7 @@ pub(super) async fn describe(
     caller.require(Role::User)?;
     let names = face.service.credential_names().await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
     let response = json!({"$schema": "ogg:credentials", "domain": domain.as_str(), "alias": alias.as_str()});
     Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
@@ -79,7 +80,7 @@ pub(super) async fn put(
     let Password { password, userid } = body::typed(&headers, content).await?;
     if !(1..=limits::SOURCE_PASSWORD_BYTES_MAX).contains(&password.len()) {
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
-        return Err(ErrorAnswer::new(Fact::OutOfRange, range));
+        return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
     face.service.put_credential(&domain, &alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
@@ -97,7 +98,7 @@ pub(super) async fn remove(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     if !face.service.delete_credential(&domain, &alias).await? {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done).into_response())

@@ -54,8 +54,7 @@ pub(super) async fn get_or_upgrade(
         begin,
         event_framing: pending.subprotocol().is_some(),
     };
-    let opened = face.service.open_session(&stream, session).await;
-    let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
+    let session = face.service.open_session(&stream, session).await?;
     let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
     let audited = audit::Session {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },

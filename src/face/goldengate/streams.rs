@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::address::Address;
+use super::body;
 use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
-use super::{body, refusal};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::token;
@@ -243,18 +243,6 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
     })
 }
 
-/// Where the stream's trail starts, in words, for refusals.
-pub(super) fn starts_at(face: &Face, stream: &Stream) -> String {
-    let info = stream.config.source.trail_name().and_then(|name| face.service.trails().info(&name));
-    match info.map(|info| (info.name, info.state)) {
-        Some((name, Ok((_, status)))) => {
-            format!("trail {name} starts at commit number {} (begin=earliest reads from there)", status.first_commit)
-        }
-        Some((name, Err(_))) => format!("trail {name} is stopped"),
-        None => format!("trail {} does not exist yet", stream.config.source.trail),
-    }
-}
-
 pub(super) async fn errors(
     State(face): State<Face>,
     caller: Caller,
@@ -276,9 +264,4 @@ pub(super) async fn errors(
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
     Ok(links_here(Envelope::new(response), &at, &name).into_response())
-}
-
-/// A refused session, with where the trail starts.
-pub(super) fn refuse(face: &Face, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
-    refusal::session_refused(error, &starts_at(face, stream))
 }

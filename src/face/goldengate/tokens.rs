@@ -11,12 +11,13 @@ use serde_json::json;
 use super::body;
 use super::caller::Caller;
 use super::envelope::Envelope;
-use super::messages::{ErrorAnswer, Fact};
+use super::messages::ErrorAnswer;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -29,12 +30,12 @@ pub(super) async fn make(State(face): State<Face>, caller: Caller, headers: Head
     caller.require(Role::Operator)?;
     let given: NewToken = body::typed(&headers, content).await?;
     let name = ResourceName::new(&given.stream)
-        .map_err(|error| ErrorAnswer::new(Fact::InvalidName, format!("stream: {error}")))?;
+        .map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, format!("stream: {error}")))?;
     streams::find(&face, &name)?;
     let seconds = given.ttl_seconds.unwrap_or(limits::STREAM_TOKEN_SECONDS_DEFAULT);
     if !(1..=limits::STREAM_TOKEN_SECONDS_MAX).contains(&seconds) {
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);
-        return Err(ErrorAnswer::new(Fact::OutOfRange, range));
+        return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
     let made = face.service.authenticator().stream_token(&caller.identity, name.as_str(), seconds).await;
     let (token, expires) = made?;

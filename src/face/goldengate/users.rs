@@ -16,6 +16,7 @@ use super::streams::Answer;
 use crate::access::Role;
 use crate::catalog::User;
 use crate::catalog::user::{InvalidUserName, check_user_name};
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +44,7 @@ impl TryFrom<String> for UserName {
 }
 
 fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
-    text.parse().map_err(|error| ErrorAnswer::new(Fact::OutOfRange, format!("role: {error}")))
+    text.parse().map_err(|error| ErrorAnswer::new(refusal::Fact::OutOfRange, format!("role: {error}")))
 }
 
 fn described(user: &User) -> Value {
