@@ -12,7 +12,7 @@ use crate::catalog::trail::TrailSettings;
 use crate::config::FileUser;
 use crate::record::{ResourceName, TrailName};
 use crate::service::Service;
-use crate::service::audit::{Actor, Change};
+use crate::service::audit::{Action, Actor, Change, Outcome, Told};
 use crate::service::extracts::ExtractError;
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
@@ -141,6 +141,7 @@ async fn stream(service: &Arc<Service>, name: &ResourceName, config: StreamConfi
 
 async fn made(service: &Service, kind: &str, name: &str, auth: &'static str) {
     let path = format!("/services/v2/{kind}/{name}");
-    let change = Change { method: "START", path: Some(&path), status: 200, code: None };
+    let told = Told { method: "START", status: 200, code: None };
+    let change = Change { action: Action::Make, path: Some(&path), outcome: Outcome::Done, told };
     service.audit().change(&Actor { auth, ..Actor::default() }, &change).await;
 }

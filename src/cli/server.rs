@@ -15,9 +15,10 @@ use crate::access::{AccessOptions, OriginRules, TrustedProxies};
 use crate::catalog::{AuditFile, TlsFiles};
 use crate::clock::SystemClock;
 use crate::config::{AuditTarget, FaceListener, LimitMembers};
+use crate::face::requests::Requests;
 use crate::face::{self, FaceName, Hall};
 use crate::limits;
-use crate::listen::{PumpTimings, Server, Tls, file_limit};
+use crate::listen::{Server, Tls, file_limit};
 use crate::service::Service;
 use crate::service::audit::Writers;
 
@@ -111,7 +112,15 @@ impl RunningServer {
         let (stop, stopping) = watch::channel(false);
         let limits = options.limits.server;
         let limits = limits.fitting(file_limit::make_room(limits.connections_max));
-        let hall = |bound: &Bound, tls: bool| bound.hall(&service, tls, options.limits.sockets);
+        let requests = Arc::<Requests>::default();
+        let hall = |bound: &Bound, tls: bool| Hall {
+            service: service.clone(),
+            requests: requests.clone(),
+            origins: bound.origins.clone(),
+            public_url: bound.public_url.clone(),
+            tls,
+            sockets: options.limits.sockets,
+        };
         let router = face::on_main_listener(&hall(&main, main_tls.is_some()));
         let server =
             Server::new(router, limits, stopping).counting(service.limit_hits().clone()).behind(options.proxies);
@@ -160,12 +169,6 @@ impl Bound {
         let address = listener.local_addr()?;
         let origins = OriginRules::new(address, public_url.as_deref(), allowed)?;
         Ok(Self { listener, address, origins: Arc::new(origins), public_url: public_url.map(Into::into) })
-    }
-
-    /// What handlers behind it have at hand.
-    fn hall(&self, service: &Arc<Service>, tls: bool, sockets: PumpTimings) -> Hall {
-        let (origins, public_url) = (self.origins.clone(), self.public_url.clone());
-        Hall { service: service.clone(), origins, public_url, tls, sockets }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::access::{AccessError, Identity, Presented, Role};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::record::ResourceName;
 use crate::service::Service;
+use crate::service::refusal::Fact;
 
 /// A request of somebody who is known, to the face `F`. `name`: what the path names, if it names something.
 #[derive(Debug)]
@@ -92,7 +93,7 @@ pub struct Caller {
 impl Caller {
     async fn of(parts: &Parts, hall: &Hall) -> Result<Self, Refusal> {
         let Some(peer) = parts.extensions.get::<PeerAddr>().copied() else {
-            return Err(Refusal::Failed("the caller's address is unknown".into()));
+            return Err(Refusal::new(Fact::Internal, "the caller's address is unknown"));
         };
         let header = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("malformed"));
         let certificate = parts.extensions.get::<PeerCertificate>().and_then(|certificate| certificate.0.clone());
@@ -114,7 +115,7 @@ impl Caller {
             }
             Err(error) => {
                 let challenges = authenticator.challenges(matches!(error, AccessError::Stale));
-                Err(Refusal::Access { error, challenges })
+                Err(Refusal::Service { refusal: error.into(), challenges })
             }
         }
     }

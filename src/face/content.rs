@@ -20,6 +20,7 @@ use crate::codec::member::{self, ConfigError};
 use crate::codec::twice::member_twice;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, CONTROL_INLINE_BYTES};
 use crate::listen::BodyError;
+use crate::service::refusal::Fact;
 use crate::tasks::{Panicked, Task, caught_here};
 
 /// The media types that a route takes, as its documentation lists them.
@@ -100,7 +101,7 @@ impl Content {
             return parsed(&bytes);
         }
         let parsed = tokio::task::spawn_blocking(move || caught_here(Task::Request, || parsed(&bytes))).await;
-        parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(Refusal::Failed(panicked.to_string())))
+        parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(Refusal::new(Fact::Internal, panicked)))
     }
 }
 

@@ -5,7 +5,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::hall::{Face, Hall, Refused};
-use crate::service::requests::RequestKind;
+use crate::face::requests::RequestKind;
 
 /// The methods that are counted by name.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -16,7 +16,7 @@ pub(super) async fn counted<F: Face>(State(hall): State<Hall>, request: Request,
     let route = if route == "/" { route } else { route.trim_end_matches('/').to_owned() };
     let method = METHODS.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
     let response = next.run(request).await;
-    let requests = hall.service.requests();
+    let requests = &hall.requests;
     requests.answered(RequestKind { route, method, class: response.status().as_u16() / 100 });
     if let Some(refused) = response.extensions().get::<Refused>() {
         requests.refused(refused.reason);

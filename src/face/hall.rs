@@ -12,10 +12,12 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 use super::refusal::Refusal;
+use super::requests::Requests;
 use super::{audit, count, origin_guard, query, unread};
 use crate::access::OriginRules;
 use crate::listen::PumpTimings;
 use crate::service::Service;
+use crate::service::refusal::Fact;
 use crate::tasks::{self, Task};
 
 /// What every handler has at hand, whichever face it is of: the service, and the listener's side of things.
@@ -23,6 +25,8 @@ use crate::tasks::{self, Task};
 pub struct Hall {
     /// The service behind all faces.
     pub service: Arc<Service>,
+    /// How requests were answered, whatever listener they came by.
+    pub requests: Arc<Requests>,
     /// Which origins and hosts are served.
     pub origins: Arc<OriginRules>,
     /// The configured public address, such as `https://streams.example.com`.
@@ -99,5 +103,5 @@ fn around<F: Face>(routes: Router<Hall>, hall: Hall) -> Router {
 /// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
 async fn answered<F: Face>(request: Request, next: Next) -> Response {
     let answer = tasks::caught(Task::Request, next.run(request)).await;
-    answer.unwrap_or_else(|panicked| F::Refusal::from(Refusal::Failed(panicked.to_string())).into_response())
+    answer.unwrap_or_else(|panicked| F::Refusal::from(Refusal::new(Fact::Internal, panicked)).into_response())
 }

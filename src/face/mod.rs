@@ -18,6 +18,7 @@ mod path;
 mod pieces;
 pub mod query;
 mod refusal;
+pub mod requests;
 mod unread;
 
 pub use address::Address;

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use super::hall::Hall;
 use super::refusal::Refusal;
 use crate::record::{ResourceName, TrailName};
+use crate::service::refusal::Fact;
 
 /// The parts of a path, by the names that its route gives them; none of a path that is not UTF-8.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ impl PathNames {
     /// The part that the route calls by that name. Others may stand before it: a reverse proxy puts the name of a
     /// deployment there.
     pub fn text(&self, part: &str) -> Result<&str, Refusal> {
-        let parts = self.0.as_ref().ok_or_else(|| Refusal::Name("it is not UTF-8".into()))?;
+        let parts = self.0.as_ref().ok_or_else(|| Refusal::new(Fact::InvalidName, "it is not UTF-8"))?;
         let found = parts.iter().find(|(known, _)| *known == part);
         found.map(|(_, value)| value).ok_or(Refusal::Path)
     }
@@ -30,7 +31,7 @@ impl PathNames {
         N: TryFrom<String>,
         N::Error: std::fmt::Display,
     {
-        N::try_from(self.text(part)?.to_owned()).map_err(|error| Refusal::Name(error.to_string()))
+        N::try_from(self.text(part)?.to_owned()).map_err(|error| Refusal::new(Fact::InvalidName, error))
     }
 }
 

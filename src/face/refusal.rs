@@ -1,23 +1,20 @@
 //! Why the hall turns a request away, before a room has looked at it or while one reads it. Each face words it.
 //!
-//! Owns what is wrong with a request as HTTP, and with whoever sends it. What a room or the service refuses is theirs.
+//! Owns what is wrong with a request as HTTP. What is wrong with what it asks for is a fact of the service.
 
-use std::error::Error;
-
-use crate::access::{AccessError, OriginError};
-use crate::codec::member::ConfigError;
+use crate::access::OriginError;
 use crate::listen::NoRoom;
-use crate::repeats::error_rarely;
+use crate::service::refusal;
 
 /// What is wrong. A face gives each of them its own status, code and text.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Who calls is not known, or may not do this.
-    #[error("{error}")]
-    Access {
-        /// What is the matter with the credential.
-        error: AccessError,
-        /// How to log in, one header line each; none where logging in again would not help.
+    /// The service refuses it, or who calls.
+    #[error("{refusal}")]
+    Service {
+        /// What the service says.
+        refusal: refusal::Refusal,
+        /// How to log in, one header line each; none where logging in would not help.
         challenges: Vec<String>,
     },
     /// A page of another site, or a name that is not ours.
@@ -29,11 +26,8 @@ pub enum Refusal {
     /// The query is wrong: the parameter, and what is wrong with it.
     #[error("{0}")]
     Query(String),
-    /// A name in the path is not allowed: the range.
-    #[error("{0}")]
-    Name(String),
-    /// No route has this path.
-    #[error("this path does not exist")]
+    /// No route has this path, or not with these names in it.
+    #[error("what this path names does not exist")]
     Path,
     /// The path has other methods only.
     #[error("the methods here are {allowed}")]
@@ -48,7 +42,7 @@ pub enum Refusal {
     #[error("{0}")]
     Encoding(String),
     /// The body is larger than this number of bytes.
-    #[error("a body has at most {bytes_max} bytes")]
+    #[error("a body here has at most {bytes_max} bytes")]
     TooLarge {
         /// The limit of the route.
         bytes_max: usize,
@@ -56,7 +50,7 @@ pub enum Refusal {
     /// The body did not arrive in time.
     #[error("{0}")]
     TooLate(String),
-    /// The body is not JSON.
+    /// The body is not JSON from this place on.
     #[error("line {line}, column {column}")]
     Json {
         /// The line, from 1.
@@ -64,41 +58,36 @@ pub enum Refusal {
         /// The column in it, from 1.
         column: usize,
     },
-    /// A member of the body is wrong.
-    #[error("{0}")]
-    Member(ConfigError),
     /// Clients leave too many bytes of their answers unread.
     #[error("{0}")]
     NoRoom(NoRoom),
-    /// Something of ours failed; the log knows more.
-    #[error("{0}")]
-    Failed(String),
 }
 
 impl Refusal {
+    /// A refusal by a fact of the service, with its detail.
+    pub fn new(fact: refusal::Fact, detail: impl std::fmt::Display) -> Self {
+        refusal::Refusal::new(fact, detail).into()
+    }
+
     /// Something of ours failed. `what` goes to the client; the cause goes to the log only.
-    pub fn failed(what: &str, cause: &(dyn Error + 'static)) -> Self {
-        let of_kind = format!("{what}: {cause}");
-        error_rarely!(&of_kind, error = cause, "{what}");
-        Self::Failed(what.to_owned())
+    pub fn failed(what: &str, cause: &(dyn std::error::Error + 'static)) -> Self {
+        refusal::Refusal::internal(what, cause).into()
     }
 }
 
-impl From<AccessError> for Refusal {
-    fn from(error: AccessError) -> Self {
-        Self::Access { error, challenges: Vec::new() }
+/// Whatever the service refuses.
+impl<E> From<E> for Refusal
+where
+    refusal::Refusal: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Service { refusal: error.into(), challenges: Vec::new() }
     }
 }
 
 impl From<OriginError> for Refusal {
     fn from(error: OriginError) -> Self {
         Self::Origin(error)
-    }
-}
-
-impl From<ConfigError> for Refusal {
-    fn from(error: ConfigError) -> Self {
-        Self::Member(error)
     }
 }
 

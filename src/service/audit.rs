@@ -43,14 +43,73 @@ pub struct Actor {
 /// A change of what the server holds, tried or done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change<'a> {
-    /// The request's method; `START` for what the configuration file makes.
-    pub method: &'a str,
+    /// What was to be done.
+    pub action: Action,
     /// The path of the resource, without a query; none if the server has no such path.
     pub path: Option<&'a str>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How it was asked and answered.
+    pub told: Told<'a>,
+}
+
+/// What was to be done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Made anew.
+    Make,
+    /// Set to what is given, whether or not it was there.
+    Set,
+    /// Changed in some of its members.
+    Change,
+    /// Deleted.
+    Delete,
+    /// Read.
+    Read,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// Whoever asks may not.
+    Refused,
+    /// Something else was in the way.
+    Failed,
+}
+
+/// How a change was asked and answered, in the words of the protocol it came over: they stand in its line, and decide nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// The method; `START` for what the configuration file makes.
+    pub method: &'a str,
     /// The status of the answer.
     pub status: u16,
     /// The code of the answer's main message, if it refuses.
     pub code: Option<&'static str>,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Make => "make",
+            Self::Set => "set",
+            Self::Change => "change",
+            Self::Delete => "delete",
+            Self::Read => "read",
+        }
+    }
+}
+
+impl Outcome {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A session of a stream, as its start says it.
@@ -134,7 +193,7 @@ impl Audit {
         let members = self.of_change(actor, change);
         if !is_refusal(actor, change) {
             self.take_and_wait(Kind::Change, members, true).await;
-        } else if self.refusals.note(actor, change.status, self.clock.now()) {
+        } else if self.refusals.note(actor, change.told.status, self.clock.now()) {
             self.take_and_wait(Kind::Refusal, members, false).await;
         } else {
             self.counted.fetch_add(1, Ordering::Relaxed);
@@ -175,26 +234,14 @@ impl Audit {
 
     /// The line of a change.
     fn of_change(&self, actor: &Actor, change: &Change<'_>) -> Map<String, Value> {
-        let result = match change.status {
-            ..=399 => "done",
-            401 | 403 | 429 => "refused",
-            _ => "failed",
-        };
-        let action = match change.method {
-            "POST" | "START" => "make",
-            "PUT" => "set",
-            "PATCH" => "change",
-            "DELETE" => "delete",
-            _ => "read",
-        };
         let mut members = self.begin("change", actor);
-        members.insert("method".into(), change.method.into());
-        members.insert("action".into(), action.into());
+        members.insert("method".into(), change.told.method.into());
+        members.insert("action".into(), change.action.name().into());
         let path = change.path.map(|path| path.chars().take(limits::AUDIT_TEXT_CHARS_MAX).collect::<String>());
         members.insert("path".into(), path.into());
-        members.insert("result".into(), result.into());
-        members.insert("status".into(), change.status.into());
-        members.insert("code".into(), change.code.into());
+        members.insert("result".into(), change.outcome.name().into());
+        members.insert("status".into(), change.told.status.into());
+        members.insert("code".into(), change.told.code.into());
         members
     }
 
@@ -305,7 +352,11 @@ impl Audit {
 /// ask so as often as he likes.
 fn is_refusal(actor: &Actor, change: &Change<'_>) -> bool {
     let is_of_the_house = matches!(actor.auth, "file" | "start" | "offline");
-    matches!(change.status, 401 | 403 | 429) || change.status >= 400 && actor.user.is_none() && !is_of_the_house
+    match change.outcome {
+        Outcome::Done => false,
+        Outcome::Refused => true,
+        Outcome::Failed => actor.user.is_none() && !is_of_the_house,
+    }
 }
 
 /// One event of the log, with the members that the line would have; its `time` too, for the log's own may be later.

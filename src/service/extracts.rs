@@ -78,10 +78,10 @@ pub struct LeftTrail {
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
     /// There is none of that name.
-    #[error("extract {0}")]
+    #[error("extract {0} does not exist")]
     Missing(ResourceName),
     /// There is one of that name.
-    #[error("extract {0}")]
+    #[error("extract {0} already exists")]
     Exists(ResourceName),
     /// The configuration.
     #[error(transparent)]
@@ -107,7 +107,7 @@ pub enum ExtractError {
     #[error("acceptGap: extract {0} has not stopped over tables that were lost")]
     NothingLost(ResourceName),
     /// The credentials that it names do not exist.
-    #[error("credentials {domain}/{alias}")]
+    #[error("credentials {domain}/{alias} do not exist")]
     Credentials {
         /// Their domain.
         domain: String,

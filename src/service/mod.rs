@@ -13,7 +13,7 @@ pub mod health;
 pub mod metrics;
 mod off_thread;
 pub mod puts;
-pub mod requests;
+pub mod refusal;
 pub mod retention;
 pub mod session_places;
 pub mod sessions;
@@ -48,7 +48,7 @@ pub struct Service {
     delivery_budget: Arc<Budget>,
     documents: Arc<documents::Documents>,
     rules_work: stream_rules::RulesWork,
-    requests: requests::Requests,
+    put_refusals: puts::PutRefusals,
     limit_hits: Arc<LimitHits>,
     expiries: Arc<Expiries>,
     /// Whether retention goes by age.
@@ -119,7 +119,7 @@ impl Service {
             delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
             documents: documents::Documents::new(crate::limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone()),
             rules_work: stream_rules::RulesWork::default(),
-            requests: requests::Requests::default(),
+            put_refusals: puts::PutRefusals::default(),
             limit_hits,
             expiries: Arc::default(),
             age_rule,
@@ -215,11 +215,6 @@ impl Service {
     /// The extracts.
     pub fn extracts(&self) -> &extracts::Extracts {
         &self.extracts
-    }
-
-    /// How requests were answered.
-    pub fn requests(&self) -> &requests::Requests {
-        &self.requests
     }
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.

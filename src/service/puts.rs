@@ -45,6 +45,25 @@ pub struct PutFigures {
     pub bytes: AtomicU64,
 }
 
+/// Puts refused since the server started, by [`PutError::REASONS`].
+#[derive(Debug, Default)]
+pub(super) struct PutRefusals([AtomicU64; PutError::REASONS.len()]);
+
+impl PutRefusals {
+    fn count(&self, error: &PutError) {
+        let reason = error.reason();
+        let found = PutError::REASONS.iter().zip(&self.0).find(|(known, _)| **known == reason);
+        if let Some((_, count)) = found {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts.
+    pub(super) fn figures(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        PutError::REASONS.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+}
+
 /// A put is refused; nothing of it was appended, unless the trail stopped on the way.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
@@ -96,7 +115,7 @@ impl Service {
     pub async fn put_as(&self, format: PutFormat, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
         let answer = self.put_uncounted(format, trail, body).await;
         if let Err(error) = &answer {
-            self.requests.put_refused(error.reason());
+            self.put_refusals.count(error);
         }
         answer
     }

@@ -97,20 +97,35 @@ fn plus_restored(text: &str) -> String {
     }
 }
 
-/// A session is refused; the connection is not upgraded.
+/// A session is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// The position is of another trail.
-    #[error("it is a position of trail {0}")]
+    #[error("the position belongs to another trail, which is {0}")]
     OtherTrail(TrailName),
     /// The position was taken under other source or rules.
-    #[error("begin with a time, or with the position that a put answered, to cross a change of rules")]
+    #[error(
+        "the position was taken under other rules; begin with a time, or with the position that a put answered, to cross a \
+         change of rules"
+    )]
     OtherRules,
-    /// The trail does not have it.
-    #[error(transparent)]
-    Seek(#[from] SeekError),
+    /// The position is of another life of the trail, or of a trail that is not known.
+    #[error(
+        "the position belongs to an earlier life of the trail, before it was repaired, restored or made anew, or to a trail \
+         that is not here"
+    )]
+    OtherEpoch,
+    /// The trail has not come so far.
+    #[error("the position is beyond the end of the trail, which is commit number {ends_at}")]
+    BeyondEnd {
+        /// Commit number of the last transaction.
+        ends_at: u64,
+    },
+    /// Retention has removed what comes after the position.
+    #[error("records after the position are no longer kept")]
+    Purged,
     /// The trail is not there yet, so no position can be of it.
-    #[error("trail {0} does not exist yet")]
+    #[error("the position belongs to another trail, as trail {0} does not exist yet")]
     NoTrail(String),
     /// The trail is not served.
     #[error("{0}")]
@@ -122,6 +137,47 @@ pub enum SessionError {
     #[error("the server's memory for messages is used up")]
     NoMemory,
 }
+
+impl From<SeekError> for SessionError {
+    fn from(error: SeekError) -> Self {
+        match error {
+            SeekError::Purged { .. } => Self::Purged,
+            SeekError::Beyond { ends_at } => Self::BeyondEnd { ends_at },
+            SeekError::OtherEpoch | SeekError::OtherTransaction => Self::OtherEpoch,
+            SeekError::Read(error) => Self::TrailStopped(error.to_string()),
+        }
+    }
+}
+
+impl SessionError {
+    /// Whether it is the position that is refused, so that whoever asks must begin elsewhere.
+    fn is_of_position(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherTrail(_) | Self::OtherRules | Self::OtherEpoch | Self::BeyondEnd { .. } | Self::Purged
+        )
+    }
+}
+
+/// A session that is refused before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedSession {
+    /// Why.
+    pub error: SessionError,
+    /// Where its trail starts, in words, for whoever must begin elsewhere.
+    pub trail_start: Option<String>,
+}
+
+impl fmt::Display for RefusedSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.trail_start {
+            Some(trail_start) => write!(f, "{}; {trail_start}", self.error),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RefusedSession {}
 
 /// An open session.
 #[derive(Debug)]
@@ -167,6 +223,17 @@ static SESSIONS: AtomicU64 = AtomicU64::new(1);
 impl Service {
     /// Opens a session of a stream, or says why not. `now` is the durable mark at the time of the call.
     pub async fn open_session(
+        self: &Arc<Self>,
+        stream: &Arc<Stream>,
+        request: SessionRequest,
+    ) -> Result<OpenSession, RefusedSession> {
+        self.session(stream, request).await.map_err(|error| RefusedSession {
+            trail_start: error.is_of_position().then(|| self.trails.start_of(&stream.config.source)),
+            error,
+        })
+    }
+
+    async fn session(
         self: &Arc<Self>,
         stream: &Arc<Stream>,
         request: SessionRequest,
@@ -347,7 +414,7 @@ impl OpenSession {
             });
             return Err(match owner {
                 Some(other) => SessionError::OtherTrail(other.name),
-                None => SessionError::Seek(SeekError::OtherEpoch),
+                None => SessionError::OtherEpoch,
             });
         }
         match token.scope {
@@ -468,7 +535,7 @@ mod tests {
         let budget = service.delivery_budget.clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
         let refused = service.open_session(&stream, request.clone()).await.unwrap_err();
-        assert_eq!(refused, SessionError::NoMemory);
+        assert_eq!(refused.error, SessionError::NoMemory);
         assert_eq!(service.limit_hits().of(Limit::DeliveryMemory), 1);
         drop(held);
         assert!(service.open_session(&stream, request).await.is_ok());

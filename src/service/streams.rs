@@ -84,10 +84,10 @@ pub struct LiveSession {
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
     /// There is none of that name.
-    #[error("stream {0}")]
+    #[error("stream {0} does not exist")]
     Missing(ResourceName),
     /// There is one of that name.
-    #[error("stream {0}")]
+    #[error("stream {0} already exists")]
     Exists(ResourceName),
     /// The configuration.
     #[error(transparent)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, watch};
 
+use crate::catalog::stream::SourceConfig;
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
@@ -59,10 +60,10 @@ pub struct TrailInfo {
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
     /// There is none of that name.
-    #[error("trail {0}")]
+    #[error("trail {0} does not exist")]
     Missing(TrailName),
     /// There is one of that name.
-    #[error("trail {0}")]
+    #[error("trail {0} already exists")]
     Exists(TrailName),
     /// Somebody else writes it.
     #[error("trail {trail} is written by {writer}, and a trail keeps its writer for life")]
@@ -149,6 +150,21 @@ impl Trails {
     /// What is known of one trail.
     pub fn info(&self, name: &TrailName) -> Option<TrailInfo> {
         self.get(name).map(|entry| entry.info(name))
+    }
+
+    /// Where a stream's trail starts, in words, for whoever must begin elsewhere.
+    pub(super) fn start_of(&self, source: &SourceConfig) -> String {
+        let info = source.trail_name().and_then(|name| self.info(&name));
+        match info.map(|info| (info.name, info.state)) {
+            Some((name, Ok((_, status)))) => {
+                format!(
+                    "trail {name} starts at commit number {} (begin=earliest reads from there)",
+                    status.first_commit
+                )
+            }
+            Some((name, Err(_))) => format!("trail {name} is stopped"),
+            None => format!("trail {} does not exist yet", source.trail),
+        }
     }
 
     /// Every trail with what belongs to it, by name.

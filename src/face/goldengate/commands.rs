@@ -16,6 +16,7 @@ use crate::codec::member::Members;
 use crate::face::{Content, FromPath, PathNames, Refusal};
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::refusal;
 
 /// A command to an extract, in the form of GoldenGate's `er:command`.
 #[derive(Debug, Deserialize)]
@@ -69,7 +70,8 @@ pub(super) async fn report(call: Call<ReportName>) -> Answer {
     let ReportName { extract, report } = &call.name;
     let extract = extracts::find(&call.hall, extract)?;
     if *report != format!("{}.rpt", extract.name) {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("the report {report}; there is {}.rpt", extract.name)));
+        let what = format!("the report {report} does not exist; there is {}.rpt", extract.name);
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, what));
     }
     let text = format!("{:#}", extracts::described(&extract));
     let response = json!({"$schema": "ogg:report", "name": report, "lines": text.lines().collect::<Vec<_>>()});

@@ -11,6 +11,7 @@ use crate::access::Role;
 use crate::face::{Address, Content, FromPath, PathNames, Refusal};
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::refusal;
 
 /// The domain of credentials in a path.
 pub(super) struct Domain(ResourceName);
@@ -64,7 +65,7 @@ pub(super) async fn aliases(call: Call<Domain>) -> Answer {
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &call.at)).collect();
     if items.is_empty() {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("the domain {domain}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("the domain {domain} does not exist")));
     }
     Ok(Envelope::collection(items, &call.at.here()).into_response())
 }
@@ -75,7 +76,7 @@ pub(super) async fn describe(call: Call<CredentialName>) -> Answer {
     let CredentialName { domain, alias } = &call.name;
     let names = call.service().credential_names().await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
     let response = json!({"$schema": "ogg:credentials", "domain": domain.as_str(), "alias": alias.as_str()});
     Ok(Envelope::new(response).link(Link::json("self", call.at.here())).into_response())
@@ -87,7 +88,7 @@ pub(super) async fn put(call: Call<CredentialName>, content: Content) -> Answer 
     let Password { password, userid } = content.typed().await?;
     if !(1..=limits::SOURCE_PASSWORD_BYTES_MAX).contains(&password.len()) {
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
-        return Err(ErrorAnswer::new(Fact::OutOfRange, range));
+        return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
     call.service().put_credential(domain, alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
@@ -102,7 +103,7 @@ pub(super) async fn remove(call: Call<CredentialName>) -> Answer {
     call.require(Role::Administrator)?;
     let CredentialName { domain, alias } = &call.name;
     if !call.service().delete_credential(domain, alias).await? {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done).into_response())

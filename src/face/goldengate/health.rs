@@ -35,7 +35,12 @@ pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Respo
 /// Figures in the text format of Prometheus.
 pub(super) async fn metrics(call: Call) -> Answer {
     call.require(Role::User)?;
-    let looked = tokio::task::spawn_blocking(move || call.service().metrics()).await;
+    let look = move || {
+        let mut page = call.service().metrics();
+        call.hall.requests.sample(&mut page);
+        page.text()
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
     let text = looked.map_err(|error| ErrorAnswer::internal("the figures could not be gathered", &error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

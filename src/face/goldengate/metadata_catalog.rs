@@ -6,12 +6,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::envelope::{Envelope, Link};
-use super::messages::{ErrorAnswer, Fact};
+use super::messages::ErrorAnswer;
 use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::config_schema;
 use crate::codec::asyncapi::record_kinds;
 use crate::codec::json::JsonOptions;
+use crate::service::refusal;
 
 const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";
 
@@ -29,7 +30,8 @@ pub(super) async fn list(call: Call) -> Answer {
 pub(super) async fn describe(call: Call<String>) -> Answer {
     call.require(Role::User)?;
     let known = schemas().into_iter().find(|(known, _)| *known == call.name);
-    let (_, schema) = known.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, format!("the type {}", call.name)))?;
+    let (_, schema) = known
+        .ok_or_else(|| ErrorAnswer::new(refusal::Fact::NotFound, format!("the type {} does not exist", call.name)))?;
     let mut response = Response::new(axum::body::Body::from(schema.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
     Ok(response)

@@ -22,7 +22,6 @@ mod streams;
 mod tokens;
 mod trails;
 mod users;
-mod wording;
 
 use axum::Router;
 use axum::http::Method;

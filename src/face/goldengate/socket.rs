@@ -44,8 +44,7 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         begin,
         event_framing: pending.subprotocol().is_some(),
     };
-    let opened = call.service().open_session(&stream, session).await;
-    let session = opened.map_err(|error| streams::refuse(&call.hall, &stream, error))?;
+    let session = call.service().open_session(&stream, session).await?;
     let rights = call.service().authenticator().rights(&call.caller.identity, Role::Operator);
     let Call { hall, caller, name, .. } = call;
     let audited = audit::Session {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::proxied::prefix;
-use super::{Answer, Call, refusal};
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::token;
@@ -220,18 +220,6 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
     })
 }
 
-/// Where the stream's trail starts, in words, for refusals.
-pub(super) fn starts_at(hall: &Hall, stream: &Stream) -> String {
-    let info = stream.config.source.trail_name().and_then(|name| hall.service.trails().info(&name));
-    match info.map(|info| (info.name, info.state)) {
-        Some((name, Ok((_, status)))) => {
-            format!("trail {name} starts at commit number {} (begin=earliest reads from there)", status.first_commit)
-        }
-        Some((name, Err(_))) => format!("trail {name} is stopped"),
-        None => format!("trail {} does not exist yet", stream.config.source.trail),
-    }
-}
-
 pub(super) async fn errors(call: Call<ResourceName>) -> Answer {
     call.require(Role::User)?;
     let stream = find(&call.hall, &call.name)?;
@@ -248,9 +236,4 @@ pub(super) async fn errors(call: Call<ResourceName>) -> Answer {
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
     Ok(links_here(Envelope::new(response), &call.at, &call.name).into_response())
-}
-
-/// A refused session, with where the trail starts.
-pub(super) fn refuse(hall: &Hall, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
-    refusal::session_refused(error, &starts_at(hall, stream))
 }

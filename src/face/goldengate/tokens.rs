@@ -6,12 +6,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::envelope::Envelope;
-use super::messages::{ErrorAnswer, Fact};
+use super::messages::ErrorAnswer;
 use super::{Answer, Call, streams};
 use crate::access::Role;
 use crate::face::Content;
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -24,12 +25,12 @@ pub(super) async fn make(call: Call, content: Content) -> Answer {
     call.require(Role::Operator)?;
     let given: NewToken = content.typed().await?;
     let name = ResourceName::new(&given.stream)
-        .map_err(|error| ErrorAnswer::new(Fact::InvalidName, format!("stream: {error}")))?;
+        .map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, format!("stream: {error}")))?;
     streams::find(&call.hall, &name)?;
     let seconds = given.ttl_seconds.unwrap_or(limits::STREAM_TOKEN_SECONDS_DEFAULT);
     if !(1..=limits::STREAM_TOKEN_SECONDS_MAX).contains(&seconds) {
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);
-        return Err(ErrorAnswer::new(Fact::OutOfRange, range));
+        return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
     let made = call.service().authenticator().stream_token(&call.caller.identity, name.as_str(), seconds).await;
     let (token, expires) = made?;

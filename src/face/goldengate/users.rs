@@ -11,6 +11,7 @@ use crate::access::Role;
 use crate::catalog::User;
 use crate::catalog::user::{InvalidUserName, check_user_name};
 use crate::face::{Content, FromPath, PathNames, Refusal};
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +45,7 @@ impl FromPath for UserName {
 }
 
 fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
-    text.parse().map_err(|error| ErrorAnswer::new(Fact::OutOfRange, format!("role: {error}")))
+    text.parse().map_err(|error| ErrorAnswer::new(refusal::Fact::OutOfRange, format!("role: {error}")))
 }
 
 fn described(user: &User) -> Value {

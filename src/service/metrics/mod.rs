@@ -7,7 +7,7 @@ pub mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use page::Page;
+pub use page::Page;
 use table::Metric;
 
 use crate::access::{CertificateFile, Limit};
@@ -16,35 +16,30 @@ use crate::delivery::progress::SessionState;
 use crate::log_output;
 use crate::process::ProcessFigures;
 use crate::service::Service;
-use crate::service::puts::{PutError, PutFigures};
+use crate::service::puts::PutFigures;
 use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
 
 /// Close codes that say that something is wrong with a client.
 const ALERTED_CODES: [u16; 2] = [4004, 4011];
-/// Why positions are refused, as the faces name it behind `position-`.
-pub const POSITION_REASONS: [&str; 6] =
-    ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
-
-/// Limits that are seen by the answers which they refuse, as the faces name these.
-pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
 
 impl Service {
-    /// The page of all figures now. Asks the kernel: not for a thread that serves sessions.
-    pub fn metrics(&self) -> String {
+    /// The page of the service's figures now, to which faces add theirs. Asks the kernel: not for a thread that serves
+    /// sessions.
+    pub fn metrics(&self) -> Page {
         let mut page = Page::new();
         self.sample_trails(&mut page);
         self.sample_disk(&mut page);
         self.sample_extracts(&mut page);
         self.sample_streams(&mut page);
-        self.sample_requests(&mut page);
+        self.sample_limits(&mut page);
         self.sample_access(&mut page);
         page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
         page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
         sample_tasks(&mut page);
         page.add(Metric::LogLost, &[], log_output::lost() as f64);
         sample_process(&mut page);
-        page.text()
+        page
     }
 
     fn sample_access(&self, page: &mut Page) {
@@ -74,9 +69,8 @@ impl Service {
                 sample_puts(page, name, &entry.put_figures);
             }
         }
-        let refused = self.requests.refused_puts();
-        for reason in PutError::REASONS {
-            page.add(Metric::PutRefused, &[reason], refused.get(reason).copied().unwrap_or_default() as f64);
+        for (reason, count) in self.put_refusals.figures() {
+            page.add(Metric::PutRefused, &[reason], count as f64);
         }
     }
 
@@ -153,24 +147,9 @@ impl Service {
         }
     }
 
-    fn sample_requests(&self, page: &mut Page) {
-        for (kind, count) in self.requests.answers() {
-            let class = format!("{}xx", kind.class);
-            page.add(Metric::Requests, &[&kind.route, kind.method, &class], count as f64);
-        }
-        let refusals = self.requests.refusals();
-        for (reason, count) in &refusals {
-            page.add(Metric::Refusals, &[reason], *count as f64);
-        }
-        for reason in POSITION_REASONS {
-            let count = refusals.get(format!("position-{reason}").as_str());
-            page.add(Metric::PositionsRefused, &[reason], count.copied().unwrap_or_default() as f64);
-        }
+    fn sample_limits(&self, page: &mut Page) {
         for (limit, count) in self.limit_hits.all() {
             page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
-        }
-        for (limit, reason) in LIMIT_REASONS {
-            page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
         }
         page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
         let documents = self.documents.figures();

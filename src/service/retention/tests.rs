@@ -223,7 +223,7 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
 
 /// Whether the figure says that nothing is removed for its age.
 fn age_suspended(service: &Service) -> bool {
-    service.metrics().contains("trailcast_retention_age_suspended 1\n")
+    service.metrics().text().contains("trailcast_retention_age_suspended 1\n")
 }
 
 #[tokio::test]
