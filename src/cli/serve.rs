@@ -158,7 +158,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         ));
     }
     for own in &server.own_listeners {
-        say(format_args!("{} {}", own.face, listening(own.address, own.tls)));
+        say(format_args!("serving {} at {}://{}", own.face, scheme(own.tls), own.address));
     }
     // Last: whoever waits for it finds the others there too.
     say(listening(server.address, server.tls));
@@ -171,7 +171,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// The line that scripts wait for.
 pub(super) fn listening(address: SocketAddr, tls: bool) -> String {
-    format!("listening on {}://{address}", if tls { "https" } else { "http" })
+    format!("listening on {}://{address}", scheme(tls))
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 #[cfg(test)]

@@ -11,8 +11,12 @@ use axum::handler::Handler;
 use axum::http::HeaderMap;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use utoipa::__dev::SchemaReferences;
+use utoipa::IntoResponses;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{HttpMethod, Operation, PathItem};
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Paths, Ref, RefOr};
 
@@ -27,6 +31,72 @@ const ALWAYS: [(&str, &str); 4] =
     [("400", "BadRequest"), ("403", "Forbidden"), ("500", "Failed"), ("503", "Unavailable")];
 const OF_CALLERS: [(&str, &str); 2] = [("401", "Unauthorized"), ("429", "TooManyRequests")];
 const OF_BODIES: [(&str, &str); 3] = [("408", "BodyTooLate"), ("413", "TooLarge"), ("415", "UnsupportedMediaType")];
+
+/// Responses of which only some operations have one.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $status:literal, $response:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                BTreeMap::from([($status.to_owned(), RefOr::Ref(Ref::from_response_name($response)))])
+            }
+        }
+    )*};
+}
+
+refusals! {
+    /// What the path names may not be there.
+    NotThere = "404", "NotFound";
+    /// The name may be taken, or the state of something may not allow it.
+    Taken = "409", "Conflict";
+    /// A socket may be asked for in another version of its protocol.
+    Upgrades = "426", "UpgradeRequired";
+    /// It is written to the disk, which may be full.
+    Stores = "507", "NoRoom";
+}
+
+/// The responses that the names above stand for; `refusal` is how the face refuses.
+pub fn refusals(refusal: &Ref) -> impl Iterator<Item = (&'static str, Response)> {
+    let text = || Object::with_type(Type::String);
+    let only = |value: &str| ObjectBuilder::new().schema_type(Type::String).enum_values(Some([value])).build();
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+    let header = |name, description: &str, schema: Object| {
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build();
+        Some((name, header))
+    };
+    let retry = header("Retry-After", "Seconds after which to try again", seconds);
+    let challenge = header("WWW-Authenticate", "How to log in: one line for each way", text());
+    let identity = header("Accept-Encoding", "identity, where the body was packed", only("identity"));
+    let version = header("Sec-WebSocket-Version", "The version that is spoken here", only("13"));
+    let responses = [
+        ("BadRequest", "Something in the request is wrong, out of its range or unknown; the message names it", None),
+        ("Unauthorized", "No credentials, or wrong ones", challenge),
+        ("Forbidden", "The role is not enough, or the Origin or the Host is none that is served", None),
+        ("NotFound", "There is nothing of that name", None),
+        ("BodyTooLate", "The body did not arrive in time", None),
+        ("Conflict", "The name is taken, or the state of something does not allow it", None),
+        ("TooLarge", "The body is too large; the message says the limit", None),
+        (
+            "UnsupportedMediaType",
+            "The media type is not read here, or the body is packed (Content-Encoding other than identity)",
+            identity,
+        ),
+        ("UpgradeRequired", "The WebSocket handshake asks for another version", version),
+        ("TooManyRequests", "Too many failed log-ins, or too many sessions", retry.clone()),
+        ("Failed", "The server failed; its log says more", None),
+        ("Unavailable", "The server or a part of it cannot serve this now", retry.clone()),
+        ("NoRoom", "The disk is full", retry),
+    ];
+    let content = ContentBuilder::new().schema(Some(refusal.clone())).build();
+    responses.into_iter().map(move |(name, description, header)| {
+        let response = ResponseBuilder::new().description(description).content("application/json", content.clone());
+        let response = header.into_iter().fold(response, |response, (name, header)| response.header(name, header));
+        (name, response.build())
+    })
+}
 
 /// Whether a handler wants to know who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -79,7 +79,7 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&HeaderValue>, R
 
 /// What is answered where a path has only these `methods` (`GET, POST`) and the request has another one: a browser that asks
 /// before its page does is told them.
-pub fn other_method<F: Face>(request: &Request, methods: &str) -> Response {
+pub(super) fn other_method<F: Face>(request: &Request, methods: &str) -> Response {
     if is_preflight(request) {
         return preflight(methods);
     }

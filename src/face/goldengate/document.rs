@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::envelope::Envelope;
+use super::envelope::{Empty, Envelope};
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::proxied::prefix;
 use super::{Answer, Call, streams};
@@ -22,6 +22,7 @@ use crate::codec::asyncapi::{
     to_yaml,
 };
 use crate::delivery::rules::Rules;
+use crate::face::operation::{NotThere, Stores};
 use crate::face::{Address, Content, Hall, MediaTypes, Pieces, Refusal};
 use crate::limits::{self, CONTROL_BODY_BYTES_MAX};
 use crate::record::{ResourceName, TableSchema};
@@ -40,7 +41,18 @@ const DOCUMENT: MediaTypes = &[
     "application/vnd.aai.asyncapi+json",
 ];
 
-pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+/// The AsyncAPI document in GoldenGate's layout
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/stream/{name}/yaml", operation_id = "streamDocument",
+    params(("If-None-Match" = Option<String>, Header, description = "ETags of documents that the caller has")),
+    responses(
+        (status = 200, description = "The document", body = ref("#/components/schemas/AsyncApiDocument"),
+            content_type = "application/yaml", headers(("ETag" = String, description = "Changes when the document does"))),
+        (status = 304, description = "The document is the one that If-None-Match names",
+            headers(("ETag" = String, description = "Changes when the document does"))),
+        NotThere))]
+pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::User)?;
     let stream = streams::find(&call.hall, &call.name)?;
     match stream.document() {
@@ -49,7 +61,19 @@ pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap
     }
 }
 
-/// Replaces the document in GoldenGate's layout with the caller's own.
+/// Replaces the document until the configuration changes
+///
+/// Role: Administrator. AsyncAPI 3 in YAML or JSON, at most 1048576 bytes, and 4194304 with each alias of the YAML written out.
+#[utoipa::path(patch, path = "/services/v2/stream/{name}/yaml", operation_id = "replaceStreamDocument",
+    request_body(content(
+        (Object = "application/yaml"),
+        (Object = "application/json"),
+        (Object = "application/x-yaml"),
+        (Object = "text/yaml"),
+        (Object = "text/x-yaml"),
+        (Object = "application/vnd.aai.asyncapi+yaml"),
+        (Object = "application/vnd.aai.asyncapi+json"))),
+    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
 pub(super) async fn replace_yaml(call: Call<ResourceName>, content: Content) -> Answer {
     call.require(Role::Administrator)?;
     streams::find(&call.hall, &call.name)?;
@@ -58,7 +82,7 @@ pub(super) async fn replace_yaml(call: Call<ResourceName>, content: Content) -> 
     check(&document).map_err(|error| invalid(&error))?;
     call.service().set_document(&call.name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {} was replaced", call.name));
-    Ok(streams::links_here(Envelope::default(), &call.at, &call.name).message(done).into_response())
+    Ok(streams::links_here(Envelope::default(), &call.at, &call.name).message(done))
 }
 
 /// Reads a document in YAML or JSON, whichever of its names its media type has: YAML has had many. Its error is for the
@@ -76,12 +100,34 @@ async fn given(content: Content) -> Result<Result<Value, UnreadableDocument>, Re
     tokio::task::spawn_blocking(read).await.map_err(|error| failed(&error))
 }
 
-pub(super) async fn asyncapi_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+/// The AsyncAPI document in the layout of AsyncAPI's generators
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/stream/{name}/asyncapi.yaml", operation_id = "asyncapiYaml",
+    params(("If-None-Match" = Option<String>, Header, description = "ETags of documents that the caller has")),
+    responses(
+        (status = 200, description = "The document", body = ref("#/components/schemas/AsyncApiDocument"),
+            content_type = "application/yaml", headers(("ETag" = String, description = "Changes when the document does"))),
+        (status = 304, description = "The document is the one that If-None-Match names",
+            headers(("ETag" = String, description = "Changes when the document does"))),
+        NotThere))]
+pub(super) async fn asyncapi_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::User)?;
     made(&call, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
 }
 
-pub(super) async fn asyncapi_json(call: Call<ResourceName>, headers: HeaderMap) -> Answer {
+/// The same as JSON
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/stream/{name}/asyncapi.json", operation_id = "asyncapiJson",
+    params(("If-None-Match" = Option<String>, Header, description = "ETags of documents that the caller has")),
+    responses(
+        (status = 200, description = "The document", body = ref("#/components/schemas/AsyncApiDocument"),
+            content_type = "application/json", headers(("ETag" = String, description = "Changes when the document does"))),
+        (status = 304, description = "The document is the one that If-None-Match names",
+            headers(("ETag" = String, description = "Changes when the document does"))),
+        NotThere))]
+pub(super) async fn asyncapi_json(call: Call<ResourceName>, headers: HeaderMap) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::User)?;
     made(&call, &headers, DocumentLayout::AsyncApi, Format::Json).await
 }
@@ -127,7 +173,7 @@ impl Format {
 }
 
 /// The document that was set for a stream.
-async fn set(hall: &Hall, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Answer {
+async fn set(hall: &Hall, stream: &Stream, set: SetDocument, headers: &HeaderMap) -> Result<Response, ErrorAnswer> {
     let variant = String::new();
     let key = DocumentKey { revision: stream.revision, set: Some(set.number), tables: None, variant };
     let built = hall.service.documents().get(key, move || Format::Yaml.draft(&set.document, true)).await?;
@@ -135,7 +181,12 @@ async fn set(hall: &Hall, stream: &Stream, set: SetDocument, headers: &HeaderMap
 }
 
 /// The document that the server makes.
-async fn made(call: &Call<ResourceName>, headers: &HeaderMap, layout: DocumentLayout, format: Format) -> Answer {
+async fn made(
+    call: &Call<ResourceName>,
+    headers: &HeaderMap,
+    layout: DocumentLayout,
+    format: Format,
+) -> Result<Response, ErrorAnswer> {
     let Call { hall, at, .. } = call;
     let stream = streams::find(hall, &call.name)?;
     let entry = stream.config.source.trail_name().and_then(|name| hall.service.trails().get(&name));

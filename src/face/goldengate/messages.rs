@@ -8,15 +8,17 @@ use axum::http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERS
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::envelope::Envelope;
+use super::schema_names::MessageName;
 use crate::clock::{Clock, SystemClock};
 use crate::face::Refused;
 use crate::record::Timestamp;
 use crate::service::refusal::{self, Refusal};
 
 /// How bad a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// Worth knowing.
@@ -177,15 +179,20 @@ impl Fact {
 }
 
 /// One message of an envelope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Message {
     #[serde(rename = "$schema")]
-    schema: &'static str,
+    #[schema(inline)]
+    schema: MessageName,
+    #[schema(pattern = "^OGG-[0-9]{5}$")]
     code: &'static str,
+    #[schema(inline)]
     severity: Severity,
     title: String,
+    #[schema(format = DateTime)]
     issued: String,
     #[serde(rename = "type")]
+    #[schema(format = "uri")]
     kind: String,
 }
 
@@ -200,7 +207,7 @@ impl Message {
         let fact = fact.into();
         let (code, severity, ..) = fact.row();
         let kind = format!("urn:trailcast:message:{}", fact.name());
-        Self { schema: "ogg:message", code, severity, title: fact.title(detail), issued: issued.to_rfc3339(), kind }
+        Self { schema: MessageName, code, severity, title: fact.title(detail), issued: issued.to_rfc3339(), kind }
     }
 }
 

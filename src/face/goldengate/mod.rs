@@ -17,6 +17,7 @@ mod put_body;
 mod refusal;
 mod retention;
 mod routes;
+mod schema_names;
 mod socket;
 mod streams;
 mod tokens;
@@ -25,7 +26,6 @@ mod users;
 
 use axum::Router;
 use axum::http::Method;
-use axum::response::Response;
 
 pub use envelope::{Envelope, Link};
 pub use messages::{ErrorAnswer, Fact, Message, Severity};
@@ -40,7 +40,7 @@ pub struct GoldenGate;
 /// A request to this face.
 type Call<N = ()> = super::Call<GoldenGate, N>;
 /// What it is answered with.
-type Answer = Result<Response, ErrorAnswer>;
+type Answer<T = envelope::Empty> = Result<Envelope<T>, ErrorAnswer>;
 
 /// Where a session begins: a parameter of the stream's socket.
 const BEGIN: &str = "begin";

@@ -3,12 +3,23 @@
 
 use crate::face::Address;
 
-/// Where the routes of streams stand: those of GoldenGate's distribution service.
-pub(super) const STREAM_PREFIXES: [&str; 3] =
-    ["/services/v2", "/services/distsrvr/v2", "/services/{deployment}/distsrvr/v2"];
-/// The same for what its administration service has.
-pub(super) const ADMINISTRATION_PREFIXES: [&str; 3] =
-    ["/services/v2", "/services/adminsrvr/v2", "/services/{deployment}/adminsrvr/v2"];
+/// The services of a deployment, and the resources of ours that stand below their names.
+const SERVICES: [(&str, &[&str]); 2] = [
+    ("distsrvr", &["stream", "metadata-catalog", "sources"]),
+    ("adminsrvr", &["trails", "extracts", "commands", "replicats", "authorizations", "credentials"]),
+];
+
+/// Every path by which one of ours may be reached, itself first.
+pub(super) fn ways(path: &str) -> Vec<String> {
+    let mut ways = vec![path.to_owned()];
+    let Some(rest) = path.strip_prefix("/services/v2/") else { return ways };
+    let resource = rest.split('/').next().unwrap_or_default();
+    for (service, _) in SERVICES.iter().filter(|(_, resources)| resources.contains(&resource)) {
+        ways.push(format!("/services/{service}/v2/{rest}"));
+        ways.push(format!("/services/{{deployment}}/{service}/v2/{rest}"));
+    }
+    ways
+}
 
 /// A route's template as this server has it, without what a reverse proxy puts into it.
 pub(super) fn native(template: &str) -> String {
@@ -34,6 +45,20 @@ pub(super) fn prefix(at: &Address) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_way_is_the_same_route() {
+        assert_eq!(ways("/services/v2/users/{name}"), ["/services/v2/users/{name}"]);
+        assert_eq!(ways("/healthz"), ["/healthz"]);
+        let streams = ways("/services/v2/stream/{name}/");
+        assert_eq!(
+            streams[1..],
+            ["/services/distsrvr/v2/stream/{name}/", "/services/{deployment}/distsrvr/v2/stream/{name}/"]
+        );
+        for way in streams.iter().chain(&ways("/services/v2/trails")) {
+            assert!(["/services/v2/stream/{name}/", "/services/v2/trails"].contains(&native(way).as_str()), "{way}");
+        }
+    }
 
     #[test]
     fn the_prefix_is_what_a_reverse_proxy_shows_and_else_our_own() {

@@ -1,99 +1,73 @@
-//! Which path leads where.
+//! Every operation of this face, and the ways in which its path may be reached.
 
 use axum::Router;
-use axum::extract::Request;
-use axum::routing::{MethodRouter, any, get, post};
 
-use super::proxied::{ADMINISTRATION_PREFIXES, STREAM_PREFIXES};
+use super::proxied::ways;
 use super::{
     GoldenGate, commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi, retention,
     socket, streams, tokens, trails, users,
 };
-use crate::face::{Hall, other_method};
+use crate::face::{Hall, Operations};
 
 /// All routes of the native face.
 pub(super) fn routes() -> Router<Hall> {
-    let mut router = Router::new();
-    for prefix in STREAM_PREFIXES {
-        let route = |path: &str| format!("{prefix}{path}");
-        router = router
-            .route(&route("/stream"), allowing("GET", get(streams::list)))
-            .route(&route("/stream/{name}"), stream_route())
-            .route(&route("/stream/{name}/"), stream_route())
-            .route(&route("/stream/{name}/info"), allowing("GET", get(streams::info)))
-            .route(&route("/stream/{name}/info/errors"), allowing("GET", get(streams::errors)))
-            .route(
-                &route("/stream/{name}/yaml"),
-                allowing("GET, PATCH", get(document::goldengate_yaml).patch(document::replace_yaml)),
-            )
-            .route(&route("/metadata-catalog"), allowing("GET", get(metadata_catalog::list)))
-            .route(&route("/metadata-catalog/{name}"), allowing("GET", get(metadata_catalog::describe)))
-            .route(&route("/stream/{name}/asyncapi.yaml"), allowing("GET", get(document::asyncapi_yaml)))
-            .route(&route("/stream/{name}/asyncapi.json"), allowing("GET", get(document::asyncapi_json)))
-            .route(&route("/sources"), allowing("GET", get(commands::none_of_these)));
-    }
-    for prefix in ADMINISTRATION_PREFIXES {
-        let route = |path: &str| format!("{prefix}{path}");
-        router = router
-            .route(&route("/trails"), allowing("GET", get(trails::list)))
-            .route(
-                &route("/trails/{name}"),
-                allowing(
-                    "GET, POST, PATCH, DELETE",
-                    get(trails::describe).post(trails::make).patch(trails::patch).delete(trails::remove),
-                ),
-            )
-            .route(&route("/trails/{name}/transactions"), allowing("POST", post(trails::put)))
-            .route(&route("/extracts"), allowing("GET", get(extracts::list)))
-            .route(
-                &route("/extracts/{name}"),
-                allowing(
-                    "GET, POST, PATCH, DELETE",
-                    get(extracts::describe).post(extracts::make).patch(extracts::patch).delete(extracts::remove),
-                ),
-            )
-            .route(&route("/extracts/{name}/info"), allowing("GET", get(extracts::info)))
-            .route(&route("/extracts/{name}/command"), allowing("POST", post(commands::command)))
-            .route(&route("/extracts/{name}/info/reports/{report}"), allowing("GET", get(commands::report)))
-            .route(&route("/commands/execute"), allowing("POST", post(commands::execute)))
-            .route(&route("/replicats"), allowing("GET", get(commands::none_of_these)))
-            .route(&route("/authorizations"), allowing("GET", get(commands::roles)))
-            .route(&route("/credentials"), allowing("GET", get(credentials::domains)))
-            .route(&route("/credentials/{domain}"), allowing("GET", get(credentials::aliases)))
-            .route(
-                &route("/credentials/{domain}/{alias}"),
-                allowing(
-                    "GET, POST, PUT, DELETE",
-                    get(credentials::describe).post(credentials::put).put(credentials::put).delete(credentials::remove),
-                ),
-            );
-    }
-    router
-        .route("/", allowing("GET", get(front_page::show)))
-        .route("/services/v2/retention", allowing("GET, PATCH", get(retention::describe).patch(retention::patch)))
-        .route("/services/v2/tokens", allowing("POST", post(tokens::make)))
-        .route("/services/v2/users", allowing("GET", get(users::list)))
-        .route(
-            "/services/v2/users/{name}",
-            allowing(
-                "GET, POST, PATCH, DELETE",
-                get(users::describe).post(users::add).patch(users::change).delete(users::remove),
-            ),
-        )
-        .route("/metrics", allowing("GET", get(health::metrics)))
-        .route("/openapi.json", allowing("GET", get(openapi::document)))
-        .route("/healthz", allowing("GET", get(health::alive)))
-        .route("/readyz", allowing("GET", get(health::ready)))
+    operations().router::<GoldenGate>(ways)
 }
 
-fn stream_route() -> MethodRouter<Hall> {
-    allowing(
-        "GET, POST, PATCH, DELETE",
-        get(socket::get_or_upgrade).post(streams::make).patch(streams::patch).delete(streams::remove),
-    )
-}
-
-/// Answers every other method with 405 and the methods there are.
-fn allowing(methods: &'static str, route: MethodRouter<Hall>) -> MethodRouter<Hall> {
-    route.fallback_service(any(move |request: Request| async move { other_method::<GoldenGate>(&request, methods) }))
+/// What the routes and the OpenAPI document are made from.
+pub(super) fn operations() -> Operations {
+    let mut operations =
+        Operations::none().add(front_page::__path_show, front_page::show).add(streams::__path_list, streams::list);
+    for (more, suffix) in [("", ""), ("/", "WithSlash")] {
+        operations = operations
+            .add_at(more, suffix, socket::__path_get_or_upgrade, socket::get_or_upgrade)
+            .add_at(more, suffix, streams::__path_make, streams::make)
+            .add_at(more, suffix, streams::__path_patch, streams::patch)
+            .add_at(more, suffix, streams::__path_remove, streams::remove);
+    }
+    operations
+        .add(streams::__path_info, streams::info)
+        .add(streams::__path_errors, streams::errors)
+        .add(document::__path_goldengate_yaml, document::goldengate_yaml)
+        .add(document::__path_replace_yaml, document::replace_yaml)
+        .add(document::__path_asyncapi_yaml, document::asyncapi_yaml)
+        .add(document::__path_asyncapi_json, document::asyncapi_json)
+        .add(metadata_catalog::__path_list, metadata_catalog::list)
+        .add(metadata_catalog::__path_describe, metadata_catalog::describe)
+        .add(commands::__path_sources, commands::sources)
+        .add(trails::__path_list, trails::list)
+        .add(trails::__path_describe, trails::describe)
+        .add(trails::__path_make, trails::make)
+        .add(trails::__path_patch, trails::patch)
+        .add(trails::__path_remove, trails::remove)
+        .add(trails::__path_put, trails::put)
+        .add(extracts::__path_list, extracts::list)
+        .add(extracts::__path_describe, extracts::describe)
+        .add(extracts::__path_make, extracts::make)
+        .add(extracts::__path_patch, extracts::patch)
+        .add(extracts::__path_remove, extracts::remove)
+        .add(extracts::__path_info, extracts::info)
+        .add(commands::__path_command, commands::command)
+        .add(commands::__path_report, commands::report)
+        .add(commands::__path_execute, commands::execute)
+        .add(commands::__path_replicats, commands::replicats)
+        .add(commands::__path_roles, commands::roles)
+        .add(credentials::__path_domains, credentials::domains)
+        .add(credentials::__path_aliases, credentials::aliases)
+        .add(credentials::__path_describe, credentials::describe)
+        .add(credentials::__path_add, credentials::add)
+        .add(credentials::__path_put, credentials::put)
+        .add(credentials::__path_remove, credentials::remove)
+        .add(retention::__path_describe, retention::describe)
+        .add(retention::__path_patch, retention::patch)
+        .add(users::__path_list, users::list)
+        .add(users::__path_describe, users::describe)
+        .add(users::__path_add, users::add)
+        .add(users::__path_change, users::change)
+        .add(users::__path_remove, users::remove)
+        .add(tokens::__path_make, tokens::make)
+        .add(health::__path_metrics, health::metrics)
+        .add(health::__path_alive, health::alive)
+        .add(health::__path_ready, health::ready)
+        .add(openapi::__path_document, openapi::document)
 }

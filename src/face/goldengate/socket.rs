@@ -4,14 +4,18 @@ use std::time::Instant;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
-use super::{Answer, BEGIN, Call, streams};
+use super::envelope::Envelope;
+use super::messages::ErrorAnswer;
+use super::streams::{self, DataStream};
+use super::{BEGIN, Call};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
 use crate::delivery::feed::{Delivery, DeliveryEnd, Progress};
+use crate::face::operation::{NotThere, Taken, Upgrades};
 use crate::face::{auth_of, query};
 use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
@@ -25,10 +29,24 @@ const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
 const BEGIN_DEFAULT: &str = "earliest";
 
-pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Request) -> Answer {
+/// The stored configuration; with Upgrade: websocket the stream itself
+///
+/// Role: Operator.
+#[utoipa::path(get, path = "/services/v2/stream/{name}", operation_id = "describeStream",
+    params(("begin" = Option<String>, Query, description = "now, earliest (unless it is given), an ISO 8601 timestamp with \
+        zone and at most nine digits after the second (a point or a comma before them), the op_ts of a record (UTC), or the pos \
+        of the last record processed. A parameter of nearly this name is refused with 400")),
+    responses(
+        (status = 200, description = "Done", body = Envelope<DataStream>),
+        (status = 101, description = "The socket: text messages, each a JSON array of records", headers(
+            ("Trailcast-Begin" = String, description = "The begin with which to go on should the connection be lost before a \
+                record came; in place of now the position of that moment"),
+            ("Trailcast-Ping-Seconds" = u64, description = "Silence after which the server sends a ping, in seconds"))),
+        NotThere, Taken, Upgrades))]
+pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Request) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::Operator)?;
     if !is_upgrade(request.headers()) {
-        return streams::describe(&call);
+        return streams::describe(&call).map(IntoResponse::into_response);
     }
     let stream = streams::find(&call.hall, &call.name)?;
     let auth = auth_of(&request);

@@ -1,27 +1,55 @@
 //! Tokens for one stream, for clients that cannot set headers.
 
+use axum::http::HeaderName;
 use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::envelope::Envelope;
 use super::messages::ErrorAnswer;
-use super::{Answer, Call, streams};
+use super::schema_names::Token;
+use super::{Call, streams};
 use crate::access::Role;
 use crate::face::Content;
+use crate::face::operation::NotThere;
 use crate::limits;
 use crate::record::ResourceName;
 use crate::service::refusal;
 
-#[derive(Deserialize)]
+/// Which token is wanted.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewToken {
+pub(super) struct NewToken {
+    /// The stream that it reads.
+    #[schema(pattern = "^[A-Za-z][A-Za-z0-9_.-]{0,31}$")]
     stream: String,
+    #[schema(minimum = 1, maximum = 86400, default = 3600)]
     ttl_seconds: Option<u64>,
 }
 
-pub(super) async fn make(call: Call, content: Content) -> Answer {
+/// A token that reads one stream.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
+pub(super) struct MadeToken {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: Token,
+    token: String,
+    stream: String,
+    #[schema(format = DateTime)]
+    expires: String,
+}
+
+/// An answer that nobody on the way is to keep.
+type Uncached = Result<([(HeaderName, &'static str); 1], Envelope<MadeToken>), ErrorAnswer>;
+
+/// Makes a short-lived token that reads one stream
+///
+/// Role: Operator.
+#[utoipa::path(post, path = "/services/v2/tokens", operation_id = "makeToken",
+    request_body(content = NewToken, content_type = "application/json"),
+    responses((status = 200, description = "Done", body = Envelope<MadeToken>), NotThere))]
+pub(super) async fn make(call: Call, content: Content) -> Uncached {
     call.require(Role::Operator)?;
     let given: NewToken = content.typed().await?;
     let name = ResourceName::new(&given.stream)
@@ -34,13 +62,6 @@ pub(super) async fn make(call: Call, content: Content) -> Answer {
     }
     let made = call.service().authenticator().stream_token(&call.caller.identity, name.as_str(), seconds).await;
     let (token, expires) = made?;
-    let response = json!({
-        "$schema": "trailcast:token",
-        "token": token,
-        "stream": name.as_str(),
-        "expires": expires.to_rfc3339(),
-    });
-    let mut response = Envelope::new(response).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
-    Ok(response)
+    let made = MadeToken { schema: Token, token, stream: name.to_string(), expires: expires.to_rfc3339() };
+    Ok(([(CACHE_CONTROL, "no-store")], Envelope::new(made)))
 }
