@@ -19,8 +19,8 @@ use crate::face::requests::Requests;
 use crate::face::{self, FaceName, Hall};
 use crate::limits;
 use crate::listen::{Server, Tls, file_limit};
-use crate::service::Service;
 use crate::service::audit::Writers;
+use crate::service::{Service, ServiceOptions};
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -90,11 +90,10 @@ impl RunningServer {
             own.push(Bound::bind(face.listen, face.public_url.clone(), &options.allowed_origins).await?);
         }
         let data_dir = options.data_dir.clone();
-        let access = options.access;
-        let opened =
-            tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
-        let limited = opened?.with_session_caps(options.limits.sessions);
-        let service = Arc::new(limited.with_delivery_bytes(options.limits.delivery_bytes));
+        let (access, sessions) = (options.access, options.limits.sessions);
+        let opened = ServiceOptions { access, sessions, delivery_bytes: options.limits.delivery_bytes };
+        let open = move || Service::open(&data_dir, Arc::new(SystemClock), opened);
+        let service = Arc::new(tokio::task::spawn_blocking(open).await??);
         let main_tls = tls(options.tls, "", &service).await?;
         let mut own_tls = Vec::new();
         for face in &options.faces {

@@ -20,6 +20,7 @@ use crate::access::{AccessError, Identity, Presented, Role};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::record::ResourceName;
 use crate::service::Service;
+use crate::service::principal::Principal;
 use crate::service::refusal::Fact;
 
 /// A request of somebody who is known, to the face `F`. `name`: what the path names, if it names something.
@@ -40,6 +41,11 @@ impl<F, N> Call<F, N> {
     /// The service behind the face.
     pub fn service(&self) -> &Arc<Service> {
         &self.hall.service
+    }
+
+    /// As whom the service knows the caller.
+    pub fn principal(&self) -> Principal<'_> {
+        Principal::Caller(&self.caller.identity)
     }
 
     /// Refuses a caller without that role.

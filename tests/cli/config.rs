@@ -7,6 +7,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use super::command::{run, stderr, stdout, trailcast};
+use crate::support::authority::{Pair, valid_for, valid_for_days};
 use crate::support::{Folder, Server};
 
 fn write(folder: &Folder, text: &str) -> String {
@@ -155,21 +156,19 @@ fn what_only_a_start_would_find_is_found_without_one() {
     let folder = Folder::new("config");
     let other = Folder::new("other");
     for folder in [&folder, &other] {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-        std::fs::write(folder.path().join("c.pem"), made.cert.pem()).unwrap();
-        std::fs::write(folder.path().join("k.pem"), made.signing_key.serialize_pem()).unwrap();
+        Pair::self_signed(&valid_for(&["localhost"])).write(folder.path());
     }
     let pem = |folder: &Folder, name: &str| folder.path().join(name).display().to_string();
-    let tls = |key: String| format!("[tls]\ncertificate = \"{}\"\nkey = \"{key}\"\n", pem(&folder, "c.pem"));
+    let tls = |key: String| format!("[tls]\ncertificate = \"{}\"\nkey = \"{key}\"\n", pem(&folder, "server.pem"));
     let extract = |name: &str, more: &str| {
         format!(
             "[[extract]]\nname = \"{name}\"\ntables = [\"public.*\"]\ntrail = \"a1\"\n{more}\n[extract.source]\n\
              type = \"postgresql\"\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\n"
         )
     };
-    let file = folder.path().join("c.pem").display().to_string();
+    let file = pem(&folder, "server.pem");
     let cases = [
-        (tls(pem(&other, "k.pem")), "tls: the TLS certificate and key cannot be used"),
+        (tls(pem(&other, "server.key")), "tls: the TLS certificate and key cannot be used"),
         (tls("/nowhere/k.pem".into()), "/nowhere/k.pem"),
         ("[tls]\nkey = \"k.pem\"".into(), "TLS needs both a certificate and its key"),
         ("listen = \"0.0.0.0:9002\"".into(), "plain text"),
@@ -196,7 +195,7 @@ fn what_only_a_start_would_find_is_found_without_one() {
         assert_eq!(output.status.code(), Some(1), "{text}: {}", stdout(&output));
         assert!(stdout(&output).contains(says), "{text}: {}", stdout(&output));
     }
-    let output = check(&folder, &tls(pem(&folder, "k.pem")));
+    let output = check(&folder, &tls(pem(&folder, "server.key")));
     assert!(output.status.success(), "{}", stdout(&output));
 }
 
@@ -204,15 +203,9 @@ fn what_only_a_start_would_find_is_found_without_one() {
 fn a_certificate_that_expires_soon_is_a_warning_and_one_that_has_expired_a_problem() {
     let folder = Folder::new("config");
     let at = |name: &str| folder.path().join(name).display().to_string();
-    let text = format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", at("c.pem"), at("k.pem"));
+    let text = format!("[tls]\ncertificate = \"{}\"\nkey = \"{}\"\n", at("server.pem"), at("server.key"));
     let check_after = |days: i64| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-        let now = std::time::SystemTime::now();
-        let seconds = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 3_600);
-        params.not_after = if days < 0 { (now - seconds).into() } else { (now + seconds).into() };
-        std::fs::write(at("c.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        std::fs::write(at("k.pem"), key.serialize_pem()).unwrap();
+        Pair::self_signed(&valid_for_days(&["localhost"], days)).write(folder.path());
         let output = check(&folder, &text);
         (output.status.code(), stdout(&output))
     };

@@ -5,9 +5,10 @@
 use serde_json::json;
 
 use super::command::{PATIENCE, client, interrupt, rows, run, stderr, trailcast};
+use super::proxy::Proxy;
 use crate::support::server::{PASSWORD, USER};
 use crate::support::waiting::wait_for_file;
-use crate::support::{Folder, Program, Proxy, Server, lookalike, until};
+use crate::support::{Folder, Program, Server, lookalike, until};
 
 fn put(server: &Server, from: u64, to: u64) {
     let output = run(client(server, &["put", "events"]), &rows(from, to));

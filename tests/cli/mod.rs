@@ -7,6 +7,7 @@ mod dead_ends;
 mod demo;
 mod losing_nothing;
 mod private_authority;
+mod proxy;
 mod put;
 mod serve;
 mod stopping;

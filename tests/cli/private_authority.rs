@@ -4,28 +4,15 @@
 
 use std::process::{Command, Output};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, IsCa};
 
 use super::command::{PATIENCE, interrupt, rows, run, stderr, stdout, trailcast};
+use crate::support::authority::{Authority, Pair, valid_for};
 use crate::support::{Folder, Program, Server};
 
-/// An authority's certificate, and a key pair with a certificate that it signed for 127.0.0.1, as PEM.
-struct Authority {
-    certificate: String,
-    server_certificate: String,
-    server_key: String,
-}
-
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, name);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap().pem();
-    let server_key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
-    let signed = server.signed_by(&server_key, &Issuer::new(params, key)).unwrap();
-    Authority { certificate, server_certificate: signed.pem(), server_key: server_key.serialize_pem() }
+/// What it signed for 127.0.0.1.
+fn signed_by(authority: &Authority) -> Pair {
+    authority.signed(&valid_for(&["127.0.0.1"]))
 }
 
 /// A folder of files.
@@ -45,12 +32,12 @@ impl Files {
 }
 
 /// A server over TLS that has the trail `events` and the stream `orders` of it.
-fn server(files: &Files, certificate: &str, key: &str) -> Server {
+fn server(files: &Files, pair: &Pair) -> Server {
     let mut plain = Server::start();
     plain.make_trail("events");
     plain.make_stream("orders", "events");
     plain.terminate();
-    let (certificate, key) = (files.with("server.pem", certificate), files.with("server.key", key));
+    let [certificate, key] = pair.write(files.0.path());
     Server::start_on(plain.into_data(), &["--tls-certificate", &certificate, "--tls-key", &key])
 }
 
@@ -75,9 +62,9 @@ fn refused(command: Command, code: i32) -> String {
 
 #[test]
 fn every_command_that_talks_to_a_server_takes_a_certificate_of_an_authority_that_it_is_given() {
-    let (files, own) = (Files::new(), authority("Own"));
-    let server = server(&files, &own.server_certificate, &own.server_key);
-    let ca = files.with("ca.pem", &own.certificate);
+    let (files, own) = (Files::new(), Authority::new("Own"));
+    let server = server(&files, &signed_by(&own));
+    let ca = files.with("ca.pem", &own.certificate.pem());
     let given = |arguments: &[&str]| client(&server, arguments, Some(&ca));
 
     assert!(stdout(&done(given(&["put", "events"]), &rows(1, 2))).contains('p'));
@@ -112,23 +99,28 @@ fn every_command_that_talks_to_a_server_takes_a_certificate_of_an_authority_that
 
 #[test]
 fn a_bundle_may_hold_other_things_and_stands_beside_the_systems_roots() {
-    let (files, own, other) = (Files::new(), authority("Own"), authority("Other"));
-    let server = server(&files, &own.server_certificate, &own.server_key);
-    let bundle = format!("Ours since 2020\n{}\n\n# and\n{}{}", other.certificate, own.certificate, own.server_key);
+    let (files, own, other) = (Files::new(), Authority::new("Own"), Authority::new("Other"));
+    let server = server(&files, &signed_by(&own));
+    let bundle = format!(
+        "Ours since 2020\n{}\n\n# and\n{}{}",
+        other.certificate.pem(),
+        own.certificate.pem(),
+        signed_by(&own).key
+    );
     done(client(&server, &["user", "ls"], Some(&files.with("bundle.pem", &bundle))), "");
 
-    let mut beside = client(&server, &["user", "ls"], Some(&files.with("other.pem", &other.certificate)));
-    beside.env("SSL_CERT_FILE", files.with("system.pem", &own.certificate));
+    let mut beside = client(&server, &["user", "ls"], Some(&files.with("other.pem", &other.certificate.pem())));
+    beside.env("SSL_CERT_FILE", files.with("system.pem", &own.certificate.pem()));
     done(beside, "");
 }
 
 #[test]
 fn a_certificate_of_another_authority_is_not_taken_and_that_is_said() {
-    let (files, own) = (Files::new(), authority("Own"));
-    let server = server(&files, &own.server_certificate, &own.server_key);
+    let (files, own) = (Files::new(), Authority::new("Own"));
+    let server = server(&files, &signed_by(&own));
     // One is called as the right one is, and has another key.
     for name in ["Other", "Own"] {
-        let file = files.with("other.pem", &authority(name).certificate);
+        let file = files.with("other.pem", &Authority::new(name).certificate.pem());
         let said = refused(client(&server, &["user", "ls"], Some(&file)), 1);
         assert!(
             said.contains(&format!("neither by an authority in {file} nor by one that this host trusts")),
@@ -137,7 +129,7 @@ fn a_certificate_of_another_authority_is_not_taken_and_that_is_said() {
         assert!(said.contains("give with --ca the certificate of the authority that signed it"), "{said}");
     }
     let elsewhere = server.url("https").replace("127.0.0.1", "localhost");
-    let mut by_another_name = client(&server, &["user", "ls"], Some(&files.with("ca.pem", &own.certificate)));
+    let mut by_another_name = client(&server, &["user", "ls"], Some(&files.with("ca.pem", &own.certificate.pem())));
     by_another_name.env("TRAILCAST_URL", elsewhere);
     let said = refused(by_another_name, 1);
     assert!(said.contains("its certificate is not taken") && said.contains("localhost"), "{said}");
@@ -146,33 +138,33 @@ fn a_certificate_of_another_authority_is_not_taken_and_that_is_said() {
 #[test]
 fn a_certificate_that_signs_itself_is_taken_when_it_is_given_unless_it_says_that_it_is_an_authoritys() {
     let files = Files::new();
-    let params = |is_ca| {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    let with = |is_ca| {
+        let mut params = valid_for(&["127.0.0.1"]);
         params.is_ca = is_ca;
-        let key = KeyPair::generate().unwrap();
-        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+        Pair::self_signed(&params)
     };
-    let (certificate, key) = params(IsCa::NoCa);
-    let plain = server(&files, &certificate, &key);
-    done(client(&plain, &["user", "ls"], Some(&files.with("ca.pem", &certificate))), "");
+    let pair = with(IsCa::NoCa);
+    let plain = server(&files, &pair);
+    done(client(&plain, &["user", "ls"], Some(&files.with("ca.pem", &pair.certificate))), "");
 
-    let (certificate, key) = params(IsCa::Ca(BasicConstraints::Unconstrained));
-    let as_authority = server(&files, &certificate, &key);
-    let said = refused(client(&as_authority, &["user", "ls"], Some(&files.with("ca.pem", &certificate))), 1);
+    let pair = with(IsCa::Ca(BasicConstraints::Unconstrained));
+    let as_authority = server(&files, &pair);
+    let said = refused(client(&as_authority, &["user", "ls"], Some(&files.with("ca.pem", &pair.certificate))), 1);
     assert!(said.contains("shows an authority's certificate (CA:TRUE) as its own"), "{said}");
 }
 
 #[test]
 fn a_file_that_names_no_authority_is_refused_before_anybody_is_asked() {
-    let (files, own) = (Files::new(), authority("Own"));
-    let broken = own.certificate.replacen("MII", "!!!", 1);
-    let short = own.certificate.replacen('\n', "\nAAAA\n", 1);
-    let large = format!("{}{}", own.certificate, "#".repeat(4 << 20));
+    let (files, own) = (Files::new(), Authority::new("Own"));
+    let certificate = own.certificate.pem();
+    let broken = certificate.replacen("MII", "!!!", 1);
+    let short = certificate.replacen('\n', "\nAAAA\n", 1);
+    let large = format!("{certificate}{}", "#".repeat(4 << 20));
     let cases = [
         (files.with("empty.pem", ""), "holds no certificate; give PEM"),
-        (files.with("key.pem", &own.server_key), "holds no certificate; give PEM"),
+        (files.with("key.pem", &signed_by(&own).key), "holds no certificate; give PEM"),
         (files.with("text.pem", "no certificate\n"), "holds no certificate; give PEM"),
-        (files.with("broken.pem", &format!("{}{broken}", own.certificate)), "certificate 2 of"),
+        (files.with("broken.pem", &format!("{certificate}{broken}")), "certificate 2 of"),
         (files.with("short.pem", &short), "certificate 1 of"),
         (files.with("large.pem", &large), "larger than 4 MiB"),
         (files.0.path().to_str().unwrap().to_owned(), "cannot be read: Is a directory"),

@@ -11,7 +11,7 @@ use cloudevents::event::ExtensionValue;
 use cloudevents::{AttributesReader, Data};
 use serde_json::{Value, json};
 
-use crate::support::by_value::{difference, with_decimals};
+use super::by_value::{difference, with_decimals};
 use crate::support::subscriber::Record;
 use crate::support::{Server, Subscriber, clients};
 

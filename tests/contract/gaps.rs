@@ -9,14 +9,19 @@ use serde_json::{Value, json};
 
 use trailcast::catalog::stream::StreamConfig;
 use trailcast::clock::SystemClock;
+use trailcast::codec::close_code::CloseCode;
 use trailcast::codec::token;
-use trailcast::delivery::feed::{Delivery, DeliveryEnd};
+use trailcast::delivery::end::End;
+use trailcast::delivery::framing::Framing;
+use trailcast::delivery::negotiated::{Envelope, Negotiated};
+use trailcast::delivery::session::Delivery;
 use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::Service;
+use trailcast::service::principal::Principal;
 use trailcast::service::sessions::{BeginRequest, OpenSession, SessionRequest};
 use trailcast::trail::{Appender, Writer};
 
-use crate::support::gapped_trail::{gap, row};
+use crate::support::trail::{gap, row, rows_around_a_gap};
 use crate::support::waiting::PATIENCE;
 
 /// A service with the trail `a1`, and the writing end of that.
@@ -31,8 +36,8 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let service = Arc::new(Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap());
         let trail = TrailName::new("a1").unwrap();
-        service.trails().make(&trail, Writer::Puts).await.unwrap();
-        let trail = service.trails().get(&trail).unwrap().trail.clone().unwrap();
+        service.trails().make(Principal::House, &trail, Writer::Puts, None).await.unwrap();
+        let trail = service.trails().get(&trail).unwrap().served().unwrap().clone();
         Self { appender: trail.appender().unwrap(), service, _home: home }
     }
 
@@ -42,7 +47,7 @@ impl World {
             config[name] = value.clone();
         }
         let config = StreamConfig::from_value(config).unwrap();
-        self.service.make_stream(&ResourceName::new(name).unwrap(), config).await.unwrap();
+        self.service.streams().make(Principal::House, &ResourceName::new(name).unwrap(), config).await.unwrap();
     }
 
     async fn session(&self, stream: &str, begin: &str) -> OpenSession {
@@ -51,10 +56,10 @@ impl World {
             peer: "p".into(),
             begin_text: begin.into(),
             begin: BeginRequest::parse(begin).unwrap(),
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let stream = self.service.streams().get(&ResourceName::new(stream).unwrap()).unwrap();
-        self.service.open_session(&stream, request).await.unwrap()
+        self.service.sessions().open(Principal::House, &stream, request).await.unwrap()
     }
 
     fn errors(&self, stream: &str) -> Vec<String> {
@@ -63,16 +68,12 @@ impl World {
 
     /// Rows 1 and 2, a gap of `public.orders`, rows 3 and 4; those with even numbers are of `public.orders`.
     async fn rows_around_a_gap(&mut self) {
-        row(&mut self.appender, "public.items", 1).await;
-        row(&mut self.appender, "public.orders", 2).await;
-        gap(&mut self.appender, &["public.orders"]).await;
-        row(&mut self.appender, "public.items", 3).await;
-        row(&mut self.appender, "public.orders", 4).await;
+        rows_around_a_gap(&mut self.appender).await;
     }
 }
 
 /// What a session sends next: ids of rows, or its end.
-async fn next(session: &mut OpenSession) -> Result<Vec<u64>, DeliveryEnd> {
+async fn next(session: &mut OpenSession) -> Result<Vec<u64>, End> {
     let delivery = tokio::time::timeout(PATIENCE, session.next()).await.expect("nothing comes");
     match delivery {
         Delivery::End(end) => Err(end),
@@ -85,7 +86,7 @@ async fn next(session: &mut OpenSession) -> Result<Vec<u64>, DeliveryEnd> {
 }
 
 /// Ids up to the end, or up to `last`.
-async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Option<DeliveryEnd>) {
+async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Option<End>) {
     let mut ids = Vec::new();
     while last.is_none() || ids.last() != last.as_ref() {
         match next(session).await {
@@ -97,11 +98,11 @@ async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Optio
 }
 
 /// The position behind the gap at which a session must have ended.
-fn behind(end: Option<DeliveryEnd>, told: &str) -> String {
+fn behind(end: Option<End>, told: &str) -> String {
     let end = end.expect("the session must end");
-    let DeliveryEnd::Gap { after, .. } = &end else { panic!("{end:?}") };
-    assert_eq!((end.code(), end.reason()), (4014, format!("{told}; go on after {after}")));
-    assert!(end.reason().len() <= 123);
+    let End::Gap { after, .. } = &end else { panic!("{end:?}") };
+    assert_eq!((end.close_code(), end.close_reason()), (CloseCode::GAP, format!("{told}; go on after {after}")));
+    assert!(end.close_reason().len() <= 123);
     after.clone()
 }
 

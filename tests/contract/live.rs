@@ -1,22 +1,14 @@
 //! Goal: what a stream's configuration says is what a connection gets, from the first message to the close code.
 //! Method: the real server, a real socket, one member at a time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use trailcast::clock::SystemClock;
-use trailcast::codec::image::ImageWriter;
 use trailcast::codec::token;
-use trailcast::record::{
-    Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
-};
-use trailcast::trail::local::disk::SystemDisk;
-use trailcast::trail::{Row, Trail, TrailOptions, Writer};
 
 use crate::support::subscriber::{Ended, Next, Record, Refused};
-use crate::support::{Server, Subscriber};
+use crate::support::{Server, Subscriber, trail};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const STREAM: &str = "/services/v2/stream";
@@ -110,32 +102,12 @@ fn a_position_of_other_rules_is_refused_under_every_quality_of_service_and_a_put
 /// A trail of 400 transactions in small segments, the first of which is gone, as retention leaves it. The position is
 /// that of its first transaction.
 fn purged_trail(folder: &std::path::Path) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let name = TrailName::new("old").unwrap();
-        let options = TrailOptions { segment_bytes: 4 << 10 };
-        let clock = Arc::new(SystemClock);
-        let trail = Trail::create(folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock).unwrap();
-        let mut appender = trail.appender().unwrap();
-        let kind = JsonKind::Number;
-        let column = Column { name: "id".into(), kind, sql_type: String::new(), nullable: false, key: true };
-        let mut first = None;
-        for id in 1..=400_i64 {
-            let commit_ts = Timestamp::from_micros(id * 1_000_000);
-            let head = TransactionHead { xid: format!("x{id}"), commit_ts, source: SourcePosition::default() };
-            appender.begin(&head).unwrap();
-            let schema = appender.shape(&TableName::parse("app.t").unwrap(), std::slice::from_ref(&column)).unwrap();
-            let mut image = Vec::new();
-            ImageWriter::new(&mut image).json(id.to_string().as_bytes());
-            let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
-            appender.row(&schema, row).unwrap();
-            let position = appender.commit().unwrap();
-            first.get_or_insert(token::encode_trail(&position).to_string());
-            appender.hand_over().await.unwrap();
-            appender.wait_durable(position.commit).await.unwrap();
+    trail::make(folder, 4 << 10, async |appender| {
+        let first = trail::row(appender, "app.t", 1).await;
+        for id in 2..=400 {
+            trail::row(appender, "app.t", id).await;
         }
-        appender.close().await.unwrap();
-        first.unwrap()
+        token::encode_trail(&first).to_string()
     })
 }
 

@@ -3,13 +3,16 @@
 
 mod any_config;
 mod any_trail;
+mod by_value;
 mod catalog;
 mod configuration;
 mod described;
+mod earlier_position;
 mod events;
 mod gaps;
 mod heard;
 mod live;
+mod mariadb;
 mod members;
 mod object_names;
 mod positions;

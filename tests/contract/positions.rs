@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use trailcast::codec::token::{self, ContractHash, Token, TokenScope};
 use trailcast::record::{Epoch, Position};
 
-use crate::support::mariadb::MariaDb;
+use super::earlier_position;
+use super::mariadb::MariaDb;
 use crate::support::postgres::{Installation, Postgres, installations};
-use crate::support::{Folder, Server, earlier_position, skip};
+use crate::support::random::Random;
+use crate::support::{Folder, Server, skip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -73,14 +75,9 @@ fn of_a_server() -> Vec<Kept> {
 
 /// Positions of trails with numbers of every size.
 fn made(trail: usize) -> Vec<Kept> {
-    // Numbers that look like chance and are the same in each run (SplitMix64).
-    let mut state = trail as u64;
-    let mut chance = move || {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (state ^ state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
-    };
+    // The same in each run.
+    let mut random = Random::new(trail as u64);
+    let mut chance = move || random.number();
     let epoch = Epoch(chance());
     let mut tokens = BTreeMap::new();
     while tokens.len() < 4_000 {

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use md5::Digest as _;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tungstenite::client::ClientRequestBuilder;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
+use crate::support::authority::{Authority, Pair, valid_for, valid_for_days};
 use crate::support::http::{self, Answer, Basic};
 use crate::support::{Folder, Server};
 
@@ -28,46 +29,36 @@ const TOKENS: &str = "/services/v2/tokens";
 
 // --- plain and TLS connections ----------------------------------------------------------------------------------------
 
-/// An authority, and what it signed.
-struct Authority {
+/// An authority, and the files of its certificate and of a server's that it signed.
+struct Signed {
+    authority: Authority,
     folder: Folder,
-    issuer: Issuer<'static, KeyPair>,
-    root: CertificateDer<'static>,
 }
 
-/// A certificate with its key, in PEM.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
-impl Authority {
-    /// With a server certificate in `server.pem` and `server.key`, and itself in `ca.pem`.
+impl Signed {
+    /// With a server certificate in `server.pem` and `server.key`, and the authority's in `ca.pem`.
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap();
-        let folder = Folder::new("certificates");
-        std::fs::write(folder.path().join("ca.pem"), root.pem()).unwrap();
-        let authority = Self { folder, root: root.der().clone(), issuer: Issuer::new(params, key) };
-        authority.renew();
-        authority
+        let (authority, folder) = (Authority::new("Test authority"), Folder::new("certificates"));
+        std::fs::write(folder.path().join("ca.pem"), authority.certificate.pem()).unwrap();
+        let signed = Self { authority, folder };
+        signed.renew();
+        signed
     }
 
-    fn signed(&self, name: &str) -> Pair {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).unwrap();
+    fn pair(&self, name: &str) -> Pair {
+        let mut params = valid_for(&["127.0.0.1", "localhost"]);
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        Pair { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+        self.authority.signed(&params)
     }
 
     /// Another certificate for the server.
     fn renew(&self) {
-        let pair = self.signed("trailcast");
-        std::fs::write(self.path("server.key"), pair.key).unwrap();
-        std::fs::write(self.path("server.pem"), pair.certificate).unwrap();
+        self.pair("trailcast").write(self.folder.path());
+    }
+
+    fn renew_for(&self, days: i64) {
+        self.authority.signed(&valid_for_days(&["127.0.0.1"], days)).write(self.folder.path());
     }
 
     fn path(&self, name: &str) -> String {
@@ -92,7 +83,7 @@ impl Authority {
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> StreamOwned<ClientConnection, TcpStream> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
+        roots.add(self.authority.certificate.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let builder = builder.with_protocol_versions(versions).unwrap().with_root_certificates(roots);
         let config = match client {
@@ -196,7 +187,7 @@ fn token(server: &Server, header: &str, seconds: u64) -> String {
 
 #[test]
 fn rest_and_sockets_are_served_over_both_versions_of_tls() {
-    let authority = Authority::new();
+    let authority = Signed::new();
     let server = authority.server(&[]);
     let (port, admin) = (server.port(), server.credentials().header().to_owned());
     server.says(&format!("listening on https://127.0.0.1:{port}"));
@@ -220,7 +211,7 @@ fn rest_and_sockets_are_served_over_both_versions_of_tls() {
 
 #[test]
 fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
-    let authority = Authority::new();
+    let authority = Signed::new();
     let server = authority.server(&[]);
     let shown = || {
         let mut stream = authority.connect(server.port(), None);
@@ -240,17 +231,8 @@ fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
 
 #[test]
 fn a_certificate_that_expires_is_told_by_the_log_the_figures_and_when_it_is_over_by_readiness() {
-    let authority = Authority::new();
-    let renew_for = |days: i64| {
-        let mut params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
-        let (now, days) = (std::time::SystemTime::now(), days * 86_400 + 3_600);
-        let span = Duration::from_secs(days.unsigned_abs());
-        params.not_after = if days < 0 { (now - span).into() } else { (now + span).into() };
-        let key = KeyPair::generate().unwrap();
-        std::fs::write(authority.path("server.key"), key.serialize_pem()).unwrap();
-        std::fs::write(authority.path("server.pem"), params.signed_by(&key, &authority.issuer).unwrap().pem()).unwrap();
-    };
-    renew_for(7);
+    let authority = Signed::new();
+    authority.renew_for(7);
     let server = authority.server(&[]);
     let line = server.says("a TLS certificate expires in 7 days");
     assert!(line.contains("WARN") && line.contains("tls.certificate"), "{line}");
@@ -263,9 +245,9 @@ fn a_certificate_that_expires_is_told_by_the_log_the_figures_and_when_it_is_over
     let days = (expiry() - seconds_from_now(0) as f64) / 86_400.0;
     assert!((6.9..7.1).contains(&days), "{days}");
     // The handshake with one that has expired fails at the client: asked for is what the log says.
-    renew_for(-2);
+    authority.renew_for(-2);
     server.says("a TLS certificate has expired");
-    renew_for(90);
+    authority.renew_for(90);
     server.says_times("new TLS certificate in use", 2);
     assert!((expiry() - seconds_from_now(0) as f64) / 86_400.0 > 89.0);
 }
@@ -277,7 +259,7 @@ fn hang_up(pid: u32) {
 
 #[test]
 fn a_client_certificate_stands_for_its_user() {
-    let authority = Authority::new();
+    let authority = Signed::new();
     let config = authority.path("t.toml");
     let ca = authority.path("ca.pem");
     std::fs::write(&config, "[tls.users]\n\"Service 7\" = \"ann\"\n").unwrap();
@@ -289,12 +271,12 @@ fn a_client_certificate_stands_for_its_user() {
         http::exchange(&mut stream, port, method, target, &headers, body.to_string().as_bytes()).unwrap()
     };
     furnish(call);
-    let ann = authority.signed("ann");
+    let ann = authority.pair("ann");
     let before = authority.get(port, Some(&ann), STREAM, &[]);
     assert_eq!(before.status, 401, "a certificate without a user: {before}");
     call("POST", "/services/v2/users/ann", &json!({"role": "Operator", "password": "p"})).expect(200);
     authority.get(port, Some(&ann), STREAM, &[]).expect(200);
-    authority.get(port, Some(&authority.signed("Service 7")), STREAM, &[]).expect(200);
+    authority.get(port, Some(&authority.pair("Service 7")), STREAM, &[]).expect(200);
     authority.get(port, Some(&ann), "/services/v2/users", &[]).expect(403);
     authority.get(port, None, STREAM, &[]).expect(401);
     let document = authority.get(port, Some(&ann), &format!("{STREAM}/yaml"), &[]).expect(200).text();
@@ -302,7 +284,7 @@ fn a_client_certificate_stands_for_its_user() {
     let mut socket = open(authority.connect(port, Some(&ann)), port, STREAM, None).unwrap();
     assert!(rows(&mut socket).contains("app.t"));
     // Another authority's word does not count, and a certificate does not outlive its user.
-    let stranger = Authority::new().signed("ann");
+    let stranger = Signed::new().pair("ann");
     let mut stream = authority.connect(port, Some(&stranger));
     assert!(http::exchange(&mut stream, port, "GET", STREAM, &[], b"").is_err());
     call("DELETE", "/services/v2/users/ann", &json!({})).expect(200);

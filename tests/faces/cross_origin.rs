@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::browser::OtherSite;
 use super::front_page::browser_lines;
-use crate::support::browser::OtherSite;
 use crate::support::http::{self, Answer, Basic};
 use crate::support::{Server, until};
 

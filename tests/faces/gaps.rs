@@ -7,17 +7,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::server::{PASSWORD, USER};
-use crate::support::{Program, Server, clients, gapped_trail};
+use crate::support::{Program, Server, clients, trail};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOLD: &str = "rows of public.orders may be missing; go on after ";
 
-/// A server with the trail of [`gapped_trail::make`] and streams over it: of everything, as CloudEvents, of `public.items`
+/// A server with the trail of [`trail::make_with_a_gap`] and streams over it: of everything, as CloudEvents, of `public.items`
 /// alone.
 fn server() -> Server {
     let mut server = Server::start();
     server.kill();
-    gapped_trail::make(&server.data_dir().join("trails/a1"));
+    trail::make_with_a_gap(&server.data_dir().join("trails/a1"));
     server.start_again();
     let items = json!([{"action": "include", "filter": {"objectNames": ["public.items"]}}]);
     for (stream, members) in [

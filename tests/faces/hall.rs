@@ -13,15 +13,15 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use trailcast::access::{AccessOptions, OriginRules, Role};
+use trailcast::access::{OriginRules, Role};
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
 use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, hall};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
 use trailcast::record::ResourceName;
-use trailcast::service::Service;
 use trailcast::service::audit::Writers;
 use trailcast::service::refusal::Fact;
+use trailcast::service::{Service, ServiceOptions};
 
 use crate::support::Folder;
 use crate::support::http::{self, Answer, Basic};
@@ -137,7 +137,7 @@ impl House {
     fn new() -> Self {
         let folder = Folder::new("hall");
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let service = Service::open(folder.path(), Arc::new(SystemClock), AccessOptions::default()).unwrap();
+        let service = Service::open(folder.path(), Arc::new(SystemClock), ServiceOptions::default()).unwrap();
         let service = Arc::new(service);
         let (changes, refusals, requests) = (Lines::default(), Lines::default(), Arc::<Requests>::default());
         let (stop, stopping) = watch::channel(false);

@@ -3,6 +3,7 @@
 mod audit;
 mod authentication;
 mod bad_input;
+mod browser;
 mod cloudevents;
 mod coverage;
 mod cross_origin;

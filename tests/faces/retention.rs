@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::Server;
 use crate::support::http::{self, Basic};
-use crate::support::small_trail;
 use crate::support::subscriber::{Ended, Next, Refused};
+use crate::support::trail;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn server(transactions: u64) -> (Server, String) {
     let mut server = Server::start();
     server.kill();
-    let first = small_trail::make(&server.data_dir().join("trails/a1"), transactions, 20_000);
+    let first = trail::make_small(&server.data_dir().join("trails/a1"), transactions, 20_000);
     server.start_again();
     (server, first)
 }

@@ -9,12 +9,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::KeyPair;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
+use crate::support::authority::{Authority, valid_for};
 use crate::support::{Folder, Server, http, until};
 
 const TRAILS: &str = "/services/v2/trails";
@@ -31,17 +32,11 @@ struct KeyServer {
 impl KeyServer {
     /// Listens, and serves until the test ends.
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let root = params.self_signed(&key).unwrap();
-        let folder = Folder::new("issuer");
-        std::fs::write(folder.path().join("ca.pem"), root.pem()).unwrap();
-        let issuer = Issuer::new(params, key);
-        let own = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
-        let certificate = params.signed_by(&own, &issuer).unwrap().der().clone();
-        let private = PrivateKeyDer::from_pem_slice(own.serialize_pem().as_bytes()).unwrap();
+        let (authority, folder) = (Authority::new("Test authority"), Folder::new("issuer"));
+        std::fs::write(folder.path().join("ca.pem"), authority.certificate.pem()).unwrap();
+        let pair = authority.signed(&valid_for(&["127.0.0.1"]));
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let private = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         let config = Arc::new(builder.with_single_cert(vec![certificate], private).unwrap());

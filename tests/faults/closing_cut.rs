@@ -18,9 +18,9 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::faults::power_cut::{
-    Caller, Chance, Ext4, MARKER, PATIENCE, Row, keep_putting, read_all, server_on_ext4, transaction, transaction_of,
-    verifies,
+    Caller, Ext4, MARKER, PATIENCE, Row, keep_putting, read_all, server_on_ext4, transaction, transaction_of, verifies,
 };
+use crate::support::random::Random;
 use crate::support::{Server, skip};
 
 /// So small that every life closes some.
@@ -101,7 +101,7 @@ fn go_on(rows: &[Row], mut last: u64, acknowledged: u64) -> Result<u64, String> 
 /// The whole experiment; the verdict says what was lost, or how many puts were acknowledged.
 fn cut_while_closing(cuts: u32, environment: &[(&str, &str)]) -> Option<Result<u64, String>> {
     let (mut server, disk) = server_on_ext4(SEGMENT_BYTES, environment)?;
-    let mut chance = Chance::new();
+    let mut chance = Random::of_this_run();
     let (mut caller, mut last, mut begin) = (Caller::default(), 0, "begin=earliest".to_owned());
     // Recovery, and the marker of a life, may each close one.
     let mut aim = |server: &mut Server| {

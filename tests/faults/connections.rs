@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::support::authority::{Pair, valid_for};
 use crate::support::subscriber::Refused;
 use crate::support::{Folder, Server, http};
 
@@ -143,11 +144,8 @@ fn a_thousand_half_open_and_slow_header_connections_are_closed_at_the_deadline_w
 #[test]
 fn a_thousand_stuck_tls_handshakes_are_closed_at_the_deadline() {
     let folder = Folder::new("tls");
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let arguments = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let [certificate, key] = Pair::self_signed(&valid_for(&["localhost"])).write(folder.path());
+    let arguments = ["--tls-certificate", &certificate, "--tls-key", &key];
     let (server, _folder) = server_with("[limits]\nhandshakeSeconds = 2", &arguments);
     let closed = Idlers::open(EACH, server.port(), HALF_HELLO).closed_after(DEADLINE + LATE_MAX);
     assert_closed_in_time("stuck TLS handshake", &closed, EACH);

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::small_disk::SmallDisk;
 use crate::support::extract::capture;
-use crate::support::{Postgres, Server, SmallDisk, small_trail, until};
+use crate::support::{Postgres, Server, trail, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -193,7 +194,7 @@ fn trails_that_take_more_than_half_of_the_disk_lose_their_oldest_segments() {
     server.kill();
     let trails = server.data_dir().join("trails");
     let Some(_disk) = SmallDisk::over(&trails) else { return };
-    small_trail::make(&trails.join("a1"), 280, 20_000);
+    trail::make_small(&trails.join("a1"), 280, 20_000);
     server.start_again();
     let line = server.says("more than their share of the disk");
     assert!(line.contains("trail=a1"), "{line}");

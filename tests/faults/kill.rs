@@ -13,10 +13,11 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::support::extract::{self, capture};
 use crate::support::http::Basic;
+use crate::support::random::Random;
 use crate::support::server::{PASSWORD, USER, subscribe};
 use crate::support::subscriber::{Next, Record, Subscriber};
 use crate::support::{Postgres, Server, skip};
@@ -52,23 +53,6 @@ begin
     insert into kill.recent values (number);
     delete from kill.recent where n <= number - 5;
 end $$;";
-
-/// Numbers by chance, told at the start so that a run can be made again.
-struct Chance(u64);
-
-impl Chance {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("TRAILCAST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now);
-        println!("TRAILCAST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn millis(&mut self, from: u64, to: u64) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Duration::from_millis(from + (self.0 >> 33) % (to - from))
-    }
-}
 
 /// A `psql` that is fed transactions at an even pace.
 struct Writer {
@@ -267,7 +251,7 @@ impl Drop for GiveUp<'_> {
 /// The whole experiment.
 fn kill_many_times(kills: u32, confirm_early: bool, catch_up: Duration) -> Option<Outcome> {
     let postgres = Postgres::newest()?;
-    let mut chance = Chance::new();
+    let mut chance = Random::of_this_run();
     postgres.psql(TABLES);
     let mut server = Server::start();
     if confirm_early {

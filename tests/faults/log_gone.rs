@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 
 use serde_json::json;
 
+use super::small_disk::SmallDisk;
 use crate::support::extract::{capture, info_until};
 use crate::support::http;
-use crate::support::{Folder, Postgres, Server, SmallDisk, skip, until};
+use crate::support::{Folder, Postgres, Server, skip, until};
 
 const LOST: &str = "trailcast_log_lines_lost_total";
 

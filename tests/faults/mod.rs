@@ -12,4 +12,5 @@ mod memory;
 mod panics;
 mod power_cut;
 mod slow_reader;
+mod small_disk;
 mod unread_answers;

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::{self, Answer, Basic};
 use crate::support::process::tied_command;
+use crate::support::random::Random;
 use crate::support::server::{PASSWORD, USER, subscribe};
 use crate::support::subscriber::Next;
 use crate::support::{Folder, Server, skip};
@@ -331,23 +332,6 @@ pub(super) fn verifies(server: &Server) -> Result<(), String> {
     run(Command::new(Server::program()).args(["trail", "verify", "a1", "--data-dir"]).arg(server.data_dir()))
 }
 
-/// Numbers by chance, told at the start so that a run can be made again.
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
-        let seed = std::env::var("TRAILCAST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(now);
-        println!("TRAILCAST_SEED={seed}");
-        Self(seed)
-    }
-
-    pub(super) fn millis(&mut self, from: u64, to: u64) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Duration::from_millis(from + (self.0 >> 33) % (to - from))
-    }
-}
-
 /// A server whose whole data folder lies on the file system whose power is cut; `None` when there can be none here.
 pub(super) fn server_on_ext4(segment_bytes: u64, environment: &[(&str, &str)]) -> Option<(Server, Ext4)> {
     let mut server = Server::start();
@@ -381,7 +365,7 @@ pub(super) fn server_on_ext4(segment_bytes: u64, environment: &[(&str, &str)]) -
 fn cut_many_times(cuts: u32, flushes: bool) -> Option<Result<u64, String>> {
     let environment = if flushes { [].as_slice() } else { &[("TRAILCAST_TEST_NO_FLUSH", "1")] };
     let (mut server, disk) = server_on_ext4(SEGMENT_BYTES, environment)?;
-    let mut chance = Chance::new();
+    let mut chance = Random::of_this_run();
     let mut callers = [Caller::default(); CALLERS as usize];
     let (mut resources, mut watcher, mut history) = (Resources::new(), Watcher::default(), Vec::new());
     let lives_with_work = AtomicUsize::new(0);

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::authority::{Authority, valid_for};
 use super::log::Log;
 use super::port::Port;
 use super::workplace::{self, Folder};
@@ -217,11 +218,6 @@ impl Postgres {
         self.port.number()
     }
 
-    /// The superuser.
-    pub fn user(&self) -> &'static str {
-        USER
-    }
-
     /// The password of the superuser.
     pub fn password(&self) -> &'static str {
         PASSWORD
@@ -374,20 +370,15 @@ impl Postgres {
 
     /// An authority, and a certificate of it for `localhost` and 127.0.0.1.
     fn make_certificates(&mut self) {
-        const SCRIPT: &str = "set -e
-            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=Test authority' -keyout ca.key -out ca.crt
-            openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr
-            printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nbasicConstraints=CA:FALSE\\n' > server.ext
-            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt
-            chmod 600 server.key";
-        let folder = self.folder.path();
-        process::output(Command::new("sh").arg("-c").arg(SCRIPT).current_dir(folder));
+        let authority = Authority::new("Test authority");
+        std::fs::write(self.authority(), authority.certificate.pem()).unwrap();
+        let [certificate, key] = authority.signed(&valid_for(&["localhost", "127.0.0.1"])).write(self.folder.path());
         if process::is_root() {
-            process::output(Command::new("chown").arg(USER).arg(folder.join("server.key")));
+            process::output(Command::new("chown").arg(USER).arg(&key));
         }
         self.settings.push("ssl=on".into());
-        self.settings.push(format!("ssl_cert_file={}", folder.join("server.crt").display()));
-        self.settings.push(format!("ssl_key_file={}", folder.join("server.key").display()));
+        self.settings.push(format!("ssl_cert_file={certificate}"));
+        self.settings.push(format!("ssl_key_file={key}"));
     }
 }
 

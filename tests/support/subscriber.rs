@@ -48,7 +48,6 @@ impl Record {
 }
 
 /// Why the server did not make a subscriber of us.
-#[derive(Debug)]
 pub enum Refused {
     /// It answered something else than 101.
     Answer(Answer),
@@ -56,13 +55,30 @@ pub enum Refused {
     Broken(String),
 }
 
+impl std::fmt::Debug for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer(answer) => write!(f, "{answer}"),
+            Self::Broken(error) => write!(f, "{error}"),
+        }
+    }
+}
+
 /// Why a subscription ended.
-#[derive(Debug)]
 pub enum Ended {
     /// The server closed it, with code and reason.
     Closed(u16, String),
     /// The connection broke.
     Broken(String),
+}
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(code, reason) => write!(f, "closed with {code} {reason}"),
+            Self::Broken(error) => write!(f, "{error}"),
+        }
+    }
 }
 
 /// What the next wait brought.

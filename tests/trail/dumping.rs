@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::{Folder, Server, small_trail};
+use crate::support::{Folder, Server, trail};
 
 const TRANSACTIONS: u64 = 2_800;
 const ROW_BYTES: usize = 8_000;
@@ -17,7 +17,7 @@ const REMOVED: usize = 40;
 fn make(data: &Folder, transactions: u64) -> Vec<PathBuf> {
     let folder = data.path().join("trails").join("a1");
     std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
-    small_trail::make(&folder, transactions, ROW_BYTES);
+    trail::make_small(&folder, transactions, ROW_BYTES);
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|name| name == "seg")).collect();
     segments.sort();

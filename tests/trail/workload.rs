@@ -28,16 +28,7 @@ pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Trail, OpenError> {
     Trail::open(folder, disk, clock())
 }
 
-/// Takes the writing end; the one before may still be letting go of it.
-pub async fn appender(trail: &Trail) -> Appender {
-    loop {
-        match trail.appender() {
-            Ok(appender) => return appender,
-            Err(OpenError::WriterTaken { .. }) => tokio::task::yield_now().await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
+pub use crate::support::trail::appender;
 
 /// Transaction number `number`: `rows` rows of `width` bytes, of a table whose shape changes now and then.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,7 @@ pub(super) enum Executed {
 pub(super) async fn command(call: Call<ResourceName>, content: Content) -> Answer<CommandReply> {
     call.require(Role::User)?;
     let Command { command, .. } = content.typed().await?;
-    let extract = extracts::find(&call.hall, &call.name)?;
+    let extract = extracts::find(&call, &call.name)?;
     let status = extracts::status(&extract);
     let of = |members: &[&str]| -> Value {
         members.iter().map(|member| ((*member).to_owned(), status[*member].clone())).collect()
@@ -114,7 +114,7 @@ impl FromPath for ReportName {
 pub(super) async fn report(call: Call<ReportName>) -> Answer<ExtractReport> {
     call.require(Role::Operator)?;
     let ReportName { extract, report } = &call.name;
-    let extract = extracts::find(&call.hall, extract)?;
+    let extract = extracts::find(&call, extract)?;
     if *report != format!("{}.rpt", extract.name) {
         let what = format!("the report {report} does not exist; there is {}.rpt", extract.name);
         return Err(ErrorAnswer::new(refusal::Fact::NotFound, what));
@@ -149,7 +149,7 @@ pub(super) async fn execute(call: Call, content: Content) -> Answer<Executed> {
     let process = members.text("processName", 1, limits::RESOURCE_NAME_CHARS_MAX)?;
     let process = process.ok_or_else(|| members.error("processName", "is required"))?;
     let name = ResourceName::new(process).map_err(|error| members.error("processName", error.to_string()))?;
-    call.service().patch_extract(&name, &json!({ "status": status })).await?;
+    call.service().extracts().patch(call.principal(), &name, &json!({ "status": status })).await?;
     let done = Message::new(Fact::Done, format!("The extract {name} is to be {status}"));
     Ok(Envelope::at(&call.at, Executed::Done(Empty {})).message(done))
 }

@@ -69,7 +69,8 @@ fn item(name: &str, at: &Address) -> NamedItem {
     responses((status = 200, description = "Done", body = Envelope<Items<NamedItem>>)))]
 pub(super) async fn domains(call: Call) -> Answer<Items<NamedItem>> {
     call.require(Role::User)?;
-    let mut domains: Vec<_> = call.service().credential_names().await?.into_iter().map(|(domain, _)| domain).collect();
+    let mut domains: Vec<_> =
+        call.service().credentials().names().await?.into_iter().map(|(domain, _)| domain).collect();
     domains.dedup();
     let items = domains.iter().map(|domain| item(domain, &call.at)).collect();
     Ok(Envelope::collection(&call.at, items))
@@ -83,7 +84,7 @@ pub(super) async fn domains(call: Call) -> Answer<Items<NamedItem>> {
 pub(super) async fn aliases(call: Call<Domain>) -> Answer<Items<NamedItem>> {
     call.require(Role::User)?;
     let Domain(domain) = &call.name;
-    let names = call.service().credential_names().await?;
+    let names = call.service().credentials().names().await?;
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &call.at)).collect();
     if items.is_empty() {
@@ -100,7 +101,7 @@ pub(super) async fn aliases(call: Call<Domain>) -> Answer<Items<NamedItem>> {
 pub(super) async fn describe(call: Call<CredentialName>) -> Answer<KnownCredentials> {
     call.require(Role::User)?;
     let CredentialName { domain, alias } = &call.name;
-    let names = call.service().credential_names().await?;
+    let names = call.service().credentials().names().await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
         return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
@@ -136,7 +137,7 @@ async fn store(call: Call<CredentialName>, content: Content) -> Answer {
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
         return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
-    call.service().put_credential(domain, alias, &password).await?;
+    call.service().credentials().put(domain, alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
     let mut envelope = Envelope::default().message(done);
     if userid.is_some() {
@@ -153,9 +154,7 @@ async fn store(call: Call<CredentialName>, content: Content) -> Answer {
 pub(super) async fn remove(call: Call<CredentialName>) -> Answer {
     call.require(Role::Administrator)?;
     let CredentialName { domain, alias } = &call.name;
-    if !call.service().delete_credential(domain, alias).await? {
-        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
-    }
+    call.service().credentials().remove(domain, alias).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done))
 }

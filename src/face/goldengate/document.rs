@@ -16,7 +16,7 @@ use super::messages::{ErrorAnswer, Fact, Message};
 use super::proxied::prefix;
 use super::{Answer, Call, streams};
 use crate::access::Role;
-use crate::catalog::stream::Framing;
+use crate::catalog::stream::Grouping;
 use crate::codec::asyncapi::{
     DocumentInput, DocumentLayout, SecurityScheme, UnreadableDocument, check, document, from_json_or_yaml, to_json,
     to_yaml,
@@ -54,7 +54,7 @@ const DOCUMENT: MediaTypes = &[
         NotThere))]
 pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::User)?;
-    let stream = streams::find(&call.hall, &call.name)?;
+    let stream = streams::find(&call, &call.name)?;
     match stream.document() {
         Some(document) => set(&call.hall, &stream, document, &headers).await,
         None => made(&call, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
@@ -76,11 +76,11 @@ pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
 pub(super) async fn replace_yaml(call: Call<ResourceName>, content: Content) -> Answer {
     call.require(Role::Administrator)?;
-    streams::find(&call.hall, &call.name)?;
+    streams::find(&call, &call.name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
     let document = given(content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
-    call.service().set_document(&call.name, document).await?;
+    call.service().streams().set_document(call.principal(), &call.name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {} was replaced", call.name));
     Ok(streams::links_here(Envelope::default(), &call.at, &call.name).message(done))
 }
@@ -188,9 +188,9 @@ async fn made(
     format: Format,
 ) -> Result<Response, ErrorAnswer> {
     let Call { hall, at, .. } = call;
-    let stream = streams::find(hall, &call.name)?;
-    let entry = stream.config.source.trail_name().and_then(|name| hall.service.trails().get(&name));
-    let trail = entry.and_then(|entry| entry.trail.as_ref().ok().cloned());
+    let stream = streams::find(call, &call.name)?;
+    let entry = hall.service.trails().of(&stream.config.source);
+    let trail = entry.and_then(|entry| entry.served().ok().cloned());
     let key = DocumentKey {
         revision: stream.revision,
         set: None,
@@ -198,7 +198,7 @@ async fn made(
         variant: format!("{layout:?} {format:?} {} {} {}", prefix(at), at.secure, at.host),
     };
     // A document without tables where rules do not compile: no row passes them.
-    let rules = hall.service.rules_of(&stream).await.ok();
+    let rules = stream.compiled_rules().await.ok();
     let (at, security) = (at.clone(), security(hall));
     let build = move || {
         let tables = match (trail, rules) {
@@ -227,7 +227,7 @@ fn written(
         description: config.description.as_deref(),
         options: &config.json,
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
-        record_framing: config.framing == Framing::Record,
+        record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
         host: &at.host,
         secure: at.secure,

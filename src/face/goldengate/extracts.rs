@@ -11,8 +11,8 @@ use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
+use crate::face::Content;
 use crate::face::operation::{NotThere, Stores, Taken};
-use crate::face::{Content, Hall};
 use crate::record::ResourceName;
 use crate::service::extracts::{ExtractError, ExtractInfo, LeftTrail};
 
@@ -59,8 +59,8 @@ fn lost(lost: &LostCoverage) -> Value {
     json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
-pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
-    hall.service.extracts().get(name).ok_or_else(|| ExtractError::Missing(name.clone()))
+pub(super) fn find<N>(call: &Call<N>, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
+    call.service().extracts().find(call.principal(), name)
 }
 
 /// Every extract
@@ -70,7 +70,7 @@ pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<ExtractInfo, Extr
     responses((status = 200, description = "Done", body = Envelope<ShownExtracts>)))]
 pub(super) async fn list(call: Call) -> Answer<ShownExtracts> {
     call.require(Role::User)?;
-    let extracts = call.service().extracts().list();
+    let extracts = call.service().extracts().list(call.principal());
     let items = extracts.iter().map(|extract| ExtractStatus(status(extract))).collect();
     Ok(Envelope::at(&call.at, ShownExtracts { schema: ExtractCollection, items }))
 }
@@ -82,7 +82,7 @@ pub(super) async fn list(call: Call) -> Answer<ShownExtracts> {
     responses((status = 200, description = "Done", body = Envelope<DescribedExtract>), NotThere))]
 pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtract> {
     call.require(Role::Operator)?;
-    let extract = find(&call.hall, &call.name)?;
+    let extract = find(&call, &call.name)?;
     Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtrac
     responses((status = 200, description = "Done", body = Envelope<ExtractStatus>), NotThere))]
 pub(super) async fn info(call: Call<ResourceName>) -> Answer<ExtractStatus> {
     call.require(Role::User)?;
-    let extract = find(&call.hall, &call.name)?;
+    let extract = find(&call, &call.name)?;
     Ok(Envelope::at(&call.at, ExtractStatus(status(&extract))))
 }
 
@@ -111,8 +111,8 @@ pub(super) async fn info(call: Call<ResourceName>) -> Answer<ExtractStatus> {
 pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer<DescribedExtract> {
     call.require(Role::Administrator)?;
     let config: ExtractConfig = content.typed().await?;
-    call.service().make_extract(&call.name, config).await?;
-    let extract = find(&call.hall, &call.name)?;
+    call.service().extracts().make(call.principal(), &call.name, config).await?;
+    let extract = find(&call, &call.name)?;
     Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
@@ -127,8 +127,8 @@ pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer<D
 pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<DescribedExtract> {
     call.require(Role::Administrator)?;
     let patch = content.merge_patch().await?;
-    call.service().patch_extract(&call.name, &patch).await?;
-    let extract = find(&call.hall, &call.name)?;
+    call.service().extracts().patch(call.principal(), &call.name, &patch).await?;
+    let extract = find(&call, &call.name)?;
     Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
 pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
     call.require(Role::Administrator)?;
-    let LeftTrail { name: trail, is_empty } = call.service().delete_extract(&call.name).await?;
+    let LeftTrail { name: trail, is_empty } = call.service().extracts().delete(call.principal(), &call.name).await?;
     let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
     let done = format!(
         "The extract {} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \

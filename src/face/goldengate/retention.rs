@@ -45,7 +45,7 @@ enum AgeStatus {
 }
 
 fn described(hall: &Hall) -> ServerRetention {
-    let age = match hall.service.age_suspension() {
+    let age = match hall.service.retention().age_suspension() {
         None => RetentionByAge {
             status: AgeStatus::Running,
             clock_set_by_seconds: None,
@@ -87,7 +87,7 @@ pub(super) async fn patch(call: Call, content: Content) -> Answer<ServerRetentio
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()
     {
-        call.service().confirm_clock().await?;
+        call.service().retention().confirm_clock().await?;
     }
     Ok(Envelope::at(&call.at, described(&call.hall)))
 }

@@ -12,17 +12,22 @@ use super::streams::{self, DataStream};
 use super::{BEGIN, Call};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
+use crate::codec::close_code::CloseCode;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
-use crate::delivery::feed::{Delivery, DeliveryEnd, Progress};
+use crate::delivery::end::End;
+use crate::delivery::framing::Framing;
+use crate::delivery::negotiated::{self, Negotiated};
+use crate::delivery::progress::Progress;
+use crate::delivery::session::Delivery;
 use crate::face::operation::{NotThere, Taken, Upgrades};
 use crate::face::{auth_of, query};
 use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
 use crate::service::audit::{self, Actor, SessionEnd};
+use crate::service::sessions::watched::WatchedSession;
 use crate::service::sessions::{BeginRequest, SessionRequest};
-use crate::service::watched_session::WatchedSession;
 
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
@@ -48,24 +53,28 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
     if !is_upgrade(request.headers()) {
         return streams::describe(&call).map(IntoResponse::into_response);
     }
-    let stream = streams::find(&call.hall, &call.name)?;
+    let stream = streams::find(&call, &call.name)?;
     let auth = auth_of(&request);
     let given = query::only(request.uri().query(), BEGIN)?;
     let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
+    let envelope = match pending.subprotocol() {
+        Some(_) => negotiated::Envelope::CloudEvent,
+        None => negotiated::Envelope::configured(&stream.config),
+    };
     let session = SessionRequest {
         user: call.caller.identity.name.clone(),
         peer: call.caller.peer.0.to_string(),
         begin_text,
         begin,
-        event_framing: pending.subprotocol().is_some(),
+        negotiated: Negotiated::new(Framing::WebSocket, envelope),
     };
-    let session = call.service().open_session(&stream, session).await?;
+    let session = call.service().sessions().open(call.principal(), &stream, session).await?;
     let rights = call.service().authenticator().rights(&call.caller.identity, Role::Operator);
     let Call { hall, caller, name, .. } = call;
-    let audited = audit::Session {
+    let audited = audit::AuditedSession {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
         number: session.number(),
         stream: name.to_string(),
@@ -103,7 +112,8 @@ fn tell_start(headers: &mut HeaderMap, goes_on_from: &str, timings: &PumpTimings
 /// What to do about a client that left because a message was larger than it takes. The first large message of the session
 /// is named: a client that took it and fails at a later one loses nothing by going on behind it.
 fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
-    let said = "a client closed with 1009, because a message was larger than it takes";
+    let said =
+        format!("a client closed with {}, because a message was larger than it takes", CloseCode::MESSAGE_TOO_BIG);
     let position = |position| token::encode(&position, config.contract_hash()).as_str().to_owned();
     if let Some((record, bytes)) = progress.first_large() {
         let after = position(record);
@@ -124,8 +134,8 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
 
 struct SocketFeed(WatchedSession);
 
-fn end_of(end: &DeliveryEnd) -> Fed {
-    Fed::End { code: end.code(), reason: end.reason() }
+fn end_of(end: &End) -> Fed {
+    Fed::End { code: end.close_code(), reason: end.close_reason() }
 }
 
 impl Feed for SocketFeed {
@@ -140,7 +150,7 @@ impl Feed for SocketFeed {
         end_of(&self.0.cut_short().await)
     }
 
-    fn crowded(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
+    fn memory_short(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
         Some(self.0.memory_short())
     }
 }

@@ -196,7 +196,7 @@ pub(super) struct StreamErrors {
     responses((status = 200, description = "Done", body = Envelope<StreamCollection>)))]
 pub(super) async fn list(call: Call) -> Answer<StreamCollection> {
     call.require(Role::User)?;
-    let streams = call.service().streams().list();
+    let streams = call.service().streams().list(call.principal());
     let items = streams.iter().map(|stream| item(&call.hall, stream, &call.at)).collect();
     let collection = StreamCollection { schema: DataStreamCollection, items };
     let here = call.at.here();
@@ -224,7 +224,7 @@ fn item(hall: &Hall, stream: &Stream, at: &Address) -> StreamItem {
 }
 
 fn status(hall: &Hall, stream: &Stream) -> StreamStatus {
-    let trail = stream.config.source.trail_name().and_then(|name| hall.service.trails().get(&name));
+    let trail = hall.service.trails().of(&stream.config.source);
     match trail {
         None => StreamStatus::Waiting,
         Some(entry) if entry.trail.is_err() => StreamStatus::Stopped,
@@ -252,7 +252,7 @@ pub(super) fn links_here<T>(envelope: Envelope<T>, at: &Address, name: &Resource
 /// The warning of a stream whose trail is not there yet.
 fn with_warnings<T>(hall: &Hall, envelope: Envelope<T>, config: &StreamConfig) -> Envelope<T> {
     let trail = &config.source.trail;
-    match config.source.trail_name().and_then(|name| hall.service.trails().get(&name)) {
+    match hall.service.trails().of(&config.source) {
         Some(_) => envelope,
         None => envelope.message(Message::new(Fact::TrailMissing, trail)),
     }
@@ -261,7 +261,7 @@ fn with_warnings<T>(hall: &Hall, envelope: Envelope<T>, config: &StreamConfig) -
 /// The same of a stream that was just made or changed, and the warning of rules that match no table.
 async fn with_all_warnings<T>(hall: &Hall, envelope: Envelope<T>, stream: &Arc<Stream>) -> Envelope<T> {
     let envelope = with_warnings(hall, envelope, &stream.config);
-    match hall.service.unmatched_rules(stream).await {
+    match hall.service.streams().unmatched_rules(stream).await {
         Some(unmatched) => envelope.message(Message::new(Fact::RuleUnmatched, unmatched)),
         None => envelope,
     }
@@ -280,8 +280,8 @@ async fn with_all_warnings<T>(hall: &Hall, envelope: Envelope<T>, stream: &Arc<S
 pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Result<Response, ErrorAnswer> {
     call.require(Role::Administrator)?;
     let given = content.json().await?;
-    let config = call.service().read_config(given).await?;
-    let stream = call.service().make_stream(&call.name, config).await?;
+    let config = call.service().streams().read_config(given).await?;
+    let stream = call.service().streams().make(call.principal(), &call.name, config).await?;
     let envelope = Envelope::new(DataStream(stream.config.as_given().clone()));
     let envelope = with_all_warnings(&call.hall, links(envelope, &call.at, &call.name), &stream).await;
     let mut response = envelope.into_response();
@@ -294,13 +294,13 @@ pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Result<R
 /// The stored configuration. Answers at once, whatever `Content-Type` and query say: generated clients ask before they
 /// open the socket.
 pub(super) fn describe(call: &Call<ResourceName>) -> Answer<DataStream> {
-    let stream = find(&call.hall, &call.name)?;
+    let stream = find(call, &call.name)?;
     let envelope = Envelope::new(DataStream(stream.config.as_given().clone()));
     Ok(with_warnings(&call.hall, links(envelope, &call.at, &call.name), &stream.config))
 }
 
-pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
-    Ok(hall.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
+pub(super) fn find<N>(call: &Call<N>, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+    call.service().streams().find(call.principal(), name)
 }
 
 /// Changes the configuration by a JSON merge patch, all or nothing
@@ -317,7 +317,7 @@ pub(super) fn find(hall: &Hall, name: &ResourceName) -> Result<Arc<Stream>, Erro
 pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<DataStream> {
     call.require(Role::Administrator)?;
     let patch = content.merge_patch().await?;
-    let (stream, dropped) = call.service().patch_stream(&call.name, &patch).await?;
+    let (stream, dropped) = call.service().streams().patch(call.principal(), &call.name, &patch).await?;
     let mut envelope = Envelope::new(DataStream(stream.config.as_given().clone()));
     if dropped {
         envelope = envelope.message(Message::new(Fact::DocumentDropped, &call.name));
@@ -332,7 +332,7 @@ pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
 pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
     call.require(Role::Administrator)?;
-    call.service().delete_stream(&call.name).await?;
+    call.service().streams().delete(call.principal(), &call.name).await?;
     let done = Message::new(Fact::Done, format!("The data stream {} was deleted", call.name));
     Ok(Envelope::default().message(done))
 }
@@ -344,10 +344,10 @@ pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
     responses((status = 200, description = "Done", body = Envelope<StreamInfo>), NotThere))]
 pub(super) async fn info(call: Call<ResourceName>) -> Answer<StreamInfo> {
     call.require(Role::User)?;
-    let stream = find(&call.hall, &call.name)?;
+    let stream = find(&call, &call.name)?;
     let sessions = stream.sessions();
-    let trail = stream.config.source.trail_name().and_then(|name| call.service().trails().get(&name));
-    let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
+    let trail = call.service().trails().of(&stream.config.source);
+    let trail = trail.as_ref().and_then(|entry| entry.served().ok());
     let shown = call.require(Role::Operator).is_ok();
     let info = StreamInfo {
         schema: Collection,
@@ -409,7 +409,7 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Sessio
     let progress = &session.progress;
     let last = progress.last();
     let durable = trail.map_or(0, |trail| trail.durable().borrow().commit);
-    let lag_bytes = trail.zip(progress.place()).map(|(trail, place)| trail.bytes_behind(place));
+    let lag_bytes = trail.zip(progress.read_to()).map(|(trail, read_to)| trail.bytes_behind(read_to));
     // A session that has read everything lags behind nothing, whatever its rules let through.
     let read_all = lag_bytes == Some(0);
     let sent = last.map_or(0, |position| position.commit);
@@ -436,17 +436,17 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Sessio
     responses((status = 200, description = "Done", body = Envelope<StreamErrors>), NotThere))]
 pub(super) async fn errors(call: Call<ResourceName>) -> Answer<StreamErrors> {
     call.require(Role::User)?;
-    let stream = find(&call.hall, &call.name)?;
+    let stream = find(&call, &call.name)?;
     let mut errors = stream.errors();
     let trail = &stream.config.source.trail;
-    match stream.config.source.trail_name().and_then(|name| call.service().trails().get(&name)) {
+    match call.service().trails().of(&stream.config.source) {
         None => {
             let waiting = format!("the trail {trail} does not exist yet; sessions wait for it");
             if !errors.contains(&waiting) {
                 errors.push(waiting);
             }
         }
-        Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
+        Some(entry) => errors.extend(entry.served().err().map(|unserved| unserved.to_string())),
     }
     let response = StreamErrors { schema: DataStreamErrors, errors };
     Ok(links_here(Envelope::new(response), &call.at, &call.name))

@@ -54,7 +54,7 @@ pub(super) async fn make(call: Call, content: Content) -> Uncached {
     let given: NewToken = content.typed().await?;
     let name = ResourceName::new(&given.stream)
         .map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, format!("stream: {error}")))?;
-    streams::find(&call.hall, &name)?;
+    streams::find(&call, &name)?;
     let seconds = given.ttl_seconds.unwrap_or(limits::STREAM_TOKEN_SECONDS_DEFAULT);
     if !(1..=limits::STREAM_TOKEN_SECONDS_MAX).contains(&seconds) {
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);

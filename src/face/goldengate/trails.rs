@@ -12,13 +12,13 @@ use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::{ConfigError, merge_patch};
 use crate::catalog::trail::TrailSettings;
+use crate::face::Content;
 use crate::face::operation::{NotThere, Stores, Taken};
-use crate::face::{Content, Hall};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
-use crate::service::trails::{TrailError, TrailInfo, writer_name};
-use crate::trail::TrailStatus;
+use crate::service::trails::{TrailInfo, writer_name};
+use crate::trail::{TrailStatus, Writer};
 
 /// Of a trail that could not be opened only name, status, error and retention are known.
 #[derive(Debug, Serialize, ToSchema)]
@@ -109,8 +109,9 @@ pub(super) struct Acknowledged {
     pos: Option<String>,
 }
 
-async fn shown(hall: &Hall, info: &TrailInfo) -> Result<ShownTrail, ErrorAnswer> {
-    let retention = retention_of(&hall.service.trail_settings(&info.name).await?);
+async fn shown<N>(call: &Call<N>, info: &TrailInfo) -> Result<ShownTrail, ErrorAnswer> {
+    let settings = call.service().trails().settings(call.principal(), &info.name).await?;
+    let retention = retention_of(&settings.unwrap_or_default());
     let (description, status) = info.state.as_ref().ok().map(|(description, status)| (description, status)).unzip();
     let error = match &info.state {
         Ok((_, status)) => status.stopped.clone(),
@@ -145,8 +146,8 @@ async fn shown(hall: &Hall, info: &TrailInfo) -> Result<ShownTrail, ErrorAnswer>
 pub(super) async fn list(call: Call) -> Answer<ShownTrails> {
     call.require(Role::User)?;
     let mut items = Vec::new();
-    for info in call.service().trails().list() {
-        items.push(shown(&call.hall, &info).await?);
+    for info in call.service().trails().list(call.principal()) {
+        items.push(shown(&call, &info).await?);
     }
     Ok(Envelope::at(&call.at, ShownTrails { schema: TrailCollection, items }))
 }
@@ -158,8 +159,8 @@ pub(super) async fn list(call: Call) -> Answer<ShownTrails> {
     responses((status = 200, description = "Done", body = Envelope<ShownTrail>), NotThere))]
 pub(super) async fn describe(call: Call<TrailName>) -> Answer<ShownTrail> {
     call.require(Role::User)?;
-    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
-    Ok(Envelope::at(&call.at, shown(&call.hall, &info).await?))
+    let info = call.service().trails().describe(call.principal(), &call.name)?;
+    Ok(Envelope::at(&call.at, shown(&call, &info).await?))
 }
 
 /// Makes a trail for puts
@@ -172,9 +173,9 @@ pub(super) async fn make(call: Call<TrailName>, content: Content) -> Answer<Show
     call.require(Role::Administrator)?;
     let given = content.json().await?;
     let settings = TrailSettings::from_value(&given)?;
-    call.service().make_trail(&call.name, settings).await?;
-    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
-    Ok(Envelope::at(&call.at, shown(&call.hall, &info).await?))
+    call.service().trails().make(call.principal(), &call.name, Writer::Puts, Some(settings)).await?;
+    let info = call.service().trails().describe(call.principal(), &call.name)?;
+    Ok(Envelope::at(&call.at, shown(&call, &info).await?))
 }
 
 /// Changes a trail's options by a JSON merge patch
@@ -186,7 +187,7 @@ pub(super) async fn make(call: Call<TrailName>, content: Content) -> Answer<Show
 pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer<ShownTrail> {
     call.require(Role::Administrator)?;
     let patch = content.merge_patch().await?;
-    let stored = call.service().trail_settings(&call.name).await?;
+    let stored = call.service().trails().settings(call.principal(), &call.name).await?.unwrap_or_default();
     let mut given = json!({"retention": {}});
     if let Some(seconds) = stored.retention_seconds {
         given["retention"]["ageSeconds"] = seconds.into();
@@ -196,15 +197,15 @@ pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer<Sho
     }
     merge_patch(&mut given, &patch);
     let mut settings = TrailSettings::from_value(&given)?;
-    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
+    let info = call.service().trails().describe(call.principal(), &call.name)?;
     let in_force = info.state.as_ref().ok().map(|(description, _)| description.segment_bytes);
     if settings.segment_bytes.is_some() && settings.segment_bytes != in_force {
         return Err(ConfigError::new("segmentBytes", "is fixed when the trail is made").into());
     }
     settings.segment_bytes = stored.segment_bytes;
-    call.service().set_trail_settings(&call.name, settings).await?;
-    let info = call.service().trails().info(&call.name).ok_or_else(|| TrailError::Missing(call.name.clone()))?;
-    Ok(Envelope::at(&call.at, shown(&call.hall, &info).await?))
+    call.service().trails().set_settings(call.principal(), &call.name, settings).await?;
+    let info = call.service().trails().describe(call.principal(), &call.name)?;
+    Ok(Envelope::at(&call.at, shown(&call, &info).await?))
 }
 
 /// Deletes a trail with all its records
@@ -214,7 +215,8 @@ pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer<Sho
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Taken, Stores))]
 pub(super) async fn remove(call: Call<TrailName>) -> Answer {
     call.require(Role::Administrator)?;
-    let readers = call.service().delete_trail(&call.name).await?;
+    call.service().trails().delete(call.principal(), &call.name).await?;
+    let readers = call.service().streams().readers_of(call.principal(), &call.name);
     let mut done = format!("The trail {} was deleted", call.name);
     if !readers.is_empty() {
         let named: Vec<_> = readers.iter().take(limits::ANSWER_NAMED_STREAMS_MAX).map(ResourceName::as_str).collect();
@@ -254,7 +256,7 @@ pub(super) async fn put(call: Call<TrailName>, content: Content) -> Answer<Ackno
     call.require(Role::Operator)?;
     let format = put_format(&content)?;
     let bytes = content.read(types_of(format), limits::PUT_BODY_BYTES_MAX).await?;
-    let answer = call.service().put_as(format, &call.name, &bytes).await?;
+    let answer = call.service().puts().put_as(call.principal(), format, &call.name, &bytes).await?;
     let pos = answer.pos.map(|pos| pos.as_str().to_owned());
     Ok(Envelope::new(Acknowledged { acked: answer.acked, pos }))
 }

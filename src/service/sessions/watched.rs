@@ -1,0 +1,57 @@
+//! A session for as long as its user may have it.
+
+use super::session::OpenSession;
+use crate::access::rights::{Loss, Rights};
+use crate::delivery::end::End;
+use crate::delivery::session::Delivery;
+use crate::tasks::{self, Task};
+
+/// An open session and the rights that it stands on.
+#[derive(Debug)]
+pub struct WatchedSession {
+    session: OpenSession,
+    rights: Rights,
+}
+
+impl WatchedSession {
+    /// Puts a session under watch.
+    pub fn new(session: OpenSession, rights: Rights) -> Self {
+        Self { session, rights }
+    }
+
+    /// Whether memory for messages is short.
+    pub fn memory_short(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.session.memory_short()
+    }
+
+    /// What to send next, or the end of the rights, whichever comes first. May be dropped and called again.
+    pub async fn next(&mut self) -> Delivery {
+        // Asked only when the client has taken everything before.
+        self.session.progress().taken();
+        tasks::may_panic(Task::Session);
+        let delivery = tokio::select! {
+            biased;
+            end = lost(&mut self.rights) => Delivery::End(end),
+            delivery = self.session.next() => delivery,
+        };
+        self.session.progress().given();
+        delivery
+    }
+
+    /// Waits for an end that does not leave the client the time to take what it was given: its rights are over, or the
+    /// trail is gone. May be dropped and called again.
+    pub async fn cut_short(&mut self) -> End {
+        tokio::select! {
+            biased;
+            end = lost(&mut self.rights) => end,
+            () = self.session.trail_gone() => End::Gone,
+        }
+    }
+}
+
+async fn lost(rights: &mut Rights) -> End {
+    match rights.lost().await {
+        Loss::Expired => End::Expired,
+        Loss::Withdrawn => End::Withdrawn,
+    }
+}
