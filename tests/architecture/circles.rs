@@ -22,8 +22,6 @@ const CIRCLES: &[&str] = &[
     "service: audit supervisor",
     "service: puts trails",
     "service: stream_rules streams",
-    "trail/local: index xids",
-    "trail/local: recovery repair",
 ];
 
 /// A path as it stands in the code, or where it leads from the crate's root.
