@@ -14,8 +14,10 @@ async fn filled(transactions: u64) -> (MemoryLog, Trail, Vec<Seen>) {
     for number in 1..=transactions {
         let transaction = Transaction { number, rows: 2, width: 250 };
         transaction.write(&mut writing, false).await;
-        written.push(expected(writing.commit().unwrap().commit, &transaction));
+        let commit = writing.commit().unwrap().commit;
+        written.push(expected(commit, &transaction));
         writing.hand_over().await.unwrap();
+        writing.wait_durable(commit).await.unwrap();
     }
     writing.close().await.unwrap();
     (log, trail, written)
