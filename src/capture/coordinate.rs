@@ -4,6 +4,8 @@
 //!
 //! One meaning holds throughout: a trail that stands at a coordinate holds **every transaction whose own coordinate is not
 //! beyond it**. So the coordinate of a transaction is that of its end, and of an idle time the end of what the source has sent.
+//! The order is the one in which a server sends its commits: total, also where the product has other names for them besides,
+//! such as sets of GTIDs, which then stand in the position's text beside the place.
 
 use std::fmt;
 

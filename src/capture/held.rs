@@ -8,15 +8,30 @@ use std::sync::Arc;
 use super::error::CaptureError;
 use super::overlap::ContentHash;
 use crate::record::{Operation, TableName, TableSchema};
-use crate::trail::Row;
 
 /// One change of such a transaction.
 #[derive(Debug)]
 pub(super) enum HeldChange {
-    /// A row, with the schema that it was read by: by the time it is appended the trail may have another one in force.
-    Row { schema: Arc<TableSchema>, operation: Operation, before: Option<Box<[u8]>>, after: Option<Box<[u8]>> },
+    Row(HeldRow),
     /// A statement that changes a table.
-    Ddl { table: TableName, statement: String },
+    Ddl {
+        table: TableName,
+        statement: String,
+    },
+}
+
+/// A row of such a transaction.
+#[derive(Debug)]
+pub(super) struct HeldRow {
+    /// The one that it was read by: by the time it is appended the trail may have another one in force.
+    pub(super) schema: Arc<TableSchema>,
+    pub(super) operation: Operation,
+    /// It has a before image.
+    pub(super) before: bool,
+    /// It has an after image.
+    pub(super) after: bool,
+    /// Both, the before image first.
+    pub(super) images: Vec<u8>,
 }
 
 /// One such transaction.
@@ -48,11 +63,9 @@ impl Held {
     }
 
     /// Keeps one more row of a transaction.
-    pub(super) fn row(&mut self, xid: &str, schema: &Arc<TableSchema>, row: Row<'_>) -> Result<(), CaptureError> {
-        let Row { operation, before, after, .. } = row;
-        let bytes = before.map_or(0, <[u8]>::len) + after.map_or(0, <[u8]>::len);
-        let (before, after) = (before.map(Into::into), after.map(Into::into));
-        self.keep(xid, HeldChange::Row { schema: schema.clone(), operation, before, after }, bytes)
+    pub(super) fn row(&mut self, xid: &str, row: HeldRow) -> Result<(), CaptureError> {
+        let bytes = row.images.len();
+        self.keep(xid, HeldChange::Row(row), bytes)
     }
 
     /// Keeps one more statement of a transaction.

@@ -12,18 +12,19 @@
 //! trail has already; `overlap` compares that with what the trail took. Touches no socket: when the trail gets what was
 //! collected is the business of whoever reads the source.
 
+use std::convert::Infallible;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use super::coordinate::Coordinate;
 use super::error::{CaptureError, Fault};
 use super::gap::Gaps;
-use super::held::{Held, HeldChange};
+use super::held::{Held, HeldChange, HeldRow};
 use super::overlap::{ContentHash, Mark, Overlap};
 use crate::limits;
-use crate::record::{Column, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Column, Operation, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
-use crate::trail::{AppendError, Appender, Row};
+use crate::trail::{AppendError, Appender, RowParts};
 
 /// What has been received and not been given to the trail's writer, and how far that is.
 pub(super) struct Intake<'a, C> {
@@ -211,17 +212,44 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         Ok(self.appender.shape(table, columns)?)
     }
 
-    /// A row changes.
-    pub(super) fn row(&mut self, schema: &Arc<TableSchema>, row: Row<'_>) -> Result<(), Fault> {
+    /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is
+    /// appended.
+    pub(super) fn write_row<E>(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        row: RowParts<'_>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Fault> {
         match &mut self.incoming {
             Incoming::Nothing => Err(out_of_order("a row")),
             Incoming::Whole(open) => {
                 open.begin(self.appender, &self.head)?;
-                let appended = self.appender.row(schema, row);
-                appended.map(drop).map_err(|error| self.refusal(error.into(), schema))
+                let appended = self.appender.write_row(schema, row, write);
+                appended.map(|written| written.map(drop)).map_err(|error| self.refusal(error.into(), schema))
             }
-            Incoming::Piece(xid) => Ok(self.held.row(xid, schema, row)?),
+            Incoming::Piece(xid) => {
+                let mut images = Vec::new();
+                if let Err(refused) = write(&mut images) {
+                    return Ok(Err(refused));
+                }
+                let (operation, before, after) = (row.operation, row.before, row.after);
+                self.held.row(xid, HeldRow { schema: schema.clone(), operation, before, after, images })?;
+                Ok(Ok(()))
+            }
         }
+    }
+
+    /// All rows of a table are gone.
+    pub(super) fn truncate(&mut self, schema: &Arc<TableSchema>) -> Result<(), Fault> {
+        self.write_images(schema, RowParts::of(Operation::Truncate, false, false), &[])
+    }
+
+    fn write_images(&mut self, schema: &Arc<TableSchema>, row: RowParts<'_>, images: &[u8]) -> Result<(), Fault> {
+        let write = |out: &mut Vec<u8>| -> Result<(), Infallible> {
+            out.extend_from_slice(images);
+            Ok(())
+        };
+        self.write_row(schema, row, write).map(|Ok(())| ())
     }
 
     /// A row that is too large is named, with the place that the extract does not come past.
@@ -314,10 +342,9 @@ impl<C: Coordinate> Intake<'_, C> {
         if self.wants_changes()? {
             for change in &held.changes {
                 match change {
-                    HeldChange::Row { schema, operation, before, after } => {
+                    HeldChange::Row(HeldRow { schema, operation, before, after, images }) => {
                         let schema = self.schema(&schema.table, &schema.columns)?;
-                        let (before, after) = (before.as_deref(), after.as_deref());
-                        self.row(&schema, Row { operation: *operation, before, after, tokens: None })?;
+                        self.write_images(&schema, RowParts::of(*operation, *before, *after), images)?;
                     }
                     HeldChange::Ddl { table, statement } => self.ddl(table, statement)?,
                 }

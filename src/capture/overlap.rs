@@ -119,15 +119,15 @@ impl<C: Coordinate> Overlap<C> {
 
     /// The transaction at `at` comes, in the order of commits.
     pub(super) fn comes(&self, at: &C) -> Result<(), CaptureError> {
-        self.expect(|mark| *at > mark.at)
+        self.refuse_if_passed(|mark| *at > mark.at)
     }
 
     /// The source has sent everything before `end`.
     pub(super) fn all_sent_before(&self, end: &C) -> Result<(), CaptureError> {
-        self.expect(|mark| *end >= mark.at)
+        self.refuse_if_passed(|mark| *end >= mark.at)
     }
 
-    fn expect(&self, is_behind: impl FnOnce(&Mark<C>) -> bool) -> Result<(), CaptureError> {
+    fn refuse_if_passed(&self, is_behind: impl FnOnce(&Mark<C>) -> bool) -> Result<(), CaptureError> {
         match &self.mark {
             Some(mark) if self.awaited && is_behind(mark) => {
                 Err(self.rewound(format!("{mark}, which the trail took last, is no longer in its log")))

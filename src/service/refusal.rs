@@ -12,10 +12,12 @@ use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
 use crate::limits;
 use crate::repeats::error_rarely;
+use crate::service::credentials::CredentialsError;
 use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
+use crate::service::principal::Denied;
 use crate::service::puts::PutError;
-use crate::service::session_places::NoPlace;
+use crate::service::sessions::places::NoPlace;
 use crate::service::sessions::{RefusedSession, SessionError};
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
@@ -152,6 +154,12 @@ impl From<AccessError> for Refusal {
     }
 }
 
+impl From<Denied> for Refusal {
+    fn from(error: Denied) -> Self {
+        Self::new(Fact::Forbidden, error)
+    }
+}
+
 impl From<AccountError> for Refusal {
     fn from(error: AccountError) -> Self {
         match error {
@@ -199,6 +207,7 @@ impl From<StreamError> for Refusal {
             StreamError::Config(error) => error.into(),
             StreamError::Catalog(error) => error.into(),
             StreamError::Busy => Self::new(Fact::Unavailable, error).retry_after(limits::OFF_THREAD_RETRY_SECONDS),
+            StreamError::Denied(error) => error.into(),
             StreamError::Panicked(_) => Self::new(Fact::Internal, error),
         }
     }
@@ -220,7 +229,9 @@ impl From<TrailError> for Refusal {
             TrailError::Missing(_) => Self::new(Fact::NotFound, error),
             TrailError::Exists(_) => Self::new(Fact::Exists, error),
             TrailError::Busy { .. } => Self::new(Fact::TrailBusy, error),
-            TrailError::Stopped(_) => Self::new(Fact::TrailStopped, error),
+            TrailError::Unserved(_) | TrailError::Leaving(_) => Self::new(Fact::TrailStopped, error),
+            TrailError::Denied(error) => error.into(),
+            TrailError::Panicked(_) => Self::new(Fact::Internal, error),
             TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
             TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
             TrailError::Catalog(error) => error.into(),
@@ -253,7 +264,9 @@ impl From<PutError> for Refusal {
 impl From<ExtractError> for Refusal {
     fn from(error: ExtractError) -> Self {
         match error {
-            ExtractError::Missing(_) | ExtractError::Credentials { .. } => Self::new(Fact::NotFound, error),
+            ExtractError::Missing(_) => Self::new(Fact::NotFound, error),
+            ExtractError::Credentials(error) => error.into(),
+            ExtractError::Denied(error) => error.into(),
             ExtractError::Exists(_) => Self::new(Fact::Exists, error),
             ExtractError::Config(error) => error.into(),
             ExtractError::Trail(error) => error.into(),
@@ -263,7 +276,16 @@ impl From<ExtractError> for Refusal {
             | ExtractError::Source(_)
             | ExtractError::NothingLost(_) => Self::new(Fact::Conflict, error),
             ExtractError::Catalog(error) => error.into(),
-            ExtractError::Vault(error) => Self::internal("the password cannot be sealed or opened", &error),
+        }
+    }
+}
+
+impl From<CredentialsError> for Refusal {
+    fn from(error: CredentialsError) -> Self {
+        match error {
+            CredentialsError::Missing { .. } => Self::new(Fact::NotFound, error),
+            CredentialsError::Catalog(error) => error.into(),
+            CredentialsError::Vault(error) => Self::internal("the password cannot be sealed or opened", &error),
         }
     }
 }
@@ -276,7 +298,10 @@ impl From<RefusedSession> for Refusal {
             SessionError::OtherEpoch => Self::new(Fact::PositionOtherEpoch, refused),
             SessionError::BeyondEnd { .. } => Self::new(Fact::PositionBeyondEnd, refused),
             SessionError::Purged => Self::new(Fact::PositionPurged, refused),
-            SessionError::TrailStopped(_) => Self::new(Fact::TrailStopped, refused),
+            SessionError::Unserved(_) | SessionError::Unreadable(_) | SessionError::Rules(_) => {
+                Self::new(Fact::TrailStopped, refused)
+            }
+            SessionError::Denied(_) => Self::new(Fact::Forbidden, refused),
             SessionError::Full(NoPlace::User(_)) => {
                 Self::new(Fact::Throttled, refused).retry_after(limits::PLACE_RETRY_SECONDS)
             }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::column_types::ColumnType;
-use super::pgoutput::{RelationMessage, Tuple, TupleValue};
+use super::pgoutput::{OldTuple, RelationMessage, Tuple, TupleValue};
 use super::table_facts::Facts;
 use super::value::ValueKind;
 use crate::capture::error::{CaptureError, Fault};
@@ -49,6 +49,21 @@ impl Described {
 /// A row held NULL where the catalogue of now allows none: the schema must say nullable. The column's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Widened(pub(super) usize);
+
+/// Why a row was not written, or not to its end.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// The schema has to be widened first; then it can be.
+    Widened(Widened),
+    /// It never can be.
+    Refused(Fault),
+}
+
+impl From<Fault> for Unwritten {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
 
 /// The table's name as the trail has it.
 pub(super) fn table_name(message: &RelationMessage<'_>) -> Result<TableName, Fault> {
@@ -127,12 +142,32 @@ impl Relation {
         &self.kinds
     }
 
+    /// Appends both images of a row, where it has them, at the end of `out`: what [`Self::write_image`] says of each.
+    pub(super) fn write_row(
+        &self,
+        out: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+        old: Option<OldTuple<'_>>,
+        new: Option<Tuple<'_>>,
+    ) -> Result<(), Unwritten> {
+        let start = out.len();
+        let mut widened = None;
+        if let Some(OldTuple { key_only, tuple }) = old {
+            widened = self.write_image(out, scratch, tuple, key_only, PAYLOAD_BYTES_MAX)?;
+        }
+        if let Some(tuple) = new {
+            let room = PAYLOAD_BYTES_MAX.saturating_sub(out.len() - start);
+            widened = self.write_image(out, scratch, tuple, false, room)?.or(widened);
+        }
+        widened.map_or(Ok(()), |widened| Err(Unwritten::Widened(widened)))
+    }
+
     /// Appends the row to `out` as an image. `scratch` is the caller's to use again. Refuses a row whose image would be larger
     /// than `room`, before it is that large.
     ///
     /// With `key_only`, a null means nothing: the stream has nulls for all columns outside the replica identity, whose own
     /// are never null. They become "absent".
-    pub(super) fn write_image(
+    fn write_image(
         &self,
         out: &mut Vec<u8>,
         scratch: &mut Vec<u8>,

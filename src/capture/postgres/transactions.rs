@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::lsn::Lsn;
 use super::partial_row::PartialRow;
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
-use super::relation::{self, Relation};
+use super::relation::{self, Relation, Unwritten};
 use super::table_facts::Facts;
 use crate::capture::error::Fault;
 use crate::capture::intake::{Intake, out_of_order};
@@ -19,7 +19,7 @@ use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::limits;
 use crate::record::{Operation, TableSchema, Timestamp};
-use crate::trail::{AppendError, Appender, Row};
+use crate::trail::{AppendError, Appender, RowParts};
 
 /// Tables as the stream has described them, and the intake that their rows go to.
 pub(super) struct Transactions<'a> {
@@ -30,7 +30,8 @@ pub(super) struct Transactions<'a> {
     relations: HashMap<u32, Option<Relation>>,
     /// Tables that are not captured, and since where in the log rows of them were left out.
     left_out: HashMap<u32, Lsn>,
-    buffers: Buffers,
+    /// Used again for each value.
+    scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
 }
@@ -44,14 +45,6 @@ pub(super) enum Outlook {
     PassedOver,
 }
 
-/// Used again for each row.
-#[derive(Default)]
-struct Buffers {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
 impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
     pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<Lsn>, confirmed: Lsn, charset: Charset) -> Self {
@@ -60,7 +53,7 @@ impl<'a> Transactions<'a> {
             xid: None,
             relations: HashMap::new(),
             left_out: HashMap::new(),
-            buffers: Buffers::default(),
+            scratch: Vec::new(),
             charset,
         }
     }
@@ -138,16 +131,22 @@ impl<'a> Transactions<'a> {
         let wanted = self.intake.wants_changes()?;
         let Some(relation) = self.relations.get_mut(&relation) else { return Err(out_of_order("a row of a table")) };
         let (Some(relation), true) = (relation, wanted) else { return Ok(()) };
+        let row = RowParts::of(operation, old.is_some(), new.is_some());
         loop {
-            let written = self.buffers.write(relation, old, new);
-            let written = written.map_err(|fault| self.intake.refusal(fault, &relation.schema));
-            let Some(widened) = written? else { break };
-            relation.schema = self.intake.schema(&relation.schema.table, &relation.widened_columns(widened))?;
+            let write = |out: &mut Vec<u8>| relation.write_row(out, &mut self.scratch, old, new);
+            match self.intake.write_row(&relation.schema, row, write)? {
+                Ok(()) => break,
+                Err(Unwritten::Widened(widened)) => {
+                    let columns = relation.widened_columns(widened);
+                    relation.schema = self.intake.schema(&relation.schema.table, &columns)?;
+                }
+                Err(Unwritten::Refused(fault)) => return Err(self.intake.refusal(fault, &relation.schema)),
+            }
         }
-        let before = old.is_some().then_some(self.buffers.before.as_slice());
-        let after = new.is_some().then_some(self.buffers.after.as_slice());
-        self.intake.row(&relation.schema, Row { operation, before, after, tokens: None })?;
-        self.buffers.let_go();
+        // Lets go of what a huge value took.
+        if self.scratch.capacity() > 4 * limits::SOURCE_LARGE_MESSAGE_BYTES {
+            self.scratch = Vec::new();
+        }
         Ok(())
     }
 
@@ -156,43 +155,10 @@ impl<'a> Transactions<'a> {
         for id in relations.iter() {
             let Some(relation) = self.relations.get(&id) else { return Err(out_of_order("a truncate of a table")) };
             if let (Some(relation), true) = (relation, wanted) {
-                let row = Row { operation: Operation::Truncate, before: None, after: None, tokens: None };
-                self.intake.row(&relation.schema, row)?;
+                self.intake.truncate(&relation.schema)?;
             }
         }
         Ok(())
-    }
-}
-
-impl Buffers {
-    /// Lets go of what a huge row took.
-    fn let_go(&mut self) {
-        for buffer in [&mut self.before, &mut self.after, &mut self.scratch] {
-            if buffer.capacity() > 4 * limits::SOURCE_LARGE_MESSAGE_BYTES {
-                *buffer = Vec::new();
-            }
-        }
-    }
-
-    /// Writes both images; says if the schema has to be widened first.
-    fn write(
-        &mut self,
-        relation: &Relation,
-        old: Option<OldTuple<'_>>,
-        new: Option<Tuple<'_>>,
-    ) -> Result<Option<relation::Widened>, Fault> {
-        self.before.clear();
-        self.after.clear();
-        let mut widened = None;
-        if let Some(OldTuple { key_only, tuple }) = old {
-            let room = PAYLOAD_BYTES_MAX;
-            widened = relation.write_image(&mut self.before, &mut self.scratch, tuple, key_only, room)?;
-        }
-        if let Some(tuple) = new {
-            let room = PAYLOAD_BYTES_MAX.saturating_sub(self.before.len());
-            widened = relation.write_image(&mut self.after, &mut self.scratch, tuple, false, room)?.or(widened);
-        }
-        Ok(widened)
     }
 }
 

@@ -26,7 +26,7 @@ use super::status::{SharedStatus, Status};
 use super::taken::Taken;
 use crate::codec::image::ImageWriter;
 use crate::record::{Column, JsonKind, Operation, SourceParts, TableName, Timestamp};
-use crate::trail::{Appender, Row};
+use crate::trail::{Appender, RowParts};
 
 const SELECTION: u8 = 1;
 
@@ -247,8 +247,10 @@ fn row(intake: &mut Intake<'_, Place>, value: u32) -> Result<(), Fault> {
         key: true,
     }];
     let schema = intake.schema(&table()?, &columns)?;
-    let mut image = Vec::new();
-    ImageWriter::new(&mut image).json(value.to_string().as_bytes());
-    let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
-    intake.row(&schema, row)
+    let row = RowParts::of(Operation::Insert, false, true);
+    let written = intake.write_row(&schema, row, |out| -> Result<(), Fault> {
+        ImageWriter::new(out).json(value.to_string().as_bytes());
+        Ok(())
+    });
+    written?
 }

@@ -264,6 +264,12 @@ impl ExtractConfig {
             && (&self.postgresql, &self.mysql) == (&other.postgresql, &other.mysql)
     }
 
+    /// The shortest configuration that is right, for who checks one member after the other.
+    pub fn sample() -> Value {
+        let source = json!({"type": "postgresql", "host": "h", "database": "d", "user": "u"});
+        json!({"tables": ["public.*"], "trail": "t1", "source": source})
+    }
+
     /// The configuration as REST shows it: without the password.
     pub fn redacted(&self) -> Value {
         let mut shown = self.clone();

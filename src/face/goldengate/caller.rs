@@ -12,6 +12,7 @@ use super::routes::Face;
 use crate::access::{AccessError, Identity, Presented, Role};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::record::ResourceName;
+use crate::service::principal::Principal;
 use crate::service::refusal;
 
 /// An authenticated caller.
@@ -22,6 +23,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// As whom the service knows the caller.
+    pub(super) fn principal(&self) -> Principal<'_> {
+        Principal::Caller(&self.identity)
+    }
+
     /// Refuses a caller without that role.
     pub(super) fn require(&self, role: Role) -> Result<(), ErrorAnswer> {
         Ok(self.identity.require(role)?)

@@ -27,7 +27,8 @@ pub(super) type Answer = Result<Response, ErrorAnswer>;
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.streams().list().iter().map(|stream| item(&face, stream, &at)).collect();
+    let items: Vec<Value> =
+        face.service.streams().list(caller.principal()).iter().map(|stream| item(&face, stream, &at)).collect();
     let here = at.here();
     let collection = json!({"$schema": "ogg:dataStreamCollection", "items": items});
     let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
@@ -60,7 +61,7 @@ fn details(config: &StreamConfig) -> Value {
 }
 
 fn status(face: &Face, stream: &Stream) -> &'static str {
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = face.service.trails().of(&stream.config.source);
     match trail {
         None => "waiting",
         Some(entry) if entry.trail.is_err() => "stopped",
@@ -88,7 +89,7 @@ pub(super) fn links_here(envelope: Envelope, at: &Address, name: &ResourceName) 
 /// The warning of a stream whose trail is not there yet.
 fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Envelope {
     let trail = &config.source.trail;
-    match config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match face.service.trails().of(&config.source) {
         Some(_) => envelope,
         None => envelope.message(Message::new(Fact::TrailMissing, trail)),
     }
@@ -97,7 +98,7 @@ fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Enve
 /// The same of a stream that was just made or changed, and the warning of rules that match no table.
 async fn with_all_warnings(face: &Face, envelope: Envelope, stream: &Arc<Stream>) -> Envelope {
     let envelope = with_warnings(face, envelope, &stream.config);
-    match face.service.unmatched_rules(stream).await {
+    match face.service.streams().unmatched_rules(stream).await {
         Some(unmatched) => envelope.message(Message::new(Fact::RuleUnmatched, unmatched)),
         None => envelope,
     }
@@ -113,8 +114,8 @@ pub(super) async fn make(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
-    let config = face.service.read_config(given).await?;
-    let stream = face.service.make_stream(&name, config).await?;
+    let config = face.service.streams().read_config(given).await?;
+    let stream = face.service.streams().make(caller.principal(), &name, config).await?;
     let envelope = Envelope::new(stream.config.as_given().clone());
     let envelope = with_all_warnings(&face, links(envelope, &at, &name), &stream).await;
     let mut response = envelope.into_response();
@@ -126,14 +127,14 @@ pub(super) async fn make(
 
 /// The stored configuration. Answers at once, whatever `Content-Type` and query say: generated clients ask before they
 /// open the socket.
-pub(super) fn describe(face: &Face, name: &ResourceName, at: &Address) -> Answer {
-    let stream = find(face, name)?;
+pub(super) fn describe(face: &Face, caller: &Caller, name: &ResourceName, at: &Address) -> Answer {
+    let stream = find(face, caller, name)?;
     let envelope = Envelope::new(stream.config.as_given().clone());
     Ok(with_warnings(face, links(envelope, at, name), &stream.config).into_response())
 }
 
-pub(super) fn find(face: &Face, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
-    Ok(face.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
+pub(super) fn find(face: &Face, caller: &Caller, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+    face.service.streams().find(caller.principal(), name)
 }
 
 pub(super) async fn patch(
@@ -146,7 +147,7 @@ pub(super) async fn patch(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let patch = body::merge_patch(&headers, content).await?;
-    let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
+    let (stream, dropped) = face.service.streams().patch(caller.principal(), &name, &patch).await?;
     let mut envelope = Envelope::new(stream.config.as_given().clone());
     if dropped {
         envelope = envelope.message(Message::new(Fact::DocumentDropped, &name));
@@ -156,7 +157,7 @@ pub(super) async fn patch(
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.delete_stream(&name).await?;
+    face.service.streams().delete(caller.principal(), &name).await?;
     let done = Message::new(Fact::Done, format!("The data stream {name} was deleted"));
     Ok(Envelope::default().message(done).into_response())
 }
@@ -168,9 +169,9 @@ pub(super) async fn info(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+    let stream = find(&face, &caller, &name)?;
     let sessions = stream.sessions();
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = face.service.trails().of(&stream.config.source);
     let figures = stream.activity.figures();
     let delivered = stream.activity.encoding.delivered.figures();
     let mut response = json!({
@@ -192,7 +193,7 @@ pub(super) async fn info(
         put_counts(&mut statistics["otherTables"], &delivered.others);
     }
     if caller.require(Role::Operator).is_ok() {
-        let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
+        let trail = trail.as_ref().and_then(|entry| entry.served().ok());
         response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
     Ok(links_here(Envelope::new(response), &at, &name).into_response())
@@ -250,17 +251,17 @@ pub(super) async fn errors(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+    let stream = find(&face, &caller, &name)?;
     let mut errors = stream.errors();
     let trail = &stream.config.source.trail;
-    match stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match face.service.trails().of(&stream.config.source) {
         None => {
             let waiting = format!("the trail {trail} does not exist yet; sessions wait for it");
             if !errors.contains(&waiting) {
                 errors.push(waiting);
             }
         }
-        Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
+        Some(entry) => errors.extend(entry.served().err().map(|unserved| unserved.to_string())),
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
     Ok(links_here(Envelope::new(response), &at, &name).into_response())

@@ -31,7 +31,7 @@ pub(super) async fn make(State(face): State<Face>, caller: Caller, headers: Head
     let given: NewToken = body::typed(&headers, content).await?;
     let name = ResourceName::new(&given.stream)
         .map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, format!("stream: {error}")))?;
-    streams::find(&face, &name)?;
+    streams::find(&face, &caller, &name)?;
     let seconds = given.ttl_seconds.unwrap_or(limits::STREAM_TOKEN_SECONDS_DEFAULT);
     if !(1..=limits::STREAM_TOKEN_SECONDS_MAX).contains(&seconds) {
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::HandClock;
+use crate::codec::close_code::CloseCode;
 use crate::record::Timestamp;
 use std::sync::{Arc, Mutex};
 
@@ -108,7 +109,7 @@ async fn a_change_is_flushed_before_it_returns_and_neither_refusals_nor_sessions
     for status in [401, 403, 429] {
         audit.change(&from(u32::from(status)), &not_made(Outcome::Refused, status)).await;
     }
-    audit.session_started(&Session { actor: ann(), number: 9, stream: "s1".into(), begin: "now" });
+    audit.session_started(&AuditedSession { actor: ann(), number: 9, stream: "s1".into(), begin: "now" });
     audit.change(&from(9), &not_made(Outcome::Refused, 401)).await;
     assert_eq!((flushes(), paper.0.lock().unwrap().1.matches('\n').count()), (2, 7));
 }
@@ -139,7 +140,7 @@ async fn a_line_is_not_taken_over_while_it_cannot_be_written_or_flushed() {
 #[tokio::test]
 async fn a_sessions_two_lines_have_one_number() {
     let (paper, audit) = audit();
-    let session = Session { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
+    let session = AuditedSession { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
     audit.session_started(&session);
     let open = Duration::from_millis(1_500);
     audit.session_ended(&session, SessionEnd { code: CloseCode::SLOW, records: 3, bytes: 99, open });

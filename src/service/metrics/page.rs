@@ -9,7 +9,7 @@ use super::table::Metric;
 pub struct Page(Vec<String>);
 
 impl Page {
-    pub(super) fn new() -> Self {
+    pub(in crate::service) fn new() -> Self {
         Self(Metric::ALL.iter().map(|_| String::new()).collect())
     }
 

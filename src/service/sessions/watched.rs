@@ -1,9 +1,9 @@
 //! A session for as long as its user may have it.
 
+use super::session::OpenSession;
 use crate::access::rights::{Loss, Rights};
 use crate::delivery::end::End;
 use crate::delivery::session::Delivery;
-use crate::service::sessions::OpenSession;
 use crate::tasks::{self, Task};
 
 /// An open session and the rights that it stands on.
