@@ -17,8 +17,6 @@ const CIRCLES: &[&str] = &[
     "codec/asyncapi: payload single",
     "face/goldengate: address audit caller commands credentials cross_origin document extracts front_page health metadata_catalog openapi retention routes socket streams tokens trails users",
     "face/goldengate: envelope messages",
-    "trail/local: index xids",
-    "trail/local: recovery repair",
 ];
 
 /// A path as it stands in the code, or where it leads from the crate's root.
