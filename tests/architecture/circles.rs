@@ -15,8 +15,6 @@ const CIRCLES: &[&str] = &[
     "cli: failure logging output",
     "cli: furnish server",
     "codec/asyncapi: payload single",
-    "face/goldengate: address audit caller commands credentials cross_origin document extracts front_page health metadata_catalog openapi retention routes socket streams tokens trails users",
-    "face/goldengate: envelope messages",
     "trail/local: index xids",
     "trail/local: recovery repair",
 ];
