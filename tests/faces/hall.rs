@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use trailcast::access::{OriginRules, Role};
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
-use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, hall};
+use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, layers};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
 use trailcast::record::ResourceName;
 use trailcast::service::audit::Writers;
@@ -154,7 +154,7 @@ impl House {
                 [bound(&service, &requests).await, bound(&service, &requests).await];
             let addresses = (main.local_addr().unwrap(), toy.local_addr().unwrap());
             let server = Server::new(face::on_main_listener(&main_hall), ServerLimits::default(), stopping);
-            let own = server.beside(hall::whole::<Toy>(toy_hall), Some(1));
+            let own = server.beside(layers::whole::<Toy>(toy_hall), Some(1));
             tokio::spawn(async move { server.serve(main).await });
             tokio::spawn(async move { own.serve(toy).await });
             addresses

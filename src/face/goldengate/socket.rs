@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
 use super::envelope::Envelope;
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use super::streams::{self, DataStream};
 use super::{BEGIN, Call};
 use crate::access::Role;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::envelope::Envelope;
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use super::schema_names::Token;
 use super::{Call, streams};
 use crate::access::Role;
