@@ -9,16 +9,18 @@ use tokio::sync::watch;
 
 use super::basic::{self, BasicError, Credential};
 use super::digest::{self, DigestAnswer, DigestError};
+use super::grants::{Narrowing, NotGranted};
 use super::jwt::{JwtRefusal, JwtRules};
 use super::key_refresh::KeyRefresh;
 use super::password::{PasswordError, Passwords};
-use super::rights::Rights;
+use super::rights::{Needed, Rights};
 use super::stream_token::{self, StreamToken};
 use super::throttle::{Throttle, Throttled};
-use super::verified::Verified;
+use super::verified::{Known, Verified};
 use crate::catalog::user::DigestHashes;
-use crate::catalog::{Catalog, CatalogError, Role, Shelf, User};
+use crate::catalog::{Catalog, CatalogError, Grants, Role, Shelf, User};
 use crate::clock::{SharedClock, SystemClock};
+use crate::limits;
 use crate::record::Timestamp;
 
 /// How far a credential reaches.
@@ -47,6 +49,8 @@ pub struct Identity {
     pub stored: bool,
     /// Which password the credential stands on, if it stands on one.
     pub password: Option<PasswordMark>,
+    /// To which trails and streams the caller is narrowed.
+    pub narrowing: Narrowing,
 }
 
 /// Tells one password of a user from the next, and nothing about either.
@@ -62,9 +66,20 @@ impl PasswordMark {
 }
 
 impl Identity {
-    /// A user of the catalog, with nothing held back.
-    pub fn of_user(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, reach: Reach::Everything, expires: None, stored: true, password: None }
+    /// A user of the catalog, with nothing held back but what his grants do not cover.
+    pub fn of_user(name: impl Into<String>, role: Role, grants: Option<Arc<Grants>>) -> Self {
+        let (name, narrowing) = (name.into(), Narrowing::of_user(grants));
+        Self { name, role, reach: Reach::Everything, expires: None, stored: true, password: None, narrowing }
+    }
+
+    /// The same, known by the password that the user has now.
+    fn of_password(user: User) -> Self {
+        let mark = PasswordMark::of(&user.password_hash);
+        Self::of_user(user.name, user.role, user.grants).by_password(mark)
+    }
+
+    fn of_known(credential: Credential, known: Known) -> Self {
+        Self::of_user(credential.name, known.role, known.grants).by_password(known.password)
     }
 
     /// The same, known by the password of that mark.
@@ -159,6 +174,15 @@ pub enum AccessError {
         /// The least role that may.
         needed: Role,
     },
+    /// Grants do not cover it.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
+    /// The token of another issuer has no grants where they are to come from tokens.
+    #[error("the token has no grants that can be read, and here they come with the tokens of its issuer")]
+    NoGrants,
+    /// The grants would make a token that is too long to be sent.
+    #[error("the grants of a token have at most {} bytes", limits::TOKEN_GRANTS_BYTES_MAX)]
+    TokenGrants,
     /// Too many log-ins wait.
     #[error("too many log-ins wait to be checked; try again in a few seconds")]
     Busy,
@@ -308,8 +332,7 @@ impl Authenticator {
         }
         let user = user.ok_or(AccessError::Wrong)?;
         let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
-        let mark = PasswordMark::of(&user.password_hash);
-        Ok(Identity { reach, ..Identity::of_user(user.name, user.role) }.by_password(mark))
+        Ok(Identity { reach, ..Identity::of_password(user) })
     }
 
     async fn bearer(&self, token: &str) -> Result<Identity, AccessError> {
@@ -323,9 +346,9 @@ impl Authenticator {
                 return Err(AccessError::Expired);
             }
             let reach = Reach::Stream(token.stream);
-            let mark = PasswordMark::of(&user.password_hash);
-            let identity = Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) };
-            return Ok(identity.by_password(mark));
+            let mut identity = Identity { reach, expires: Some(expires), ..Identity::of_password(user) };
+            identity.narrowing.credential = token.grants.into_iter().map(Arc::new).collect();
+            return Ok(identity);
         }
         let rules = || self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token);
         let mut claims = rules()?.check(token, now);
@@ -337,38 +360,49 @@ impl Authenticator {
             JwtRefusal::Expired => AccessError::Expired,
             JwtRefusal::Invalid | JwtRefusal::UnknownKey => AccessError::Token,
             JwtRefusal::NoRole => AccessError::Forbidden { needed: Role::User },
+            JwtRefusal::NoGrants => AccessError::NoGrants,
         })?;
-        let (role, stored) = match claims.role {
-            Some(role) => (role, false),
-            None => (self.user(&claims.name).await?.ok_or(AccessError::Token)?.role, true),
+        let mut identity = match claims.role {
+            Some(role) => Identity { stored: false, ..Identity::of_user(claims.name, role, None) },
+            None => {
+                let user = self.user(&claims.name).await?.ok_or(AccessError::Token)?;
+                Identity::of_user(user.name, user.role, user.grants)
+            }
         };
-        let (reach, expires) = (Reach::Everything, Some(claims.expires));
-        Ok(Identity { name: claims.name, role, reach, expires, stored, password: None })
+        identity.expires = Some(claims.expires);
+        identity.narrowing.credential = claims.grants.into_iter().map(Arc::new).collect();
+        Ok(identity)
     }
 
     async fn certified(&self, name: &str) -> Result<Identity, AccessError> {
         let users = self.options.certificates.as_ref().ok_or(AccessError::Missing)?;
         let user = self.user(users.get(name).map_or(name, String::as_str)).await?;
-        user.map(|user| Identity::of_user(user.name, user.role)).ok_or(AccessError::Wrong)
+        user.map(|user| Identity::of_user(user.name, user.role, user.grants)).ok_or(AccessError::Wrong)
     }
 
-    /// A token for one stream, of at most `seconds`, and when it ends. It never outlives the credential that asked for it.
+    /// A token for one stream, of at most `seconds`, and when it ends. It never outlives the credential that asked for it, and
+    /// never has more than that: it stands for the user with his grants at the time that it is used, those that the credential had
+    /// besides, and those that are asked for.
     pub async fn stream_token(
         &self,
         identity: &Identity,
         stream: &str,
         seconds: u64,
+        grants: Option<Grants>,
     ) -> Result<(String, Timestamp), AccessError> {
         let user = if identity.stored { self.user(&identity.name).await? } else { None };
         let user = user.ok_or(AccessError::NotStored)?;
         let asked = self.clock.now().micros().saturating_add(i64::try_from(seconds).unwrap_or(0) * 1_000_000);
         let expires = identity.expires.map_or(asked, |end| end.micros().min(asked));
-        let token = stream_token::make(&self.token_key, &user, stream, expires).ok_or(AccessError::Token)?;
+        let narrowed = identity.narrowing.credential.iter().map(|grants| (**grants).clone());
+        let grants = narrowed.chain(grants).collect();
+        let token =
+            stream_token::make(&self.token_key, &user, stream, expires, grants).ok_or(AccessError::TokenGrants)?;
         Ok((token, Timestamp::from_micros(expires)))
     }
 
     /// The rights of somebody who stays connected.
-    pub fn rights(&self, identity: &Identity, needed: Role) -> Rights {
+    pub fn rights(&self, identity: &Identity, needed: Needed) -> Rights {
         Rights::new(self.catalog.clone(), self.changes.subscribe(), identity, needed, self.clock.now())
     }
 
@@ -378,8 +412,8 @@ impl Authenticator {
     /// checked whatever the failures: nobody is locked out by a stranger's guesses.
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
-        if let Some((role, mark)) = self.verified.known(&credential) {
-            return Ok(Identity::of_user(credential.name, role).by_password(mark));
+        if let Some(known) = self.verified.known(&credential) {
+            return Ok(Identity::of_known(credential, known));
         }
         let was_right = self.verified.was_right(&credential);
         if !was_right {
@@ -392,8 +426,8 @@ impl Authenticator {
         let turn = self.passwords.turn().await?;
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
-        if let Some((role, mark)) = self.verified.known(&credential) {
-            return Ok(Identity::of_user(credential.name, role).by_password(mark));
+        if let Some(known) = self.verified.known(&credential) {
+            return Ok(Identity::of_known(credential, known));
         }
         if !was_right {
             self.throttle.check(peer, &credential.name)?;
@@ -405,9 +439,10 @@ impl Authenticator {
         match user {
             Some(user) if fits => {
                 self.throttle.succeeded(peer, &user.name);
-                let mark = PasswordMark::of(&user.password_hash);
-                self.verified.remember(&credential, (user.role, mark), revision);
-                Ok(Identity::of_user(user.name, user.role).by_password(mark))
+                let password = PasswordMark::of(&user.password_hash);
+                let known = Known { role: user.role, password, grants: user.grants };
+                self.verified.remember(&credential, known.clone(), revision);
+                Ok(Identity::of_known(credential, known))
             }
             _ => {
                 self.throttle.failed(peer, &credential.name);
@@ -422,7 +457,7 @@ impl Authenticator {
         Ok(found.await.map_err(|error| AccessError::Internal(error.into()))??)
     }
 
-    /// Must be told when a user's password or role changed or the user is gone: what was remembered is forgotten.
+    /// Must be told when a user's password, role or grants changed or the user is gone: what was remembered is forgotten.
     pub fn user_changed(&self, name: &str) {
         self.verified.forget(name);
         self.changes.send_modify(|count| *count += 1);

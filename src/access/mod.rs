@@ -1,4 +1,4 @@
-//! Who may do what: roles, passwords, tokens, certificates, log-ins remembered and throttled, origins, proxies,
+//! Who may do what: roles, grants, passwords, tokens, certificates, log-ins remembered and throttled, origins, proxies,
 //! places under a cap.
 //!
 //! Owns the checks; users are stored in the catalog, and the faces turn refusals into answers.
@@ -8,6 +8,7 @@ pub mod authenticator;
 pub mod basic;
 pub mod certificate;
 pub mod digest;
+pub mod grants;
 mod hash_memory;
 pub mod jwt;
 pub mod key_refresh;
@@ -22,13 +23,14 @@ pub mod throttle;
 pub mod verified;
 
 pub use crate::catalog::Role;
-pub use accounts::{AccountError, Accounts};
+pub use accounts::{AccountError, Accounts, NewUser, UserChange};
 pub use authenticator::{AccessError, AccessOptions, Authenticator, Identity, PasswordMark, Presented, Reach};
 pub use certificate::{CertificateFile, Expiries};
+pub use grants::{Narrowing, NotGranted};
 pub use jwt::JwtRules;
 pub use key_refresh::KeyRefresh;
 pub use limit_hits::{Limit, LimitHits};
 pub use origin::{OriginError, OriginRules};
 pub use places::{Place, Places};
 pub use proxies::{ClientAddr, Network, TrustedProxies};
-pub use rights::Rights;
+pub use rights::{Needed, Rights};

@@ -291,9 +291,12 @@ impl From<AccessError> for ErrorAnswer {
             AccessError::Throttled(throttled) => {
                 Self::new(Fact::Throttled, throttled).retry_after(throttled.retry_after_seconds)
             }
-            AccessError::Forbidden { .. } | AccessError::OutOfReach | AccessError::NotStored => {
-                Self::new(Fact::Forbidden, error)
-            }
+            AccessError::Forbidden { .. }
+            | AccessError::OutOfReach
+            | AccessError::NotStored
+            | AccessError::NotGranted(_)
+            | AccessError::NoGrants => Self::new(Fact::Forbidden, error),
+            AccessError::TokenGrants => Self::new(Fact::OutOfRange, format!("grants: {error}")),
             AccessError::Busy => Self::new(Fact::Throttled, error).retry_after(5),
             AccessError::Internal(_) => Self::internal("the log-in could not be checked", &error),
         }

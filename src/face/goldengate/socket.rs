@@ -12,7 +12,7 @@ use super::caller::{Caller, Named};
 use super::query;
 use super::routes::Face;
 use super::streams::{self, Answer};
-use crate::access::Role;
+use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
@@ -56,7 +56,9 @@ pub(super) async fn get_or_upgrade(
     };
     let opened = face.service.open_session(&stream, session).await;
     let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
-    let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
+    let trail = stream.config.source.trail.clone();
+    let needed = Needed { role: Role::Operator, stream: name.to_string(), trail };
+    let rights = face.service.authenticator().rights(&caller.identity, needed);
     let audited = audit::Session {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
         number: session.number(),

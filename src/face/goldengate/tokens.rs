@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::body;
 use super::caller::Caller;
@@ -14,6 +14,7 @@ use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use super::streams::{self, Answer};
+use super::users::grants_of;
 use crate::access::Role;
 use crate::limits;
 use crate::record::ResourceName;
@@ -23,6 +24,7 @@ use crate::record::ResourceName;
 struct NewToken {
     stream: String,
     ttl_seconds: Option<u64>,
+    grants: Option<Value>,
 }
 
 pub(super) async fn make(State(face): State<Face>, caller: Caller, headers: HeaderMap, content: Body) -> Answer {
@@ -36,7 +38,8 @@ pub(super) async fn make(State(face): State<Face>, caller: Caller, headers: Head
         let range = format!("ttlSeconds: 1 to {} seconds", limits::STREAM_TOKEN_SECONDS_MAX);
         return Err(ErrorAnswer::new(Fact::OutOfRange, range));
     }
-    let made = face.service.authenticator().stream_token(&caller.identity, name.as_str(), seconds).await;
+    let grants = given.grants.as_ref().map_or(Ok(None), grants_of)?;
+    let made = face.service.authenticator().stream_token(&caller.identity, name.as_str(), seconds, grants).await;
     let (token, expires) = made?;
     let response = json!({
         "$schema": "trailcast:token",

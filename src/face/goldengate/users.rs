@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::body;
@@ -13,8 +13,9 @@ use super::envelope::Envelope;
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
 use super::streams::Answer;
-use crate::access::Role;
+use crate::access::{self, Role};
 use crate::catalog::User;
+use crate::catalog::grant::Grants;
 use crate::catalog::user::{InvalidUserName, check_user_name};
 
 #[derive(Deserialize)]
@@ -22,6 +23,7 @@ use crate::catalog::user::{InvalidUserName, check_user_name};
 struct NewUser {
     role: String,
     password: String,
+    grants: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +31,14 @@ struct NewUser {
 struct UserChange {
     role: Option<String>,
     password: Option<String>,
+    /// `null` takes the user's grants away, so that only the role limits him.
+    #[serde(default, deserialize_with = "given")]
+    grants: Option<Value>,
+}
+
+/// A member that is there, be it `null`.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
 }
 
 /// A user's name as a path may have it.
@@ -46,8 +56,17 @@ fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
     text.parse().map_err(|error| ErrorAnswer::new(Fact::OutOfRange, format!("role: {error}")))
 }
 
+/// Grants as a body has them; `null` is none.
+pub(super) fn grants_of(value: &Value) -> Result<Option<Grants>, ErrorAnswer> {
+    if value.is_null() { Ok(None) } else { Ok(Some(Grants::from_value("grants", value)?)) }
+}
+
 fn described(user: &User) -> Value {
-    json!({"$schema": "trailcast:user", "name": user.name, "role": user.role})
+    let mut described = json!({"$schema": "trailcast:user", "name": user.name, "role": user.role});
+    if let Some(grants) = &user.grants {
+        described["grants"] = json!(grants);
+    }
+    described
 }
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller) -> Answer {
@@ -75,7 +94,9 @@ pub(super) async fn add(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let given: NewUser = body::typed(&headers, content).await?;
-    face.service.accounts().add(&name, role_of(&given.role)?, &given.password).await?;
+    let (role, password) = (role_of(&given.role)?, given.password.as_str());
+    let grants = given.grants.as_ref().map_or(Ok(None), grants_of)?;
+    face.service.accounts().add(access::NewUser { name: &name, role, grants, password }).await?;
     Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
 }
 
@@ -89,7 +110,9 @@ pub(super) async fn change(
     caller.require(Role::Administrator)?;
     let given: UserChange = body::typed_patch(&headers, content).await?;
     let role = given.role.as_deref().map(role_of).transpose()?;
-    face.service.accounts().change(&name, role, given.password.as_deref()).await?;
+    let grants = given.grants.as_ref().map(grants_of).transpose()?;
+    let change = access::UserChange { role, grants, password: given.password.as_deref() };
+    face.service.accounts().change(&name, change).await?;
     Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
 }
 
