@@ -206,6 +206,10 @@ pub const DOCUMENTS_KEPT_BYTES: usize = 64 << 20;
 pub const OFF_THREAD_NICE: i32 = 10;
 /// Time after which a client may ask again for what was refused because too many documents or rules wait, in seconds.
 pub const OFF_THREAD_RETRY_SECONDS: u64 = 2;
+/// Time after which a place or memory for a session, or a trail that has stopped, may be there again, in seconds.
+pub const PLACE_RETRY_SECONDS: u64 = 5;
+/// Time after which somebody may have made room on a disk that is full, in seconds.
+pub const DISK_RETRY_SECONDS: u64 = 10;
 /// Live sessions of one server.
 pub const SESSIONS_MAX: usize = 20_000;
 /// Errors that a stream remembers for `info/errors`.

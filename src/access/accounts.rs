@@ -26,8 +26,8 @@ pub enum AccountError {
     #[error("a password has 1 to 256 bytes")]
     Password,
     /// There is no such user.
-    #[error("there is no user {0}")]
-    Unknown(String),
+    #[error("user {0} does not exist")]
+    Missing(String),
     /// Without an Administrator nobody could make one again.
     #[error("{0} is the last Administrator")]
     LastAdministrator(String),
@@ -155,7 +155,7 @@ impl Accounts {
     pub async fn get(&self, name: &str) -> Result<User, AccountError> {
         let wanted = name.to_owned();
         let user = self.blocking(move |catalog| catalog.get(Shelf::Users, &wanted)).await?;
-        user.ok_or_else(|| AccountError::Unknown(name.into()))
+        user.ok_or_else(|| AccountError::Missing(name.into()))
     }
 
     /// All users, by name.
@@ -246,7 +246,7 @@ mod tests {
         assert!(logs_in(&accounts, "ann", "two").await);
         accounts.remove("ann").await.unwrap();
         assert!(!logs_in(&accounts, "ann", "two").await);
-        assert!(matches!(accounts.remove("ann").await, Err(AccountError::Unknown(_))));
+        assert!(matches!(accounts.remove("ann").await, Err(AccountError::Missing(_))));
     }
 
     #[tokio::test]

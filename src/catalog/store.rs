@@ -244,6 +244,18 @@ impl Catalog {
         if free < limits::CATALOG_ROOM_BYTES { Err(CatalogError::DiskFull) } else { Ok(()) }
     }
 
+    /// Does work with the catalog on a thread that may block.
+    pub async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<R, CatalogError> + Send + 'static,
+    ) -> Result<R, CatalogError> {
+        let catalog = self.clone();
+        match tokio::task::spawn_blocking(move || work(&catalog)).await {
+            Ok(done) => done,
+            Err(error) => Err(CatalogError::Flush(std::io::Error::other(error))),
+        }
+    }
+
     /// Puts a value under a name, over whatever was there.
     pub fn put<T: Serialize>(&self, shelf: Shelf, name: &str, value: &T) -> Result<(), CatalogError> {
         self.write(shelf, name, value, false)

@@ -1,8 +1,6 @@
 //! Makes what the configuration file names and is not there yet, at each start. What is there is left as it is: over REST it
 //! may have been changed on purpose.
 
-use std::sync::Arc;
-
 use super::server::ServerError;
 use crate::access::accounts::FIRST_ADMINISTRATOR;
 use crate::access::{NewUser, Role};
@@ -12,10 +10,12 @@ use crate::catalog::trail::TrailSettings;
 use crate::config::FileUser;
 use crate::record::{ResourceName, TrailName};
 use crate::service::Service;
-use crate::service::audit::{Actor, Change};
+use crate::service::audit::{Action, Actor, Change, Outcome, Told};
 use crate::service::extracts::ExtractError;
+use crate::service::principal::Principal;
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
+use crate::trail::Writer;
 
 /// What the configuration file names.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +73,7 @@ pub(super) async fn users(
 }
 
 /// Makes extracts, trails and streams. Extracts come first: the trail that one writes is made by it.
-pub(super) async fn resources(service: &Arc<Service>, wanted: Furniture) -> Result<(), ServerError> {
+pub(super) async fn resources(service: &Service, wanted: Furniture) -> Result<(), ServerError> {
     for (name, config) in wanted.extracts {
         extract(service, &name, config).await.map_err(|error| format!("extract {name}: {error}"))?;
     }
@@ -86,10 +86,10 @@ pub(super) async fn resources(service: &Arc<Service>, wanted: Furniture) -> Resu
     Ok(())
 }
 
-async fn extract(service: &Arc<Service>, name: &ResourceName, config: ExtractConfig) -> Result<(), ExtractError> {
+async fn extract(service: &Service, name: &ResourceName, config: ExtractConfig) -> Result<(), ExtractError> {
     let given = config.redacted();
     // A server starts whatever its sources say; the extract says it.
-    match service.make_extract_unseen(name, config).await {
+    match service.extracts().make_unseen(Principal::House, name, config).await {
         Err(ExtractError::Exists(_)) => {
             let stored = service.extracts().get(name).map(|stored| stored.config.redacted());
             if stored.is_some_and(|stored| stored != given) {
@@ -104,19 +104,21 @@ async fn extract(service: &Arc<Service>, name: &ResourceName, config: ExtractCon
     Ok(())
 }
 
-async fn trail(service: &Arc<Service>, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-    match service.make_trail(name, settings).await {
-        Ok(()) => {
+async fn trail(service: &Service, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+    let trails = service.trails();
+    match trails.make(Principal::House, name, Writer::Puts, Some(settings)).await {
+        Ok(_) => {
             made(service, "trails", name.as_str(), "file").await;
         }
         Err(TrailError::Exists(_)) => {
             // The trail of an extract has no options of its own before it is told some.
-            match service.stored_trail_settings(name).await? {
+            match trails.settings(Principal::House, name).await? {
                 None => {
                     if settings.segment_bytes.is_some() {
                         tracing::warn!(trail = %name, "segmentBytes is not applied: it is fixed when a trail is made");
                     }
-                    service.set_trail_settings(name, TrailSettings { segment_bytes: None, ..settings }).await?;
+                    let settings = TrailSettings { segment_bytes: None, ..settings };
+                    trails.set_settings(Principal::House, name, settings).await?;
                 }
                 Some(stored) if stored != settings => tracing::warn!(trail = %name, "{LEFT_AS_IT_IS}"),
                 Some(_) => {}
@@ -127,9 +129,9 @@ async fn trail(service: &Arc<Service>, name: &TrailName, settings: TrailSettings
     Ok(())
 }
 
-async fn stream(service: &Arc<Service>, name: &ResourceName, config: StreamConfig) -> Result<(), StreamError> {
+async fn stream(service: &Service, name: &ResourceName, config: StreamConfig) -> Result<(), StreamError> {
     let given = config.as_given().clone();
-    match service.make_stream(name, config).await {
+    match service.streams().make(Principal::House, name, config).await {
         Err(StreamError::Exists(_)) => {
             if service.streams().get(name).is_some_and(|stored| *stored.config.as_given() != given) {
                 tracing::warn!(stream = %name, "{LEFT_AS_IT_IS}");
@@ -145,6 +147,7 @@ async fn stream(service: &Arc<Service>, name: &ResourceName, config: StreamConfi
 
 async fn made(service: &Service, kind: &str, name: &str, auth: &'static str) {
     let path = format!("/services/v2/{kind}/{name}");
-    let change = Change { method: "START", path: Some(&path), status: 200, code: None };
+    let told = Told { method: "START", status: 200, code: None };
+    let change = Change { action: Action::Make, path: Some(&path), outcome: Outcome::Done, told };
     service.audit().change(&Actor { auth, ..Actor::default() }, &change).await;
 }

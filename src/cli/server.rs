@@ -18,8 +18,8 @@ use crate::config::{AuditTarget, LimitMembers};
 use crate::face::goldengate::{Face, router};
 use crate::limits;
 use crate::listen::{Server, Tls, file_limit};
-use crate::service::Service;
 use crate::service::audit::Writers;
+use crate::service::{Service, ServiceOptions};
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
@@ -74,11 +74,10 @@ impl RunningServer {
         let address = listener.local_addr()?;
         let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
         let data_dir = options.data_dir.clone();
-        let access = options.access;
-        let opened =
-            tokio::task::spawn_blocking(move || Service::open(&data_dir, Arc::new(SystemClock), access)).await?;
-        let limited = opened?.with_session_caps(options.limits.sessions);
-        let service = Arc::new(limited.with_delivery_bytes(options.limits.delivery_bytes));
+        let (access, sessions) = (options.access, options.limits.sessions);
+        let opened = ServiceOptions { access, sessions, delivery_bytes: options.limits.delivery_bytes };
+        let open = move || Service::open(&data_dir, Arc::new(SystemClock), opened);
+        let service = Arc::new(tokio::task::spawn_blocking(open).await??);
         let tls = match options.tls {
             Some(files) => {
                 let (clock, expiries) = (service.clock().clone(), service.expiries().clone());
@@ -97,6 +96,7 @@ impl RunningServer {
         service.start().await;
         let face = Face {
             service: service.clone(),
+            requests: Arc::default(),
             origins: Arc::new(origins),
             public_url: options.public_url.map(Into::into),
             tls: tls.is_some(),

@@ -5,7 +5,7 @@ use tokio::time::Duration;
 use super::section::Section;
 use crate::limits;
 use crate::listen::{PumpTimings, ServerLimits};
-use crate::service::session_places::SessionCaps;
+use crate::service::sessions::places::SessionCaps;
 
 /// What `[limits]` says, the defaults where it says nothing.
 #[derive(Debug, Clone, Copy)]

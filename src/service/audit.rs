@@ -4,89 +4,40 @@
 //! `audit`; with them they are JSON, one object a line, and the log gets those that a writer does not take. No row,
 //! password, token or query ever comes here.
 
+mod events;
+mod log_event;
 mod refusals;
 mod writing;
 
 use std::io::Write;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+pub use events::{Action, Actor, AuditedSession, Change, Outcome, SessionEnd, Told};
+use log_event::log;
 use refusals::{Minute, Refusals, Refused};
 pub use writing::Writers;
-use writing::{Kind, write_line};
-pub(super) use writing::{Line, write_lines};
+use writing::{Kind, Line, Losses, write_line, write_lines};
 
-use crate::access::ClientAddr;
+use super::supervisor;
+use crate::catalog::audit_file;
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::repeats::warn_rarely;
-
-/// Who does something, and from where.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Actor {
-    /// The user, once known for sure.
-    pub user: Option<String>,
-    /// The user of this server that a refused credential names.
-    pub claimed: Option<String>,
-    /// How the user is known: `basic`, `digest`, `token`, `jwt`, `certificate`, `none`; `file` for the configuration file,
-    /// `start` for what a server makes by itself, `offline` for who had the data folder while no server ran.
-    pub auth: &'static str,
-    /// The client's address.
-    pub peer: Option<ClientAddr>,
-}
-
-/// A change of what the server holds, tried or done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change<'a> {
-    /// The request's method; `START` for what the configuration file makes.
-    pub method: &'a str,
-    /// The path of the resource, without a query; none if the server has no such path.
-    pub path: Option<&'a str>,
-    /// The status of the answer.
-    pub status: u16,
-    /// The code of the answer's main message, if it refuses.
-    pub code: Option<&'static str>,
-}
-
-/// A session of a stream, as its start says it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// Who reads.
-    pub actor: Actor,
-    /// Tells this session from the others of this life of the server.
-    pub number: u64,
-    /// The stream.
-    pub stream: String,
-    /// What was asked to begin with: `now`, `earliest`, `time` or `position`.
-    pub begin: &'static str,
-}
-
-/// How a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionEnd {
-    /// The close code; 1006 for a connection that broke.
-    pub code: u16,
-    /// Records sent, metadata not counted.
-    pub records: u64,
-    /// Bytes that the socket took.
-    pub bytes: u64,
-    /// How long it was open.
-    pub open: Duration,
-}
+use crate::tasks::Task;
 
 /// Takes audit lines.
 #[derive(Debug)]
 pub struct Audit {
     clock: SharedClock,
     queue: OnceLock<mpsc::Sender<Line>>,
-    failed: AtomicU64,
-    /// The last line that was to be written was not.
-    failing: AtomicBool,
+    losses: Arc<Losses>,
     refusals: Refusals,
     counted: AtomicU64,
 }
@@ -97,24 +48,31 @@ impl Audit {
         Self {
             clock,
             queue: OnceLock::new(),
-            failed: AtomicU64::new(0),
-            failing: AtomicBool::new(false),
+            losses: Arc::default(),
             refusals: Refusals::default(),
             counted: AtomicU64::new(0),
         }
     }
 
     /// From now on lines go to these writers; once.
-    pub fn write_to(self: &std::sync::Arc<Self>, writers: Writers) {
+    pub fn write_to(&self, writers: Writers) {
         let (sender, lines) = mpsc::channel(limits::AUDIT_QUEUE_LINES);
         if self.queue.set(sender).is_ok() {
-            super::supervisor::run_audit(std::sync::Arc::downgrade(self), lines, writers);
+            let losses = self.losses.clone();
+            // It ends with the sender, which is the audit's.
+            supervisor::run_blocking(move || write_lines(&losses, lines, writers));
         }
+    }
+
+    /// Starts telling counted refusals, until the audit is gone.
+    pub(super) fn start(self: &Arc<Self>) {
+        let audit = Arc::downgrade(self);
+        supervisor::keep(Task::Audit, move || keep_telling_refusals(audit.clone()));
     }
 
     /// Lines that the writer did not take since the start; the log has them.
     pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+        self.losses.count()
     }
 
     /// Refusals since the start that have no line of their own: they are told together.
@@ -124,7 +82,7 @@ impl Audit {
 
     /// Whether the writer does not take lines now.
     pub fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+        self.losses.is_losing()
     }
 
     /// A change; waits (a little) until the line is written, so that no change is answered before, and flushed unless the
@@ -132,9 +90,9 @@ impl Audit {
     /// address and minute has a line; the others are counted.
     pub async fn change(&self, actor: &Actor, change: &Change<'_>) {
         let members = self.of_change(actor, change);
-        if !is_refusal(actor, change) {
+        if !change.is_refused_to(actor) {
             self.take_and_wait(Kind::Change, members, true).await;
-        } else if self.refusals.note(actor, change.status, self.clock.now()) {
+        } else if self.refusals.note(actor, change.told.status, self.clock.now()) {
             self.take_and_wait(Kind::Refusal, members, false).await;
         } else {
             self.counted.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +100,7 @@ impl Audit {
     }
 
     /// Tells the refusals of the minutes that are over, or all that are counted.
-    pub(super) fn tell_refusals(&self, all: bool) {
+    fn tell_refusals(&self, all: bool) {
         for (refused, minute) in self.refusals.take(all) {
             self.take(Kind::Refusal, self.of_refusals(&refused, &minute), false, None);
         }
@@ -175,32 +133,43 @@ impl Audit {
 
     /// The line of a change.
     fn of_change(&self, actor: &Actor, change: &Change<'_>) -> Map<String, Value> {
-        let result = match change.status {
-            ..=399 => "done",
-            401 | 403 | 429 => "refused",
-            _ => "failed",
-        };
-        let action = match change.method {
-            "POST" | "START" => "make",
-            "PUT" => "set",
-            "PATCH" => "change",
-            "DELETE" => "delete",
-            _ => "read",
-        };
         let mut members = self.begin("change", actor);
-        members.insert("method".into(), change.method.into());
-        members.insert("action".into(), action.into());
+        members.insert("method".into(), change.told.method.into());
+        members.insert("action".into(), change.action.name().into());
         let path = change.path.map(|path| path.chars().take(limits::AUDIT_TEXT_CHARS_MAX).collect::<String>());
         members.insert("path".into(), path.into());
-        members.insert("result".into(), result.into());
-        members.insert("status".into(), change.status.into());
-        members.insert("code".into(), change.code.into());
+        members.insert("result".into(), change.outcome.name().into());
+        members.insert("status".into(), change.told.status.into());
+        members.insert("code".into(), change.told.code.into());
         members
+    }
+
+    /// Takes over the lines of what was changed in the data folder without a server; once there are writers. Unless all of
+    /// them are written and flushed they stay for the next start, those that were written too.
+    pub(super) async fn take_over_offline(&self, folder: &Path) {
+        let lines = on_disk(folder, audit_file::offline_lines).await;
+        let taken_over = match lines {
+            Ok(lines) if lines.is_empty() => return,
+            Ok(lines) => {
+                for line in lines {
+                    // It may have been waited for: a start does not wait so long for each.
+                    if !self.take_over(&line).await {
+                        tracing::error!("audit lines of changes made without a server stay for the next start");
+                        return;
+                    }
+                }
+                on_disk(folder, audit_file::forget_offline_lines).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken_over {
+            tracing::error!(%error, "the audit lines of changes that were made without a server");
+        }
     }
 
     /// A line that was written elsewhere, as it was; says whether it need not stay there: it is written and flushed (without
     /// a writer it is in the log), or nobody can read it.
-    pub(super) async fn take_over(&self, line: &[u8]) -> bool {
+    async fn take_over(&self, line: &[u8]) -> bool {
         match serde_json::from_slice(line) {
             Ok(Value::Object(members)) if self.queue.get().is_some() => {
                 self.take_and_wait(Kind::Change, members, true).await
@@ -230,12 +199,12 @@ impl Audit {
     }
 
     /// A session begins.
-    pub fn session_started(&self, session: &Session) {
+    pub fn session_started(&self, session: &AuditedSession) {
         self.take(Kind::Session, self.session("session-start", session), false, None);
     }
 
     /// A session ended.
-    pub fn session_ended(&self, session: &Session, end: SessionEnd) {
+    pub fn session_ended(&self, session: &AuditedSession, end: SessionEnd) {
         let mut members = self.session("session-end", session);
         members.insert("closeCode".into(), end.code.into());
         members.insert("records".into(), end.records.into());
@@ -271,7 +240,7 @@ impl Audit {
         members
     }
 
-    fn session(&self, event: &str, session: &Session) -> Map<String, Value> {
+    fn session(&self, event: &str, session: &AuditedSession) -> Map<String, Value> {
         let mut members = self.begin(event, &session.actor);
         members.insert("session".into(), session.number.into());
         members.insert("stream".into(), session.stream.as_str().into());
@@ -283,63 +252,27 @@ impl Audit {
         let Some(queue) = self.queue.get() else { return log(&members) };
         if let Err(refused) = queue.try_send(Line { kind, members, durable, done }) {
             let (mpsc::error::TrySendError::Full(line) | mpsc::error::TrySendError::Closed(line)) = refused;
-            self.not_taken(&line.members, "the audit file is too slow");
+            self.losses.lost(&line.members, "the audit file is too slow");
         }
-    }
-
-    fn not_taken(&self, members: &Map<String, Value>, error: &str) {
-        self.failing.store(true, Ordering::Relaxed);
-        // The first of many says it; the lines themselves follow one by one.
-        if self.failed.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::error!(error, "audit lines cannot be written; they go to the log");
-        }
-        log(members);
-    }
-
-    fn takes_lines_again(&self) {
-        self.failing.store(false, Ordering::Relaxed);
     }
 }
 
-/// Whether a change was refused for who asks, or asked by nobody who is known: whatever else was wrong with it, anybody can
-/// ask so as often as he likes.
-fn is_refusal(actor: &Actor, change: &Change<'_>) -> bool {
-    let is_of_the_house = matches!(actor.auth, "file" | "start" | "offline");
-    matches!(change.status, 401 | 403 | 429) || change.status >= 400 && actor.user.is_none() && !is_of_the_house
+async fn keep_telling_refusals(audit: Weak<Audit>) {
+    let mut every = tokio::time::interval(Duration::from_secs(limits::AUDIT_REFUSALS_LOOK_SECONDS));
+    loop {
+        every.tick().await;
+        let Some(audit) = audit.upgrade() else { return };
+        audit.tell_refusals(false);
+    }
 }
 
-/// One event of the log, with the members that the line would have; its `time` too, for the log's own may be later.
-fn log(members: &Map<String, Value>) {
-    let text = |name: &str| members.get(name).and_then(Value::as_str);
-    let number = |name: &str| members.get(name).and_then(Value::as_u64);
-    let seconds = members.get("seconds").and_then(Value::as_f64);
-    let together = |name: &str| members.get(name).filter(|value| !value.is_string()).map(Value::to_string);
-    tracing::info!(
-        target: "audit",
-        time = text("time"),
-        event = text("event"),
-        user = text("user"),
-        claimed = text("claimed").map(str::to_owned).or_else(|| together("claimed")),
-        auth = text("auth"),
-        peer = text("peer"),
-        via = text("via"),
-        method = text("method"),
-        action = text("action"),
-        path = text("path"),
-        result = text("result"),
-        status = number("status"),
-        code = text("code"),
-        session = number("session"),
-        stream = text("stream"),
-        begin = text("begin"),
-        closeCode = number("closeCode"),
-        records = number("records"),
-        bytes = number("bytes"),
-        seconds,
-        since = text("since"),
-        count = number("count"),
-        statuses = together("statuses"),
-    );
+async fn on_disk<R: Send + 'static>(
+    folder: &Path,
+    work: impl FnOnce(&Path) -> std::io::Result<R> + Send + 'static,
+) -> std::io::Result<R> {
+    let folder = folder.to_owned();
+    let done = tokio::task::spawn_blocking(move || work(&folder)).await;
+    done.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ type Outcome = Result<Document, DocumentError>;
 /// The documents of a server.
 #[derive(Debug)]
 pub struct Documents {
-    shelf: Mutex<Shelf>,
+    cache: Mutex<Cache>,
     work: OffThread,
     kept_bytes_max: usize,
     built: AtomicU64,
@@ -89,15 +89,15 @@ pub struct Documents {
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
-    slots: HashMap<DocumentKey, Slot>,
+struct Cache {
+    entries: HashMap<DocumentKey, Entry>,
     kept_bytes: usize,
     /// How often one was looked for.
     looks: u64,
 }
 
 #[derive(Debug)]
-enum Slot {
+enum Entry {
     Building(watch::Receiver<Option<Outcome>>),
     Kept { document: Document, used: u64 },
 }
@@ -108,7 +108,7 @@ enum Found {
     Nothing(Building),
 }
 
-/// A document that is to be built; its slot is free again when it is not.
+/// A document that is to be built; its entry is free again when it is not.
 struct Building {
     documents: Arc<Documents>,
     key: DocumentKey,
@@ -123,7 +123,7 @@ impl Document {
     }
 
     fn memory(&self, key: &DocumentKey) -> usize {
-        self.bytes.len() + key.variant.len() + size_of::<DocumentKey>() + size_of::<Slot>()
+        self.bytes.len() + key.variant.len() + size_of::<DocumentKey>() + size_of::<Entry>()
     }
 }
 
@@ -131,8 +131,8 @@ impl Documents {
     /// Documents that keep at most so many bytes; refusals are counted.
     pub(super) fn new(kept_bytes_max: usize, hits: Arc<LimitHits>) -> Arc<Self> {
         let work = OffThread::new("document", limits::DOCUMENTS_BUILT_AT_ONCE, limits::DOCUMENTS_WAITING_MAX);
-        let (shelf, built, shared) = Default::default();
-        Arc::new(Self { shelf, work, kept_bytes_max, built, shared, hits })
+        let (cache, built, shared) = Default::default();
+        Arc::new(Self { cache, work, kept_bytes_max, built, shared, hits })
     }
 
     /// The document: the one that is kept, the one that somebody builds already, or one that `build` gives the text of.
@@ -174,14 +174,14 @@ impl Documents {
 
     /// Forgets what was built for a revision of a stream that is no more, or whose own document is another now.
     pub(super) fn forget(&self, revision: u64) {
-        let mut shelf = self.shelf();
+        let mut cache = self.cache();
         let mut bytes = 0;
-        shelf.slots.retain(|key, slot| {
+        cache.entries.retain(|key, entry| {
             let stays = key.revision != revision;
-            bytes += if stays { 0 } else { slot.memory(key) };
+            bytes += if stays { 0 } else { entry.memory(key) };
             stays
         });
-        shelf.kept_bytes -= bytes;
+        cache.kept_bytes -= bytes;
     }
 
     /// The figures now.
@@ -191,33 +191,33 @@ impl Documents {
             building: self.work.busy(),
             built: load(&self.built),
             shared: load(&self.shared),
-            kept_bytes: self.shelf().kept_bytes,
+            kept_bytes: self.cache().kept_bytes,
         }
     }
 
     fn look(self: &Arc<Self>, key: &DocumentKey) -> Found {
-        let mut shelf = self.shelf();
-        shelf.looks += 1;
-        let now = shelf.looks;
-        match shelf.slots.get_mut(key) {
-            Some(Slot::Kept { document, used }) => {
+        let mut cache = self.cache();
+        cache.looks += 1;
+        let now = cache.looks;
+        match cache.entries.get_mut(key) {
+            Some(Entry::Kept { document, used }) => {
                 *used = now;
                 return Found::Kept(document.clone());
             }
-            Some(Slot::Building(outcome)) if outcome.has_changed().is_ok() => return Found::Building(outcome.clone()),
-            Some(Slot::Building(_)) | None => {}
+            Some(Entry::Building(outcome)) if outcome.has_changed().is_ok() => return Found::Building(outcome.clone()),
+            Some(Entry::Building(_)) | None => {}
         }
         let (sender, receiver) = watch::channel(None);
-        shelf.slots.insert(key.clone(), Slot::Building(receiver));
+        cache.entries.insert(key.clone(), Entry::Building(receiver));
         Found::Nothing(Building { documents: self.clone(), key: key.clone(), outcome: sender })
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Slot {
+impl Entry {
     fn memory(&self, key: &DocumentKey) -> usize {
         match self {
             Self::Kept { document, .. } => document.memory(key),
@@ -233,19 +233,19 @@ impl Slot {
     }
 }
 
-impl Shelf {
+impl Cache {
     fn keep(&mut self, key: &DocumentKey, document: &Document, bytes_max: usize) {
         let bytes = document.memory(key);
         if bytes > bytes_max {
             return;
         }
         self.kept_bytes += bytes;
-        self.slots.insert(key.clone(), Slot::Kept { document: document.clone(), used: self.looks });
+        self.entries.insert(key.clone(), Entry::Kept { document: document.clone(), used: self.looks });
         while self.kept_bytes > bytes_max {
-            let kept = self.slots.iter().filter_map(|(key, slot)| Some((slot.used()?, key)));
+            let kept = self.entries.iter().filter_map(|(key, entry)| Some((entry.used()?, key)));
             let Some(oldest) = kept.min_by_key(|(used, _)| *used).map(|(_, key)| key.clone()) else { return };
-            let slot = self.slots.remove(&oldest);
-            self.kept_bytes -= slot.map_or(0, |slot| slot.memory(&oldest));
+            let entry = self.entries.remove(&oldest);
+            self.kept_bytes -= entry.map_or(0, |entry| entry.memory(&oldest));
         }
     }
 }
@@ -256,31 +256,31 @@ impl Building {
         let whole = built.as_ref().is_ok_and(|draft| draft.whole);
         let outcome = built.map(|draft| Document::new(draft.text));
         self.documents.built.fetch_add(1, Ordering::Relaxed);
-        if let Some(mut shelf) = self.free_slot()
+        if let Some(mut cache) = self.free_entry()
             && let Ok(document) = &outcome
             && whole
         {
-            shelf.keep(&self.key, document, self.documents.kept_bytes_max);
+            cache.keep(&self.key, document, self.documents.kept_bytes_max);
         }
         self.outcome.send_replace(Some(outcome.clone()));
         outcome
     }
 
-    /// Takes its slot away, if it has it still: it may have been forgotten meanwhile, and taken by another.
-    fn free_slot(&self) -> Option<MutexGuard<'_, Shelf>> {
-        let mut shelf = self.documents.shelf();
-        let Some(Slot::Building(receiver)) = shelf.slots.get(&self.key) else { return None };
+    /// Takes its entry away, if it has it still: it may have been forgotten meanwhile, and taken by another.
+    fn free_entry(&self) -> Option<MutexGuard<'_, Cache>> {
+        let mut cache = self.documents.cache();
+        let Some(Entry::Building(receiver)) = cache.entries.get(&self.key) else { return None };
         if !receiver.same_channel(&self.outcome.subscribe()) {
             return None;
         }
-        shelf.slots.remove(&self.key);
-        Some(shelf)
+        cache.entries.remove(&self.key);
+        Some(cache)
     }
 }
 
 impl Drop for Building {
     fn drop(&mut self) {
-        self.free_slot();
+        self.free_entry();
     }
 }
 
@@ -317,7 +317,7 @@ mod tests {
                 documents.get(key(1), build).await
             }
         });
-        while !documents.shelf().slots.contains_key(&key(1)) {
+        while !documents.cache().entries.contains_key(&key(1)) {
             tokio::task::yield_now().await;
         }
         let others: Vec<_> = (0..40)
@@ -366,7 +366,7 @@ mod tests {
                 tokio::spawn(async move { documents.get(key(revision), || text("a")).await.map(drop) })
             })
             .collect();
-        while documents.shelf().slots.len() < limits::DOCUMENTS_WAITING_MAX {
+        while documents.cache().entries.len() < limits::DOCUMENTS_WAITING_MAX {
             tokio::task::yield_now().await;
         }
         tokio::task::yield_now().await;
@@ -376,7 +376,7 @@ mod tests {
         for one in waiting {
             assert!(one.await.is_err());
         }
-        assert_eq!(documents.shelf().slots.len(), 0);
+        assert_eq!(documents.cache().entries.len(), 0);
         drop(held);
         documents.get(key(99), || text("a")).await.unwrap();
     }

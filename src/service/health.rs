@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::audit::Audit;
+use super::extracts::ExtractInfo;
+use super::retention::RetentionPasses;
+use super::trails::TrailInfo;
+use crate::access::{Expiries, KeyRefresh};
 use crate::capture::{RunState, Status};
 use crate::limits;
 use crate::log_output;
-use crate::service::Service;
-use crate::service::trails::TrailInfo;
+use crate::record::Timestamp;
 use crate::tasks::Task;
 
 /// What is wrong, each line naming the trail, the extract or the part of the server. Both lists are empty when all is well.
@@ -52,58 +56,76 @@ impl Health {
     }
 }
 
-impl Service {
-    /// How the server is doing. Waits for nothing.
-    pub fn health(&self) -> Health {
-        let mut health = Health::default();
-        health.troubles.extend(self.trails.list().iter().filter_map(|trail| self.trouble_of_trail(trail)));
-        for extract in self.extracts.list() {
+impl Health {
+    /// Adds what is wrong with trails.
+    pub(super) fn of_trails(&mut self, trails: &[TrailInfo], now: Timestamp) {
+        self.troubles.extend(trails.iter().filter_map(|trail| trouble_of_trail(trail, now)));
+    }
+
+    /// Adds what is wrong with extracts.
+    pub(super) fn of_extracts(&mut self, extracts: &[ExtractInfo]) {
+        for extract in extracts {
             let of_extract = |what: String| format!("extract {} {what}", extract.name);
-            health.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
-            health.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
-            health.warnings.extend(not_as_asked(&extract.coverage.degraded).map(of_extract));
+            self.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
+            self.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
+            self.warnings.extend(not_as_asked(&extract.coverage.degraded).map(of_extract));
         }
+    }
+
+    /// Adds what is wrong with the process: its tasks, its log.
+    pub(super) fn of_process(&mut self) {
         // Trails and extracts speak for themselves.
         let tasks = Task::ALL.into_iter().filter(|task| !matches!(task, Task::TrailWriter | Task::Extract));
         let down = tasks.filter(|task| task.down() > 0);
-        health.warnings.extend(down.map(|task| {
+        self.warnings.extend(down.map(|task| {
             format!("the task {} has panicked and waits to be started again; the log says where", task.name())
         }));
-        for (file, trouble) in self.expiries.troubles(self.clock.now()) {
+        if log_output::is_failing() {
+            self.warnings.push("log lines cannot be written and are lost".to_owned());
+        }
+    }
+
+    /// Adds what is wrong with what callers are known by: certificates, the keys of another issuer.
+    pub(super) fn of_access(&mut self, expiries: &Expiries, keys: &KeyRefresh, now: Timestamp) {
+        for (file, trouble) in expiries.troubles(now) {
             if trouble.expired {
-                health.warnings.push(format!("a certificate of {} {}", file.member(), trouble.what));
+                self.warnings.push(format!("a certificate of {} {}", file.member(), trouble.what));
             }
         }
-        if let Some(error) = self.authenticator.key_refresh().figures().and_then(|figures| figures.error) {
-            health.warnings.push(format!("the keys of another issuer's tokens cannot be fetched: {error}"));
+        if let Some(error) = keys.figures().and_then(|figures| figures.error) {
+            self.warnings.push(format!("the keys of another issuer's tokens cannot be fetched: {error}"));
         }
-        if self.audit.is_failing() {
-            health.warnings.push("audit lines cannot be written to their file; they go to the log".to_owned());
+    }
+
+    /// Adds that audit lines are lost.
+    pub(super) fn of_audit(&mut self, audit: &Audit) {
+        if audit.is_failing() {
+            self.warnings.push("audit lines cannot be written to their file; they go to the log".to_owned());
         }
-        if let Some((suspension, resumes_in)) = self.age_suspension() {
+    }
+
+    /// Adds that nothing is removed for its age.
+    pub(super) fn of_retention(&mut self, retention: &RetentionPasses) {
+        if let Some((suspension, resumes_in)) = retention.age_suspension() {
             let (step, hours) = (suspension.step_seconds, resumes_in.div_ceil(3_600));
-            health.warnings.push(format!(
+            self.warnings.push(format!(
                 "the clock was set by {step} s: segments are not removed for their age for {hours} hours more, or until the clock is confirmed"
             ));
         }
-        if log_output::is_failing() {
-            health.warnings.push("log lines cannot be written and are lost".to_owned());
-        }
-        health
     }
+}
 
-    fn trouble_of_trail(&self, trail: &TrailInfo) -> Option<String> {
-        let status = match &trail.state {
-            Err(reason) => return Some(reason.clone()),
-            Ok((_, status)) => status,
-        };
-        if let Some(reason) = &status.stopped {
-            return Some(format!("trail {} has stopped: {reason}", trail.name));
-        }
-        let stalled = status.work.stalled_seconds(self.clock.now());
-        let waits = stalled >= limits::TRAIL_STALL_SECONDS;
-        waits.then(|| format!("trail {} has written nothing for {stalled} s, and bytes wait", trail.name))
+fn trouble_of_trail(trail: &TrailInfo, now: Timestamp) -> Option<String> {
+    let status = match &trail.state {
+        Err(unserved) => return Some(unserved.to_string()),
+        Ok((_, status)) => status,
+    };
+    if let Some(reason) = &status.stopped {
+        return Some(format!("trail {} has stopped: {reason}", trail.name));
     }
+    let stalled = status.work.stalled_seconds(now);
+    let waits = stalled >= limits::TRAIL_STALL_SECONDS;
+    waits.then(|| format!("trail {} has written nothing for {stalled} s, and bytes wait", trail.name))
 }
 
 fn trouble_of_extract(status: &Status) -> Option<String> {

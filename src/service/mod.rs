@@ -1,62 +1,87 @@
-//! One front door for every face: trails, streams, sessions, extracts, users, health.
+//! One front door for every face: one registry for each noun (trails, streams, sessions, extracts, credentials, puts, users,
+//! documents), each with its own catalog handle.
 //!
-//! Owns the life of these resources: what is made, stored, opened, stopped. Speaks in values and errors of its own;
-//! what they look like over a protocol is the faces' business.
+//! A registry owns the life of what it is named for: what is made, stored, opened, stopped. [`Service`] assembles them, starts
+//! and stops them. All speak in values and errors of their own; [`refusal`] says which fact an error is, [`principal`] who may
+//! do what. How any of it looks over a protocol is the faces' business.
 
-pub mod activity;
 pub mod audit;
-pub mod collisions;
-mod coverage;
+pub mod credentials;
 pub mod documents;
 pub mod extracts;
 pub mod health;
 pub mod metrics;
 mod off_thread;
+pub mod principal;
 pub mod puts;
-pub mod requests;
+pub mod refusal;
 pub mod retention;
-pub mod session_places;
 pub mod sessions;
-mod stream_rules;
 pub mod streams;
 mod supervisor;
 pub mod trails;
-pub mod watched_session;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access::{AccessOptions, Accounts, Authenticator, Expiries, LimitHits};
-use crate::catalog::{Catalog, CatalogError, DataFolder, Vault, audit_file};
+use self::audit::Audit;
+use self::credentials::Credentials;
+use self::documents::Documents;
+use self::extracts::Extracts;
+use self::health::Health;
+use self::metrics::Page;
+use self::principal::Principal;
+use self::puts::Puts;
+use self::retention::RetentionPasses;
+use self::sessions::Sessions;
+use self::sessions::places::SessionCaps;
+use self::streams::{OpenStreamsError, Streams};
+use self::trails::Trails;
+use crate::access::{AccessError, AccessOptions, Accounts, Authenticator, Expiries, LimitHits};
+use crate::catalog::{Catalog, CatalogError, DataFolder, FolderError, Vault, VaultError};
 use crate::clock::SharedClock;
-use crate::delivery::budget::Budget;
+use crate::limits;
 use crate::trail::local::disk::SystemDisk;
 
 /// Everything a server serves, over one data folder.
 #[derive(Debug)]
 pub struct Service {
-    pub(crate) trails: trails::Trails,
-    pub(crate) streams: streams::Streams,
-    pub(crate) extracts: extracts::Extracts,
-    catalog: Catalog,
-    vault: Vault,
     clock: SharedClock,
     authenticator: Arc<Authenticator>,
     accounts: Accounts,
-    audit: Arc<audit::Audit>,
-    session_places: session_places::SessionPlaces,
-    delivery_budget: Arc<Budget>,
-    documents: Arc<documents::Documents>,
-    rules_work: stream_rules::RulesWork,
-    requests: requests::Requests,
+    trails: Arc<Trails>,
+    puts: Puts,
+    streams: Streams,
+    sessions: Sessions,
+    documents: Arc<Documents>,
+    credentials: Arc<Credentials>,
+    extracts: Extracts,
+    retention: Arc<RetentionPasses>,
+    audit: Arc<Audit>,
     limit_hits: Arc<LimitHits>,
     expiries: Arc<Expiries>,
-    /// Whether retention goes by age.
-    age_rule: Arc<retention::AgeRule>,
-    /// As retention saw the disk last: nobody who looks at figures waits for it.
-    disk: retention::DiskFigures,
+    #[cfg(test)]
+    catalog: Catalog,
     // Dropped last: the lock on the data folder outlives what works in it.
     folder: DataFolder,
+}
+
+/// What a service is opened with.
+#[derive(Debug, Clone)]
+pub struct ServiceOptions {
+    /// Ways to log in.
+    pub access: AccessOptions,
+    /// Caps on sessions.
+    pub sessions: SessionCaps,
+    /// Memory for encoded messages, in bytes.
+    pub delivery_bytes: usize,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        let (access, sessions) = Default::default();
+        Self { access, sessions, delivery_bytes: limits::DELIVERY_BYTES_DEFAULT }
+    }
 }
 
 /// The service cannot start.
@@ -64,92 +89,111 @@ pub struct Service {
 pub enum StartError {
     /// The data folder.
     #[error(transparent)]
-    Folder(#[from] crate::catalog::FolderError),
+    Folder(#[from] FolderError),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The key of stored secrets.
     #[error(transparent)]
-    Vault(#[from] crate::catalog::VaultError),
+    Vault(#[from] VaultError),
     /// Authentication.
     #[error(transparent)]
-    Access(#[from] crate::access::AccessError),
+    Access(#[from] AccessError),
     /// The trails' folder.
     #[error("the trails' folder cannot be read: {0}")]
     Trails(#[source] std::io::Error),
-    /// A stored stream.
-    #[error("the stored stream {name} is not valid: {error}")]
-    Stream {
-        /// Its name.
-        name: String,
-        /// Why.
-        error: String,
-    },
+    /// The stored streams.
+    #[error(transparent)]
+    Streams(#[from] OpenStreamsError),
 }
 
 impl Service {
     /// Opens the data folder and everything in it. Blocks; extracts and retention start with [`Self::start`].
-    pub fn open(folder: &Path, clock: SharedClock, access: AccessOptions) -> Result<Self, StartError> {
+    pub fn open(folder: &Path, clock: SharedClock, options: ServiceOptions) -> Result<Self, StartError> {
         let folder = DataFolder::open(folder)?;
         let catalog = Catalog::open(folder.path())?;
         let vault = Vault::open_folder(folder.path())?;
         let authenticator = Authenticator::new(catalog.clone())?;
-        let authenticator = Arc::new(authenticator.with(clock.clone(), access, vault.key_for("stream tokens")?));
-        let accounts = Accounts::new(catalog.clone(), authenticator.clone());
-        let audit = Arc::new(audit::Audit::new(clock.clone()));
-        let disk = Arc::new(SystemDisk);
-        let trails = trails::Trails::open(&folder.path().join("trails"), disk, clock.clone());
-        let trails = trails.map_err(StartError::Trails)?;
-        let age_rule = Arc::new(retention::AgeRule::open(&catalog)?);
-        let streams = streams::Streams::open(&catalog)?;
-        let extracts = extracts::Extracts::open(&catalog)?;
+        let token_key = vault.key_for("stream tokens")?;
+        let authenticator = Arc::new(authenticator.with(clock.clone(), options.access, token_key));
         let limit_hits = Arc::new(LimitHits::default());
-        let session_places = session_places::SessionPlaces::new(Default::default(), limit_hits.clone());
+        let trails = Trails::open(&folder.path().join("trails"), Arc::new(SystemDisk), clock.clone(), catalog.clone());
+        let trails = Arc::new(trails.map_err(StartError::Trails)?);
+        let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
+        let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
+        let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);
         Ok(Self {
-            trails,
-            streams,
-            extracts,
-            catalog,
-            vault,
-            clock,
+            accounts: Accounts::new(catalog.clone(), authenticator.clone()),
             authenticator,
-            accounts,
-            audit,
-            session_places,
-            delivery_budget: Budget::new(crate::limits::DELIVERY_BYTES_DEFAULT),
-            documents: documents::Documents::new(crate::limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone()),
-            rules_work: stream_rules::RulesWork::default(),
-            requests: requests::Requests::default(),
+            puts: Puts::new(trails.clone(), clock.clone()),
+            streams: Streams::open(&catalog, trails.clone(), documents.clone(), limit_hits.clone())?,
+            sessions: Sessions::new(trails.clone(), clock.clone(), caps, delivery_bytes, limit_hits.clone()),
+            documents,
+            extracts: Extracts::open(&catalog, trails.clone(), credentials.clone())?,
+            credentials,
+            retention: Arc::new(RetentionPasses::open(&catalog, trails.clone(), clock.clone())?),
+            trails,
+            audit: Arc::new(Audit::new(clock.clone())),
+            clock,
             limit_hits,
             expiries: Arc::default(),
-            age_rule,
-            disk: retention::DiskFigures::default(),
+            #[cfg(test)]
+            catalog,
             folder,
         })
     }
 
-    /// The same service with other caps on sessions; before the first of them.
-    #[must_use]
-    pub fn with_session_caps(mut self, caps: session_places::SessionCaps) -> Self {
-        self.session_places = session_places::SessionPlaces::new(caps, self.limit_hits.clone());
-        self
+    /// Starts retention, the audit's counts and every extract that should run. An extract that cannot start says so in its
+    /// status.
+    pub async fn start(&self) {
+        self.retention.start();
+        self.audit.start();
+        self.extracts.start().await;
     }
 
-    /// The same service with that many bytes of memory for encoded messages; before the first session.
-    #[must_use]
-    pub fn with_delivery_bytes(mut self, bytes: usize) -> Self {
-        self.delivery_budget = Budget::new(bytes);
-        self
+    /// Stops extracts and flushes trails; nothing is appended afterwards.
+    pub async fn close(&self) {
+        self.extracts.stop_all().await;
+        self.trails.close().await;
+        self.audit.flush().await;
     }
 
-    /// How often each limit that protects the server was hit; listeners count here too.
-    pub fn limit_hits(&self) -> &Arc<LimitHits> {
-        &self.limit_hits
+    /// Takes over the audit lines of what was changed in the data folder without a server; once the audit has its writer.
+    pub async fn audit_offline_changes(&self) {
+        self.audit.take_over_offline(self.folder.path()).await;
     }
 
-    /// When the certificates of the listener expire; the listener tells it.
-    pub fn expiries(&self) -> &Arc<Expiries> {
-        &self.expiries
+    /// How the server is doing. Waits for nothing.
+    pub fn health(&self) -> Health {
+        let (mut health, now) = (Health::default(), self.clock.now());
+        health.of_trails(&self.trails.list(Principal::House), now);
+        health.of_extracts(&self.extracts.all());
+        health.of_access(&self.expiries, self.authenticator.key_refresh(), now);
+        health.of_audit(&self.audit);
+        health.of_retention(&self.retention);
+        health.of_process();
+        health
+    }
+
+    /// The page of the service's figures now, to which faces add theirs. Asks the kernel: not for a thread that serves
+    /// sessions.
+    pub fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        metrics::sample_trails(&mut page, &self.trails, &self.puts, self.clock.now());
+        metrics::sample_disk(&mut page, &self.retention);
+        metrics::sample_extracts(&mut page, &self.extracts.all());
+        metrics::sample_streams(&mut page, &self.streams);
+        metrics::sample_documents(&mut page, self.documents.figures());
+        metrics::sample_limits(&mut page, &self.limit_hits, self.sessions.budget());
+        metrics::sample_access(&mut page, &self.expiries, self.authenticator.key_refresh());
+        metrics::sample_audit(&mut page, &self.audit);
+        metrics::sample_process(&mut page);
+        page
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &SharedClock {
+        &self.clock
     }
 
     /// Who is asking.
@@ -162,86 +206,63 @@ impl Service {
         &self.accounts
     }
 
-    /// The lines of who did what.
-    pub fn audit(&self) -> &Arc<audit::Audit> {
-        &self.audit
-    }
-
-    /// Takes over the audit lines of what was changed in the data folder without a server; once the audit has its writer.
-    /// Unless all of them are written and flushed they stay for the next start, those that were written too.
-    pub async fn audit_offline_changes(&self) {
-        let folder = self.folder.path().to_owned();
-        let read = folder.clone();
-        let lines = blocking(move || audit_file::offline_lines(&read)).await;
-        let taken_over = match lines {
-            Ok(lines) if lines.is_empty() => return,
-            Ok(lines) => {
-                for line in lines {
-                    // It may have been waited for: a start does not wait so long for each.
-                    if !self.audit.take_over(&line).await {
-                        tracing::error!("audit lines of changes made without a server stay for the next start");
-                        return;
-                    }
-                }
-                blocking(move || audit_file::forget_offline_lines(&folder)).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = taken_over {
-            tracing::error!(%error, "the audit lines of changes that were made without a server");
-        }
-    }
-
-    /// The clock.
-    pub fn clock(&self) -> &SharedClock {
-        &self.clock
-    }
-
     /// The trails.
-    pub fn trails(&self) -> &trails::Trails {
+    pub fn trails(&self) -> &Trails {
         &self.trails
     }
 
+    /// What takes puts into trails.
+    pub fn puts(&self) -> &Puts {
+        &self.puts
+    }
+
     /// The streams.
-    pub fn streams(&self) -> &streams::Streams {
+    pub fn streams(&self) -> &Streams {
         &self.streams
     }
 
+    /// What opens sessions of streams.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// The documents that are built from what the service has.
-    pub fn documents(&self) -> &Arc<documents::Documents> {
+    pub fn documents(&self) -> &Arc<Documents> {
         &self.documents
     }
 
     /// The extracts.
-    pub fn extracts(&self) -> &extracts::Extracts {
+    pub fn extracts(&self) -> &Extracts {
         &self.extracts
     }
 
-    /// How requests were answered.
-    pub fn requests(&self) -> &requests::Requests {
-        &self.requests
+    /// The database passwords that extracts name.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
-    /// Stops extracts and flushes trails; nothing is appended afterwards.
-    pub async fn close(&self) {
-        self.extracts.stop_all().await;
-        self.trails.close().await;
-        self.audit.flush().await;
+    /// What removes what no limit keeps.
+    pub fn retention(&self) -> &RetentionPasses {
+        &self.retention
     }
 
-    /// Runs a change of the catalog on a blocking thread.
-    async fn in_catalog<R: Send + 'static>(
-        &self,
-        change: impl FnOnce(&Catalog) -> Result<R, CatalogError> + Send + 'static,
-    ) -> Result<R, CatalogError> {
-        let catalog = self.catalog.clone();
-        match tokio::task::spawn_blocking(move || change(&catalog)).await {
-            Ok(done) => done,
-            Err(error) => Err(CatalogError::Flush(std::io::Error::other(error))),
-        }
+    /// The lines of who did what.
+    pub fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
-}
 
-async fn blocking<R: Send + 'static>(work: impl FnOnce() -> std::io::Result<R> + Send + 'static) -> std::io::Result<R> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+    /// How often each limit that protects the server was hit; listeners count here too.
+    pub fn limit_hits(&self) -> &Arc<LimitHits> {
+        &self.limit_hits
+    }
+
+    /// When the certificates of the listener expire; the listener tells it.
+    pub fn expiries(&self) -> &Arc<Expiries> {
+        &self.expiries
+    }
+
+    #[cfg(test)]
+    fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
 }

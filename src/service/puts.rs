@@ -5,9 +5,11 @@
 mod fitting;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::fitting::{Fittings, column_at, kind_of};
+use crate::clock::SharedClock;
 use crate::codec::put::{self, BadPut, PutFormat, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
@@ -15,10 +17,18 @@ use crate::record::{
     Column, JsonKind, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
     TransactionHead,
 };
-use crate::service::Service;
-use crate::service::trails::{TrailEntry, TrailError};
+use crate::service::principal::{Principal, Verb};
+use crate::service::trails::{TrailEntry, TrailError, Trails};
 use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, OpenError, RowParts, Writer};
+
+/// Takes puts into the trails of a server.
+#[derive(Debug)]
+pub struct Puts {
+    trails: Arc<Trails>,
+    clock: SharedClock,
+    refusals: PutRefusals,
+}
 
 /// What a put came to.
 #[derive(Debug)]
@@ -30,19 +40,18 @@ pub struct PutAnswer {
     pub pos: Option<TokenText>,
 }
 
-/// What puts have brought to one trail since the server started.
+/// Puts refused since the server started, by [`PutError::REASONS`].
 #[derive(Debug, Default)]
-pub struct PutFigures {
-    /// Bodies acknowledged.
-    pub requests: AtomicU64,
-    /// Transactions acknowledged, repeated ones included.
-    pub transactions: AtomicU64,
-    /// Transactions that the trail had already, by their id.
-    pub duplicates: AtomicU64,
-    /// Operations of the acknowledged transactions.
-    pub operations: AtomicU64,
-    /// Bytes of the acknowledged bodies.
-    pub bytes: AtomicU64,
+struct PutRefusals([AtomicU64; PutError::REASONS.len()]);
+
+impl PutRefusals {
+    fn count(&self, error: &PutError) {
+        let reason = error.reason();
+        let found = PutError::REASONS.iter().zip(&self.0).find(|(known, _)| **known == reason);
+        if let Some((_, count)) = found {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A put is refused; nothing of it was appended, unless the trail stopped on the way.
@@ -86,17 +95,33 @@ impl PutError {
     }
 }
 
-impl Service {
+impl Puts {
+    pub(super) fn new(trails: Arc<Trails>, clock: SharedClock) -> Self {
+        Self { trails, clock, refusals: PutRefusals::default() }
+    }
+
+    /// Puts refused, by their reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        PutError::REASONS.into_iter().zip(self.refusals.0.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
     /// Appends the transactions of `body` to a trail of puts and answers when they are durable.
-    pub async fn put(&self, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
-        self.put_as(PutFormat::Transactions, trail, body).await
+    pub async fn put(&self, principal: Principal<'_>, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+        self.put_as(principal, PutFormat::Transactions, trail, body).await
     }
 
     /// The same of a body in any format.
-    pub async fn put_as(&self, format: PutFormat, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {
+    pub async fn put_as(
+        &self,
+        principal: Principal<'_>,
+        format: PutFormat,
+        trail: &TrailName,
+        body: &[u8],
+    ) -> Result<PutAnswer, PutError> {
+        principal.check_trail(Verb::Write, trail).map_err(TrailError::Denied)?;
         let answer = self.put_uncounted(format, trail, body).await;
         if let Err(error) = &answer {
-            self.requests.put_refused(error.reason());
+            self.refusals.count(error);
         }
         answer
     }
@@ -129,17 +154,6 @@ impl Service {
     }
 }
 
-impl PutFigures {
-    fn note(&self, transactions: usize, duplicates: usize, operations: usize, bytes: usize) {
-        let add = |counter: &AtomicU64, count: usize| _ = counter.fetch_add(count as u64, Ordering::Relaxed);
-        add(&self.requests, 1);
-        add(&self.transactions, transactions);
-        add(&self.duplicates, duplicates);
-        add(&self.operations, operations);
-        add(&self.bytes, bytes);
-    }
-}
-
 /// Runs work that takes long on a large body where it does not hold up sessions on the same worker thread.
 fn off_the_worker<R>(bytes: usize, work: impl FnOnce() -> R) -> R {
     use tokio::runtime::{Handle, RuntimeFlavor};
@@ -157,7 +171,7 @@ async fn append_all(
     if end.as_ref().is_none_or(Appender::has_stopped) {
         // What an appender remembers of a writer that failed may never have been flushed.
         *end = None;
-        let trail = entry.trail.as_ref().map_err(|reason| AppendError::Stopped(reason.clone()))?;
+        let trail = entry.served().map_err(TrailError::Unserved)?;
         if *entry.gone.borrow() {
             return Err(AppendError::Stopped("the trail has been deleted".to_owned()).into());
         }

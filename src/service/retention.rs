@@ -3,21 +3,21 @@
 mod age;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-pub(crate) use age::AgeRule;
+use age::AgeRule;
 pub use age::AgeSuspension;
 
+use super::supervisor;
+use super::trails::Trails;
 use crate::catalog::trail::TrailSettings;
-use crate::catalog::{CatalogError, Shelf};
+use crate::catalog::{Catalog, CatalogError};
+use crate::clock::SharedClock;
 use crate::limits;
-use crate::record::TrailName;
 use crate::repeats::{error_rarely, warn_rarely};
-use crate::service::Service;
-use crate::service::trails::TrailError;
 use crate::tasks::{self, Task};
-use crate::trail::{Retention, Trail, TrailOptions, Writer};
+use crate::trail::{Retention, Trail};
 
 /// The file system of the trails, as retention saw it last; 0 before it has looked.
 #[derive(Debug, Default)]
@@ -30,47 +30,34 @@ pub struct DiskFigures {
     pub share_bytes: AtomicU64,
 }
 
-impl Service {
-    /// A trail's options as stored.
-    pub async fn trail_settings(&self, name: &TrailName) -> Result<TrailSettings, TrailError> {
-        Ok(self.stored_trail_settings(name).await?.unwrap_or_default())
+/// Removes what no limit keeps.
+#[derive(Debug)]
+pub struct RetentionPasses {
+    catalog: Catalog,
+    trails: Arc<Trails>,
+    clock: SharedClock,
+    /// Whether retention goes by age.
+    age_rule: Arc<AgeRule>,
+    /// As the disk was seen last: nobody who looks at figures waits for it.
+    disk: DiskFigures,
+}
+
+impl RetentionPasses {
+    /// Over these trails, as the catalog remembers it.
+    pub(super) fn open(catalog: &Catalog, trails: Arc<Trails>, clock: SharedClock) -> Result<Self, CatalogError> {
+        let (catalog, age_rule) = (catalog.clone(), Arc::new(AgeRule::open(catalog)?));
+        Ok(Self { catalog, trails, clock, age_rule, disk: DiskFigures::default() })
     }
 
-    /// A trail's options, if it was ever given any.
-    pub async fn stored_trail_settings(&self, name: &TrailName) -> Result<Option<TrailSettings>, TrailError> {
-        let key = name.to_string();
-        let stored = self.in_catalog(move |catalog| catalog.get(Shelf::Trails, &key)).await;
-        stored.map_err(TrailError::Catalog)
+    /// Starts a pass now and then, until this is gone.
+    pub(super) fn start(self: &Arc<Self>) {
+        let passes = Arc::downgrade(self);
+        supervisor::keep(Task::Retention, move || keep_passing(passes.clone()));
     }
 
-    /// Makes a trail for puts with these options: both or neither.
-    pub async fn make_trail(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-        let mut options = TrailOptions::default();
-        options.segment_bytes = settings.segment_bytes.unwrap_or(options.segment_bytes);
-        let _one_at_a_time = self.trails.with_options.lock().await;
-        self.trails.make_with(name, Writer::Puts, options).await?;
-        let stored = self.store_trail_settings(name, settings).await;
-        if stored.is_err()
-            && let Err(error) = self.trails.remove(name).await
-        {
-            tracing::warn!(trail = %name, %error, "a trail whose options could not be stored stays, with the defaults");
-        }
-        stored
-    }
-
-    /// Stores a trail's options.
-    pub async fn set_trail_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-        let _one_at_a_time = self.trails.with_options.lock().await;
-        self.store_trail_settings(name, settings).await
-    }
-
-    async fn store_trail_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
-        if self.trails.get(name).is_none() {
-            return Err(TrailError::Missing(name.clone()));
-        }
-        let key = name.to_string();
-        let stored = self.in_catalog(move |catalog| catalog.put(Shelf::Trails, &key, &settings)).await;
-        stored.map_err(TrailError::Catalog)
+    /// The file system of the trails, as it was seen last.
+    pub(super) fn disk(&self) -> &DiskFigures {
+        &self.disk
     }
 
     /// Why no segment is removed for its age, and for how many seconds more if nobody confirms the clock; none when they are.
@@ -81,16 +68,16 @@ impl Service {
     /// Somebody says that the clock is right: segments may go for their age again.
     pub async fn confirm_clock(&self) -> Result<(), CatalogError> {
         let rule = self.age_rule.clone();
-        self.in_catalog(move |catalog| rule.confirm(catalog)).await
+        self.catalog.blocking(move |catalog| rule.confirm(catalog)).await
     }
 
-    /// Removes what no limit keeps, in every trail. Blocks on the disk.
-    pub(super) fn retain(&self) {
+    /// One pass over every trail. Blocks on the disk.
+    pub(super) fn pass(&self) {
         tasks::may_panic(Task::Retention);
         let trails = self.trails.served();
         let by_age = self.age_rule.look(&*self.clock, &self.catalog);
         for trail in &trails {
-            let settings: Option<TrailSettings> = match self.catalog.get(Shelf::Trails, trail.name().as_str()) {
+            let settings = match self.trails.settings_now(trail.name()) {
                 Ok(settings) => settings,
                 Err(error) => {
                     // The defaults may keep less than the user asked for, and what is removed does not come back.
@@ -140,15 +127,13 @@ fn keep_within(trails: &[Trail], bytes_max: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Looks at retention now and then, until the service is gone.
-pub(super) async fn keep_retaining(service: std::sync::Weak<Service>) {
+async fn keep_passing(passes: Weak<RetentionPasses>) {
     let mut every = tokio::time::interval(std::time::Duration::from_secs(limits::RETENTION_EVERY_SECONDS));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let Some(service) = service.upgrade() else { return };
-        let looked = tokio::task::spawn_blocking(move || Arc::clone(&service).retain()).await;
-        if looked.is_err() {
+        let Some(passes) = passes.upgrade() else { return };
+        if tokio::task::spawn_blocking(move || passes.pass()).await.is_err() {
             Task::Retention.note_panic();
             error_rarely!("", "a pass of retention broke off; the next one comes as usual");
         }

@@ -1,69 +1,25 @@
-//! Runs extracts: one task each, started again after a trail that had stopped takes appends again, and after a fault of the
-//! program itself; retention and the audit's thread likewise.
+//! Starts what runs for long: tasks, and threads of their own. What they do is whose they are.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::future::Future;
 
-use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::capture::{self, CaptureError, RunState, SharedStatus};
-use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
-use crate::record::ResourceName;
-use crate::repeats::warn_rarely;
-use crate::service::audit::{Audit, Line, Writers, write_lines};
-use crate::service::coverage::KeptCoverage;
-use crate::service::trails::TrailEntry;
 use crate::tasks::{self, Task};
-use crate::trail::Appender;
 
-/// An extract's task.
-#[derive(Debug)]
-pub(super) struct Running {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+/// Starts a task.
+pub(super) fn run(work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(work)
 }
 
-impl Running {
-    /// Tells the task to stop, without waiting.
-    pub(super) fn ask_to_stop(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// Stops the task: what it has appended is flushed, the trail's end is free.
-    pub(super) async fn stop(self) {
-        self.ask_to_stop();
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "extract's task ended badly");
-        }
-    }
+/// Starts a task that is started again after a fault of the program itself, until it ends by itself.
+pub(super) fn keep<F: Future<Output = ()> + Send + 'static>(task: Task, run: impl FnMut() -> F + Send + 'static) {
+    tokio::spawn(tasks::keep(task, run));
 }
 
-/// Starts the task that looks after retention; it ends with the service.
-pub(super) fn run_retention(service: &Arc<crate::service::Service>) {
-    let service = Arc::downgrade(service);
-    tokio::spawn(tasks::keep(Task::Retention, move || crate::service::retention::keep_retaining(service.clone())));
-}
-
-/// Starts the thread that writes audit lines; it ends with the audit.
-pub(super) fn run_audit(audit: Weak<Audit>, lines: mpsc::Receiver<Line>, writers: Writers) {
-    tokio::task::spawn_blocking(move || write_lines(&audit, lines, writers));
-}
-
-/// Starts the task that tells counted refusals; it ends with the audit.
-pub(super) fn run_refusals(audit: &Arc<Audit>) {
-    let audit = Arc::downgrade(audit);
-    tokio::spawn(tasks::keep(Task::Audit, move || tell_refusals(audit.clone())));
-}
-
-async fn tell_refusals(audit: Weak<Audit>) {
-    let mut every = tokio::time::interval(Duration::from_secs(limits::AUDIT_REFUSALS_LOOK_SECONDS));
-    loop {
-        every.tick().await;
-        let Some(audit) = audit.upgrade() else { return };
-        audit.tell_refusals(false);
-    }
+/// Starts work on a thread that may block for as long as it likes.
+pub(super) fn run_blocking(work: impl FnOnce() + Send + 'static) {
+    tokio::task::spawn_blocking(work);
 }
 
 /// Does one piece of work on a thread of its own, to which the kernel gives a processor when those who serve leave one.
@@ -78,94 +34,4 @@ pub(super) fn run_behind_others(kind: &str, work: impl FnOnce() + Send + 'static
         // The work is dropped, and whoever waits for it is told.
         tracing::error!(kind, %error, "no thread could be started");
     }
-}
-
-/// Starts an extract's task.
-pub(super) fn run_extract(
-    name: ResourceName,
-    config: ExtractConfig,
-    password: Option<Secret>,
-    entry: Arc<TrailEntry>,
-    status: SharedStatus,
-    coverage: KeptCoverage,
-) -> Running {
-    let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(async move {
-        let mut asked = stopped.clone();
-        let work = async {
-            keep_running(&name, &config, password.clone(), &entry, &status, &coverage, stopped).await;
-            // Also of an extract that failed people want to see what the source keeps for it.
-            drop(asked.wait_for(|stop| *stop).await);
-        };
-        let looks = tasks::keep(Task::Extract, || async {
-            match capture::watch(&name, &config, password.clone(), &status).await {}
-        });
-        let notes = tasks::keep(Task::Extract, || async { match coverage.keep().await {} });
-        tokio::select! {
-            () = work => {}
-            () = looks => {}
-            () = notes => {}
-        }
-        coverage.keep_last().await;
-        status.update(|status| (status.slot, status.heard) = (None, None));
-    });
-    Running { stop, task }
-}
-
-async fn keep_running(
-    name: &ResourceName,
-    config: &ExtractConfig,
-    password: Option<Secret>,
-    entry: &TrailEntry,
-    status: &SharedStatus,
-    coverage: &KeptCoverage,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let mut after_panic = tasks::Wait::new(Task::Extract);
-    loop {
-        match take_end(entry).await {
-            Ok(mut appender) => {
-                let (password, shared) = (password.clone(), &coverage.shared);
-                let work = capture::run(name, config, password, &mut appender, status, shared, stopped.clone());
-                let outcome = match tasks::caught(Task::Extract, work).await {
-                    Ok(outcome) => outcome,
-                    Err(panicked) => {
-                        // As it is, half a transaction in it perhaps: what the trail did not get comes again.
-                        drop(appender);
-                        status.update(|status| status.failed(RunState::Retrying, panicked.to_string(), "panic"));
-                        if is_stopped_within(&mut stopped, after_panic.begin()).await {
-                            return;
-                        }
-                        after_panic.over();
-                        continue;
-                    }
-                };
-                if let Err(error) = appender.close().await {
-                    warn_rarely!(name.as_str(), extract = %name, %error, "trail not closed in good order");
-                }
-                match outcome {
-                    // A trail that stopped over a failed disk is tried again, and so is a row that was refused: whoever
-                    // leaves its table out changes the extract. Everything else needs a person.
-                    Err(CaptureError::Trail(_) | CaptureError::RowRefused { .. } | CaptureError::TrailStopped) => {}
-                    Ok(()) | Err(_) => return,
-                }
-            }
-            Err((error, reason)) => status.update(|status| {
-                status.failed(RunState::Retrying, error, reason);
-            }),
-        }
-        if is_stopped_within(&mut stopped, Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX)).await {
-            return;
-        }
-    }
-}
-
-async fn is_stopped_within(stopped: &mut watch::Receiver<bool>, pause: Duration) -> bool {
-    tokio::time::timeout(pause, stopped.wait_for(|stop| *stop)).await.is_ok()
-}
-
-async fn take_end(entry: &TrailEntry) -> Result<Appender, (String, &'static str)> {
-    let trail = entry.trail.as_ref().map_err(|reason| (reason.clone(), "trail"))?;
-    let taken = trail.appender_async().await;
-    taken.map_err(|error| (error.to_string(), if error.is_disk_full() { "disk_full" } else { "trail" }))
 }

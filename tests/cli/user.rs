@@ -80,8 +80,8 @@ fn users_changed_in_the_folder_of_a_stopped_server_are_audited_at_its_next_start
     done(&user(&["add", "ann"], "one-1\n"), "user ann added as User\n");
     done(&user(&["passwd", "ann"], "two-2\n"), "user ann has a new password\n");
     done(&user(&["rm", "ann"], ""), "user ann removed\n");
-    fails(&user(&["rm", "ann"], ""), 1, "there is no user ann");
-    fails(&user(&["passwd", "ann"], "two-2\n"), 1, "there is no user ann");
+    fails(&user(&["rm", "ann"], ""), 1, "user ann does not exist");
+    fails(&user(&["passwd", "ann"], "two-2\n"), 1, "user ann does not exist");
     fails(&user(&["add", "admin"], "two-2\n"), 1, "already exists");
     fails(&user(&["add", "a:b"], "two-2\n"), 1, "colon");
     fails(&user(&["role", "admin", "User"], ""), 1, "last Administrator");

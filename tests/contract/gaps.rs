@@ -13,6 +13,7 @@ use trailcast::codec::token;
 use trailcast::delivery::feed::{Delivery, DeliveryEnd};
 use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::Service;
+use trailcast::service::principal::Principal;
 use trailcast::service::sessions::{BeginRequest, OpenSession, SessionRequest};
 use trailcast::trail::{Appender, Writer};
 
@@ -31,8 +32,8 @@ impl World {
         let home = tempfile::tempdir().unwrap();
         let service = Arc::new(Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap());
         let trail = TrailName::new("a1").unwrap();
-        service.trails().make(&trail, Writer::Puts).await.unwrap();
-        let trail = service.trails().get(&trail).unwrap().trail.clone().unwrap();
+        service.trails().make(Principal::House, &trail, Writer::Puts, None).await.unwrap();
+        let trail = service.trails().get(&trail).unwrap().served().unwrap().clone();
         Self { appender: trail.appender().unwrap(), service, _home: home }
     }
 
@@ -42,7 +43,7 @@ impl World {
             config[name] = value.clone();
         }
         let config = StreamConfig::from_value(config).unwrap();
-        self.service.make_stream(&ResourceName::new(name).unwrap(), config).await.unwrap();
+        self.service.streams().make(Principal::House, &ResourceName::new(name).unwrap(), config).await.unwrap();
     }
 
     async fn session(&self, stream: &str, begin: &str) -> OpenSession {
@@ -54,7 +55,7 @@ impl World {
             event_framing: false,
         };
         let stream = self.service.streams().get(&ResourceName::new(stream).unwrap()).unwrap();
-        self.service.open_session(&stream, request).await.unwrap()
+        self.service.sessions().open(Principal::House, &stream, request).await.unwrap()
     }
 
     fn errors(&self, stream: &str) -> Vec<String> {

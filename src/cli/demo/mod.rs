@@ -31,6 +31,7 @@ use crate::client::{Credentials, ServerAddress, Trust};
 use crate::config::{LimitMembers, ListenAddress, LogFormat};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
+use crate::service::principal::Principal;
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
 use crate::trail;
@@ -139,7 +140,7 @@ async fn set_up(server: &RunningServer, rate: u32) -> Result<Writer, Failure> {
         accounts.add(new).await.map_err(Failure::failed)?;
     }
     let trail = TrailName::new(TRAIL).map_err(Failure::failed)?;
-    let goes_on = match server.service.trails().make(&trail, trail::Writer::Puts).await {
+    let goes_on = match server.service.trails().make(Principal::House, &trail, trail::Writer::Puts, None).await {
         Ok(_) => false,
         Err(TrailError::Exists(_)) => true,
         Err(error) => return Err(Failure::failed(error)),
@@ -150,7 +151,7 @@ async fn set_up(server: &RunningServer, rate: u32) -> Result<Writer, Failure> {
     // A newcomer's first message is to be the rows, not pages of JSON Schema.
     let config = json!({"source": {"trail": TRAIL}, "encoding": {"json": {"includeJSONSchemaRecord": false}}});
     let config = StreamConfig::from_value(config).map_err(Failure::failed)?;
-    match server.service.make_stream(&stream, config).await {
+    match server.service.streams().make(Principal::House, &stream, config).await {
         Ok(_) | Err(StreamError::Exists(_)) => {}
         Err(error) => return Err(Failure::failed(error)),
     }

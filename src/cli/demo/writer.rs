@@ -10,6 +10,7 @@ use crate::cli::failure::Failure;
 use crate::clock::{Clock as _, SystemClock};
 use crate::record::TrailName;
 use crate::service::Service;
+use crate::service::principal::Principal;
 
 /// Time between two puts at high rates, in milliseconds; below, each transaction is a put of its own.
 const TICK_MILLIS: u64 = 20;
@@ -66,7 +67,7 @@ impl Writer {
     }
 
     async fn put(&self, lines: String) -> Result<(), Failure> {
-        let put = self.service.put(&self.trail, lines.as_bytes()).await;
+        let put = self.service.puts().put(Principal::House, &self.trail, lines.as_bytes()).await;
         put.map(drop)
             .map_err(|error| Failure::failed(format!("the shop cannot write to trail {}: {error}", self.trail)))
     }

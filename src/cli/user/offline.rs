@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use super::Listed;
 use crate::access::{AccessOptions, AccountError, Accounts, Authenticator, NewUser, Role, UserChange};
-use crate::catalog::{AuditFile, Catalog, CatalogError, DataFolder, FolderError, Shelf, User, Vault};
+use crate::catalog::{AuditFile, Catalog, DataFolder, FolderError, Shelf, User, Vault};
 use crate::cli::failure::Failure;
 use crate::clock::SystemClock;
-use crate::service::audit::{Actor, Audit, Change};
+use crate::face::goldengate::Fact;
+use crate::service::audit::{Action, Actor, Audit, Change, Outcome, Told};
+use crate::service::refusal::Refusal;
 
 /// A data folder that is ours for the time of the command.
 pub(super) struct Offline {
@@ -53,13 +55,21 @@ impl Offline {
 
     /// Leaves the line that the next server takes over, flushed, whatever came of the change. What was changed stays changed if
     /// there is no room for it.
-    async fn audited(&self, method: &'static str, name: &str, done: Result<(), AccountError>) -> Result<(), Failure> {
+    async fn audited(&self, action: Action, name: &str, done: Result<(), AccountError>) -> Result<(), Failure> {
         let (folder, path) = (self.folder.path().to_owned(), format!("/services/v2/users/{name}"));
-        let status = done.as_ref().map_or_else(status_of, |()| 200);
+        // As a server would have been asked, and would have answered.
+        let method = match action {
+            Action::Make => "POST",
+            Action::Delete => "DELETE",
+            Action::Set | Action::Change | Action::Read => "PATCH",
+        };
+        let done = done.map_err(|error| (error.to_string(), Fact::from(Refusal::from(error).fact)));
+        let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+        let status = done.as_ref().map_or_else(|(_, fact)| fact.status().as_u16(), |()| 200);
         let write = move || {
             let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
             let actor = Actor { user, auth: "offline", ..Actor::default() };
-            let change = Change { method, path: Some(&path), status, code: None };
+            let change = Change { action, path: Some(&path), outcome, told: Told { method, status, code: None } };
             let mut file = AuditFile::open_offline(&folder)?;
             Audit::new(Arc::new(SystemClock)).write_change(&mut file, &actor, &change)
         };
@@ -67,11 +77,11 @@ impl Offline {
             tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         match (done, written) {
             (Ok(()), Ok(())) => Ok(()),
-            (Err(failed), Ok(())) => Err(Failure::failed(failed)),
+            (Err((failed, _)), Ok(())) => Err(Failure::failed(failed)),
             (Ok(()), Err(error)) => {
                 Err(Failure::failed(format!("the change is made, but its audit line cannot be written: {error}")))
             }
-            (Err(failed), Err(error)) => {
+            (Err((failed, _)), Err(error)) => {
                 Err(Failure::failed(format!("{failed}; and the audit line cannot be written: {error}")))
             }
         }
@@ -85,15 +95,15 @@ impl Offline {
         } else {
             self.accounts.add(new).await
         };
-        self.audited("POST", name, added).await
+        self.audited(Action::Make, name, added).await
     }
 
     pub(super) async fn change(&self, name: &str, change: UserChange<'_>) -> Result<(), Failure> {
-        self.audited("PATCH", name, self.accounts.change(name, change).await).await
+        self.audited(Action::Change, name, self.accounts.change(name, change).await).await
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
-        self.audited("DELETE", name, self.accounts.remove(name).await).await
+        self.audited(Action::Delete, name, self.accounts.remove(name).await).await
     }
 
     pub(super) async fn list(&self) -> Result<Vec<Listed>, Failure> {
@@ -103,19 +113,6 @@ impl Offline {
             Listed { name: user.name, role: user.role, grants }
         };
         Ok(users.into_iter().map(listed).collect())
-    }
-}
-
-/// The status with which a server answers the same.
-fn status_of(error: &AccountError) -> u16 {
-    match error {
-        AccountError::Name(_) | AccountError::Password => 400,
-        AccountError::Unknown(_) => 404,
-        AccountError::LastAdministrator(_)
-        | AccountError::FirstUser
-        | AccountError::Catalog(CatalogError::Exists { .. }) => 409,
-        AccountError::Catalog(CatalogError::DiskFull) => 507,
-        AccountError::Hash(_) | AccountError::Catalog(_) | AccountError::NoRandomness => 500,
     }
 }
 

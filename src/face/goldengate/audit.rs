@@ -15,7 +15,7 @@ use super::messages::Fact;
 use super::routes::{Face, native};
 use crate::access::{basic, stream_token};
 use crate::listen::{PeerAddr, PeerCertificate};
-use crate::service::audit::{Actor, Change};
+use crate::service::audit::{Action, Actor, Change, Outcome, Told};
 
 /// Where the check of the credential leaves the user's name.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +46,8 @@ pub(super) async fn audited(State(face): State<Face>, mut request: Request, next
     if !is_noteworthy(&method, auth, status, is_data) || status == 405 {
         return response;
     }
-    let code = response.extensions().get::<Fact>().map(|fact| fact.code());
+    let fact = response.extensions().get::<Fact>();
+    let told = Told { method: method.as_str(), status, code: fact.map(|fact| fact.code()) };
     let mut actor = Actor { user: known.0.get().cloned(), claimed: None, auth, peer };
     if let (None, Some(name)) = (&actor.user, header.as_ref().and_then(claimed_name))
         // A name that nobody has may be a password in the wrong field.
@@ -55,9 +56,28 @@ pub(super) async fn audited(State(face): State<Face>, mut request: Request, next
         actor.claimed = Some(name);
     }
     let path = route.is_some().then_some(path.as_str());
-    let change = Change { method: method.as_str(), path, status, code };
+    let change = Change { action: action_of(&method), path, outcome: outcome_of(status), told };
     face.service.audit().change(&actor, &change).await;
     response
+}
+
+fn action_of(method: &Method) -> Action {
+    match *method {
+        Method::POST => Action::Make,
+        Method::PUT => Action::Set,
+        Method::PATCH => Action::Change,
+        Method::DELETE => Action::Delete,
+        _ => Action::Read,
+    }
+}
+
+/// A failed log-in, a caller who may not, and one who asks too often are refused; all else that is not done has failed.
+fn outcome_of(status: u16) -> Outcome {
+    match status {
+        ..=399 => Outcome::Done,
+        401 | 403 | 429 => Outcome::Refused,
+        _ => Outcome::Failed,
+    }
 }
 
 /// A reader without any credential is only asked for one, which clients of Digest go through each time.

@@ -18,6 +18,7 @@ use crate::codec::put::PutFormat;
 use crate::codec::twice::member_twice;
 use crate::limits::{self, CONTROL_BODY_BYTES_MAX};
 use crate::listen::BodyError;
+use crate::service::refusal;
 use crate::tasks::{Panicked, Task, caught_here};
 
 /// The media types that a route takes, as its documentation lists them.
@@ -177,7 +178,7 @@ async fn json_of(headers: &HeaderMap, body: Body, types: MediaTypes) -> Result<V
         return parsed(&bytes);
     }
     let parsed = tokio::task::spawn_blocking(move || caught_here(Task::Request, || parsed(&bytes))).await;
-    parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(ErrorAnswer::new(Fact::Internal, panicked)))
+    parsed.unwrap_or(Err(Panicked)).unwrap_or_else(|panicked| Err(ErrorAnswer::new(refusal::Fact::Internal, panicked)))
 }
 
 fn parsed(bytes: &[u8]) -> Result<Value, ErrorAnswer> {

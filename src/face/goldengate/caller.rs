@@ -6,12 +6,14 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::audit::Known;
-use super::messages::{ErrorAnswer, Fact};
+use super::messages::ErrorAnswer;
 use super::query;
 use super::routes::Face;
 use crate::access::{AccessError, Identity, Presented, Role};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::record::ResourceName;
+use crate::service::principal::Principal;
+use crate::service::refusal;
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]
@@ -21,6 +23,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// As whom the service knows the caller.
+    pub(super) fn principal(&self) -> Principal<'_> {
+        Principal::Caller(&self.identity)
+    }
+
     /// Refuses a caller without that role.
     pub(super) fn require(&self, role: Role) -> Result<(), ErrorAnswer> {
         Ok(self.identity.require(role)?)
@@ -37,7 +44,7 @@ impl FromRequestParts<Face> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
         let Some(peer) = parts.extensions.get::<PeerAddr>().copied() else {
-            return Err(ErrorAnswer::new(Fact::Internal, "the caller's address is unknown"));
+            return Err(ErrorAnswer::new(refusal::Fact::Internal, "the caller's address is unknown"));
         };
         let header = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("malformed"));
         let certificate = parts.extensions.get::<PeerCertificate>().and_then(|certificate| certificate.0.clone());
@@ -97,7 +104,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
         let name = part_of_path(parts, face, "name").await?;
-        N::try_from(name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
+        N::try_from(name).map(Self).map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, error))
     }
 }
 
@@ -122,7 +129,7 @@ impl FromRequestParts<Face> for Domain {
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
         let name = part_of_path(parts, face, "domain").await?;
-        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
+        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, error))
     }
 }
 
@@ -135,7 +142,7 @@ impl FromRequestParts<Face> for Alias {
 
     async fn from_request_parts(parts: &mut Parts, face: &Face) -> Result<Self, ErrorAnswer> {
         let name = part_of_path(parts, face, "alias").await?;
-        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(Fact::InvalidName, error))
+        ResourceName::new(&name).map(Self).map_err(|error| ErrorAnswer::new(refusal::Fact::InvalidName, error))
     }
 }
 
@@ -143,7 +150,7 @@ impl FromRequestParts<Face> for Alias {
 /// puts the deployment's name there.
 async fn part_of_path(parts: &mut Parts, face: &Face, name: &str) -> Result<String, ErrorAnswer> {
     let path = RawPathParams::from_request_parts(parts, face).await;
-    let path = path.map_err(|_| ErrorAnswer::new(Fact::InvalidName, "it is not UTF-8"))?;
+    let path = path.map_err(|_| ErrorAnswer::new(refusal::Fact::InvalidName, "it is not UTF-8"))?;
     let part = path.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned());
-    part.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, "what this path names"))
+    part.ok_or_else(|| ErrorAnswer::new(refusal::Fact::NotFound, "what this path names does not exist"))
 }

@@ -23,6 +23,7 @@ use crate::catalog::stream::ConfigError;
 use crate::codec::member::Members;
 use crate::limits;
 use crate::record::ResourceName;
+use crate::service::refusal;
 
 /// A command to an extract, in the form of GoldenGate's `er:command`.
 #[derive(Debug, Deserialize)]
@@ -47,7 +48,7 @@ pub(super) async fn command(
 ) -> Answer {
     caller.require(Role::User)?;
     let Command { command, .. } = body::typed(&headers, content).await?;
-    let extract = extracts::find(&face, name)?;
+    let extract = extracts::find(&face, &caller, &name)?;
     let status = extracts::status(&extract);
     let of = |members: &[&str]| -> Value {
         members.iter().map(|member| ((*member).to_owned(), status[*member].clone())).collect()
@@ -74,9 +75,10 @@ pub(super) async fn report(
     at: Address,
 ) -> Answer {
     caller.require(Role::Operator)?;
-    let extract = extracts::find(&face, name)?;
+    let extract = extracts::find(&face, &caller, &name)?;
     if report != format!("{}.rpt", extract.name) {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("the report {report}; there is {}.rpt", extract.name)));
+        let what = format!("the report {report} does not exist; there is {}.rpt", extract.name);
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, what));
     }
     let text = format!("{:#}", extracts::described(&extract));
     let response = json!({"$schema": "ogg:report", "name": report, "lines": text.lines().collect::<Vec<_>>()});
@@ -110,7 +112,7 @@ pub(super) async fn execute(
     let process = members.text("processName", 1, limits::RESOURCE_NAME_CHARS_MAX)?;
     let process = process.ok_or_else(|| members.error("processName", "is required"))?;
     let name = ResourceName::new(process).map_err(|error| members.error("processName", error.to_string()))?;
-    face.service.patch_extract(&name, &json!({ "status": status })).await?;
+    face.service.extracts().patch(caller.principal(), &name, &json!({ "status": status })).await?;
     let done = Message::new(Fact::Done, format!("The extract {name} is to be {status}"));
     Ok(Envelope::default().link(here).message(done).into_response())
 }

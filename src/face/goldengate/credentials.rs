@@ -16,6 +16,7 @@ use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
 use crate::limits;
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +35,7 @@ fn item(name: &str, at: &Address) -> Value {
 /// The domains of the credentials that are stored.
 pub(super) async fn domains(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let mut domains: Vec<_> = face.service.credential_names().await?.into_iter().map(|(domain, _)| domain).collect();
+    let mut domains: Vec<_> = face.service.credentials().names().await?.into_iter().map(|(domain, _)| domain).collect();
     domains.dedup();
     let items = domains.iter().map(|domain| item(domain, &at)).collect();
     Ok(Envelope::collection(items, &at.here()).into_response())
@@ -43,11 +44,11 @@ pub(super) async fn domains(State(face): State<Face>, caller: Caller, at: Addres
 /// The aliases of a domain.
 pub(super) async fn aliases(State(face): State<Face>, caller: Caller, Domain(domain): Domain, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let names = face.service.credential_names().await?;
+    let names = face.service.credentials().names().await?;
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &at)).collect();
     if items.is_empty() {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("the domain {domain}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("the domain {domain} does not exist")));
     }
     Ok(Envelope::collection(items, &at.here()).into_response())
 }
@@ -60,9 +61,9 @@ pub(super) async fn describe(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let names = face.service.credential_names().await?;
+    let names = face.service.credentials().names().await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
+        return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
     let response = json!({"$schema": "ogg:credentials", "domain": domain.as_str(), "alias": alias.as_str()});
     Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
@@ -79,9 +80,9 @@ pub(super) async fn put(
     let Password { password, userid } = body::typed(&headers, content).await?;
     if !(1..=limits::SOURCE_PASSWORD_BYTES_MAX).contains(&password.len()) {
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
-        return Err(ErrorAnswer::new(Fact::OutOfRange, range));
+        return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
-    face.service.put_credential(&domain, &alias, &password).await?;
+    face.service.credentials().put(&domain, &alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
     let mut envelope = Envelope::default().message(done);
     if userid.is_some() {
@@ -96,9 +97,7 @@ pub(super) async fn remove(
     (Domain(domain), Alias(alias)): (Domain, Alias),
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    if !face.service.delete_credential(&domain, &alias).await? {
-        return Err(ErrorAnswer::new(Fact::NotFound, format!("credentials {domain}/{alias}")));
-    }
+    face.service.credentials().remove(&domain, &alias).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done).into_response())
 }

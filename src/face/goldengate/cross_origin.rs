@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::messages::{ErrorAnswer, Fact};
 use super::routes::Face;
 use crate::limits;
+use crate::service::refusal;
 
 /// Headers of a request that a page may set, beside those that any page may.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, if-none-match");
@@ -88,7 +89,7 @@ pub(super) fn nothing_here(request: &Request) -> Response {
     if is_preflight(request) {
         return preflight("GET, POST, PUT, PATCH, DELETE");
     }
-    ErrorAnswer::new(Fact::NotFound, "what this path names").into_response()
+    ErrorAnswer::new(refusal::Fact::NotFound, "what this path names does not exist").into_response()
 }
 
 /// Whether a browser asks for a page of another origin what that page may ask. Only those of origins that may ask at all come

@@ -37,10 +37,10 @@ pub(super) async fn goldengate_yaml(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    let stream = streams::find(&face, &name)?;
+    let stream = streams::find(&face, &caller, &name)?;
     match stream.document() {
         Some(document) => set(&face, &stream, document, &headers).await,
-        None => made(&face, &name, &at, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
+        None => made(&face, &caller, &name, &at, &headers, DocumentLayout::GoldenGate, Format::Yaml).await,
     }
 }
 
@@ -54,11 +54,11 @@ pub(super) async fn replace_yaml(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    streams::find(&face, &name)?;
+    streams::find(&face, &caller, &name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
     let document = body::document(&headers, content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;
-    face.service.set_document(&name, document).await?;
+    face.service.streams().set_document(caller.principal(), &name, document).await?;
     let done = Message::new(Fact::Done, format!("The AsyncAPI document of {name} was replaced"));
     Ok(streams::links_here(Envelope::default(), &at, &name).message(done).into_response())
 }
@@ -71,7 +71,7 @@ pub(super) async fn asyncapi_yaml(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
+    made(&face, &caller, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Yaml).await
 }
 
 pub(super) async fn asyncapi_json(
@@ -82,7 +82,7 @@ pub(super) async fn asyncapi_json(
     headers: HeaderMap,
 ) -> Answer {
     caller.require_on(Role::User, &name)?;
-    made(&face, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Json).await
+    made(&face, &caller, &name, &at, &headers, DocumentLayout::AsyncApi, Format::Json).await
 }
 
 /// The document, or that the client has it already (RFC 9110, section 13.1.2). Its bytes are shared by all who are answered.
@@ -136,15 +136,16 @@ async fn set(face: &Face, stream: &Stream, set: SetDocument, headers: &HeaderMap
 /// The document that the server makes.
 async fn made(
     face: &Face,
+    caller: &Caller,
     name: &ResourceName,
     at: &Address,
     headers: &HeaderMap,
     layout: DocumentLayout,
     format: Format,
 ) -> Answer {
-    let stream = streams::find(face, name)?;
+    let stream = streams::find(face, caller, name)?;
     let entry = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
-    let trail = entry.and_then(|entry| entry.trail.as_ref().ok().cloned());
+    let trail = entry.and_then(|entry| entry.served().ok().cloned());
     let key = DocumentKey {
         revision: stream.revision,
         set: None,
@@ -152,7 +153,7 @@ async fn made(
         variant: format!("{layout:?} {format:?} {} {} {}", at.prefix(), at.secure, at.host),
     };
     // A document without tables where rules do not compile: no row passes them.
-    let rules = face.service.rules_of(&stream).await.ok();
+    let rules = stream.compiled_rules().await.ok();
     let (at, security) = (at.clone(), security(face));
     let build = move || {
         let tables = match (trail, rules) {

@@ -42,13 +42,13 @@ fn lost(lost: &LostCoverage) -> Value {
     json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
-pub(super) fn find(face: &Face, name: ResourceName) -> Result<ExtractInfo, ExtractError> {
-    face.service.extracts().get(&name).ok_or(ExtractError::Missing(name))
+pub(super) fn find(face: &Face, caller: &Caller, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
+    face.service.extracts().find(caller.principal(), name)
 }
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.extracts().list().iter().map(status).collect();
+    let items: Vec<Value> = face.service.extracts().list(caller.principal()).iter().map(status).collect();
     let response = json!({"$schema": "trailcast:extractCollection", "items": items});
     Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
 }
@@ -60,7 +60,7 @@ pub(super) async fn describe(
     at: Address,
 ) -> Answer {
     caller.require(Role::Operator)?;
-    let extract = find(&face, name)?;
+    let extract = find(&face, &caller, &name)?;
     Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn info(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let extract = find(&face, name)?;
+    let extract = find(&face, &caller, &name)?;
     Ok(Envelope::new(status(&extract)).link(Link::json("self", at.here())).into_response())
 }
 
@@ -85,8 +85,8 @@ pub(super) async fn make(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let config: ExtractConfig = body::typed(&headers, content).await?;
-    face.service.make_extract(&name, config).await?;
-    let extract = find(&face, name)?;
+    face.service.extracts().make(caller.principal(), &name, config).await?;
+    let extract = find(&face, &caller, &name)?;
     Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
 }
 
@@ -100,14 +100,14 @@ pub(super) async fn patch(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let patch = body::merge_patch(&headers, content).await?;
-    face.service.patch_extract(&name, &patch).await?;
-    let extract = find(&face, name)?;
+    face.service.extracts().patch(caller.principal(), &name, &patch).await?;
+    let extract = find(&face, &caller, &name)?;
     Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
 }
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
     caller.require(Role::Administrator)?;
-    let LeftTrail { name: trail, is_empty } = face.service.delete_extract(&name).await?;
+    let LeftTrail { name: trail, is_empty } = face.service.extracts().delete(caller.principal(), &name).await?;
     let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
     let done = format!(
         "The extract {name} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \

@@ -36,7 +36,12 @@ pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> R
 /// Figures in the text format of Prometheus.
 pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
     caller.require(Role::User)?;
-    let looked = tokio::task::spawn_blocking(move || face.service.metrics()).await;
+    let look = move || {
+        let mut page = face.service.metrics();
+        face.requests.sample(&mut page);
+        page.text()
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
     let text = looked.map_err(|error| ErrorAnswer::internal("the figures could not be gathered", &error))?;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use super::address::Address;
 use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
-use super::messages::{ErrorAnswer, Fact};
+use super::messages::ErrorAnswer;
 use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
 use crate::catalog::stream::config_schema;
 use crate::codec::asyncapi::record_kinds;
 use crate::codec::json::JsonOptions;
+use crate::service::refusal;
 
 const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";
 
@@ -33,7 +34,8 @@ pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> 
 pub(super) async fn describe(State(_): State<Face>, caller: Caller, Named(name): Named<String>) -> Answer {
     caller.require(Role::User)?;
     let known = schemas().into_iter().find(|(known, _)| *known == name);
-    let (_, schema) = known.ok_or_else(|| ErrorAnswer::new(Fact::NotFound, format!("the type {name}")))?;
+    let (_, schema) =
+        known.ok_or_else(|| ErrorAnswer::new(refusal::Fact::NotFound, format!("the type {name} does not exist")))?;
     let mut response = Response::new(axum::body::Body::from(schema.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
     Ok(response)

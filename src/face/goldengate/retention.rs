@@ -17,7 +17,7 @@ use crate::codec::member::Members;
 
 fn described(face: &Face) -> Value {
     let mut described = json!({"$schema": "trailcast:retention", "age": {"status": "running"}});
-    if let Some((suspension, resumes_in)) = face.service.age_suspension() {
+    if let Some((suspension, resumes_in)) = face.service.retention().age_suspension() {
         described["age"] = json!({
             "status": "suspended",
             "clockSetBySeconds": suspension.step_seconds,
@@ -47,7 +47,7 @@ pub(super) async fn patch(
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()
     {
-        face.service.confirm_clock().await?;
+        face.service.retention().confirm_clock().await?;
     }
     Ok(Envelope::new(described(&face)).link(Link::json("self", at.here())).into_response())
 }

@@ -18,10 +18,10 @@ use super::{
     streams, tokens, trails, users,
 };
 use crate::access::OriginRules;
+use crate::face::requests::{RequestKind, Requests};
 use crate::limits;
 use crate::listen::{Connection, PumpTimings};
-use crate::service::Service;
-use crate::service::requests::RequestKind;
+use crate::service::{Service, refusal};
 use crate::tasks::{self, Task};
 
 /// What every handler has at hand.
@@ -29,6 +29,8 @@ use crate::tasks::{self, Task};
 pub struct Face {
     /// The service behind it.
     pub service: Arc<Service>,
+    /// How requests were answered.
+    pub requests: Arc<Requests>,
     /// Which origins and hosts are served.
     pub origins: Arc<OriginRules>,
     /// The configured public address, such as `https://streams.example.com`.
@@ -152,7 +154,7 @@ fn allowing(methods: &'static str, route: MethodRouter<Face>) -> MethodRouter<Fa
 /// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
 async fn answered(request: Request, next: Next) -> Response {
     let answer = tasks::caught(Task::Request, next.run(request)).await;
-    answer.unwrap_or_else(|panicked| ErrorAnswer::new(Fact::Internal, panicked).into_response())
+    answer.unwrap_or_else(|panicked| ErrorAnswer::new(refusal::Fact::Internal, panicked).into_response())
 }
 
 /// Counts every answer by its route's template, and what it refused.
@@ -163,10 +165,9 @@ async fn count(State(face): State<Face>, request: Request, next: Next) -> Respon
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let method = known.into_iter().find(|name| *name == request.method().as_str()).unwrap_or("other");
     let response = next.run(request).await;
-    let requests = face.service.requests();
-    requests.answered(RequestKind { route, method, class: response.status().as_u16() / 100 });
+    face.requests.answered(RequestKind { route, method, class: response.status().as_u16() / 100 });
     if let Some(fact) = response.extensions().get::<Fact>() {
-        requests.refused(fact.slug());
+        face.requests.refused(fact.name());
     }
     response
 }

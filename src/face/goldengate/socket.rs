@@ -21,8 +21,8 @@ use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
 use crate::service::audit::{self, Actor, SessionEnd};
+use crate::service::sessions::watched::WatchedSession;
 use crate::service::sessions::{BeginRequest, SessionRequest};
-use crate::service::watched_session::WatchedSession;
 
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
@@ -38,9 +38,9 @@ pub(super) async fn get_or_upgrade(
 ) -> Answer {
     caller.require_on(Role::Operator, &name)?;
     if !is_upgrade(request.headers()) {
-        return streams::describe(&face, &name, &at);
+        return streams::describe(&face, &caller, &name, &at);
     }
-    let stream = streams::find(&face, &name)?;
+    let stream = streams::find(&face, &caller, &name)?;
     let auth = auth_of(&request);
     let given = query::only(request.uri().query(), query::BEGIN)?;
     let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
@@ -54,12 +54,11 @@ pub(super) async fn get_or_upgrade(
         begin,
         event_framing: pending.subprotocol().is_some(),
     };
-    let opened = face.service.open_session(&stream, session).await;
-    let session = opened.map_err(|error| streams::refuse(&face, &stream, error))?;
+    let session = face.service.sessions().open(caller.principal(), &stream, session).await?;
     let trail = stream.config.source.trail.clone();
     let needed = Needed { role: Role::Operator, stream: name.to_string(), trail };
     let rights = face.service.authenticator().rights(&caller.identity, needed);
-    let audited = audit::Session {
+    let audited = audit::AuditedSession {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
         number: session.number(),
         stream: name.to_string(),

@@ -10,11 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::address::Address;
+use super::body;
 use super::caller::{Caller, Named};
 use super::envelope::{Envelope, Link};
 use super::messages::{ErrorAnswer, Fact, Message};
 use super::routes::Face;
-use super::{body, refusal};
 use crate::access::Role;
 use crate::catalog::stream::StreamConfig;
 use crate::codec::token;
@@ -27,7 +27,8 @@ pub(super) type Answer = Result<Response, ErrorAnswer>;
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.streams().list().iter().map(|stream| item(&face, stream, &at)).collect();
+    let items: Vec<Value> =
+        face.service.streams().list(caller.principal()).iter().map(|stream| item(&face, stream, &at)).collect();
     let here = at.here();
     let collection = json!({"$schema": "ogg:dataStreamCollection", "items": items});
     let envelope = Envelope::new(collection).link(Link::json("canonical", &here)).link(Link::json("self", here));
@@ -97,7 +98,7 @@ fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Enve
 /// The same of a stream that was just made or changed, and the warning of rules that match no table.
 async fn with_all_warnings(face: &Face, envelope: Envelope, stream: &Arc<Stream>) -> Envelope {
     let envelope = with_warnings(face, envelope, &stream.config);
-    match face.service.unmatched_rules(stream).await {
+    match face.service.streams().unmatched_rules(stream).await {
         Some(unmatched) => envelope.message(Message::new(Fact::RuleUnmatched, unmatched)),
         None => envelope,
     }
@@ -113,8 +114,8 @@ pub(super) async fn make(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
-    let config = face.service.read_config(given).await?;
-    let stream = face.service.make_stream(&name, config).await?;
+    let config = face.service.streams().read_config(given).await?;
+    let stream = face.service.streams().make(caller.principal(), &name, config).await?;
     let envelope = Envelope::new(stream.config.as_given().clone());
     let envelope = with_all_warnings(&face, links(envelope, &at, &name), &stream).await;
     let mut response = envelope.into_response();
@@ -126,14 +127,14 @@ pub(super) async fn make(
 
 /// The stored configuration. Answers at once, whatever `Content-Type` and query say: generated clients ask before they
 /// open the socket.
-pub(super) fn describe(face: &Face, name: &ResourceName, at: &Address) -> Answer {
-    let stream = find(face, name)?;
+pub(super) fn describe(face: &Face, caller: &Caller, name: &ResourceName, at: &Address) -> Answer {
+    let stream = find(face, caller, name)?;
     let envelope = Envelope::new(stream.config.as_given().clone());
     Ok(with_warnings(face, links(envelope, at, name), &stream.config).into_response())
 }
 
-pub(super) fn find(face: &Face, name: &ResourceName) -> Result<Arc<Stream>, ErrorAnswer> {
-    Ok(face.service.streams().get(name).ok_or_else(|| StreamError::Missing(name.clone()))?)
+pub(super) fn find(face: &Face, caller: &Caller, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+    face.service.streams().find(caller.principal(), name)
 }
 
 pub(super) async fn patch(
@@ -146,7 +147,7 @@ pub(super) async fn patch(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let patch = body::merge_patch(&headers, content).await?;
-    let (stream, dropped) = face.service.patch_stream(&name, &patch).await?;
+    let (stream, dropped) = face.service.streams().patch(caller.principal(), &name, &patch).await?;
     let mut envelope = Envelope::new(stream.config.as_given().clone());
     if dropped {
         envelope = envelope.message(Message::new(Fact::DocumentDropped, &name));
@@ -156,7 +157,7 @@ pub(super) async fn patch(
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.delete_stream(&name).await?;
+    face.service.streams().delete(caller.principal(), &name).await?;
     let done = Message::new(Fact::Done, format!("The data stream {name} was deleted"));
     Ok(Envelope::default().message(done).into_response())
 }
@@ -168,7 +169,7 @@ pub(super) async fn info(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+    let stream = find(&face, &caller, &name)?;
     let sessions = stream.sessions();
     let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
     let figures = stream.activity.figures();
@@ -192,7 +193,7 @@ pub(super) async fn info(
         put_counts(&mut statistics["otherTables"], &delivered.others);
     }
     if caller.require(Role::Operator).is_ok() {
-        let trail = trail.as_ref().and_then(|entry| entry.trail.as_ref().ok());
+        let trail = trail.as_ref().and_then(|entry| entry.served().ok());
         response["sessions"] = sessions.iter().map(|session| live(&stream, session, trail)).collect();
     }
     Ok(links_here(Envelope::new(response), &at, &name).into_response())
@@ -243,18 +244,6 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
     })
 }
 
-/// Where the stream's trail starts, in words, for refusals.
-pub(super) fn starts_at(face: &Face, stream: &Stream) -> String {
-    let info = stream.config.source.trail_name().and_then(|name| face.service.trails().info(&name));
-    match info.map(|info| (info.name, info.state)) {
-        Some((name, Ok((_, status)))) => {
-            format!("trail {name} starts at commit number {} (begin=earliest reads from there)", status.first_commit)
-        }
-        Some((name, Err(_))) => format!("trail {name} is stopped"),
-        None => format!("trail {} does not exist yet", stream.config.source.trail),
-    }
-}
-
 pub(super) async fn errors(
     State(face): State<Face>,
     caller: Caller,
@@ -262,7 +251,7 @@ pub(super) async fn errors(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let stream = find(&face, &name)?;
+    let stream = find(&face, &caller, &name)?;
     let mut errors = stream.errors();
     let trail = &stream.config.source.trail;
     match stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
@@ -272,13 +261,8 @@ pub(super) async fn errors(
                 errors.push(waiting);
             }
         }
-        Some(entry) => errors.extend(entry.trail.as_ref().err().cloned()),
+        Some(entry) => errors.extend(entry.served().err().map(|unserved| unserved.to_string())),
     }
     let response = json!({"$schema": "ogg:dataStreamErrors", "errors": errors});
     Ok(links_here(Envelope::new(response), &at, &name).into_response())
-}
-
-/// A refused session, with where the trail starts.
-pub(super) fn refuse(face: &Face, stream: &Stream, error: crate::service::sessions::SessionError) -> ErrorAnswer {
-    refusal::session_refused(error, &starts_at(face, stream))
 }

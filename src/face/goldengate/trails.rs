@@ -19,11 +19,13 @@ use crate::catalog::trail::TrailSettings;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
-use crate::service::trails::{TrailError, TrailInfo, writer_name};
+use crate::service::trails::{TrailInfo, writer_name};
+use crate::trail::Writer;
 
-async fn described(face: &Face, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
+async fn described(face: &Face, caller: &Caller, info: &TrailInfo) -> Result<Value, ErrorAnswer> {
     let mut described = state(info);
-    let retention = retention_of(&face.service.trail_settings(&info.name).await?);
+    let settings = face.service.trails().settings(caller.principal(), &info.name).await?;
+    let retention = retention_of(&settings.unwrap_or_default());
     described["retention"] = json!({"ageSeconds": retention.age_seconds, "bytes": retention.bytes});
     Ok(described)
 }
@@ -46,11 +48,11 @@ fn state(info: &TrailInfo) -> Value {
             "lastCommitTs": (status.last_commit > 0).then(|| status.last_commit_ts.to_rfc3339()),
             "error": status.stopped,
         }),
-        Err(reason) => json!({
+        Err(unserved) => json!({
             "$schema": "trailcast:trail",
             "name": info.name.as_str(),
             "status": "stopped",
-            "error": reason,
+            "error": unserved.to_string(),
         }),
     }
 }
@@ -58,8 +60,8 @@ fn state(info: &TrailInfo) -> Value {
 pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
     let mut items = Vec::new();
-    for info in face.service.trails().list() {
-        items.push(described(&face, &info).await?);
+    for info in face.service.trails().list(caller.principal()) {
+        items.push(described(&face, &caller, &info).await?);
     }
     let response = json!({"$schema": "trailcast:trailCollection", "items": items});
     Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
@@ -72,8 +74,8 @@ pub(super) async fn describe(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+    let info = face.service.trails().describe(caller.principal(), &name)?;
+    Ok(Envelope::new(described(&face, &caller, &info).await?).link(Link::json("self", at.here())).into_response())
 }
 
 pub(super) async fn make(
@@ -87,9 +89,9 @@ pub(super) async fn make(
     caller.require(Role::Administrator)?;
     let given = body::json(&headers, content).await?;
     let settings = TrailSettings::from_value(&given)?;
-    face.service.make_trail(&name, settings).await?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+    face.service.trails().make(caller.principal(), &name, Writer::Puts, Some(settings)).await?;
+    let info = face.service.trails().describe(caller.principal(), &name)?;
+    Ok(Envelope::new(described(&face, &caller, &info).await?).link(Link::json("self", at.here())).into_response())
 }
 
 /// Changes a trail's options by a JSON merge patch.
@@ -103,7 +105,7 @@ pub(super) async fn patch(
 ) -> Answer {
     caller.require(Role::Administrator)?;
     let patch = body::merge_patch(&headers, content).await?;
-    let stored = face.service.trail_settings(&name).await?;
+    let stored = face.service.trails().settings(caller.principal(), &name).await?.unwrap_or_default();
     let mut given = json!({"retention": {}});
     if let Some(seconds) = stored.retention_seconds {
         given["retention"]["ageSeconds"] = seconds.into();
@@ -113,20 +115,21 @@ pub(super) async fn patch(
     }
     merge_patch(&mut given, &patch);
     let mut settings = TrailSettings::from_value(&given)?;
-    let info = face.service.trails().info(&name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+    let info = face.service.trails().describe(caller.principal(), &name)?;
     let in_force = info.state.as_ref().ok().map(|(description, _)| description.segment_bytes);
     if settings.segment_bytes.is_some() && settings.segment_bytes != in_force {
         return Err(ConfigError::new("segmentBytes", "is fixed when the trail is made").into());
     }
     settings.segment_bytes = stored.segment_bytes;
-    face.service.set_trail_settings(&name, settings).await?;
-    let info = face.service.trails().info(&name).ok_or(TrailError::Missing(name))?;
-    Ok(Envelope::new(described(&face, &info).await?).link(Link::json("self", at.here())).into_response())
+    face.service.trails().set_settings(caller.principal(), &name, settings).await?;
+    let info = face.service.trails().describe(caller.principal(), &name)?;
+    Ok(Envelope::new(described(&face, &caller, &info).await?).link(Link::json("self", at.here())).into_response())
 }
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<TrailName>) -> Answer {
     caller.require(Role::Administrator)?;
-    let readers = face.service.delete_trail(&name).await?;
+    face.service.trails().delete(caller.principal(), &name).await?;
+    let readers = face.service.streams().readers_of(caller.principal(), &name);
     let mut done = format!("The trail {name} was deleted");
     if !readers.is_empty() {
         let named: Vec<_> = readers.iter().take(limits::ANSWER_NAMED_STREAMS_MAX).map(ResourceName::as_str).collect();
@@ -152,7 +155,7 @@ pub(super) async fn put(
     caller.require(Role::Operator)?;
     let format = body::put_format(&headers)?;
     let bytes = body::read(&headers, content, body::types_of(format), limits::PUT_BODY_BYTES_MAX).await?;
-    let answer = face.service.put_as(format, &name, &bytes).await?;
+    let answer = face.service.puts().put_as(caller.principal(), format, &name, &bytes).await?;
     let mut response = json!({"acked": answer.acked});
     if let Some(pos) = answer.pos {
         response["pos"] = pos.as_str().into();

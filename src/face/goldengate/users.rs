@@ -17,6 +17,7 @@ use crate::access::{self, Role};
 use crate::catalog::User;
 use crate::catalog::grant::Grants;
 use crate::catalog::user::{InvalidUserName, check_user_name};
+use crate::service::refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +54,7 @@ impl TryFrom<String> for UserName {
 }
 
 fn role_of(text: &str) -> Result<Role, ErrorAnswer> {
-    text.parse().map_err(|error| ErrorAnswer::new(Fact::OutOfRange, format!("role: {error}")))
+    text.parse().map_err(|error| ErrorAnswer::new(refusal::Fact::OutOfRange, format!("role: {error}")))
 }
 
 /// Grants as a body has them; `null` is none.

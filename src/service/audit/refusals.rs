@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Actor;
+use super::events::Actor;
 use crate::access::throttle::network;
 use crate::limits;
 use crate::record::Timestamp;

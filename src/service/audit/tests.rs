@@ -58,7 +58,17 @@ fn from(address: u32) -> Actor {
     Actor { auth: "none", peer: Some(peer.into()), ..Actor::default() }
 }
 
-const MADE: Change<'static> = Change { method: "POST", path: Some("/services/v2/stream/s1"), status: 200, code: None };
+const MADE: Change<'static> = Change {
+    action: Action::Make,
+    path: Some("/services/v2/stream/s1"),
+    outcome: Outcome::Done,
+    told: Told { method: "POST", status: 200, code: None },
+};
+
+/// The same, refused or failed, and answered with this status.
+fn not_made(outcome: Outcome, status: u16) -> Change<'static> {
+    Change { outcome, told: Told { status, ..MADE.told }, ..MADE }
+}
 
 #[tokio::test]
 async fn a_change_is_one_line_that_is_there_when_it_returns() {
@@ -93,13 +103,13 @@ async fn a_change_is_flushed_before_it_returns_and_neither_refusals_nor_sessions
     let (paper, audit) = audit();
     let flushes = || paper.0.lock().unwrap().1.matches('|').count();
     audit.change(&ann(), &MADE).await;
-    audit.change(&ann(), &Change { status: 404, ..MADE }).await;
+    audit.change(&ann(), &not_made(Outcome::Failed, 404)).await;
     assert_eq!(flushes(), 2);
     for status in [401, 403, 429] {
-        audit.change(&from(u32::from(status)), &Change { status, ..MADE }).await;
+        audit.change(&from(u32::from(status)), &not_made(Outcome::Refused, status)).await;
     }
-    audit.session_started(&Session { actor: ann(), number: 9, stream: "s1".into(), begin: "now" });
-    audit.change(&from(9), &Change { status: 401, ..MADE }).await;
+    audit.session_started(&AuditedSession { actor: ann(), number: 9, stream: "s1".into(), begin: "now" });
+    audit.change(&from(9), &not_made(Outcome::Refused, 401)).await;
     assert_eq!((flushes(), paper.0.lock().unwrap().1.matches('\n').count()), (2, 7));
 }
 
@@ -129,7 +139,7 @@ async fn a_line_is_not_taken_over_while_it_cannot_be_written_or_flushed() {
 #[tokio::test]
 async fn a_sessions_two_lines_have_one_number() {
     let (paper, audit) = audit();
-    let session = Session { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
+    let session = AuditedSession { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
     audit.session_started(&session);
     let open = Duration::from_millis(1_500);
     audit.session_ended(&session, SessionEnd { code: 4011, records: 3, bytes: 99, open });
@@ -146,9 +156,10 @@ async fn a_sessions_two_lines_have_one_number() {
 async fn refusals_of_an_address_are_one_line_and_then_one_for_all_others() {
     let (paper, audit) = audit();
     for status in [401, 404, 400, 413] {
-        audit.change(&from(7), &Change { status, ..MADE }).await;
+        let outcome = if status == 401 { Outcome::Refused } else { Outcome::Failed };
+        audit.change(&from(7), &not_made(outcome, status)).await;
     }
-    audit.change(&ann(), &Change { status: 404, ..MADE }).await;
+    audit.change(&ann(), &not_made(Outcome::Failed, 404)).await;
     audit.tell_refusals(false);
     audit.flush().await;
     let text = paper.0.lock().unwrap().1.clone().replace('|', "");
@@ -168,7 +179,7 @@ async fn what_the_house_does_itself_is_no_refusal_though_it_fails() {
     let (paper, audit) = audit();
     for auth in ["start", "file", "offline"] {
         for _ in 0..2 {
-            audit.change(&Actor { auth, ..Actor::default() }, &Change { status: 409, ..MADE }).await;
+            audit.change(&Actor { auth, ..Actor::default() }, &not_made(Outcome::Failed, 409)).await;
         }
     }
     assert_eq!((paper.0.lock().unwrap().1.matches('\n').count(), audit.counted_refusals()), (6, 0));

@@ -3,12 +3,12 @@
 //! Owns the writers, one for each kind of line, so that no kind takes another's room.
 
 use std::io::Write;
-use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Audit;
+use super::log_event::log;
 use crate::limits;
 use crate::tasks::{self, Task, caught_here};
 
@@ -49,23 +49,47 @@ impl Writers {
     }
 }
 
+/// Lines that a writer did not take: the log gets them.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    count: AtomicU64,
+    /// The last line that was to be written was not.
+    losing: AtomicBool,
+}
+
+impl Losses {
+    /// How many there were since the start.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether lines are lost now.
+    pub(super) fn is_losing(&self) -> bool {
+        self.losing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lost(&self, members: &Map<String, Value>, error: &str) {
+        self.losing.store(true, Ordering::Relaxed);
+        // The first of many says it; the lines themselves follow one by one.
+        if self.count.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::error!(error, "audit lines cannot be written; they go to the log");
+        }
+        log(members);
+    }
+}
+
 /// A line for the writer; `done` is told when it was dealt with, which is after a flush if it is `durable`, and whether the
 /// writer has it.
 #[derive(Debug)]
-pub(in crate::service) struct Line {
+pub(super) struct Line {
     pub(super) kind: Kind,
     pub(super) members: Map<String, Value>,
     pub(super) durable: bool,
     pub(super) done: Option<oneshot::Sender<bool>>,
 }
 
-/// Writes lines until the audit is gone. Blocks.
-pub(in crate::service) fn write_lines(audit: &Weak<Audit>, mut lines: mpsc::Receiver<Line>, mut writers: Writers) {
-    let not_taken = |members: &Map<String, Value>, error: &str| {
-        if let Some(audit) = audit.upgrade() {
-            audit.not_taken(members, error);
-        }
-    };
+/// Writes lines until nobody can send another. Blocks.
+pub(super) fn write_lines(losses: &Losses, mut lines: mpsc::Receiver<Line>, mut writers: Writers) {
     while let Some(first) = lines.blocking_recv() {
         // Those that came meanwhile share its flush.
         let more = std::iter::from_fn(|| lines.try_recv().ok()).take(limits::AUDIT_FLUSH_LINES_MAX - 1);
@@ -73,14 +97,14 @@ pub(in crate::service) fn write_lines(audit: &Weak<Audit>, mut lines: mpsc::Rece
         let written = caught_here(Task::Audit, || write_batch(&mut writers, &batch));
         // Which of them the writer has is not known then: twice is better than never.
         let written = written.unwrap_or_else(|panicked| batch.iter().map(|_| Err(panicked.to_string())).collect());
-        if let (Some(audit), Some(Ok(()))) = (audit.upgrade(), written.last()) {
-            audit.takes_lines_again();
+        if let Some(Ok(())) = written.last() {
+            losses.losing.store(false, Ordering::Relaxed);
         }
         for (Line { members, done, .. }, written) in batch.into_iter().zip(written) {
             if let Err(error) = &written
                 && !members.is_empty()
             {
-                not_taken(&members, error);
+                losses.lost(&members, error);
             }
             let _ = done.map(|done| done.send(written.is_ok()));
         }

@@ -7,185 +7,166 @@ pub mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use page::Page;
+pub use page::Page;
 use table::Metric;
 
-use crate::access::{CertificateFile, Limit};
+use super::audit::Audit;
+use super::documents::DocumentFigures;
+use super::extracts::ExtractInfo;
+use super::puts::Puts;
+use super::retention::RetentionPasses;
+use super::streams::Streams;
+use super::trails::{PutFigures, Trails};
+use crate::access::{CertificateFile, Expiries, KeyRefresh, Limit, LimitHits};
 use crate::capture::{RunState, Status};
+use crate::delivery::budget::Budget;
 use crate::delivery::progress::SessionState;
 use crate::log_output;
 use crate::process::ProcessFigures;
-use crate::service::Service;
-use crate::service::puts::{PutError, PutFigures};
+use crate::record::Timestamp;
 use crate::tasks::{self, Task};
-use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus};
+use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus, Writer};
 
 /// Close codes that say that something is wrong with a client.
 const ALERTED_CODES: [u16; 2] = [4004, 4011];
-/// Why positions are refused, as the faces name it behind `position-`.
-pub const POSITION_REASONS: [&str; 6] =
-    ["malformed", "other-trail", "other-rules", "other-epoch", "beyond-end", "purged"];
 
-/// Limits that are seen by the answers which they refuse, as the faces name these.
-pub const LIMIT_REASONS: [(&str, &str); 2] = [("failed_log_ins", "throttled"), ("body_bytes", "too-large")];
-
-impl Service {
-    /// The page of all figures now. Asks the kernel: not for a thread that serves sessions.
-    pub fn metrics(&self) -> String {
-        let mut page = Page::new();
-        self.sample_trails(&mut page);
-        self.sample_disk(&mut page);
-        self.sample_extracts(&mut page);
-        self.sample_streams(&mut page);
-        self.sample_requests(&mut page);
-        self.sample_access(&mut page);
-        page.add(Metric::AuditFailed, &[], self.audit.failed() as f64);
-        page.add(Metric::AuditRefusals, &[], self.audit.counted_refusals() as f64);
-        sample_tasks(&mut page);
-        page.add(Metric::LogLost, &[], log_output::lost() as f64);
-        sample_process(&mut page);
-        page.text()
-    }
-
-    fn sample_access(&self, page: &mut Page) {
-        for file in CertificateFile::ALL {
-            if let Some(end) = self.expiries.of(file) {
-                page.add(Metric::CertificateExpiry, &[file.name()], end.micros() as f64 / 1e6);
-            }
-        }
-        if let Some(figures) = self.authenticator.key_refresh().figures() {
-            page.add(Metric::KeyFetches, &["taken"], figures.taken as f64);
-            page.add(Metric::KeyFetches, &["failed"], figures.failed as f64);
-            if let Some(at) = figures.last_taken {
-                page.add(Metric::KeysFetched, &[], at.micros() as f64 / 1e6);
-            }
+/// Trails, and what puts have brought to them.
+pub(super) fn sample_trails(page: &mut Page, trails: &Trails, puts: &Puts, now: Timestamp) {
+    for (name, entry) in trails.entries() {
+        let name = name.as_str();
+        let status = entry.served().ok().map(Trail::status);
+        let stopped = status.as_ref().is_none_or(|status| status.stopped.is_some());
+        page.add(Metric::TrailStopped, &[name], flag(stopped));
+        let Some(status) = status else { continue };
+        sample_trail(page, name, &status, now);
+        if entry.served().is_ok_and(|trail| trail.description().writer == Writer::Puts) {
+            sample_puts(page, name, &entry.put_figures);
         }
     }
+    for (reason, count) in puts.refusals() {
+        page.add(Metric::PutRefused, &[reason], count as f64);
+    }
+}
 
-    fn sample_trails(&self, page: &mut Page) {
-        for (name, entry) in self.trails.entries() {
-            let name = name.as_str();
-            let status = entry.trail.as_ref().ok().map(Trail::status);
-            let stopped = status.as_ref().is_none_or(|status| status.stopped.is_some());
-            page.add(Metric::TrailStopped, &[name], flag(stopped));
-            let Some(status) = status else { continue };
-            self.sample_trail(page, name, &status);
-            if entry.trail.as_ref().is_ok_and(|trail| trail.description().writer == crate::trail::Writer::Puts) {
-                sample_puts(page, name, &entry.put_figures);
-            }
+fn sample_trail(page: &mut Page, name: &str, status: &TrailStatus, now: Timestamp) {
+    let work = &status.work;
+    let age = work.pending_since.map_or(0.0, |since| now.micros().saturating_sub(since.micros()).max(0) as f64 / 1e6);
+    let figures = [
+        (Metric::TrailBytes, status.bytes as f64),
+        (Metric::TrailSegments, status.segments as f64),
+        (Metric::TrailFirst, status.first_commit as f64),
+        (Metric::TrailLast, status.last_commit as f64),
+        (Metric::TrailTransactions, work.transactions as f64),
+        (Metric::TrailRecords, work.records as f64),
+        (Metric::TrailWritten, work.written_bytes as f64),
+        (Metric::TrailPending, work.pending_bytes as f64),
+        (Metric::TrailPendingAge, age),
+        (Metric::TrailDiskFull, flag(status.disk_full)),
+    ];
+    figures.into_iter().for_each(|(metric, value)| page.add(metric, &[name], value));
+    if status.last_commit > 0 {
+        page.add(Metric::TrailLastSeconds, &[name], status.last_commit_ts.micros() as f64 / 1e6);
+    }
+    let seconds = work.flush_nanos as f64 / 1e9;
+    page.histogram(Metric::TrailFlush, &[name], &FLUSH_SECONDS_BUCKETS, &work.flushes, seconds);
+    for (rule, (segments, bytes)) in RetentionRule::ALL.into_iter().zip(work.removed) {
+        page.add(Metric::RetentionSegments, &[name, rule.name()], segments as f64);
+        page.add(Metric::RetentionBytes, &[name, rule.name()], bytes as f64);
+    }
+}
+
+/// The disk of the trails, as retention saw it.
+pub(super) fn sample_disk(page: &mut Page, retention: &RetentionPasses) {
+    let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+    page.add(Metric::RetentionAgeSuspended, &[], flag(retention.age_suspension().is_some()));
+    let disk = retention.disk();
+    if disk.size_bytes.load(Ordering::Relaxed) > 0 {
+        page.add(Metric::DiskSize, &[], load(&disk.size_bytes));
+        page.add(Metric::DiskFree, &[], load(&disk.free_bytes));
+        page.add(Metric::DiskShare, &[], load(&disk.share_bytes));
+    }
+}
+
+/// Extracts.
+pub(super) fn sample_extracts(page: &mut Page, extracts: &[ExtractInfo]) {
+    for extract in extracts {
+        let name = extract.name.as_str();
+        sample_extract(page, name, &extract.status);
+        page.add(Metric::CaptureDegraded, &[name], extract.coverage.degraded.len() as f64);
+        page.add(Metric::CaptureGaps, &[name], extract.coverage.gaps_written as f64);
+    }
+}
+
+/// Streams: their sessions, what was encoded for them, their rules.
+pub(super) fn sample_streams(page: &mut Page, streams: &Streams) {
+    for stream in streams.all() {
+        let name = stream.name.as_str();
+        let figures = stream.activity.figures();
+        for (state, live) in SessionState::ALL.into_iter().zip(figures.live) {
+            page.add(Metric::Sessions, &[name, state.name()], live as f64);
         }
-        let refused = self.requests.refused_puts();
-        for reason in PutError::REASONS {
-            page.add(Metric::PutRefused, &[reason], refused.get(reason).copied().unwrap_or_default() as f64);
+        page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
+        page.add(Metric::StreamRecords, &[name], figures.records as f64);
+        page.add(Metric::StreamBytes, &[name], figures.bytes as f64);
+        let encoding = stream.activity.encoding.figures();
+        page.add(Metric::EncodedRecords, &[name], encoding.records as f64);
+        page.add(Metric::EncodedBytes, &[name], encoding.bytes as f64);
+        page.add(Metric::EncodeSeconds, &[name], encoding.nanos as f64 / 1e9);
+        page.add(Metric::KeptBytes, &[name], stream.kept_bytes() as f64);
+        let mut ends = figures.ends;
+        // Those that alerts are made of are there from the start: what appears with 1 has not increased.
+        for code in ALERTED_CODES {
+            ends.entry(code).or_default();
+        }
+        for (code, count) in ends {
+            page.add(Metric::SessionsEnded, &[name, &code.to_string()], count as f64);
         }
     }
+    let rules = streams.rules_figures();
+    page.add(Metric::RulesCompiling, &[], rules.compiling as f64);
+    page.add(Metric::RulesCompiled, &[], rules.compiled as f64);
+    page.add(Metric::RulesBytes, &[], rules.bytes as f64);
+}
 
-    fn sample_trail(&self, page: &mut Page, name: &str, status: &TrailStatus) {
-        let work = &status.work;
-        let now = self.clock.now().micros();
-        let age = work.pending_since.map_or(0.0, |since| now.saturating_sub(since.micros()).max(0) as f64 / 1e6);
-        let figures = [
-            (Metric::TrailBytes, status.bytes as f64),
-            (Metric::TrailSegments, status.segments as f64),
-            (Metric::TrailFirst, status.first_commit as f64),
-            (Metric::TrailLast, status.last_commit as f64),
-            (Metric::TrailTransactions, work.transactions as f64),
-            (Metric::TrailRecords, work.records as f64),
-            (Metric::TrailWritten, work.written_bytes as f64),
-            (Metric::TrailPending, work.pending_bytes as f64),
-            (Metric::TrailPendingAge, age),
-            (Metric::TrailDiskFull, flag(status.disk_full)),
-        ];
-        figures.into_iter().for_each(|(metric, value)| page.add(metric, &[name], value));
-        if status.last_commit > 0 {
-            page.add(Metric::TrailLastSeconds, &[name], status.last_commit_ts.micros() as f64 / 1e6);
-        }
-        let seconds = work.flush_nanos as f64 / 1e9;
-        page.histogram(Metric::TrailFlush, &[name], &FLUSH_SECONDS_BUCKETS, &work.flushes, seconds);
-        for (rule, (segments, bytes)) in RetentionRule::ALL.into_iter().zip(work.removed) {
-            page.add(Metric::RetentionSegments, &[name, rule.name()], segments as f64);
-            page.add(Metric::RetentionBytes, &[name, rule.name()], bytes as f64);
+/// Built documents.
+pub(super) fn sample_documents(page: &mut Page, documents: DocumentFigures) {
+    page.add(Metric::DocumentsBuilding, &[], documents.building as f64);
+    page.add(Metric::DocumentsBuilt, &[], documents.built as f64);
+    page.add(Metric::DocumentsShared, &[], documents.shared as f64);
+    page.add(Metric::DocumentsKept, &[], documents.kept_bytes as f64);
+}
+
+/// Limits that protect the server, and the memory for messages.
+pub(super) fn sample_limits(page: &mut Page, hits: &LimitHits, memory: &Budget) {
+    for (limit, count) in hits.all() {
+        page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
+    }
+    page.add(Metric::UnreadAnswers, &[], hits.unread_answer_bytes() as f64);
+    page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
+    page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);
+    page.add(Metric::DeliveryExhausted, &[], memory.exhausted() as f64);
+}
+
+/// What callers are known by: certificates, the keys of another issuer.
+pub(super) fn sample_access(page: &mut Page, expiries: &Expiries, keys: &KeyRefresh) {
+    for file in CertificateFile::ALL {
+        if let Some(end) = expiries.of(file) {
+            page.add(Metric::CertificateExpiry, &[file.name()], end.micros() as f64 / 1e6);
         }
     }
-
-    fn sample_disk(&self, page: &mut Page) {
-        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
-        page.add(Metric::RetentionAgeSuspended, &[], flag(self.age_suspension().is_some()));
-        if self.disk.size_bytes.load(Ordering::Relaxed) > 0 {
-            page.add(Metric::DiskSize, &[], load(&self.disk.size_bytes));
-            page.add(Metric::DiskFree, &[], load(&self.disk.free_bytes));
-            page.add(Metric::DiskShare, &[], load(&self.disk.share_bytes));
+    if let Some(figures) = keys.figures() {
+        page.add(Metric::KeyFetches, &["taken"], figures.taken as f64);
+        page.add(Metric::KeyFetches, &["failed"], figures.failed as f64);
+        if let Some(at) = figures.last_taken {
+            page.add(Metric::KeysFetched, &[], at.micros() as f64 / 1e6);
         }
     }
+}
 
-    fn sample_extracts(&self, page: &mut Page) {
-        for extract in self.extracts.list() {
-            let name = extract.name.as_str();
-            sample_extract(page, name, &extract.status);
-            page.add(Metric::CaptureDegraded, &[name], extract.coverage.degraded.len() as f64);
-            page.add(Metric::CaptureGaps, &[name], extract.coverage.gaps_written as f64);
-        }
-    }
-
-    fn sample_streams(&self, page: &mut Page) {
-        for stream in self.streams.list() {
-            let name = stream.name.as_str();
-            let figures = stream.activity.figures();
-            for (state, live) in SessionState::ALL.into_iter().zip(figures.live) {
-                page.add(Metric::Sessions, &[name, state.name()], live as f64);
-            }
-            page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
-            page.add(Metric::StreamRecords, &[name], figures.records as f64);
-            page.add(Metric::StreamBytes, &[name], figures.bytes as f64);
-            let encoding = stream.activity.encoding.figures();
-            page.add(Metric::EncodedRecords, &[name], encoding.records as f64);
-            page.add(Metric::EncodedBytes, &[name], encoding.bytes as f64);
-            page.add(Metric::EncodeSeconds, &[name], encoding.nanos as f64 / 1e9);
-            page.add(Metric::KeptBytes, &[name], stream.kept_bytes() as f64);
-            let mut ends = figures.ends;
-            // Those that alerts are made of are there from the start: what appears with 1 has not increased.
-            for code in ALERTED_CODES {
-                ends.entry(code).or_default();
-            }
-            for (code, count) in ends {
-                page.add(Metric::SessionsEnded, &[name, &code.to_string()], count as f64);
-            }
-        }
-    }
-
-    fn sample_requests(&self, page: &mut Page) {
-        for (kind, count) in self.requests.answers() {
-            let class = format!("{}xx", kind.class);
-            page.add(Metric::Requests, &[&kind.route, kind.method, &class], count as f64);
-        }
-        let refusals = self.requests.refusals();
-        for (reason, count) in &refusals {
-            page.add(Metric::Refusals, &[reason], *count as f64);
-        }
-        for reason in POSITION_REASONS {
-            let count = refusals.get(format!("position-{reason}").as_str());
-            page.add(Metric::PositionsRefused, &[reason], count.copied().unwrap_or_default() as f64);
-        }
-        for (limit, count) in self.limit_hits.all() {
-            page.add(Metric::LimitHits, &[Limit::name(limit)], count as f64);
-        }
-        for (limit, reason) in LIMIT_REASONS {
-            page.add(Metric::LimitHits, &[limit], refusals.get(reason).copied().unwrap_or_default() as f64);
-        }
-        page.add(Metric::UnreadAnswers, &[], self.limit_hits.unread_answer_bytes() as f64);
-        let documents = self.documents.figures();
-        page.add(Metric::DocumentsBuilding, &[], documents.building as f64);
-        page.add(Metric::DocumentsBuilt, &[], documents.built as f64);
-        page.add(Metric::DocumentsShared, &[], documents.shared as f64);
-        page.add(Metric::DocumentsKept, &[], documents.kept_bytes as f64);
-        page.add(Metric::RulesCompiling, &[], self.rules_work.compiling() as f64);
-        page.add(Metric::RulesCompiled, &[], self.rules_work.compiled() as f64);
-        page.add(Metric::RulesBytes, &[], self.rules_bytes() as f64);
-        let memory = &self.delivery_budget;
-        page.add(Metric::DeliveryUsed, &[], memory.used() as f64);
-        page.add(Metric::DeliveryLimit, &[], memory.limit() as f64);
-        page.add(Metric::DeliveryExhausted, &[], memory.exhausted() as f64);
-    }
+/// The audit.
+pub(super) fn sample_audit(page: &mut Page, audit: &Audit) {
+    page.add(Metric::AuditFailed, &[], audit.failed() as f64);
+    page.add(Metric::AuditRefusals, &[], audit.counted_refusals() as f64);
 }
 
 fn sample_puts(page: &mut Page, name: &str, puts: &PutFigures) {
@@ -234,6 +215,13 @@ fn sample_extract(page: &mut Page, name: &str, status: &Status) {
     }
 }
 
+/// The process itself: its tasks, its log, what the kernel says of it. Asks the kernel: not for a thread that serves sessions.
+pub(super) fn sample_process(page: &mut Page) {
+    sample_tasks(page);
+    page.add(Metric::LogLost, &[], log_output::lost() as f64);
+    sample_kernel(page);
+}
+
 fn sample_tasks(page: &mut Page) {
     let known: u64 = Task::ALL.into_iter().map(Task::panics).sum();
     for task in Task::ALL {
@@ -243,7 +231,7 @@ fn sample_tasks(page: &mut Page) {
     page.add(Metric::Panics, &["other"], tasks::panics().saturating_sub(known) as f64);
 }
 
-fn sample_process(page: &mut Page) {
+fn sample_kernel(page: &mut Page) {
     let process = ProcessFigures::now();
     let figures = [
         (Metric::ProcessResident, process.resident_bytes.map(|bytes| bytes as f64)),

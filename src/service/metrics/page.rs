@@ -6,15 +6,15 @@ use super::table::Metric;
 
 /// Samples gathered by metric; [`Page::text`] puts each under its help.
 #[derive(Debug)]
-pub(super) struct Page(Vec<String>);
+pub struct Page(Vec<String>);
 
 impl Page {
-    pub(super) fn new() -> Self {
+    pub(in crate::service) fn new() -> Self {
         Self(Metric::ALL.iter().map(|_| String::new()).collect())
     }
 
     /// One sample. `values` are those of the metric's labels, in their order.
-    pub(super) fn add(&mut self, metric: Metric, values: &[&str], value: f64) {
+    pub fn add(&mut self, metric: Metric, values: &[&str], value: f64) {
         self.sample(metric, "", values, None, value);
     }
 
@@ -50,7 +50,7 @@ impl Page {
     }
 
     /// All of it.
-    pub(super) fn text(self) -> String {
+    pub fn text(self) -> String {
         let mut text = String::with_capacity(self.0.iter().map(|samples| samples.len() + 256).sum());
         for (metric, samples) in Metric::ALL.iter().zip(self.0) {
             let row = metric.row();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::clock::{HandClock, SharedClock};
 use crate::codec::image::Cell;
 use crate::service::trails::Trails;
@@ -75,7 +76,8 @@ impl DiskFile for TroubledFile {
 }
 
 struct Rig {
-    service: Service,
+    trails: Arc<Trails>,
+    puts: Puts,
     trouble: Arc<Trouble>,
     trail: TrailName,
     _home: tempfile::TempDir,
@@ -86,22 +88,23 @@ impl Rig {
         let home = tempfile::tempdir().unwrap();
         let now = Timestamp::parse("2026-07-13T04:00:00Z").unwrap();
         let clock: SharedClock = Arc::new(HandClock::at(now));
-        let mut service = Service::open(home.path(), clock.clone(), Default::default()).unwrap();
         let disk = TroubledDisk::default();
         let trouble = disk.0.clone();
-        service.trails = Trails::open(&home.path().join("troubled"), Arc::new(disk), clock).unwrap();
+        let catalog = Catalog::open(home.path()).unwrap();
+        let trails = Trails::open(&home.path().join("troubled"), Arc::new(disk), clock.clone(), catalog).unwrap();
+        let trails = Arc::new(trails);
         let trail = TrailName::new("t1").unwrap();
-        service.trails.make(&trail, Writer::Puts).await.unwrap();
-        Self { service, trouble, trail, _home: home }
+        trails.make(Principal::House, &trail, Writer::Puts, None).await.unwrap();
+        Self { puts: Puts::new(trails.clone(), clock), trails, trouble, trail, _home: home }
     }
 
     async fn put(&self, body: &str) -> Result<Position, PutError> {
-        let answer = self.service.put(&self.trail, body.as_bytes()).await?;
+        let answer = self.puts.put(Principal::House, &self.trail, body.as_bytes()).await?;
         Ok(token::decode(answer.pos.unwrap().as_str()).unwrap().position)
     }
 
     fn commits(&self) -> u64 {
-        self.service.trails.get(&self.trail).unwrap().trail.as_ref().unwrap().status().last_commit
+        self.trails.get(&self.trail).unwrap().served().unwrap().status().last_commit
     }
 }
 
@@ -210,8 +213,8 @@ async fn rows_of_more_forms_than_are_remembered_are_written_as_they_were_put() {
     };
     let operations: Vec<String> = (0..3).flat_map(|round| (0..forms).map(move |form| insert(round, form))).collect();
     rig.put(&format!("{{\"operations\":[{}]}}", operations.join(","))).await.unwrap();
-    let entry = rig.service.trails.get(&rig.trail).unwrap();
-    let mut reader = entry.trail.as_ref().unwrap().read(Begin::Earliest).await.unwrap();
+    let entry = rig.trails.get(&rig.trail).unwrap();
+    let mut reader = entry.served().unwrap().read(Begin::Earliest).await.unwrap();
     let mut read = Vec::new();
     while reader.fill().await.unwrap() == Fill::Filled {
         while let Some(entry) = reader.next().unwrap() {

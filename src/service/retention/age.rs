@@ -48,7 +48,7 @@ impl Reading {
 
 /// Watches the clock from pass to pass.
 #[derive(Debug)]
-pub(crate) struct AgeRule(Mutex<State>);
+pub(super) struct AgeRule(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -60,7 +60,7 @@ struct State {
 
 impl AgeRule {
     /// As the catalog remembers it.
-    pub(crate) fn open(catalog: &Catalog) -> Result<Self, CatalogError> {
+    pub(super) fn open(catalog: &Catalog) -> Result<Self, CatalogError> {
         let suspended = catalog.get(Shelf::Server, STORED)?;
         Ok(Self(Mutex::new(State { last: None, suspended, steady_since: None })))
     }

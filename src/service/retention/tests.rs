@@ -1,11 +1,16 @@
 use std::path::Path;
 
 use super::*;
+use crate::catalog::Shelf;
 use crate::clock::HandClock;
 use crate::codec::image::ImageWriter;
+use crate::record::TrailName;
 use crate::record::{Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TransactionHead};
+use crate::service::Service;
+use crate::service::principal::Principal;
+use crate::service::trails::TrailError;
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::{RetentionRule, Row, TrailOptions};
+use crate::trail::{RetentionRule, Row, TrailOptions, Writer};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -41,9 +46,13 @@ async fn fill(trail: &Trail) {
     appender.close().await.unwrap();
 }
 
+async fn make(service: &Service, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+    service.trails().make(Principal::House, name, Writer::Puts, Some(settings)).await.map(drop)
+}
+
 fn trail(service: &Service, name: &str) -> Trail {
-    let entry = service.trails.get(&TrailName::new(name).unwrap()).unwrap();
-    entry.trail.as_ref().unwrap().clone()
+    let entry = service.trails().get(&TrailName::new(name).unwrap()).unwrap();
+    entry.served().unwrap().clone()
 }
 
 fn removed(trail: &Trail, rule: RetentionRule) -> u64 {
@@ -58,15 +67,15 @@ async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
     let before = usual.status().segments;
     assert!(before > 3);
     let settings = TrailSettings { retention_seconds: Some(3_600), retention_bytes: None, segment_bytes: None };
-    service.set_trail_settings(&TrailName::new("t2").unwrap(), settings).await.unwrap();
+    service.trails().set_settings(Principal::House, &TrailName::new("t2").unwrap(), settings).await.unwrap();
     clock.advance_seconds(3_601);
-    service.retain();
+    service.retention().pass();
     assert_eq!((usual.status().segments, shorter.status().segments), (before, 1));
     clock.advance_seconds(7 * DAY_SECONDS - 3_601);
-    service.retain();
+    service.retention().pass();
     assert_eq!(usual.status().segments, before, "not older than a week");
     clock.advance_seconds(1);
-    service.retain();
+    service.retention().pass();
     // The last segment stays, however old it is.
     assert_eq!((usual.status().segments, shorter.status().segments), (1, 1));
     assert_eq!(removed(&usual, RetentionRule::Age), before as u64 - 1);
@@ -82,17 +91,17 @@ async fn segments_go_while_the_trail_is_larger_than_it_may_be() {
     let trail = trail(&service, "t1");
     let bytes = trail.bytes();
     let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes), segment_bytes: None };
-    service.set_trail_settings(trail.name(), settings).await.unwrap();
-    service.retain();
+    service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
+    service.retention().pass();
     assert_eq!(trail.bytes(), bytes, "it fits");
     let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes / 2), segment_bytes: None };
-    service.set_trail_settings(trail.name(), settings).await.unwrap();
-    service.retain();
+    service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
+    service.retention().pass();
     assert!(trail.bytes() <= bytes / 2 && trail.bytes() > bytes / 2 - 2 * limits::SEGMENT_BYTES_MIN);
     assert!(removed(&trail, RetentionRule::Size) > 0 && removed(&trail, RetentionRule::Age) == 0);
     let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(1), segment_bytes: None };
-    service.set_trail_settings(trail.name(), settings).await.unwrap();
-    service.retain();
+    service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
+    service.retention().pass();
     assert_eq!(trail.status().segments, 1, "never the last");
 }
 
@@ -124,9 +133,9 @@ async fn a_trail_whose_options_cannot_be_stored_is_not_made() {
     let home = tempfile::tempdir().unwrap();
     let (service, _) = served(home.path(), &[]).await;
     let name = TrailName::new("t1").unwrap();
-    service.make_trail(&name, TrailSettings::default()).await.unwrap();
-    assert!(matches!(service.make_trail(&name, TrailSettings::default()).await, Err(TrailError::Exists(_))));
-    assert!(service.trails.get(&name).is_some(), "the one that was there stays");
+    make(&service, &name, TrailSettings::default()).await.unwrap();
+    assert!(matches!(make(&service, &name, TrailSettings::default()).await, Err(TrailError::Exists(_))));
+    assert!(service.trails().get(&name).is_some(), "the one that was there stays");
 }
 
 #[tokio::test]
@@ -135,9 +144,9 @@ async fn a_trail_whose_options_cannot_be_read_keeps_everything() {
     let (service, clock) = served(home.path(), &["t1", "t2"]).await;
     let (unreadable, usual) = (trail(&service, "t1"), trail(&service, "t2"));
     let before = unreadable.status().segments;
-    service.catalog.put(Shelf::Trails, "t1", &"no options").unwrap();
+    service.catalog().put(Shelf::Trails, "t1", &"no options").unwrap();
     clock.advance_seconds(30 * DAY_SECONDS);
-    service.retain();
+    service.retention().pass();
     assert_eq!(unreadable.status().segments, before, "it may have been told to keep a year");
     assert_eq!(usual.status().segments, 1);
 }
@@ -157,9 +166,9 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
     let (name, old) = (TrailName::new("t1").unwrap(), trail(&service, "t1"));
     let mut appender = old.appender().unwrap();
     let at_begin = old.read(Begin::Earliest).await.unwrap();
-    service.delete_trail(&name).await.unwrap();
+    service.trails().delete(Principal::House, &name).await.unwrap();
     let segment_bytes = Some(limits::SEGMENT_BYTES_MIN);
-    service.make_trail(&name, TrailSettings { segment_bytes, ..TrailSettings::default() }).await.unwrap();
+    make(&service, &name, TrailSettings { segment_bytes, ..TrailSettings::default() }).await.unwrap();
     fill(&trail(&service, "t1")).await;
     let folder = home.path().join("trails/t1");
     let made = files(&folder);
@@ -207,23 +216,23 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
     let (service, _) = served(home.path(), &["t1"]).await;
     let (there, new) = (TrailName::new("t1").unwrap(), TrailName::new("t2").unwrap());
     let settings = TrailSettings { retention_seconds: Some(77), ..TrailSettings::default() };
-    let changing = service.trails.with_options.lock().await;
+    let changing = service.trails().hold_changes().await;
     let soon = std::time::Duration::from_millis(50);
     let (made, changed, deleted) = tokio::join!(
-        tokio::time::timeout(soon, service.make_trail(&new, settings)),
-        tokio::time::timeout(soon, service.set_trail_settings(&there, settings)),
-        tokio::time::timeout(soon, service.delete_trail(&there)),
+        tokio::time::timeout(soon, make(&service, &new, settings)),
+        tokio::time::timeout(soon, service.trails().set_settings(Principal::House, &there, settings)),
+        tokio::time::timeout(soon, service.trails().delete(Principal::House, &there)),
     );
     assert!(made.is_err() && changed.is_err() && deleted.is_err());
     drop(changing);
-    service.delete_trail(&there).await.unwrap();
-    service.make_trail(&there, settings).await.unwrap();
-    assert_eq!(service.stored_trail_settings(&there).await.unwrap(), Some(settings));
+    service.trails().delete(Principal::House, &there).await.unwrap();
+    make(&service, &there, settings).await.unwrap();
+    assert_eq!(service.trails().settings(Principal::House, &there).await.unwrap(), Some(settings));
 }
 
 /// Whether the figure says that nothing is removed for its age.
 fn age_suspended(service: &Service) -> bool {
-    service.metrics().contains("trailcast_retention_age_suspended 1\n")
+    service.metrics().text().contains("trailcast_retention_age_suspended 1\n")
 }
 
 #[tokio::test]
@@ -233,30 +242,30 @@ async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_fo
         let (service, clock) = served(home.path(), &["t1"]).await;
         let trail = trail(&service, "t1");
         let before = trail.status().segments;
-        service.retain();
+        service.retention().pass();
         clock.set_by_seconds(step);
         clock.advance_seconds(10);
-        service.retain();
+        service.retention().pass();
         assert_eq!(trail.status().segments, before, "{step}");
         assert!(age_suspended(&service));
-        assert_eq!(service.age_suspension().unwrap().0.step_seconds, step);
+        assert_eq!(service.retention().age_suspension().unwrap().0.step_seconds, step);
         assert!(service.health().warnings.iter().any(|warning| warning.contains(&format!("set by {step} s"))));
         // The other limits hold.
         let settings = TrailSettings { retention_bytes: Some(trail.bytes() / 2), ..TrailSettings::default() };
-        service.set_trail_settings(trail.name(), settings).await.unwrap();
-        service.retain();
+        service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
+        service.retention().pass();
         let kept = trail.status().segments;
         assert!(kept > 1 && kept < before, "{kept} of {before}");
         // A day is what is left, and a second less is not enough.
         clock.advance_seconds(DAY_SECONDS - 1);
-        service.retain();
+        service.retention().pass();
         assert_eq!(trail.status().segments, kept);
         clock.advance_seconds(1);
-        service.retain();
+        service.retention().pass();
         assert!(!age_suspended(&service) && service.health().warnings.is_empty());
         // By then they are old in truth where the clock was set back, too.
         clock.advance_seconds(16 * DAY_SECONDS);
-        service.retain();
+        service.retention().pass();
         assert_eq!(trail.status().segments, 1, "an idle trail ages");
         drop(service);
     }
@@ -267,14 +276,14 @@ async fn steps_of_up_to_an_hour_and_time_that_goes_by_suspend_nothing() {
     let home = tempfile::tempdir().unwrap();
     let (service, clock) = served(home.path(), &["t1"]).await;
     for _ in 0..5 {
-        service.retain();
+        service.retention().pass();
         clock.set_by_seconds(3_600);
-        service.retain();
+        service.retention().pass();
         clock.set_by_seconds(-3_600);
         clock.advance_seconds(2 * DAY_SECONDS);
     }
-    service.retain();
-    assert_eq!(service.age_suspension(), None);
+    service.retention().pass();
+    assert_eq!(service.retention().age_suspension(), None);
     assert_eq!(trail(&service, "t1").status().segments, 1);
 }
 
@@ -283,20 +292,20 @@ async fn the_clock_is_confirmed_by_a_person_and_not_by_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (service, clock) = served(home.path(), &["t1"]).await;
     let before = trail(&service, "t1").status().segments;
-    service.retain();
+    service.retention().pass();
     clock.set_by_seconds(30 * DAY_SECONDS);
-    service.retain();
-    let suspension = service.age_suspension().unwrap().0;
+    service.retention().pass();
+    let suspension = service.retention().age_suspension().unwrap().0;
     drop(service);
     let service = Service::open(home.path(), clock.clone(), Default::default()).unwrap();
-    service.retain();
+    service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, before);
-    assert_eq!(service.age_suspension(), Some((suspension, DAY_SECONDS as u64)));
-    service.confirm_clock().await.unwrap();
-    assert_eq!(service.age_suspension(), None);
-    service.retain();
+    assert_eq!(service.retention().age_suspension(), Some((suspension, DAY_SECONDS as u64)));
+    service.retention().confirm_clock().await.unwrap();
+    assert_eq!(service.retention().age_suspension(), None);
+    service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, 1);
     drop(service);
     let service = Service::open(home.path(), clock, Default::default()).unwrap();
-    assert_eq!(service.age_suspension(), None);
+    assert_eq!(service.retention().age_suspension(), None);
 }

@@ -71,16 +71,7 @@ impl KeptCoverage {
     }
 
     async fn write(&self, record: CoverageRecord) -> Result<(), CatalogError> {
-        let (catalog, key) = (self.catalog.clone(), self.trail.to_string());
-        blocking(move || catalog.put(Shelf::Coverage, &key, &record)).await
-    }
-}
-
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R, CatalogError> + Send + 'static,
-) -> Result<R, CatalogError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(CatalogError::Flush(std::io::Error::other(error))),
+        let key = self.trail.to_string();
+        self.catalog.blocking(move |catalog| catalog.put(Shelf::Coverage, &key, &record)).await
     }
 }

@@ -1,8 +1,8 @@
 //! A session for as long as its user may have it.
 
+use super::session::OpenSession;
 use crate::access::rights::{Loss, Rights};
 use crate::delivery::feed::{Delivery, DeliveryEnd};
-use crate::service::sessions::OpenSession;
 use crate::tasks::{self, Task};
 
 /// An open session and the rights that it stands on.

@@ -1,4 +1,7 @@
-//! The trails of a server: opened at start, made, described, deleted; each with its own fate.
+//! The trails of a server: opened at start, made, described, deleted, each with its own fate and its stored options.
+
+mod claims;
+mod entry;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,13 +10,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{Mutex, watch};
 
+pub(super) use claims::Claim;
+use claims::{Claimant, Claims};
+pub use entry::{PutFigures, TrailEntry, TrailInfo, Unserved};
+
+use super::principal::{Denied, Principal, Verb};
+use crate::catalog::stream::SourceConfig;
+use crate::catalog::trail::TrailSettings;
+use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
-use crate::service::Service;
-use crate::service::puts::PutFigures;
+use crate::tasks::{Panicked, Task};
 use crate::trail::local::disk::Disk;
-use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
+use crate::trail::{OpenError, Trail, TrailOptions, Writer};
 
 /// Ending of a trail's folder that is being deleted; no trail's name holds a dot.
 const DELETED: &str = ".deleted";
@@ -24,45 +34,24 @@ pub struct Trails {
     folder: PathBuf,
     disk: Arc<dyn Disk>,
     clock: SharedClock,
+    catalog: Catalog,
     known: RwLock<BTreeMap<TrailName, Arc<TrailEntry>>>,
+    claims: Arc<Claims>,
     /// Counts changes of `known`, for whoever waits for a trail to appear.
     changes: watch::Sender<u64>,
-    making: Mutex<()>,
     /// Held while a trail is made, changed or deleted together with its stored options: those of a trail that is deleted
     /// are not to become those of the next one of its name, nor to take that one's with them.
-    pub(super) with_options: Mutex<()>,
-}
-
-/// One trail, or why it is not served.
-#[derive(Debug)]
-pub struct TrailEntry {
-    /// The trail; the reason when it could not be opened.
-    pub trail: Result<Trail, String>,
-    /// The writing end, while puts hold it.
-    pub(super) puts: Mutex<Option<Appender>>,
-    /// What puts have brought.
-    pub put_figures: PutFigures,
-    /// True when the trail has been deleted.
-    pub(super) gone: watch::Sender<bool>,
-}
-
-/// What is known of a trail.
-#[derive(Debug, Clone)]
-pub struct TrailInfo {
-    /// Its name.
-    pub name: TrailName,
-    /// Its description and figures; the reason when it is not served.
-    pub state: Result<(TrailDescription, TrailStatus), String>,
+    changing: Mutex<()>,
 }
 
 /// A trail cannot be had, made or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
     /// There is none of that name.
-    #[error("trail {0}")]
+    #[error("trail {0} does not exist")]
     Missing(TrailName),
     /// There is one of that name.
-    #[error("trail {0}")]
+    #[error("trail {0} already exists")]
     Exists(TrailName),
     /// Somebody else writes it.
     #[error("trail {trail} is written by {writer}, and a trail keeps its writer for life")]
@@ -73,8 +62,11 @@ pub enum TrailError {
         writer: String,
     },
     /// It is not served, because of damage or a failed disk.
-    #[error("{0}")]
-    Stopped(String),
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
+    /// It is on its way out.
+    #[error("trail {0} is being deleted")]
+    Leaving(TrailName),
     /// Something still uses it.
     #[error("trail {trail} is used by {user}")]
     InUse {
@@ -86,9 +78,15 @@ pub enum TrailError {
     /// The server holds as many as it may.
     #[error("the server has {0} trails already, which is the limit")]
     TooMany(usize),
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The catalog refused.
     #[error(transparent)]
-    Catalog(crate::catalog::CatalogError),
+    Catalog(#[from] CatalogError),
+    /// Making it broke off.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The file system refused.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -104,7 +102,7 @@ pub enum TrailError {
 
 impl Trails {
     /// Opens every trail in `folder`. One that is damaged is known and not served; the others are.
-    pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock) -> io::Result<Self> {
+    pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>, clock: SharedClock, catalog: Catalog) -> io::Result<Self> {
         disk.make_folder(folder)?;
         let mut known = BTreeMap::new();
         let names = disk.list(folder)?;
@@ -124,15 +122,15 @@ impl Trails {
                 tracing::warn!(trail = %name, "a folder without a trail is passed over");
                 continue;
             }
-            let trail = Trail::open(&folder.join(name.as_str()), disk.clone(), clock.clone()).map_err(|error| {
-                tracing::error!(trail = %name, error = %error, "trail is not served");
-                error.to_string()
-            });
+            let trail = Trail::open(&folder.join(name.as_str()), disk.clone(), clock.clone());
+            if let Err(error) = &trail {
+                tracing::error!(trail = %name, %error, "trail is not served");
+            }
             known.insert(name, Arc::new(TrailEntry::new(trail)));
         }
-        let (folder, known) = (folder.to_owned(), RwLock::new(known));
-        let changes = watch::Sender::new(0);
-        Ok(Self { folder, disk, clock, known, changes, making: Mutex::new(()), with_options: Mutex::new(()) })
+        let (folder, known, claims) = (folder.to_owned(), RwLock::new(known), Arc::default());
+        let (changes, changing) = (watch::Sender::new(0), Mutex::new(()));
+        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing })
     }
 
     /// The trail of that name.
@@ -140,15 +138,33 @@ impl Trails {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Every trail, by name.
-    pub fn list(&self) -> Vec<TrailInfo> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().map(|(name, entry)| entry.info(name)).collect()
+    /// What is known of every trail that the caller may see, by name.
+    pub fn list(&self, principal: Principal<'_>) -> Vec<TrailInfo> {
+        let seen = self.entries().into_iter().filter(|(name, _)| principal.may_with_trail(Verb::Read, name));
+        seen.map(|(name, entry)| entry.info(&name)).collect()
     }
 
     /// What is known of one trail.
-    pub fn info(&self, name: &TrailName) -> Option<TrailInfo> {
-        self.get(name).map(|entry| entry.info(name))
+    pub fn describe(&self, principal: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
+        principal.check_trail(Verb::Read, name)?;
+        Ok(self.known(name)?.info(name))
+    }
+
+    fn known(&self, name: &TrailName) -> Result<Arc<TrailEntry>, TrailError> {
+        self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))
+    }
+
+    /// Where a stream's trail starts, in words, for whoever must begin elsewhere.
+    pub(super) fn start_of(&self, source: &SourceConfig) -> String {
+        let name = &source.trail;
+        match source.trail_name().and_then(|name| self.get(&name)).as_deref().map(TrailEntry::served) {
+            Some(Ok(trail)) => {
+                let first = trail.status().first_commit;
+                format!("trail {name} starts at commit number {first} (begin=earliest reads from there)")
+            }
+            Some(Err(_)) => format!("trail {name} is stopped"),
+            None => format!("trail {name} does not exist yet"),
+        }
     }
 
     /// Every trail with what belongs to it, by name.
@@ -159,8 +175,7 @@ impl Trails {
 
     /// Every trail that is served.
     pub(super) fn served(&self) -> Vec<Trail> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter_map(|entry| entry.trail.as_ref().ok().cloned()).collect()
+        self.entries().into_iter().filter_map(|(_, entry)| entry.served().ok().cloned()).collect()
     }
 
     /// Size of the file system that holds the trails, in bytes. Asks the disk.
@@ -178,41 +193,96 @@ impl Trails {
         self.changes.subscribe()
     }
 
-    /// Makes a trail for that writer, with the default options.
-    pub async fn make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
-        self.make_with(name, writer, TrailOptions::default()).await
-    }
-
-    /// Makes a trail for that writer.
-    pub async fn make_with(
+    /// Makes a trail for that writer. Its options, if it is given any, are stored with it: both or neither.
+    pub async fn make(
         &self,
+        principal: Principal<'_>,
         name: &TrailName,
         writer: Writer,
-        options: TrailOptions,
+        settings: Option<TrailSettings>,
     ) -> Result<Arc<TrailEntry>, TrailError> {
-        let _one_at_a_time = self.making.lock().await;
+        principal.check_trail(Verb::Manage, name)?;
+        let _one_at_a_time = self.changing.lock().await;
         if self.get(name).is_some() {
             return Err(TrailError::Exists(name.clone()));
         }
         if self.known.read().unwrap_or_else(PoisonError::into_inner).len() >= limits::TRAILS_MAX {
             return Err(TrailError::TooMany(limits::TRAILS_MAX));
         }
+        let mut options = TrailOptions::default();
+        options.segment_bytes = settings.and_then(|settings| settings.segment_bytes).unwrap_or(options.segment_bytes);
         let (folder, trail_name) = (self.folder.join(name.as_str()), name.clone());
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
         let make = move || Trail::create(&folder, trail_name, writer, &options, disk, clock);
-        let made =
-            tokio::task::spawn_blocking(make).await.map_err(|error| TrailError::Stopped(error.to_string()))??;
+        let made = tokio::task::spawn_blocking(make).await.map_err(|_| {
+            Task::Request.note_panic();
+            Panicked
+        })??;
         let entry = Arc::new(TrailEntry::new(Ok(made)));
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), entry.clone());
         self.changes.send_modify(|changes| *changes += 1);
         tracing::info!(trail = %name, "trail made");
-        Ok(entry)
+        let Some(settings) = settings else { return Ok(entry) };
+        let stored = self.store_settings(name, settings).await;
+        if stored.is_err()
+            && let Err(error) = self.remove(name, &entry).await
+        {
+            tracing::warn!(trail = %name, %error, "a trail whose options could not be stored stays, with the defaults");
+        }
+        stored.map(|()| entry)
+    }
+
+    /// A trail's options as stored, if it was ever given any.
+    pub async fn settings(
+        &self,
+        principal: Principal<'_>,
+        name: &TrailName,
+    ) -> Result<Option<TrailSettings>, TrailError> {
+        principal.check_trail(Verb::Read, name)?;
+        let key = name.to_string();
+        Ok(self.catalog.blocking(move |catalog| catalog.get(Shelf::Trails, &key)).await?)
+    }
+
+    /// The same for whoever may wait for the disk.
+    pub(super) fn settings_now(&self, name: &TrailName) -> Result<Option<TrailSettings>, CatalogError> {
+        self.catalog.get(Shelf::Trails, name.as_str())
+    }
+
+    /// Stores a trail's options.
+    pub async fn set_settings(
+        &self,
+        principal: Principal<'_>,
+        name: &TrailName,
+        settings: TrailSettings,
+    ) -> Result<(), TrailError> {
+        principal.check_trail(Verb::Manage, name)?;
+        let _one_at_a_time = self.changing.lock().await;
+        self.known(name)?;
+        self.store_settings(name, settings).await
+    }
+
+    async fn store_settings(&self, name: &TrailName, settings: TrailSettings) -> Result<(), TrailError> {
+        let key = name.to_string();
+        Ok(self.catalog.blocking(move |catalog| catalog.put(Shelf::Trails, &key, &settings)).await?)
+    }
+
+    /// Claims the trail for the extract that is to write it: nobody deletes it or claims it too, for as long as that holds.
+    pub(super) fn claim(&self, name: &TrailName, extract: &ResourceName) -> Result<Claim, TrailError> {
+        self.claims.take(name, Claimant::Extract(extract.clone())).map_err(|claimant| match claimant {
+            Claimant::Extract(other) => TrailError::Busy { trail: name.clone(), writer: format!("extract {other}") },
+            Claimant::Deletion => TrailError::Leaving(name.clone()),
+        })
+    }
+
+    /// The extract that is configured to write the trail.
+    pub(super) fn extract_of(&self, name: &TrailName) -> Option<ResourceName> {
+        self.claims.extract_of(name)
     }
 
     /// The trail of that name for that writer; made if it is not there.
-    pub async fn get_or_make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
+    pub(super) async fn get_or_make(&self, name: &TrailName, writer: Writer) -> Result<Arc<TrailEntry>, TrailError> {
         match self.for_writer(name, &writer) {
-            Err(TrailError::Missing(_)) => match self.make(name, writer.clone()).await {
+            Err(TrailError::Missing(_)) => match self.make(Principal::House, name, writer.clone(), None).await {
                 Err(TrailError::Exists(_)) => self.for_writer(name, &writer),
                 made => made,
             },
@@ -221,12 +291,12 @@ impl Trails {
     }
 
     /// The trail of that name, if it is there, served, and that writer's.
-    pub fn for_writer(&self, name: &TrailName, writer: &Writer) -> Result<Arc<TrailEntry>, TrailError> {
-        let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+    pub(super) fn for_writer(&self, name: &TrailName, writer: &Writer) -> Result<Arc<TrailEntry>, TrailError> {
+        let entry = self.known(name)?;
         if *entry.gone.borrow() {
-            return Err(TrailError::Stopped(format!("trail {name} is being deleted")));
+            return Err(TrailError::Leaving(name.clone()));
         }
-        let trail = entry.trail.as_ref().map_err(|reason| TrailError::Stopped(reason.clone()))?;
+        let trail = entry.served()?;
         if trail.description().writer != *writer {
             let writer = writer_name(&trail.description().writer);
             return Err(TrailError::Busy { trail: name.clone(), writer });
@@ -234,10 +304,14 @@ impl Trails {
         Ok(entry)
     }
 
+    #[cfg(test)]
+    pub(super) async fn hold_changes(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
     /// Flushes and lets go of every writing end that puts hold.
     pub(super) async fn close(&self) {
-        let entries: Vec<_> = self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for entry in entries {
+        for (_, entry) in self.entries() {
             if let Some(appender) = entry.puts.lock().await.take()
                 && let Err(error) = appender.close().await
             {
@@ -246,9 +320,34 @@ impl Trails {
         }
     }
 
-    pub(super) async fn remove(&self, name: &TrailName) -> Result<(), TrailError> {
-        let _one_at_a_time = self.making.lock().await;
-        let entry = self.get(name).ok_or_else(|| TrailError::Missing(name.clone()))?;
+    /// Deletes a trail with all its records, unless an extract has claimed it. Its sessions end; streams that read it stay, and
+    /// wait for another trail of its name.
+    pub async fn delete(&self, principal: Principal<'_>, name: &TrailName) -> Result<(), TrailError> {
+        principal.check_trail(Verb::Manage, name)?;
+        let _claim = self.claims.take(name, Claimant::Deletion).map_err(|claimant| match claimant {
+            Claimant::Extract(other) => TrailError::InUse { trail: name.clone(), user: format!("extract {other}") },
+            Claimant::Deletion => TrailError::Leaving(name.clone()),
+        })?;
+        let _one_at_a_time = self.changing.lock().await;
+        let entry = self.known(name)?;
+        self.remove(name, &entry).await?;
+        let key = name.to_string();
+        let removed = self.catalog.blocking(move |catalog| {
+            catalog.delete(Shelf::Coverage, &key)?;
+            catalog.delete(Shelf::Trails, &key)
+        });
+        removed.await?;
+        Ok(())
+    }
+
+    /// Deletes the trail that an extract made for itself, when nothing comes of the extract.
+    pub(super) async fn take_back(&self, name: &TrailName, _claim: &Claim) -> Result<(), TrailError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let entry = self.known(name)?;
+        self.remove(name, &entry).await
+    }
+
+    async fn remove(&self, name: &TrailName, entry: &Arc<TrailEntry>) -> Result<(), TrailError> {
         entry.gone.send_replace(true);
         if let Some(appender) = entry.puts.lock().await.take() {
             let _ = appender.close().await;
@@ -310,47 +409,14 @@ pub fn writer_name(writer: &Writer) -> String {
     }
 }
 
-impl TrailEntry {
-    fn new(trail: Result<Trail, String>) -> Self {
-        Self { trail, puts: Mutex::new(None), put_figures: PutFigures::default(), gone: watch::Sender::new(false) }
-    }
-
-    fn info(&self, name: &TrailName) -> TrailInfo {
-        let state =
-            self.trail.as_ref().map(|trail| (trail.description().clone(), trail.status())).map_err(Clone::clone);
-        TrailInfo { name: name.clone(), state }
-    }
-}
-
-impl Service {
-    /// Deletes a trail with all its records, unless an extract writes it. Its sessions end with 4020. Says which streams
-    /// read it: they stay, and wait for another trail of its name.
-    pub async fn delete_trail(&self, name: &TrailName) -> Result<Vec<ResourceName>, TrailError> {
-        // No extract may be made, changed or started for it meanwhile: what it captured would go with the folder.
-        let _no_extract_changes = self.extracts.changing.lock().await;
-        if let Some(extract) = self.extracts.writer_of(name) {
-            return Err(TrailError::InUse { trail: name.clone(), user: format!("extract {extract}") });
-        }
-        let _one_at_a_time = self.trails.with_options.lock().await;
-        self.trails.remove(name).await?;
-        let key = name.to_string();
-        let removed = self.in_catalog(move |catalog| {
-            catalog.delete(crate::catalog::Shelf::Coverage, &key)?;
-            catalog.delete(crate::catalog::Shelf::Trails, &key)
-        });
-        removed.await.map_err(TrailError::Catalog)?;
-        Ok(self.streams.readers_of(name))
-    }
-
-    /// Whether some extract is configured to write the trail.
-    pub fn extract_of(&self, name: &TrailName) -> Option<ResourceName> {
-        self.extracts.writer_of(name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::Service;
+
+    fn service(home: &Path) -> Service {
+        Service::open(home, Arc::new(crate::clock::SystemClock), Default::default()).unwrap()
+    }
 
     #[tokio::test]
     async fn what_crashes_left_of_making_and_deleting_trails_does_not_stay() {
@@ -361,64 +427,64 @@ mod tests {
             std::fs::write(trails.join(folder).join("trail.json.new"), "{").unwrap();
         }
         std::fs::write(trails.join("a-file"), "").unwrap();
-        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
-        assert!(service.trails.list().is_empty());
+        let service = service(home.path());
+        assert!(service.trails().list(Principal::House).is_empty());
         assert!(!trails.join("gone.deleted").exists());
         let name = TrailName::new("half-made").unwrap();
-        service.trails.make(&name, Writer::Puts).await.unwrap();
-        service.delete_trail(&name).await.unwrap();
+        service.trails().make(Principal::House, &name, Writer::Puts, None).await.unwrap();
+        service.trails().delete(Principal::House, &name).await.unwrap();
         assert_eq!(std::fs::read_dir(&trails).unwrap().count(), 1);
     }
 
     #[tokio::test]
-    async fn a_trail_is_not_deleted_while_an_extract_is_being_made_for_it() {
+    async fn a_trail_that_an_extract_has_claimed_is_not_deleted() {
         let home = tempfile::tempdir().unwrap();
-        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
-        let (trail, writer) = (TrailName::new("t1").unwrap(), Writer::Extract(ResourceName::new("e1").unwrap()));
-        let entry = service.trails.make(&trail, writer.clone()).await.unwrap();
-        let making = service.extracts.changing.lock().await;
-        let soon = std::time::Duration::from_millis(50);
-        assert!(tokio::time::timeout(soon, service.delete_trail(&trail)).await.is_err());
-        assert!(service.trails.for_writer(&trail, &writer).is_ok());
-        drop(making);
+        let service = service(home.path());
+        let (trail, extract) = (TrailName::new("t1").unwrap(), ResourceName::new("e1").unwrap());
+        let (trails, writer) = (service.trails(), Writer::Extract(extract.clone()));
+        let entry = trails.make(Principal::House, &trail, writer.clone(), None).await.unwrap();
+        let claim = trails.claim(&trail, &extract).unwrap();
+        assert!(matches!(trails.delete(Principal::House, &trail).await, Err(TrailError::InUse { .. })));
+        assert!(trails.for_writer(&trail, &writer).is_ok());
+        drop(claim);
         entry.gone.send_replace(true);
-        assert!(matches!(service.trails.for_writer(&trail, &writer), Err(TrailError::Stopped(_))));
-        service.delete_trail(&trail).await.unwrap();
-        assert!(service.trails.get(&trail).is_none());
+        assert!(matches!(trails.for_writer(&trail, &writer), Err(TrailError::Leaving(_))));
+        trails.delete(Principal::House, &trail).await.unwrap();
+        assert!(trails.get(&trail).is_none());
     }
 
     #[tokio::test]
     async fn a_trail_whose_deletion_failed_is_served_on() {
         let home = tempfile::tempdir().unwrap();
-        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let service = service(home.path());
         let name = TrailName::new("t1").unwrap();
-        let entry = service.trails.make(&name, Writer::Puts).await.unwrap();
+        let entry = service.trails().make(Principal::House, &name, Writer::Puts, None).await.unwrap();
         let in_the_way = home.path().join("trails").join("t1.deleted");
         std::fs::write(&in_the_way, "").unwrap();
-        assert!(matches!(service.delete_trail(&name).await, Err(TrailError::Remove { .. })));
+        assert!(matches!(service.trails().delete(Principal::House, &name).await, Err(TrailError::Remove { .. })));
         assert!(!*entry.gone.borrow(), "its sessions would end at once for ever");
         let put = br#"{"operations":[{"op":"INSERT","table":"t","after":{"id":1}}]}"#;
-        service.put(&name, put).await.unwrap();
+        service.puts().put(Principal::House, &name, put).await.unwrap();
         std::fs::remove_file(in_the_way).unwrap();
-        service.delete_trail(&name).await.unwrap();
-        assert!(service.trails.get(&name).is_none());
+        service.trails().delete(Principal::House, &name).await.unwrap();
+        assert!(service.trails().get(&name).is_none());
     }
 
     #[tokio::test]
     async fn a_put_is_still_idempotent_after_a_deletion_that_failed() {
         let home = tempfile::tempdir().unwrap();
-        let service = Service::open(home.path(), Arc::new(crate::clock::SystemClock), Default::default()).unwrap();
+        let service = service(home.path());
         let name = TrailName::new("t1").unwrap();
-        service.trails.make(&name, Writer::Puts).await.unwrap();
+        service.trails().make(Principal::House, &name, Writer::Puts, None).await.unwrap();
         let put = br#"{"xid":"x1","operations":[{"op":"INSERT","table":"t","after":{"id":1}}]}"#;
-        let first = service.put(&name, put).await.unwrap();
+        let first = service.puts().put(Principal::House, &name, put).await.unwrap();
         let in_the_way = home.path().join("trails").join("t1.deleted");
         std::fs::write(&in_the_way, "").unwrap();
         for _ in 0..2 {
-            assert!(matches!(service.delete_trail(&name).await, Err(TrailError::Remove { .. })));
-            assert_eq!(service.put(&name, put).await.unwrap().pos, first.pos);
+            assert!(matches!(service.trails().delete(Principal::House, &name).await, Err(TrailError::Remove { .. })));
+            assert_eq!(service.puts().put(Principal::House, &name, put).await.unwrap().pos, first.pos);
         }
-        let entry = service.trails.get(&name).unwrap();
-        assert_eq!(entry.trail.as_ref().unwrap().status().last_commit, 1);
+        let entry = service.trails().get(&name).unwrap();
+        assert_eq!(entry.served().unwrap().status().last_commit, 1);
     }
 }

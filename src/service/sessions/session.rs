@@ -1,0 +1,294 @@
+//! One open session: waits for its trail, finds where it begins there, and gives what is to be sent next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::begin::BeginRequest;
+use super::places::SessionPlace;
+use super::refused::SessionError;
+use crate::catalog::stream::QualityOfService;
+use crate::clock::SharedClock;
+use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
+use crate::codec::token::{self, Token, TokenScope};
+use crate::delivery::budget::Budget;
+use crate::delivery::contract::Contract;
+use crate::delivery::fanout::Fanout;
+use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::delivery::rules::Rules;
+use crate::record::Position;
+use crate::service::streams::Stream;
+use crate::service::trails::{TrailEntry, Trails};
+use crate::trail::{Begin, Reader, SeekError, Trail};
+
+/// What every session takes from the server.
+#[derive(Debug, Clone)]
+pub(super) struct Supplies {
+    pub(super) trails: Arc<Trails>,
+    pub(super) clock: SharedClock,
+    /// Memory for messages.
+    pub(super) budget: Arc<Budget>,
+}
+
+/// An open session.
+#[derive(Debug)]
+pub struct OpenSession {
+    stage: Stage,
+    supplies: Supplies,
+    stream: Arc<Stream>,
+    begin: BeginRequest,
+    goes_on_from: String,
+    event_framing: bool,
+    progress: Arc<Progress>,
+    ending: watch::Receiver<Option<DeliveryEnd>>,
+    gone: Option<watch::Receiver<bool>>,
+    number: u64,
+    _place: SessionPlace,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The trail is not there yet.
+    Waiting(watch::Receiver<u64>),
+    /// Messages flow.
+    Reading(Box<SessionFeed>),
+}
+
+static SESSIONS: AtomicU64 = AtomicU64::new(1);
+
+impl OpenSession {
+    /// A session in `place`, which waits until its trail is there if it is not.
+    pub(super) async fn open(
+        supplies: Supplies,
+        stream: &Arc<Stream>,
+        begin: BeginRequest,
+        event_framing: bool,
+        place: SessionPlace,
+    ) -> Result<Self, SessionError> {
+        let appeared = supplies.trails.changes();
+        let entry = stream.config.source.trail_name().and_then(|name| supplies.trails.get(&name));
+        let mut session = Self {
+            stage: Stage::Waiting(appeared),
+            supplies,
+            stream: stream.clone(),
+            // Nothing is there yet, so that all that will be comes after now.
+            goes_on_from: match &begin {
+                BeginRequest::Now => BeginRequest::Earliest.to_string(),
+                other => other.to_string(),
+            },
+            begin,
+            event_framing,
+            progress: Arc::default(),
+            ending: stream.ending.subscribe(),
+            gone: None,
+            number: SESSIONS.fetch_add(1, Ordering::Relaxed),
+            _place: place,
+        };
+        match entry {
+            Some(entry) => session.read(&entry).await?,
+            None if matches!(session.begin, BeginRequest::Position(_)) => {
+                return Err(SessionError::NoTrail(stream.config.source.trail.clone()));
+            }
+            None => stream.note_error(format!(
+                "the trail {} does not exist yet; sessions wait for it",
+                stream.config.source.trail
+            )),
+        }
+        Ok(session)
+    }
+
+    /// Tells it from the other sessions of this life of the server.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The `begin` with which the session could be opened again, and give the same, before its client has a position of a
+    /// record. In place of `now` it is the position of that moment.
+    pub fn goes_on_from(&self) -> &str {
+        &self.goes_on_from
+    }
+
+    /// What it has done; stays readable after its end.
+    pub fn shared_progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// What to send next; waits for it. May be dropped and called again.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            match &mut self.stage {
+                Stage::Reading(feed) => {
+                    let delivery = tokio::select! {
+                        biased;
+                        () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
+                        delivery = feed.next() => delivery,
+                    };
+                    for skipped in feed.take_skipped() {
+                        tracing::warn!(stream = %self.stream.name, "{skipped}");
+                        self.stream.note_error(skipped);
+                    }
+                    match &delivery {
+                        Delivery::Messages(messages) if messages.is_empty() => continue,
+                        Delivery::Messages(_) => {}
+                        Delivery::End(end) => self.note(end),
+                    }
+                    return delivery;
+                }
+                Stage::Waiting(appeared) => {
+                    if let Some(end) = self.ending.borrow_and_update().clone() {
+                        return Delivery::End(end);
+                    }
+                    appeared.mark_unchanged();
+                    let name = self.stream.config.source.trail_name();
+                    if let Some(entry) = name.and_then(|name| self.supplies.trails.get(&name)) {
+                        if let Err(error) = self.read(&entry).await {
+                            self.stream.note_error(error.to_string());
+                            return Delivery::End(DeliveryEnd::Gone);
+                        }
+                        continue;
+                    }
+                    tokio::select! {
+                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the trail is deleted, which leaves nothing to be owed.
+    pub(super) async fn trail_gone(&mut self) {
+        deleted(&mut self.gone).await;
+    }
+
+    /// Whether memory for messages is short.
+    pub(super) fn memory_short(&self) -> watch::Receiver<bool> {
+        self.supplies.budget.short()
+    }
+
+    /// What it has done.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    async fn read(&mut self, entry: &TrailEntry) -> Result<(), SessionError> {
+        let trail = entry.served()?;
+        let (reader, after) = self.reader(trail).await?;
+        let rules = self.stream.compiled_rules().await?;
+        let fanout = self.fanout(trail, rules);
+        let clock = self.supplies.clock.clone();
+        let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
+        self.gone = Some(entry.gone.subscribe());
+        self.stage = Stage::Reading(Box::new(feed));
+        Ok(())
+    }
+
+    /// A reader where the session begins, and the position that it stands behind, if that is one of this stream.
+    async fn reader(&mut self, trail: &Trail) -> Result<(Reader, Option<Position>), SessionError> {
+        let begin = self.begin_in(trail)?;
+        if begin == Begin::Now {
+            let (reader, position) = trail.read_now().await?;
+            self.goes_on_from = token::encode(&position, self.stream.config.contract_hash()).as_str().to_owned();
+            return Ok((reader, Some(position)));
+        }
+        let after = match &self.begin {
+            BeginRequest::Position(Token { position, scope: TokenScope::Stream(_) }) => Some(*position),
+            _ => None,
+        };
+        match trail.read(begin).await {
+            Err(SeekError::Purged { starts_at }) if self.skips_forward() => {
+                self.stream.note_error(format!(
+                    "records behind a position are no longer kept; a session began at commit number {starts_at} instead, as \
+                     qualityOfService atMostOnce asks for"
+                ));
+                Ok((trail.read(Begin::Earliest).await?, None))
+            }
+            found => Ok((found?, after)),
+        }
+    }
+
+    fn skips_forward(&self) -> bool {
+        self.stream.config.quality_of_service == QualityOfService::AtMostOnce
+    }
+
+    fn begin_in(&self, trail: &Trail) -> Result<Begin, SessionError> {
+        let token = match &self.begin {
+            // A trail that appears while the session waits has nothing that was there before the session.
+            BeginRequest::Now if matches!(self.stage, Stage::Waiting(_)) && self.waited() => {
+                return Ok(Begin::Earliest);
+            }
+            BeginRequest::Now => return Ok(Begin::Now),
+            BeginRequest::Earliest => return Ok(Begin::Earliest),
+            BeginRequest::Time(time) => return Ok(Begin::Time(*time)),
+            BeginRequest::Position(token) => token,
+        };
+        if token.position.epoch != trail.epoch() {
+            let others = self.supplies.trails.served();
+            let owner = others.into_iter().find(|other| other.epoch() == token.position.epoch);
+            return Err(match owner {
+                Some(other) => SessionError::OtherTrail(other.name().clone()),
+                None => SessionError::OtherEpoch,
+            });
+        }
+        match token.scope {
+            TokenScope::Stream(hash) if hash != self.stream.config.contract_hash() => Err(SessionError::OtherRules),
+            TokenScope::Stream(_) | TokenScope::Trail => Ok(Begin::After(token.position)),
+        }
+    }
+
+    /// Whether the session is registered, that is, was opened before the trail was there.
+    fn waited(&self) -> bool {
+        self.stream.has_session(self.number)
+    }
+
+    fn fanout(&self, trail: &Trail, rules: Rules) -> Arc<Fanout> {
+        let (stream, config) = (&self.stream.name, &self.stream.config);
+        let make = || {
+            let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
+            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
+            let (clock, budget) = (self.supplies.clock.clone(), self.supplies.budget.clone());
+            let work = self.stream.activity.encoding.clone();
+            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work)
+        };
+        self.stream.fanout(trail.epoch(), self.event_framing, make)
+    }
+
+    fn note(&self, end: &DeliveryEnd) {
+        if !matches!(end, DeliveryEnd::Reconfigured | DeliveryEnd::Gone) {
+            self.stream.note_error(end.to_string());
+        }
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.stream.session_ended(self.number);
+    }
+}
+
+async fn deleted(gone: &mut Option<watch::Receiver<bool>>) {
+    match gone {
+        Some(gone) => drop(gone.wait_for(|gone| *gone).await),
+        None => std::future::pending().await,
+    }
+}
+
+fn metadata_of(trail: &Trail) -> StreamMetadata {
+    let description = trail.description();
+    let database = match description.writer {
+        crate::trail::Writer::Puts => "puts",
+        crate::trail::Writer::Extract(_) => "PostgreSQL",
+    };
+    StreamMetadata {
+        database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },
+        machine: MachineInfo::default(),
+        source: SourceInfo {
+            file: description.name.to_string(),
+            uri: format!("trail:{}", description.name),
+            uri_history: Vec::new(),
+            creation_time: description.created.clone(),
+            compatibility: "1".to_owned(),
+        },
+    }
+}

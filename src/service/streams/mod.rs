@@ -1,0 +1,341 @@
+//! Stream resources: made, listed, changed, deleted, remembered.
+
+pub mod activity;
+mod rules;
+mod stream;
+mod unmatched;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde_json::Value;
+
+use rules::RulesError;
+pub(super) use rules::RulesFigures;
+use rules::{RuleCompiler, StreamRules};
+pub use stream::{LiveSession, SetDocument, Stream};
+pub use unmatched::UnmatchedRules;
+
+use super::documents::Documents;
+use super::principal::{Denied, Principal, Verb};
+use super::trails::Trails;
+use crate::access::LimitHits;
+use crate::catalog::stream::{ConfigError, StreamConfig};
+use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::delivery::feed::DeliveryEnd;
+use crate::record::{ResourceName, TrailName};
+use crate::tasks::{Panicked, Task, caught_here};
+
+/// All streams of a server.
+#[derive(Debug)]
+pub struct Streams {
+    catalog: Catalog,
+    trails: Arc<Trails>,
+    documents: Arc<Documents>,
+    compiler: Arc<RuleCompiler>,
+    known: RwLock<BTreeMap<ResourceName, Arc<Stream>>>,
+    /// Held while a stream is made, changed or deleted.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// The stored streams cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStreamsError {
+    /// One of them.
+    #[error("the stored stream {name} is not valid: {error}")]
+    Invalid {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: String,
+    },
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// A stream cannot be made, found or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// There is none of that name.
+    #[error("stream {0} does not exist")]
+    Missing(ResourceName),
+    /// There is one of that name.
+    #[error("stream {0} already exists")]
+    Exists(ResourceName),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::catalog::stream::ConfigError),
+    /// Its rules were not looked at.
+    #[error("too many streams wait for their rules to be compiled; try again in a moment")]
+    Busy,
+    /// Compiling its rules broke off.
+    #[error(transparent)]
+    Panicked(#[from] crate::tasks::Panicked),
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<RulesError> for StreamError {
+    fn from(error: RulesError) -> Self {
+        match error {
+            RulesError::Config(error) => Self::Config(error),
+            RulesError::Busy => Self::Busy,
+            RulesError::Panicked(panicked) => Self::Panicked(panicked),
+        }
+    }
+}
+
+impl Streams {
+    /// Opens the streams of a catalog, over these trails.
+    pub(super) fn open(
+        catalog: &Catalog,
+        trails: Arc<Trails>,
+        documents: Arc<Documents>,
+        hits: Arc<LimitHits>,
+    ) -> Result<Self, OpenStreamsError> {
+        let compiler = Arc::new(RuleCompiler::new(hits));
+        let mut known = BTreeMap::new();
+        for (name, given) in catalog.list::<Value>(Shelf::Streams)? {
+            let invalid = |error: String| OpenStreamsError::Invalid { name: name.clone(), error };
+            let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
+            let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
+            let document = catalog.get(Shelf::Documents, &name)?;
+            let unmatched = config.names_partitions();
+            let rules = StreamRules::stored(&compiler);
+            let stream = Stream::new(resource.clone(), config, rules, document, Arc::default());
+            if let Some(member) = unmatched {
+                tracing::warn!(stream = %resource, member, "a rule names partitions, which no trail has: it matches nothing");
+            }
+            known.insert(resource, stream);
+        }
+        let (catalog, known, changing) = (catalog.clone(), RwLock::new(known), tokio::sync::Mutex::new(()));
+        Ok(Self { catalog, trails, documents, compiler, known, changing })
+    }
+
+    /// The stream of that name.
+    pub fn get(&self, name: &ResourceName) -> Option<Arc<Stream>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The stream of that name, for a caller who may read it.
+    pub fn find(&self, principal: Principal<'_>, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+        principal.check_stream(Verb::Read, name)?;
+        self.known(name)
+    }
+
+    /// Every stream that the caller may see, by name.
+    pub fn list(&self, principal: Principal<'_>) -> Vec<Arc<Stream>> {
+        let mut streams = self.all();
+        streams.retain(|stream| principal.may_with_stream(Verb::Read, &stream.name));
+        streams
+    }
+
+    /// The streams over that trail that the caller may see, by name.
+    pub fn readers_of(&self, principal: Principal<'_>, trail: &TrailName) -> Vec<ResourceName> {
+        let reads = |stream: &Arc<Stream>| stream.config.source.trail_name().as_ref() == Some(trail);
+        self.list(principal).iter().filter(|stream| reads(stream)).map(|stream| stream.name.clone()).collect()
+    }
+
+    /// Every stream, by name.
+    pub(super) fn all(&self) -> Vec<Arc<Stream>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn known(&self, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
+        self.get(name).ok_or_else(|| StreamError::Missing(name.clone()))
+    }
+
+    /// What rules took, over all streams.
+    pub(super) fn rules_figures(&self) -> RulesFigures {
+        self.compiler.figures(self.rules_bytes())
+    }
+
+    /// The memory that the compiled rules of all streams take, in bytes, about.
+    fn rules_bytes(&self) -> usize {
+        self.all().iter().map(|stream| stream.rules.memory()).sum()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ResourceName, Arc<Stream>>)) {
+        change(&mut self.known.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The configuration that was given for a stream. A large one takes a while to check.
+    pub async fn read_config(&self, given: Value) -> Result<StreamConfig, StreamError> {
+        off_thread(move || StreamConfig::from_value(given)).await
+    }
+
+    /// Makes a stream.
+    pub async fn make(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        config: StreamConfig,
+    ) -> Result<Arc<Stream>, StreamError> {
+        principal.check_stream(Verb::Manage, name)?;
+        if self.get(name).is_some() {
+            return Err(StreamError::Exists(name.clone()));
+        }
+        // Rules that do not compile are refused before anything is stored.
+        let rules = self.compiler.compile_new(&config, || self.rules_bytes()).await?;
+        let _one_at_a_time = self.changing.lock().await;
+        let (key, given) = (name.to_string(), config.as_given().clone());
+        match self.catalog.blocking(move |catalog| catalog.put_new(Shelf::Streams, &key, &given)).await {
+            Err(CatalogError::Exists { .. }) => return Err(StreamError::Exists(name.clone())),
+            other => other?,
+        }
+        let stream = Stream::new(name.clone(), config, rules, None, Arc::default());
+        self.change(|known| drop(known.insert(name.clone(), stream.clone())));
+        tracing::info!(stream = %name, "stream made");
+        Ok(stream)
+    }
+
+    /// Sets a stream's AsyncAPI document, which the caller has checked. It is served until the configuration changes.
+    pub async fn set_document(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        document: Value,
+    ) -> Result<Arc<Stream>, StreamError> {
+        principal.check_stream(Verb::Manage, name)?;
+        let _one_at_a_time = self.changing.lock().await;
+        let stream = self.known(name)?;
+        let (key, stored) = (name.to_string(), document.clone());
+        self.catalog.blocking(move |catalog| catalog.put(Shelf::Documents, &key, &stored)).await?;
+        stream.set_document(Some(document));
+        self.documents.forget(stream.revision);
+        tracing::info!(stream = %name, "document set");
+        Ok(stream)
+    }
+
+    /// Forgets the document set for a stream; whether there was one. Before the stream itself changes: whatever comes
+    /// in between, a document never outlives the configuration it was made for.
+    async fn drop_document(&self, stream: &Stream) -> Result<bool, StreamError> {
+        if stream.document().is_none() {
+            return Ok(false);
+        }
+        let key = stream.name.to_string();
+        self.catalog.blocking(move |catalog| catalog.delete(Shelf::Documents, &key)).await?;
+        stream.set_document(None);
+        Ok(true)
+    }
+
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
+    /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
+    pub async fn patch(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        patch: &Value,
+    ) -> Result<(Arc<Stream>, bool), StreamError> {
+        principal.check_stream(Verb::Manage, name)?;
+        let (_one_at_a_time, old, config, rules) = loop {
+            let old = self.known(name)?;
+            let (before, patch) = (old.clone(), patch.clone());
+            let config = off_thread(move || before.config.patched(&patch)).await?;
+            let rules = if config.rules == old.config.rules {
+                old.rules.clone()
+            } else {
+                self.compiler.compile_new(&config, || self.rules_bytes()).await?
+            };
+            let one_at_a_time = self.changing.lock().await;
+            // Another change may have come in between.
+            if self.get(name).is_some_and(|now| Arc::ptr_eq(&now, &old)) {
+                break (one_at_a_time, old, config, rules);
+            }
+        };
+        if config.as_given() == old.config.as_given() {
+            // Nothing to change: neither its sessions nor its document are disturbed.
+            return Ok((old, false));
+        }
+        let dropped = self.drop_document(&old).await?;
+        let (key, given) = (name.to_string(), config.as_given().clone());
+        self.catalog.blocking(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await?;
+        let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
+        self.change(|known| drop(known.insert(name.clone(), stream.clone())));
+        self.documents.forget(old.revision);
+        old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
+        tracing::info!(stream = %name, "stream reconfigured");
+        Ok((stream, dropped))
+    }
+
+    /// Deletes a stream. Its sessions end with 4020 after what they are owed; its trail stays.
+    pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
+        principal.check_stream(Verb::Manage, name)?;
+        let _one_at_a_time = self.changing.lock().await;
+        let stream = self.known(name)?;
+        self.drop_document(&stream).await?;
+        let key = name.to_string();
+        self.catalog.blocking(move |catalog| catalog.delete(Shelf::Streams, &key)).await?;
+        self.change(|known| drop(known.remove(name)));
+        self.documents.forget(stream.revision);
+        stream.ending.send_replace(Some(DeliveryEnd::Gone));
+        tracing::info!(stream = %name, "stream deleted");
+        Ok(())
+    }
+
+    /// The rules of a stream that match no table of its trail, if there are any. None as well while the trail has no table
+    /// with which to compare, and where nobody can look now.
+    pub async fn unmatched_rules(&self, stream: &Arc<Stream>) -> Option<UnmatchedRules> {
+        if stream.config.rules.is_empty() {
+            return None;
+        }
+        let trail = self.trails.get(&stream.config.source.trail_name()?)?.served().ok()?.clone();
+        let rules = stream.compiled_rules().await.ok()?.of_source(trail.source_identity());
+        let (turn, config) = (self.compiler.turn_to_look().await.ok()?, stream.config.clone());
+        turn.run(move || UnmatchedRules::find(&config, &trail, &rules)).await.ok()?
+    }
+}
+
+async fn off_thread(
+    work: impl FnOnce() -> Result<StreamConfig, ConfigError> + Send + 'static,
+) -> Result<StreamConfig, StreamError> {
+    let done = tokio::task::spawn_blocking(move || caught_here(Task::Request, work)).await;
+    Ok(done.unwrap_or(Err(Panicked))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::service::Service;
+
+    fn stored(service: &Service, name: &str) -> String {
+        let raw: Option<Box<RawValue>> = service.catalog().get(Shelf::Streams, name).unwrap();
+        raw.unwrap().get().to_owned()
+    }
+
+    #[tokio::test]
+    async fn streams_of_an_older_catalog_are_kept_as_they_are_and_new_ones_as_given() {
+        let home = tempfile::tempdir().unwrap();
+        let of = |number: &str| {
+            let condition = format!(r#"{{"column":"id","operator":"EQ","value":{number}}}"#);
+            format!(
+                r#"{{"source":{{"trail":"a1"}},"encoding":{{"json":{{"staticFields":{{"s":{number}}}}}}},"rules":[{{"action":"include","filter":{{"columnValues":[{condition}]}}}}]}}"#
+            )
+        };
+        let old = of("1.2345678901234568e+20");
+        let open = || Service::open(home.path(), Arc::new(SystemClock), Default::default()).unwrap();
+        open().catalog().put(Shelf::Streams, "old", &RawValue::from_string(old.clone()).unwrap()).unwrap();
+        let service = open();
+        let (old_name, new_name) = (ResourceName::new("old").unwrap(), ResourceName::new("new").unwrap());
+        assert_eq!(service.streams().get(&old_name).unwrap().config.as_given().to_string(), old);
+        let new = of("123456789012345678901");
+        service
+            .streams()
+            .make(Principal::House, &new_name, StreamConfig::parse(new.as_bytes()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!((stored(&service, "old"), stored(&service, "new")), (old, new.clone()));
+        drop(service);
+        let again = open().streams().get(&new_name).unwrap();
+        assert_eq!(again.config.as_given().to_string(), new);
+        assert_eq!(again.config.json.static_fields, [("s".to_owned(), "123456789012345678901".to_owned())]);
+    }
+}
