@@ -35,7 +35,8 @@ fn item(name: &str, at: &Address) -> Value {
 /// The domains of the credentials that are stored.
 pub(super) async fn domains(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let mut domains: Vec<_> = face.service.credentials().names().await?.into_iter().map(|(domain, _)| domain).collect();
+    let mut domains: Vec<_> =
+        face.service.credentials().names(caller.principal()).await?.into_iter().map(|(domain, _)| domain).collect();
     domains.dedup();
     let items = domains.iter().map(|domain| item(domain, &at)).collect();
     Ok(Envelope::collection(items, &at.here()).into_response())
@@ -44,7 +45,7 @@ pub(super) async fn domains(State(face): State<Face>, caller: Caller, at: Addres
 /// The aliases of a domain.
 pub(super) async fn aliases(State(face): State<Face>, caller: Caller, Domain(domain): Domain, at: Address) -> Answer {
     caller.require(Role::User)?;
-    let names = face.service.credentials().names().await?;
+    let names = face.service.credentials().names(caller.principal()).await?;
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &at)).collect();
     if items.is_empty() {
@@ -61,7 +62,7 @@ pub(super) async fn describe(
     at: Address,
 ) -> Answer {
     caller.require(Role::User)?;
-    let names = face.service.credentials().names().await?;
+    let names = face.service.credentials().names(caller.principal()).await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
         return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
@@ -82,7 +83,7 @@ pub(super) async fn put(
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
         return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
-    face.service.credentials().put(&domain, &alias, &password).await?;
+    face.service.credentials().put(caller.principal(), &domain, &alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
     let mut envelope = Envelope::default().message(done);
     if userid.is_some() {
@@ -97,7 +98,7 @@ pub(super) async fn remove(
     (Domain(domain), Alias(alias)): (Domain, Alias),
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.credentials().remove(&domain, &alias).await?;
+    face.service.credentials().remove(caller.principal(), &domain, &alias).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done).into_response())
 }

@@ -26,6 +26,7 @@ use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::record::{ResourceName, TableSchema};
 use crate::service::documents::{Document, DocumentError, DocumentKey, Draft};
+use crate::service::principal::Verb;
 use crate::service::streams::{SetDocument, Stream};
 use crate::trail::Trail;
 
@@ -54,7 +55,7 @@ pub(super) async fn replace_yaml(
     content: Body,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    streams::find(&face, &caller, &name)?;
+    face.service.streams().find_for(caller.principal(), Verb::Manage, &name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
     let document = body::document(&headers, content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;

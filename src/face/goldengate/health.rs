@@ -13,6 +13,7 @@ use super::routes::Face;
 use super::streams::Answer;
 use crate::access::Role;
 use crate::service::health::Readiness;
+use crate::service::principal::Principal;
 
 /// The process answers.
 pub(super) async fn alive() -> Json<serde_json::Value> {
@@ -21,11 +22,11 @@ pub(super) async fn alive() -> Json<serde_json::Value> {
 
 /// Whether changes flow everywhere. What is wrong holds names and texts of errors, which are for those who log in.
 pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> Response {
-    let health = face.service.health();
-    let readiness = health.readiness();
+    let readiness = face.service.health(Principal::House).readiness();
     let ready = readiness != Readiness::NotReady;
     let mut answer = json!({"ready": ready, "state": readiness.name()});
-    if caller.is_some_and(|caller| caller.require(Role::User).is_ok()) {
+    if let Some(caller) = caller.filter(|caller| caller.require(Role::User).is_ok()) {
+        let health = face.service.health(caller.principal());
         answer["troubles"] = json!(health.troubles);
         answer["warnings"] = json!(health.warnings);
     }
@@ -37,7 +38,7 @@ pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> R
 pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
     caller.require(Role::User)?;
     let look = move || {
-        let mut page = face.service.metrics();
+        let mut page = face.service.metrics(caller.principal());
         face.requests.sample(&mut page);
         page.text()
     };

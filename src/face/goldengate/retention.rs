@@ -47,7 +47,7 @@ pub(super) async fn patch(
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()
     {
-        face.service.retention().confirm_clock().await?;
+        face.service.retention().confirm_clock(caller.principal()).await?;
     }
     Ok(Envelope::new(described(&face)).link(Link::json("self", at.here())).into_response())
 }

@@ -72,7 +72,7 @@ fn described(user: &User) -> Value {
 
 pub(super) async fn list(State(face): State<Face>, caller: Caller) -> Answer {
     caller.require(Role::Administrator)?;
-    let users = face.service.accounts().list().await?;
+    let users = face.service.users(caller.principal())?.list().await?;
     let items: Vec<Value> = users.iter().map(described).collect();
     Ok(Envelope::new(json!({"$schema": "trailcast:userCollection", "items": items})).into_response())
 }
@@ -83,7 +83,7 @@ pub(super) async fn describe(
     Named(UserName(name)): Named<UserName>,
 ) -> Answer {
     caller.require(Role::Administrator)?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+    Ok(Envelope::new(described(&face.service.users(caller.principal())?.get(&name).await?)).into_response())
 }
 
 pub(super) async fn add(
@@ -97,8 +97,8 @@ pub(super) async fn add(
     let given: NewUser = body::typed(&headers, content).await?;
     let (role, password) = (role_of(&given.role)?, given.password.as_str());
     let grants = given.grants.as_ref().map_or(Ok(None), grants_of)?;
-    face.service.accounts().add(access::NewUser { name: &name, role, grants, password }).await?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+    face.service.users(caller.principal())?.add(access::NewUser { name: &name, role, grants, password }).await?;
+    Ok(Envelope::new(described(&face.service.users(caller.principal())?.get(&name).await?)).into_response())
 }
 
 pub(super) async fn change(
@@ -113,12 +113,12 @@ pub(super) async fn change(
     let role = given.role.as_deref().map(role_of).transpose()?;
     let grants = given.grants.as_ref().map(grants_of).transpose()?;
     let change = access::UserChange { role, grants, password: given.password.as_deref() };
-    face.service.accounts().change(&name, change).await?;
-    Ok(Envelope::new(described(&face.service.accounts().get(&name).await?)).into_response())
+    face.service.users(caller.principal())?.change(&name, change).await?;
+    Ok(Envelope::new(described(&face.service.users(caller.principal())?.get(&name).await?)).into_response())
 }
 
 pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(UserName(name)): Named<UserName>) -> Answer {
     caller.require(Role::Administrator)?;
-    face.service.accounts().remove(&name).await?;
+    face.service.users(caller.principal())?.remove(&name).await?;
     Ok(Envelope::default().message(Message::new(Fact::Done, format!("The user {name} was removed"))).into_response())
 }

@@ -11,22 +11,24 @@ use crate::record::ResourceName;
 pub enum Collision {
     /// A slot has one reader.
     #[error(
-        "extract {other} uses the replication slot {slot} of this server already; name another one as postgresql.slot"
+        "{} uses the replication slot {slot} of this server already; name another one as postgresql.slot",
+        named(other.as_ref())
     )]
     Slot {
-        /// The extract that has it.
-        other: ResourceName,
+        /// The extract that has it, for whom that is no secret.
+        other: Option<ResourceName>,
         /// Its name.
         slot: String,
     },
     /// A publication takes in the tables of the extract that made it.
     #[error(
-        "extract {other} uses the publication {publication} of this database for other tables already; name another one as \
-         postgresql.publication"
+        "{} uses the publication {publication} of this database for other tables already; name another one as \
+         postgresql.publication",
+        named(other.as_ref())
     )]
     Publication {
-        /// The extract that has it.
-        other: ResourceName,
+        /// The extract that has it, for whom that is no secret.
+        other: Option<ResourceName>,
         /// Its name.
         publication: String,
     },
@@ -35,7 +37,26 @@ pub enum Collision {
 /// An extract: its name and configuration.
 pub(super) type Named<'a> = (&'a ResourceName, &'a ExtractConfig);
 
+fn named(extract: Option<&ResourceName>) -> String {
+    extract.map_or_else(|| "another extract".to_owned(), |name| format!("extract {name}"))
+}
+
 impl Collision {
+    /// The extract that has it.
+    pub(super) fn other(&self) -> Option<&ResourceName> {
+        match self {
+            Self::Slot { other, .. } | Self::Publication { other, .. } => other.as_ref(),
+        }
+    }
+
+    /// The same without that extract's name.
+    pub(super) fn unnamed(self) -> Self {
+        match self {
+            Self::Slot { slot, .. } => Self::Slot { other: None, slot },
+            Self::Publication { publication, .. } => Self::Publication { other: None, publication },
+        }
+    }
+
     /// Whether a change of an extract can make it collide.
     pub(super) fn concerns(before: &ExtractConfig, after: &ExtractConfig) -> bool {
         before.source != after.source
@@ -49,10 +70,10 @@ impl Collision {
         for other in others.filter(|other| is_same_server(&this.1.source, &other.1.source)) {
             let slot = this.1.slot_name(this.0);
             if slot == other.1.slot_name(other.0) {
-                return Err(Self::Slot { other: other.0.clone(), slot });
+                return Err(Self::Slot { other: Some(other.0.clone()), slot });
             }
             if let Some(publication) = shared_publication(this, other) {
-                return Err(Self::Publication { other: other.0.clone(), publication });
+                return Err(Self::Publication { other: Some(other.0.clone()), publication });
             }
         }
         Ok(())
