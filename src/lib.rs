@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | 0 | [`limits`], [`clock`], [`process`] | every cap with its unit and reason; the only reader of the wall clock; what the kernel says of the process |
 //! | 1 | [`record`], [`tasks`], [`log_output`], [`repeats`] | plain values: names, times, positions, operations, shapes of tables; what is seen of panics; the log on its way out; log lines that come once a minute |
-//! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens |
+//! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens, WebSocket and event stream framing, close codes |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
 //! | 4 | [`catalog`] | small durable state: streams, extracts, users, sealed secrets, the data folder's lock, the audit's file |
 //! | 5 | [`access`] | users, roles, passwords, throttling, origins |
@@ -35,8 +35,8 @@
 //! | 10 | [`client`], [`config`] | what the command line uses to talk to a server; file, environment, flags |
 //! | 11 | [`cli`] | the commands |
 //!
-//! Good places to start reading: [`trail`] for what is on disk, [`delivery::feed`] for one session's way through it,
-//! [`capture::postgres`] for the way in.
+//! Good places to start reading: [`trail`] for what is on disk, [`delivery::session`] for one session's way through it,
+//! [`capture`] for the way in.
 //!
 //! # Invariants
 //!

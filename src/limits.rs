@@ -234,8 +234,8 @@ pub const SHORT_BLOCK_TRAIL_BYTES: usize = 32 << 10;
 pub const INLINE_BLOCK_BYTES: u64 = 64 << 10;
 /// Encoded bytes that one contract keeps for sessions that are still to come.
 pub const FANOUT_KEPT_BYTES: usize = 8 << 20;
-/// Readers that one contract keeps at the ends of blocks, ready to go on.
-pub const CURSORS_KEPT: usize = 4;
+/// Makers of blocks that one contract keeps at the ends of blocks, ready to go on.
+pub const BLOCK_MAKERS_KEPT: usize = 4;
 /// Blocks that are made ahead of the session that reads them: the thread that makes them need not be woken for each.
 pub const BLOCKS_AHEAD: u32 = 2;
 /// Messages handed over as one piece, in bytes; pings go between pieces.
@@ -534,6 +534,9 @@ pub const SOURCE_STALL_SECONDS: u64 = 120;
 pub const SOURCE_LOOK_SECONDS: u64 = 10;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
+/// What capture keeps of transactions that a source sends in pieces before they end, in bytes, all of them together: a
+/// source that has more open at once has to say how they end first.
+pub const SOURCE_HELD_BYTES_MAX: usize = 256 << 20;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Patterns of tables of one extract.

@@ -2,6 +2,7 @@
 //! there; each rule is also shown a sample that breaks it, so that no rule passes because it cannot fail.
 
 mod circles;
+mod protocols;
 
 use std::path::{Path, PathBuf};
 
@@ -309,16 +310,8 @@ fn the_rule_of_the_wall_clock_sees_it() {
 }
 
 fn tasks(source: &Source) -> Vec<Breach> {
-    let owners = [
-        "service/supervisor.rs",
-        "listen/",
-        "listen.rs",
-        "trail/local/writer.rs",
-        "client/",
-        "cli/",
-        "cli.rs",
-        "main.rs",
-    ];
+    let owners =
+        ["service/supervisor.rs", "listen/", "listen.rs", "trail/writer.rs", "client/", "cli/", "cli.rs", "main.rs"];
     if source.is_any(&owners) {
         return Vec::new();
     }
@@ -338,6 +331,70 @@ fn the_rule_of_tasks_sees_them() {
     assert!(breaks(tasks, "delivery/fanout.rs", "let handle = runtime.spawn(work);"));
     assert!(!breaks(tasks, "trail/local/reader.rs", "tokio::task::spawn_blocking(move || read())"));
     assert!(!breaks(tasks, "service/supervisor.rs", "tokio::spawn(task)"));
+}
+
+/// Database products are named in their own folders. Beside these: where the product is chosen, its configuration and the members
+/// that this has in the file, and the command line that makes load.
+fn products(source: &Source) -> Vec<Breach> {
+    let at_home = [
+        "capture/postgres/",
+        "capture/mod.rs",
+        "capture/source.rs",
+        "catalog/extract/",
+        "config/members.rs",
+        "cli/bench/",
+    ];
+    if source.is_any(&at_home) {
+        return Vec::new();
+    }
+    let words = ["postgres", "pgoutput", "mysql", "mariadb"];
+    let lines: Vec<&str> = source.text.lines().collect();
+    let named = |(line, _): (usize, String)| {
+        // Texts are read by people too: only comments may name them.
+        let code = without_comment(lines[line - 1]).to_lowercase();
+        let word = words.iter().find(|word| code.contains(**word))?;
+        Some(Breach { path: source.path.clone(), line, what: (*word).to_owned() })
+    };
+    source.code().into_iter().filter_map(named).collect()
+}
+
+/// One line without its comment, with its texts.
+fn without_comment(line: &str) -> &str {
+    let mut in_string = false;
+    let mut before = ' ';
+    for (at, character) in line.char_indices() {
+        match character {
+            '"' if before != '\\' => in_string = !in_string,
+            '/' if !in_string && before == '/' => return &line[..at - 1],
+            _ => {}
+        }
+        before = character;
+    }
+    line
+}
+
+#[test]
+fn a_database_product_is_named_in_its_folder_only() {
+    nothing_breaks(products);
+}
+
+#[test]
+fn the_rule_of_products_sees_them() {
+    assert!(breaks(products, "service/extracts.rs", "use crate::capture::postgres::Lsn;"));
+    assert!(breaks(products, "capture/intake.rs", "    let product = \"PostgreSQL\"; // the only one"));
+    assert!(breaks(products, "service/collisions.rs", "    before.mysql != after.mysql"));
+    assert!(breaks(products, "face/goldengate/extracts.rs", "    write!(text, \"https://mariadb.com\")"));
+    assert!(!breaks(
+        products,
+        "limits.rs",
+        "/// Twice what MySQL allows.\npub const NAME_MAX: usize = 7; // PostgreSQL: 63"
+    ));
+    assert!(!breaks(products, "capture/postgres/lsn.rs", "//! Of PostgreSQL.\nconst NAME: &str = \"PostgreSQL\";"));
+    assert!(!breaks(
+        products,
+        "config/file.rs",
+        "#[cfg(test)]\nmod tests {\n    const TYPE: &str = \"postgresql\";\n}"
+    ));
 }
 
 // --- habits ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ use trailcast::clock::SystemClock;
 use trailcast::codec::image::ImageWriter;
 use trailcast::codec::json::{SourceInfo, StreamMetadata};
 use trailcast::delivery::contract::Contract;
+use trailcast::delivery::framing::Framing;
+use trailcast::delivery::negotiated::{Envelope, Negotiated};
 use trailcast::delivery::rules::Rules;
 use trailcast::record::{
     Column, Epoch, JsonKind, Operation, Position, ResourceName, SchemaId, SourcePosition, TableName, TableSchema,
@@ -133,7 +135,8 @@ pub fn contract(members: serde_json::Value) -> Arc<Contract> {
     let config = StreamConfig::from_value(given).unwrap();
     let name = ResourceName::new("s1").unwrap();
     let rules = Rules::compile(&config).unwrap();
-    Arc::new(Contract::new(&name, Epoch(7), &config, rules, metadata(), false))
+    let negotiated = Negotiated::new(Framing::WebSocket, Envelope::configured(&config));
+    Arc::new(Contract::new(&name, Epoch(7), &config, rules, metadata(), negotiated))
 }
 
 fn metadata() -> StreamMetadata {

@@ -1,13 +1,34 @@
 //! From a database's log into a trail.
 //!
-//! Owns the run loop that outlives passing faults, the status that REST shows, and one folder per database product.
-//! Leaves durability to `trail`: nothing is confirmed to a source before the trail's durable mark has passed it.
+//! Owns the run loop that outlives passing faults, what becomes of what any source sends, the status that REST shows, and one
+//! folder per database product. Leaves durability to `trail`: nothing is confirmed to a source before the trail's durable mark
+//! has passed it.
+//!
+//! ```text
+//! run -> source -> a product's folder -> intake -> trail
+//! ```
 
+mod catch_up;
+mod confirmation;
+mod coordinate;
 mod coverage;
+mod error;
+mod fault_injection;
+mod gap;
+mod held;
+mod intake;
+mod overlap;
 pub mod postgres;
 mod run;
+mod shutdown;
 mod source;
+mod status;
+mod taken;
+#[cfg(test)]
+mod toy;
 
 pub use coverage::SharedCoverage;
-pub use run::{preflight, run, watch};
-pub use source::{CaptureError, PublicationStatus, RefusedWrites, RunState, SharedStatus, SlotStatus, Status, Wait};
+pub use error::CaptureError;
+pub use run::{Capture, preflight};
+pub use source::{ExtractStatus, KeptLog, Named, ProductStatus, SharedStatus, product_of, shared_at_source};
+pub use status::{RunState, Status, Wait};

@@ -1,15 +1,18 @@
-//! The run loop: connect, stream, and after a passing fault connect again.
+//! The run loop: a session with the source, and after a passing fault another one.
 //!
-//! Owns the waits between attempts and the status; leaves what a session does to the folder of its product.
+//! Owns the waits between attempts and what the status says of them; leaves what a session does to the source.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::{error, info};
 
 use super::coverage::SharedCoverage;
-use super::postgres;
-use super::source::{CONNECTION, CaptureError, Fault, NO_TABLES, RunState, SharedStatus, Status};
+use super::error::{CONNECTION, CaptureError, Fault, NO_TABLES};
+use super::shutdown::stopped;
+use super::source::{SharedStatus, Source};
+use super::status::{RunState, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::limits;
@@ -17,52 +20,124 @@ use crate::record::ResourceName;
 use crate::repeats::warn_rarely;
 use crate::trail::Appender;
 
-/// Captures until `shutdown` turns true (or its sender is gone).
-///
-/// `password` is the one to log in with, wherever it was kept; without it, the configuration's own. Passing faults are
-/// tried again for ever; what comes back as an error needs a person.
-pub async fn run(
-    name: &ResourceName,
-    config: &ExtractConfig,
+/// One extract, as it captures.
+#[derive(Debug)]
+pub struct Capture {
+    name: ResourceName,
+    config: ExtractConfig,
     password: Option<Secret>,
-    appender: &mut Appender,
-    status: &SharedStatus,
-    coverage: &SharedCoverage,
-    mut shutdown: watch::Receiver<bool>,
-) -> Result<(), CaptureError> {
-    status.update(Status::starts);
-    let outcome = attempts(name, config, password, appender, status, coverage, &mut shutdown).await;
-    match &outcome {
-        Ok(()) => {
-            info!(extract = name.as_str(), "capture stopped");
-            status.update(|status| status.status = RunState::Stopped);
-        }
-        Err(error) => {
-            error!(extract = name.as_str(), %error, "capture failed");
-            status.update(|status| status.failed(RunState::Failed, error.to_string(), error.reason()));
-            status.look_now();
-        }
-    }
-    outcome
+    status: SharedStatus,
+    coverage: SharedCoverage,
 }
 
-/// Looks at the source before an extract is made, or gets other tables: whether publishing them would have the writes of
-/// its application refused. `known`: the patterns that an extract has so far.
+impl Capture {
+    /// `password` is the one to log in with, wherever it was kept; without it, the configuration's own.
+    pub fn new(
+        name: ResourceName,
+        config: ExtractConfig,
+        password: Option<Secret>,
+        status: SharedStatus,
+        coverage: SharedCoverage,
+    ) -> Self {
+        Self { name, config, password, status, coverage }
+    }
+
+    /// Captures until `shutdown` turns true (or its sender is gone). Passing faults are tried again for ever; what comes back
+    /// as an error needs a person.
+    pub async fn run(&self, appender: &mut Appender, mut shutdown: watch::Receiver<bool>) -> Result<(), CaptureError> {
+        self.status.common().update(Status::starts);
+        let outcome = match self.source() {
+            Ok(source) => self.attempts(&source, appender, &mut shutdown).await,
+            Err(error) => Err(error),
+        };
+        self.note_end(&outcome);
+        outcome
+    }
+
+    /// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.
+    pub async fn watch(&self) -> Infallible {
+        match self.source() {
+            Ok(source) => source.watch(&self.status).await,
+            // `run` says what is wrong.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn source(&self) -> Result<Source, CaptureError> {
+        Source::new(&self.name, &self.config, self.password.clone())
+    }
+
+    fn note_end(&self, outcome: &Result<(), CaptureError>) {
+        let (extract, status) = (self.name.as_str(), self.status.common());
+        match outcome {
+            Ok(()) => {
+                info!(extract, "capture stopped");
+                status.update(|status| status.status = RunState::Stopped);
+            }
+            Err(error) => {
+                error!(extract, %error, "capture failed");
+                status.update(|status| status.failed(RunState::Failed, error.to_string(), error.reason()));
+                status.look_now();
+            }
+        }
+    }
+
+    /// One session after the other.
+    pub(super) async fn attempts(
+        &self,
+        source: &Source,
+        appender: &mut Appender,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), CaptureError> {
+        let status = self.status.common();
+        let mut wait = Backoff::default();
+        loop {
+            let starts = status.snapshot().starts;
+            let outcome = source.session(appender, &self.status, &self.coverage, shutdown).await;
+            let (fault, reason) = match outcome {
+                Ok(()) => return Ok(()),
+                Err(Fault::Stop(error)) => return Err(error),
+                Err(Fault::Passing(fault)) => (fault, CONNECTION),
+                Err(Fault::NoTables(fault)) => (fault, NO_TABLES),
+            };
+            if status.snapshot().starts > starts {
+                wait.reset();
+            }
+            let delay = wait.next();
+            let retry_millis = delay.as_millis() as u64;
+            let of_kind = format!("{}: {fault}", self.name);
+            warn_rarely!(&of_kind, extract = self.name.as_str(), error = %fault, retry_millis, "capture interrupted");
+            status.update(|status| {
+                status.failed(RunState::Retrying, fault, reason);
+                status.retries += 1;
+            });
+            tokio::select! {
+                () = stopped(shutdown) => return Ok(()),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+}
+
+/// Looks at the source before an extract is made, or gets other tables: whether capturing them would do its application harm.
+/// `known`: the patterns that an extract has so far.
 ///
 /// A source that cannot be asked, or not in time, says nothing against it: the same is looked at again before anything
-/// is published.
+/// is captured.
 pub async fn preflight(
     name: &ResourceName,
     config: &ExtractConfig,
     password: Option<Secret>,
     known: Option<&[TablePattern]>,
 ) -> Result<(), CaptureError> {
-    let target = postgres::Target::new(name, config, password);
     let limit = Duration::from_secs(limits::SOURCE_PREFLIGHT_SECONDS_MAX);
-    let looked = tokio::time::timeout(limit, postgres::preflight(&target, known)).await;
+    let looked = match Source::new(name, config, password) {
+        Ok(source) => tokio::time::timeout(limit, source.preflight(known)).await,
+        Err(error) => Ok(Err(error.into())),
+    };
     let fault = match looked {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(Fault::Stop(error @ CaptureError::WritesRefused { .. }))) => return Err(error),
+        Ok(Ok(None)) => return Ok(()),
+        Ok(Ok(Some(objection))) => return Err(objection),
         Ok(Err(fault)) => fault.to_string(),
         Err(_) => format!("no answer within {} s", limit.as_secs()),
     };
@@ -70,65 +145,15 @@ pub async fn preflight(
     Ok(())
 }
 
-/// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.
-pub async fn watch(
-    name: &ResourceName,
-    config: &ExtractConfig,
-    password: Option<Secret>,
-    status: &SharedStatus,
-) -> std::convert::Infallible {
-    postgres::keep_looking(&postgres::Target::new(name, config, password), status).await
-}
-
-async fn attempts(
-    name: &ResourceName,
-    config: &ExtractConfig,
-    password: Option<Secret>,
-    appender: &mut Appender,
-    status: &SharedStatus,
-    coverage: &SharedCoverage,
-    shutdown: &mut watch::Receiver<bool>,
-) -> Result<(), CaptureError> {
-    config.validate()?;
-    let target = postgres::Target::new(name, config, password);
-    let mut wait = Backoff::default();
-    loop {
-        let (fault, reason) = match postgres::session(&target, appender, status, coverage, shutdown, &mut wait).await {
-            Ok(()) => return Ok(()),
-            Err(Fault::Stop(error)) => return Err(error),
-            Err(Fault::Passing(fault)) => (fault, CONNECTION),
-            Err(Fault::NoTables(fault)) => (fault, NO_TABLES),
-        };
-        let delay = wait.next();
-        let retry_millis = delay.as_millis() as u64;
-        let of_kind = format!("{name}: {fault}");
-        warn_rarely!(&of_kind, extract = name.as_str(), error = %fault, retry_millis, "capture interrupted");
-        status.update(|status| {
-            status.failed(RunState::Retrying, fault, reason);
-            status.retries += 1;
-        });
-        tokio::select! {
-            () = stopped(shutdown) => return Ok(()),
-            () = tokio::time::sleep(delay) => {}
-        }
-    }
-}
-
-/// Returns once a stop is asked for.
-pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // The sender gone means that whoever could stop us is gone: stop.
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
 /// The wait before the next attempt: doubling, and short again once a session has worked.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// A session works.
-    pub(super) fn reset(&mut self) {
+    fn reset(&mut self) {
         self.failures = 0;
     }
 

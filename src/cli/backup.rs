@@ -15,8 +15,8 @@ use crate::catalog::backup::copy_data_folder;
 use crate::clock::SystemClock;
 use crate::config::DATA_DIR_DEFAULT;
 use crate::record::TrailName;
-use crate::trail::local::backup;
 use crate::trail::local::disk::SystemDisk;
+use crate::trail::maintenance::backup;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{ClientError, ServerAddress};
+use super::address::ServerAddress;
+use super::error::ClientError;
 use crate::limits;
 
 /// What HTTP runs on: a socket, or TLS over one.

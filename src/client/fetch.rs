@@ -8,7 +8,9 @@ use hyper::header::{ACCEPT, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
-use super::{ClientError, ServerAddress, connection};
+use super::address::ServerAddress;
+use super::connection;
+use super::error::ClientError;
 
 /// What may be fetched.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,9 @@
 
 pub mod address;
 pub mod connection;
+mod counted_socket;
 pub mod error;
 pub mod fetch;
-mod heard;
 pub mod record;
 pub mod request;
 pub mod subscription;

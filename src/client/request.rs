@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{ClientError, Refusal, ServerAddress, connection};
+use super::address::ServerAddress;
+use super::connection;
+use super::error::{ClientError, Refusal};
 use crate::limits;
 
 /// What a put is answered with.

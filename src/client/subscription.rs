@@ -18,15 +18,18 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::heard::Heard;
-use super::{ClientError, Refusal, ServerAddress, request};
+use super::address::ServerAddress;
+use super::counted_socket::CountedSocket;
+use super::error::{ClientError, Refusal};
+use super::request;
+use crate::codec::close_code::{ClientAction, CloseCode, position_named};
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, read_ping_seconds};
 use crate::limits;
 
 /// A live subscription.
 #[derive(Debug)]
 pub struct Subscription {
-    socket: WebSocketStream<Heard<TokioIo<Upgraded>>>,
+    socket: WebSocketStream<CountedSocket<TokioIo<Upgraded>>>,
     goes_on_from: Option<String>,
     /// Longest time without a byte on a connection that lives.
     silence: Duration,
@@ -38,7 +41,7 @@ pub enum Ended {
     /// The server closed it.
     Closed {
         /// The close code.
-        code: u16,
+        code: CloseCode,
         /// The server's words.
         reason: String,
     },
@@ -51,15 +54,19 @@ pub enum Ended {
 impl Ended {
     /// Whether connecting again with the same position cannot help: rights withdrawn, record too large, stream gone.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Closed { code: 4001 | 4013 | 4014 | 4020, .. } | Self::Unusable(_))
+        match self {
+            Self::Closed { code, .. } => code.client_action() != ClientAction::Resume,
+            Self::Unusable(_) => true,
+            Self::Broken(_) => false,
+        }
     }
 }
 
 impl Ended {
     /// The position after which the server says to go on, where it says one: the next record is too large, or missing.
     pub fn goes_on_after(&self) -> Option<&str> {
-        let Self::Closed { code: 4013 | 4014, reason } = self else { return None };
-        reason.rsplit_once("go on after ").map(|(_, after)| after)
+        let Self::Closed { code, reason } = self else { return None };
+        position_named(reason).filter(|_| code.client_action() == ClientAction::ResumeAfterNamed)
     }
 }
 
@@ -122,7 +129,7 @@ impl Subscription {
         let config = WebSocketConfig::default()
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let stream = Heard::new(TokioIo::new(upgraded));
+        let stream = CountedSocket::new(TokioIo::new(upgraded));
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await;
         Ok(Self { socket, goes_on_from, silence })
     }
@@ -138,9 +145,13 @@ impl Subscription {
             match self.next_frame().await? {
                 Message::Text(text) => return Ok(text),
                 Message::Close(close) => {
-                    let (code, reason) = close.map_or((1005, String::new()), |c| (c.code.into(), c.reason.to_string()));
                     self.finish().await;
-                    return Err(Ended::Closed { code, reason });
+                    return Err(match close {
+                        None => Ended::Closed { code: CloseCode::NO_CODE, reason: String::new() },
+                        Some(close) => {
+                            Ended::Closed { code: u16::from(close.code).into(), reason: close.reason.to_string() }
+                        }
+                    });
                 }
                 Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
@@ -193,7 +204,6 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tungstenite::protocol::CloseFrame;
-    use tungstenite::protocol::frame::coding::CloseCode;
 
     async fn listener() -> (TcpListener, ServerAddress) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -242,7 +252,7 @@ mod tests {
         let server = tokio::spawn(async move {
             let stream = upgraded(&listener, b"\x81\x02[]", &seen).await;
             let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
-            let close = CloseFrame { code: CloseCode::from(4020), reason: "gone".into() };
+            let close = CloseFrame { code: CloseCode::GONE.number().into(), reason: "gone".into() };
             socket.close(Some(close)).await.unwrap();
             // The client answers the close: the end is clean.
             let answer = poll_fn(|context| Pin::new(&mut socket).poll_next(context)).await;
@@ -251,7 +261,7 @@ mod tests {
         let mut subscription = Subscription::open(&address, "s 1", Some("2026-07-13T04:00:00+02:00")).await.unwrap();
         assert_eq!(subscription.next().await.unwrap().as_str(), "[]");
         let ended = subscription.next().await.unwrap_err();
-        assert_eq!(ended, Ended::Closed { code: 4020, reason: "gone".into() });
+        assert_eq!(ended, Ended::Closed { code: CloseCode::GONE, reason: "gone".into() });
         assert!(ended.is_final() && server.await.unwrap());
         let head = heads.lock().unwrap()[0].clone();
         assert!(head.starts_with("GET /services/v2/stream/s%201?begin=2026-07-13T04%3A00%3A00%2B02%3A00 HTTP/1.1"));

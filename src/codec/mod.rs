@@ -2,9 +2,11 @@
 
 pub mod asyncapi;
 pub mod byte_text;
+pub mod close_code;
 pub mod cloudevents;
 mod crc;
 pub mod decimal;
+pub mod event_stream;
 pub mod frame;
 pub mod image;
 pub mod json;

@@ -4,6 +4,8 @@
 
 use bytes::Bytes;
 
+use crate::codec::close_code::CloseCode;
+
 /// Bytes to leave free in front of a message's text; the longest header of a server frame.
 pub const HEADER_ROOM: usize = 10;
 
@@ -50,13 +52,13 @@ pub fn write_header(header: &mut [u8; HEADER_ROOM], length: usize) -> &[u8] {
 }
 
 /// A close frame; the reason is cut to what fits, between two characters.
-pub fn close_frame(code: u16, reason: &str) -> Bytes {
+pub fn close_frame(code: CloseCode, reason: &str) -> Bytes {
     let ends = reason.char_indices().map(|(at, character)| at + character.len_utf8());
     let reason = &reason[..ends.take_while(|end| *end <= CLOSE_REASON_BYTES_MAX).last().unwrap_or(0)];
     let mut frame = Vec::with_capacity(4 + reason.len());
     // At most 125, so the length fits its byte.
     frame.extend_from_slice(&[FINAL_CLOSE, (2 + reason.len()) as u8]);
-    frame.extend_from_slice(&code.to_be_bytes());
+    frame.extend_from_slice(&code.number().to_be_bytes());
     frame.extend_from_slice(reason.as_bytes());
     frame.into()
 }
@@ -102,10 +104,10 @@ mod tests {
 
     #[test]
     fn a_long_close_reason_is_cut_between_characters() {
-        let frame = close_frame(4013, &"ä".repeat(100));
+        let frame = close_frame(CloseCode::RECORD_TOO_LARGE, &"ä".repeat(100));
         assert_eq!(frame[..4], [0x88, 124, 0x0f, 0xad]);
         assert_eq!(std::str::from_utf8(&frame[4..]).unwrap(), "ä".repeat(61));
-        assert_eq!(close_frame(1001, "")[..], [0x88, 2, 0x03, 0xe9]);
+        assert_eq!(close_frame(CloseCode::GOING_AWAY, "")[..], [0x88, 2, 0x03, 0xe9]);
     }
 
     proptest::proptest! {

@@ -138,8 +138,7 @@ pub(super) fn trails(file: &Section<'_>) -> Vec<(TrailName, TrailSettings)> {
 pub(super) fn extracts(file: &Section<'_>) -> Vec<(ResourceName, ExtractConfig)> {
     let mut names = HashSet::new();
     let mut trails = HashSet::new();
-    let source = json!({"type": "postgresql", "host": "h", "database": "d", "user": "u"});
-    let whole = json!({"tables": ["public.*"], "trail": "t1", "source": source});
+    let whole = ExtractConfig::sample();
     let instead = |path: &str, _: Option<&Value>| match path {
         "tables[]" => Some("public.*".into()),
         _ => whole.pointer(&format!("/{}", path.replace('.', "/"))).cloned(),

@@ -4,27 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::codec::ws_frame::HEADER_ROOM;
 use crate::delivery::budget::Charge;
 use crate::delivery::counts::Counted;
-use crate::delivery::feed::DeliveryEnd;
+use crate::delivery::end::End;
+use crate::delivery::framing::Framing;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Position, TableSchema};
 use crate::trail::Location;
 
-/// Where a session stands in the trail, as far as that decides what comes next: sessions at the same place are sent the
-/// same bytes. Ordered as the trail is.
+/// Where a block starts: all that decides what is in it, beside the contract and where it ends. A session stands at the
+/// start of its next block, and sessions at the same start are sent the same bytes. Ordered as the trail is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct BlockStart {
     /// The byte of the trail that comes next.
     pub at: Location,
     /// Commit number of the transaction around that byte, when an earlier record of it was sent and the records that
-    /// follow say so (`trans_ind`). None otherwise, so that whoever is sent the same stands at the same place.
+    /// follow say so (`trans_ind`). None otherwise, so that whoever is sent the same stands at the same start.
     pub begun: Option<u64>,
 }
 
-impl Place {
-    /// Behind every place at the same byte.
+impl BlockStart {
+    /// Behind every start at the same byte.
     pub(super) fn last_at(at: Location) -> Self {
         Self { at, begun: Some(u64::MAX) }
     }
@@ -35,8 +35,8 @@ impl Place {
 pub struct Piece {
     /// Byte of the block where they end; they start where the piece before ends.
     pub end: usize,
-    /// Shapes of their row records, in order of first use; one a table.
-    pub shapes: Vec<Arc<TableSchema>>,
+    /// Schemas of their row records, in order of first use; one a table.
+    pub schemas: Vec<Arc<TableSchema>>,
     /// Whether there is a DDL record among them.
     pub has_ddl: bool,
     /// Records in them.
@@ -59,20 +59,20 @@ pub enum Passed {
 /// An encoded stretch of a trail.
 #[derive(Debug)]
 pub struct Block {
-    /// The framed messages.
+    /// The messages, framed.
     pub bytes: Bytes,
     /// What they are.
     pub pieces: Vec<Piece>,
     /// Their records by table and operation.
     pub counted: Vec<Counted>,
     /// Where the stretch ends.
-    pub to: Place,
+    pub to: BlockStart,
     /// What it passed.
     pub passed: Passed,
     /// What is missing in it, where sessions go on all the same: in words.
     pub skipped: Vec<String>,
     /// Why nothing can follow, if so.
-    pub stop: Option<DeliveryEnd>,
+    pub stop: Option<End>,
     /// Memory that it takes, in bytes: what is charged for it.
     pub memory: usize,
 }
@@ -97,14 +97,15 @@ impl Block {
     }
 
     /// The first message in it that one record alone made larger than [`MESSAGE_BYTES_MAX`]: the record's position, and the
-    /// message's size in bytes, its frame header included. Such a message shares its piece with no other.
-    pub fn first_large(&self) -> Option<(Position, usize)> {
+    /// message's size in bytes, its framing included. Such a message shares its piece with no other.
+    pub fn first_large(&self, framing: Framing) -> Option<(Position, usize)> {
         if self.bytes.len() <= MESSAGE_BYTES_MAX {
             return None;
         }
         let starts = std::iter::once(0).chain(self.pieces.iter().map(|piece| piece.end));
         let mut sizes = starts.zip(&self.pieces).map(|(start, piece)| (piece, piece.end - start));
-        let large = sizes.find(|(piece, bytes)| piece.records == 1 && *bytes > MESSAGE_BYTES_MAX + HEADER_ROOM);
+        let large =
+            sizes.find(|(piece, bytes)| piece.records == 1 && *bytes > MESSAGE_BYTES_MAX + framing.around_bytes_max());
         large.map(|(piece, bytes)| (piece.last, bytes))
     }
 }

@@ -8,7 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 
-use crate::delivery::fanout::Fanout;
+/// Somebody who keeps memory only because it might be wanted again.
+pub(super) trait IdleMemory: std::fmt::Debug + Send + Sync {
+    /// Lets all of it go.
+    fn let_go(&self);
+}
 
 /// A server's delivery memory.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub struct Budget {
     /// Whether somebody went without since there was last enough; beside it the same for a quick look.
     short: watch::Sender<bool>,
     is_short: AtomicBool,
-    keepers: Mutex<Vec<Weak<Fanout>>>,
+    keepers: Mutex<Vec<Weak<dyn IdleMemory>>>,
 }
 
 /// Memory taken from a budget; given back when dropped.
@@ -88,14 +92,14 @@ impl Budget {
             keepers.retain(|keeper| keeper.strong_count() > 0);
             keepers.iter().filter_map(Weak::upgrade).collect()
         };
-        keepers.iter().for_each(|keeper| keeper.let_idle_go());
+        keepers.iter().for_each(|keeper| keeper.let_go());
     }
 
     /// Remembers who may have idle blocks.
-    pub(super) fn register(&self, keeper: &Arc<Fanout>) {
+    pub(super) fn register(&self, keeper: Weak<dyn IdleMemory>) {
         let mut keepers = self.keepers.lock().unwrap_or_else(PoisonError::into_inner);
         keepers.retain(|keeper| keeper.strong_count() > 0);
-        keepers.push(Arc::downgrade(keeper));
+        keepers.push(keeper);
     }
 
     /// Waits until memory may be there: something was given back since the last waiter was woken. One waiter is woken at

@@ -1,10 +1,12 @@
 //! A contract: one revision of one stream, plus what a connection negotiated. Sessions that share a contract are sent
 //! the same bytes.
 
-use crate::catalog::stream::{Framing, QualityOfService, StreamConfig};
+use crate::catalog::stream::{QualityOfService, StreamConfig};
 use crate::codec::cloudevents::EventContext;
 use crate::codec::json::{JsonOptions, StreamMetadata};
 use crate::codec::token::ContractHash;
+use crate::delivery::batch::MessageForm;
+use crate::delivery::negotiated::Negotiated;
 use crate::delivery::rules::Rules;
 use crate::limits::MESSAGE_BYTES_MAX;
 use crate::record::{Epoch, ResourceName};
@@ -24,8 +26,8 @@ pub struct Contract {
     pub rules: Rules,
     /// The CloudEvents' context, when records are wrapped.
     pub events: Option<EventContext>,
-    /// One record a message.
-    pub single: bool,
+    /// What the connection negotiated.
+    pub negotiated: Negotiated,
     /// Largest message with more than one record, in bytes.
     pub message_bytes_max: usize,
     /// What `STREAM_METADATA` says.
@@ -39,16 +41,16 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// The contract of a stream, whose rules are `rules`. `event_framing`: the connection asked for one CloudEvent a message.
+    /// The contract of a stream, whose rules are `rules`, with connections that negotiated that.
     pub fn new(
         stream: &ResourceName,
         epoch: Epoch,
         config: &StreamConfig,
         rules: Rules,
         metadata: StreamMetadata,
-        event_framing: bool,
+        negotiated: Negotiated,
     ) -> Self {
-        let wrapped = config.cloud_events || event_framing;
+        let wrapped = negotiated.envelope.wraps_in_events();
         Self {
             stream: stream.clone(),
             epoch,
@@ -56,12 +58,22 @@ impl Contract {
             options: config.json.clone(),
             rules,
             events: wrapped.then(|| EventContext::new(stream.as_str(), &config.cloud_events_type_prefix)),
-            single: event_framing || config.framing == Framing::Record,
+            negotiated,
             message_bytes_max: usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX).min(MESSAGE_BYTES_MAX),
             metadata,
             expose_host: config.expose_host,
             heartbeat_seconds: config.heartbeat_seconds,
             quality_of_service: config.quality_of_service,
+        }
+    }
+
+    /// What its messages are like.
+    pub fn message_form(&self) -> MessageForm {
+        MessageForm {
+            framing: self.negotiated.framing,
+            single: self.negotiated.envelope.is_single(),
+            bytes_max: self.message_bytes_max,
+            contract: self.hash,
         }
     }
 }

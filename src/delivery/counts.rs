@@ -19,11 +19,11 @@ pub type ByOperation<N> = [N; Operation::ALL.len()];
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     tables: Vec<(TableName, ByOperation<u32>)>,
-    /// Where in `tables` a shape is counted.
-    places: HashMap<SchemaId, usize>,
+    /// Where in `tables` a schema is counted.
+    tables_by_schema: HashMap<SchemaId, usize>,
     /// What the run at hand is of.
     kind: Option<(SchemaId, Operation)>,
-    place: usize,
+    table: usize,
     operation: usize,
     /// Records of the run.
     run: u32,
@@ -50,8 +50,8 @@ impl Tally {
         self.kind = schema.map(|schema| (schema.id, operation));
         self.operation = index(operation);
         let next = self.tables.len();
-        self.place = schema.map_or(next, |schema| *self.places.entry(schema.id).or_insert(next));
-        if self.place == next
+        self.table = schema.map_or(next, |schema| *self.tables_by_schema.entry(schema.id).or_insert(next));
+        if self.table == next
             && let Some(table) = schema.map(|schema| &schema.table).or(ddl)
         {
             self.tables.push((table.clone(), Default::default()));
@@ -60,7 +60,7 @@ impl Tally {
 
     fn end_run(&mut self) {
         let run = std::mem::take(&mut self.run);
-        if let Some((_, counts)) = self.tables.get_mut(self.place) {
+        if let Some((_, counts)) = self.tables.get_mut(self.table) {
             counts[self.operation] += run;
         }
     }
@@ -69,7 +69,7 @@ impl Tally {
     pub(super) fn take(&mut self) -> Vec<(TableName, ByOperation<u32>)> {
         self.end_run();
         self.kind = None;
-        self.places.clear();
+        self.tables_by_schema.clear();
         std::mem::take(&mut self.tables)
     }
 }
@@ -116,30 +116,30 @@ impl CountFigures {
 
 impl Counts {
     /// Where to add what is in a block.
-    pub(super) fn places(&self, tally: Vec<(TableName, ByOperation<u32>)>) -> Vec<Counted> {
+    pub(super) fn count_in(&self, tally: Vec<(TableName, ByOperation<u32>)>) -> Vec<Counted> {
         let mut merged: HashMap<TableName, ByOperation<u32>> = HashMap::with_capacity(tally.len());
         for (table, counts) in tally {
             add(merged.entry(table).or_default(), &counts);
         }
         let mut others = ByOperation::<u32>::default();
-        let mut places = Vec::with_capacity(merged.len().min(STREAM_TABLES_COUNTED + 1));
+        let mut counted = Vec::with_capacity(merged.len().min(STREAM_TABLES_COUNTED + 1));
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         for (table, counts) in merged {
             let has_room = tables.len() < STREAM_TABLES_COUNTED;
-            let place = match tables.get(&table) {
-                Some(place) => place.clone(),
+            let sums = match tables.get(&table) {
+                Some(sums) => sums.clone(),
                 None if has_room => tables.entry(table).or_default().clone(),
                 None => {
                     add(&mut others, &counts);
                     continue;
                 }
             };
-            places.push(Counted { place, counts });
+            counted.push(Counted { sums, counts });
         }
         if others.iter().any(|count| *count > 0) {
-            places.push(Counted { place: self.others.clone(), counts: others });
+            counted.push(Counted { sums: self.others.clone(), counts: others });
         }
-        places
+        counted
     }
 
     /// The figures now.
@@ -159,14 +159,14 @@ fn add(to: &mut ByOperation<u32>, counts: &ByOperation<u32>) {
 /// Records of one table in a block, and where they are counted when they are delivered.
 #[derive(Debug)]
 pub struct Counted {
-    place: Arc<TableCount>,
+    sums: Arc<TableCount>,
     counts: ByOperation<u32>,
 }
 
 impl Counted {
     /// They go to one more session.
     pub(super) fn deliver(&self) {
-        for (sum, count) in self.place.0.iter().zip(self.counts).filter(|(_, count)| *count > 0) {
+        for (sum, count) in self.sums.0.iter().zip(self.counts).filter(|(_, count)| *count > 0) {
             sum.fetch_add(u64::from(count), Ordering::Relaxed);
         }
     }
@@ -197,7 +197,7 @@ mod tests {
             tally.turn_to(schema, Some(&created), operation);
             (0..times).for_each(|_| tally.count());
         }
-        let block = counts.places(tally.take());
+        let block = counts.count_in(tally.take());
         assert_eq!(counts.figures(), CountFigures::default(), "nothing is delivered yet");
         for sessions in 1..=2 {
             block.iter().for_each(Counted::deliver);
@@ -219,7 +219,7 @@ mod tests {
                 tally.turn_to(Some(&schema(id, &format!("t{id}"))), None, Operation::Upsert);
                 tally.count();
             }
-            let block = counts.places(tally.take());
+            let block = counts.count_in(tally.take());
             assert_eq!(block.len(), STREAM_TABLES_COUNTED + 1);
             block.iter().for_each(Counted::deliver);
         }

@@ -1,7 +1,7 @@
-//! From a trail's entries to finished messages of a contract, once for all sessions that share it.
+//! From a trail's entries to the messages of a contract, once for all sessions that share it.
 //!
-//! A message holds at most one shape a table, and which ones is known, so that each session can say first what its
-//! client has not heard. Knows no socket, no clock and no session.
+//! A message holds at most one schema a table, and which ones is known, so that each session can say first what its
+//! client has not been told. Knows no socket, no clock and no session.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,40 +12,16 @@ use crate::codec::json::{
     DdlRecord, DmlRecord, EncodeError, HeadCache, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
 };
 use crate::codec::token;
-use crate::delivery::batch::Batch;
+use crate::delivery::batch::{Batch, Finished};
 use crate::delivery::block::Piece;
 use crate::delivery::contract::Contract;
 use crate::delivery::counts::{ByOperation, Tally};
+use crate::delivery::end::End;
+use crate::delivery::negotiated::Partitions;
 use crate::delivery::rules::{HeaderVerdict, RecordBody, RecordHeader, Rules};
 use crate::limits::{PIECE_BYTES_MAX, RULE_TABLES_REMEMBERED};
 use crate::record::{Operation, Position, SchemaId, TableName, TableSchema, Timestamp};
-use crate::trail::{Entry, Followed, Location, MalformedRecord, Record, RowBody, Transaction};
-
-/// Why a contract's records cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeStop {
-    /// A record is larger than the stream allows.
-    #[error("{member}: a record of {bytes} bytes, {limit} allowed; go on after {after}")]
-    TooLarge {
-        /// The member that sets the limit.
-        member: &'static str,
-        /// The record's size in bytes.
-        bytes: usize,
-        /// The limit in bytes.
-        limit: usize,
-        /// The record's position: resuming there skips it.
-        after: String,
-    },
-    /// The trail holds something unreadable.
-    #[error("{0}")]
-    Malformed(String),
-}
-
-impl From<MalformedRecord> for EncodeStop {
-    fn from(error: MalformedRecord) -> Self {
-        Self::Malformed(error.to_string())
-    }
-}
+use crate::trail::{Entry, Followed, Location, Record, RowBody, Transaction};
 
 #[derive(Debug)]
 struct Table {
@@ -64,7 +40,7 @@ struct Outgoing<'a> {
     after: Option<Image<'a>>,
     tokens: Option<&'a str>,
     ddl: Option<(&'a TableName, &'a str)>,
-    place: Location,
+    location: Location,
 }
 
 impl<'a> Outgoing<'a> {
@@ -78,7 +54,7 @@ impl<'a> Outgoing<'a> {
             after: row.after,
             tokens: (!row.tokens.is_empty()).then_some(row.tokens),
             ddl: None,
-            place: record.place,
+            location: record.place,
         }
     }
 }
@@ -94,7 +70,7 @@ struct Held {
     after: Option<Vec<u8>>,
     tokens: Option<String>,
     ddl: Option<(TableName, String)>,
-    place: Location,
+    location: Location,
 }
 
 /// Encodes the entries of one contract.
@@ -102,21 +78,21 @@ struct Held {
 pub struct Encoder {
     contract: Arc<Contract>,
     rules: Rules,
+    partitions: Partitions,
     tables: HashMap<SchemaId, Arc<Table>>,
     /// The table of the last record: rows of one table mostly come together.
     recent: Option<Arc<Table>>,
     heads: HeadCache,
     events: RowEvents,
-    /// Rows of that shape and operation are sent whatever they hold, and the message being gathered has the shape.
+    /// Rows of that schema and operation are sent whatever they hold, and the message being gathered has the schema.
     alike: Option<(SchemaId, Operation)>,
-    /// Rows of that shape and operation are left out whatever they hold.
+    /// Rows of that schema and operation are left out whatever they hold.
     unwanted: Option<(SchemaId, Operation)>,
     batch: Batch,
     /// Of the message being gathered.
-    shapes: Vec<Arc<TableSchema>>,
+    schemas: Vec<Arc<TableSchema>>,
     has_ddl: bool,
     records: u32,
-    last: Option<Position>,
     /// Of all messages since they were taken last.
     tally: Tally,
     /// The finished messages.
@@ -134,7 +110,8 @@ impl Encoder {
         let looks_ahead = contract.options.meta.is_sent(MetaField::TransInd);
         Self {
             rules: contract.rules.clone(),
-            batch: Batch::new(contract.message_bytes_max, contract.single),
+            partitions: contract.negotiated.partitions.clone(),
+            batch: Batch::new(contract.message_form()),
             looks_ahead,
             contract,
             tables: HashMap::new(),
@@ -143,10 +120,9 @@ impl Encoder {
             events: RowEvents::default(),
             alike: None,
             unwanted: None,
-            shapes: Vec::new(),
+            schemas: Vec::new(),
             has_ddl: false,
             records: 0,
-            last: None,
             tally: Tally::default(),
             pieces: Vec::new(),
             held: None,
@@ -183,7 +159,7 @@ impl Encoder {
     /// Where the record lies that is kept until it is known whether another of its transaction follows. What lies
     /// before it has been encoded.
     pub fn kept_back(&self) -> Option<Location> {
-        self.held.as_ref().map(|held| held.place)
+        self.held.as_ref().map(|held| held.location)
     }
 
     /// Commit number of the transaction around the next record, when an earlier record of it was sent: what an encoder
@@ -196,7 +172,7 @@ impl Encoder {
     }
 
     /// Takes the next entry of the trail. `now` is what `current_ts` says.
-    pub fn take(&mut self, entry: &Entry<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+    pub fn take(&mut self, entry: &Entry<'_>, now: Timestamp) -> Result<(), End> {
         match entry {
             Entry::Gap(_) => Ok(()),
             Entry::Record(record) => self.take_row(record, now),
@@ -214,11 +190,14 @@ impl Encoder {
         }
     }
 
-    /// Takes a record. One like the last needs no second look at rules and shapes.
+    /// Takes a record. One like the last needs no second look at rules and schemas.
     #[inline]
-    pub fn take_row(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+    pub fn take_row(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), End> {
         let kind = record.schema.map(|schema| (schema.id, record.operation));
         if kind.is_some() && kind == self.unwanted {
+            return Ok(());
+        }
+        if !self.partitions.include(record.partition) {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {
@@ -226,12 +205,12 @@ impl Encoder {
         }
         let outgoing = Outgoing::row(record, &record.row()?);
         if self.looks_ahead {
-            return self.write_placed(&outgoing, record.followed, true, now);
+            return self.write_in_order(&outgoing, record.followed, true, now);
         }
         self.write(&outgoing, TransInd::Whole, now)
     }
 
-    fn record(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+    fn record(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), End> {
         self.alike = None;
         let ddl = if record.operation == Operation::Ddl { Some(record.ddl()?) } else { None };
         let table = record.schema.map(|schema| &schema.table).or(ddl.as_ref().map(|(table, _)| table));
@@ -253,7 +232,7 @@ impl Encoder {
         }
         let all_pass = verdict == HeaderVerdict::Pass;
         if self.looks_ahead {
-            return self.write_placed(&outgoing, record.followed, all_pass, now);
+            return self.write_in_order(&outgoing, record.followed, all_pass, now);
         }
         self.push(&outgoing, TransInd::Whole, now)?;
         self.note_alike(&outgoing, all_pass);
@@ -262,21 +241,22 @@ impl Encoder {
 
     /// Rows like the one just written need no second look, if all of its kind pass.
     fn note_alike(&mut self, written: &Outgoing<'_>, all_pass: bool) {
-        let alike = written.schema.filter(|_| all_pass && !self.contract.single);
+        let alike = written.schema.filter(|_| all_pass && !self.is_single());
         self.alike = alike.map(|schema| (schema.id, written.operation));
     }
 
     /// Writes a record with its place in its transaction (`trans_ind`); where that is not known, keeps it until it is.
-    fn write_placed(
+    fn write_in_order(
         &mut self,
         record: &Outgoing<'_>,
         followed: Followed,
         all_pass: bool,
         now: Timestamp,
-    ) -> Result<(), EncodeStop> {
+    ) -> Result<(), End> {
         let last = match followed {
             Followed::ByCommit => true,
-            Followed::ByAlike if all_pass => false,
+            // One of another partition may be none that is sent.
+            Followed::ByAlike if all_pass && self.partitions.are_all() => false,
             Followed::ByAlike | Followed::ByAny => return self.hold(record, now),
         };
         self.release_before(record, now)?;
@@ -296,7 +276,7 @@ impl Encoder {
     }
 
     /// Keeps a record until it is known whether it is the last that is sent of its transaction.
-    fn hold(&mut self, record: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+    fn hold(&mut self, record: &Outgoing<'_>, now: Timestamp) -> Result<(), End> {
         self.release_before(record, now)?;
         self.held = Some(Held {
             transaction: record.transaction.clone(),
@@ -307,14 +287,14 @@ impl Encoder {
             after: record.after.map(|image| image.as_bytes().to_vec()),
             tokens: record.tokens.map(str::to_owned),
             ddl: record.ddl.map(|(table, text)| (table.clone(), text.to_owned())),
-            place: record.place,
+            location: record.location,
         });
         Ok(())
     }
 
     /// Writes the record that is kept, if there is one, since `next` is sent behind it.
     #[inline]
-    fn release_before(&mut self, next: &Outgoing<'_>, now: Timestamp) -> Result<(), EncodeStop> {
+    fn release_before(&mut self, next: &Outgoing<'_>, now: Timestamp) -> Result<(), End> {
         match self.held.take() {
             Some(held) => self.release(&held, held.transaction.commit != next.transaction.commit, now),
             None => Ok(()),
@@ -322,7 +302,7 @@ impl Encoder {
     }
 
     #[inline(never)]
-    fn release(&mut self, held: &Held, last: bool, now: Timestamp) -> Result<(), EncodeStop> {
+    fn release(&mut self, held: &Held, last: bool, now: Timestamp) -> Result<(), End> {
         let outgoing = Outgoing {
             transaction: &held.transaction,
             number: held.number,
@@ -332,14 +312,14 @@ impl Encoder {
             after: held.after.as_deref().map(Image::whole),
             tokens: held.tokens.as_deref(),
             ddl: held.ddl.as_ref().map(|(table, text)| (table, text.as_str())),
-            place: held.place,
+            location: held.location,
         };
         self.push(&outgoing, self.trans_ind(&outgoing, last), now)?;
         self.begun = Some(held.transaction.commit);
         Ok(())
     }
 
-    fn push(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), EncodeStop> {
+    fn push(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), End> {
         if let Some(schema) = record.schema {
             self.look_up(schema);
             self.make_room_for(schema);
@@ -347,15 +327,19 @@ impl Encoder {
         self.tally.turn_to(record.schema, record.ddl.map(|(table, _)| table), record.operation);
         self.write(record, trans_ind, now)?;
         self.has_ddl |= record.operation == Operation::Ddl;
-        if self.contract.single {
+        if self.is_single() {
             self.finish();
         }
         Ok(())
     }
 
+    fn is_single(&self) -> bool {
+        self.contract.negotiated.envelope.is_single()
+    }
+
     /// Writes a record of the table at hand.
     #[inline]
-    fn write(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), EncodeStop> {
+    fn write(&mut self, record: &Outgoing<'_>, trans_ind: TransInd, now: Timestamp) -> Result<(), End> {
         let transaction = record.transaction;
         let position = Position {
             epoch: self.contract.epoch,
@@ -393,35 +377,34 @@ impl Encoder {
             }
             Ok(())
         };
-        match batch.push(write) {
+        match batch.push(Some(&position), write) {
             Ok(None) => {}
-            Ok(Some(end)) => self.complete(end),
+            Ok(Some(message)) => self.complete(message),
             Err(error) => return Err(self.stop(error, &position)),
         }
         if self.alike.is_none()
             && let Some(schema) = record.schema
-            && !self.shapes.iter().any(|shape| shape.id == schema.id)
+            && !self.schemas.iter().any(|known| known.id == schema.id)
         {
-            self.shapes.push(schema.clone());
+            self.schemas.push(schema.clone());
         }
         self.records += 1;
         self.tally.count();
-        self.last = Some(position);
         Ok(())
     }
 
     #[cold]
-    fn stop(&self, error: EncodeError, position: &Position) -> EncodeStop {
+    fn stop(&self, error: EncodeError, position: &Position) -> End {
         match error {
-            EncodeError::Malformed(error) => EncodeStop::Malformed(error.to_string()),
+            EncodeError::Malformed(error) => End::Unreadable(error.to_string()),
             EncodeError::TooLarge { member, bytes, limit } => {
                 let after = token::encode(position, self.contract.hash).as_str().to_owned();
-                EncodeStop::TooLarge { member, bytes, limit, after }
+                End::RecordTooLarge { member, bytes, limit, after }
             }
         }
     }
 
-    /// Makes `recent` the table of that shape.
+    /// Makes `recent` the table of that schema.
     #[inline]
     fn look_up(&mut self, schema: &Arc<TableSchema>) {
         if self.recent.as_ref().is_none_or(|recent| recent.schema.id != schema.id) {
@@ -440,40 +423,40 @@ impl Encoder {
         self.recent = self.tables.get(&schema.id).cloned();
     }
 
-    /// Ends the message if it holds rows of that table in another shape, or a statement that may have made this one: what
-    /// is said of a message's shapes stands before the message, and nobody is to hear of a shape before its statement.
+    /// Ends the message if it holds rows of that table with another schema, or a statement that may have made this one: what
+    /// is said of a message's schemas stands before the message, and nobody is to hear of a schema before its statement.
     fn make_room_for(&mut self, schema: &Arc<TableSchema>) {
-        if self.shapes.iter().any(|shape| shape.id == schema.id) {
+        if self.schemas.iter().any(|known| known.id == schema.id) {
             return;
         }
-        if self.has_ddl || self.shapes.iter().any(|shape| shape.table == schema.table) {
+        if self.has_ddl || self.schemas.iter().any(|known| known.table == schema.table) {
             self.finish();
         }
     }
 
     /// Ends the message being gathered.
     pub fn finish(&mut self) {
-        if let Some(end) = self.batch.finish() {
-            self.complete(end);
+        if let Some(message) = self.batch.finish() {
+            self.complete(message);
         }
     }
 
-    /// A message has been finished that ends at byte `end`. Messages that need no more than the piece before join it.
-    fn complete(&mut self, end: usize) {
-        let Some(last) = self.last else { return };
+    /// A message has been finished. Messages that need no more than the piece before join it.
+    fn complete(&mut self, message: Finished) {
+        let Finished { end, last: Some(last) } = message else { return };
         self.alike = None;
-        let (shapes, has_ddl) = (std::mem::take(&mut self.shapes), std::mem::take(&mut self.has_ddl));
+        let (schemas, has_ddl) = (std::mem::take(&mut self.schemas), std::mem::take(&mut self.has_ddl));
         let records = std::mem::take(&mut self.records);
         let start = self.pieces.len().checked_sub(2).map_or(0, |before| self.pieces[before].end);
         if let Some(piece) = self.pieces.last_mut()
             && end - start <= PIECE_BYTES_MAX
             && piece.has_ddl >= has_ddl
-            && shapes.iter().all(|shape| piece.shapes.iter().any(|known| known.id == shape.id))
+            && schemas.iter().all(|schema| piece.schemas.iter().any(|known| known.id == schema.id))
         {
             (piece.end, piece.last) = (end, last);
             piece.records += records;
         } else {
-            self.pieces.push(Piece { end, shapes, has_ddl, records, last });
+            self.pieces.push(Piece { end, schemas, has_ddl, records, last });
         }
     }
 

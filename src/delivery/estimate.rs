@@ -1,6 +1,6 @@
 //! What a contract's next block will take, judged by its last ones: so that memory is charged before it is used.
 //!
-//! It is a guess, and a block that needs more asks for more while it is made (see `cursor`).
+//! It is a guess, and a block that needs more asks for more while it is made (see `block_maker`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

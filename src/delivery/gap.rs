@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::catalog::stream::QualityOfService;
+use crate::codec::close_code::reason_naming;
 use crate::codec::token;
 use crate::codec::ws_frame::CLOSE_REASON_BYTES_MAX;
 use crate::delivery::contract::Contract;
@@ -63,9 +64,9 @@ pub(super) fn in_full(gap: &Gap) -> String {
 
 /// For a close frame: what is missing, and the position after which to go on, which is never cut.
 pub(super) fn in_brief(gap: &Gap, after: &str) -> String {
-    let end = format!("; go on after {after}");
-    let Some(missing) = &gap.missing else { return format!("{gap}{end}") };
-    let room = CLOSE_REASON_BYTES_MAX.saturating_sub(end.len() + "rows of  may be missing".len());
+    let Some(missing) = &gap.missing else { return reason_naming(&gap.to_string(), after) };
+    let around = reason_naming("rows of  may be missing", after);
+    let room = CLOSE_REASON_BYTES_MAX.saturating_sub(around.len());
     let tables = match missing.tables.as_slice() {
         [] => "any table".to_owned(),
         [table] => cut(&table.to_string(), room),
@@ -74,7 +75,7 @@ pub(super) fn in_brief(gap: &Gap, after: &str) -> String {
             format!("{}{others}", cut(&table.to_string(), room.saturating_sub(others.len())))
         }
     };
-    format!("rows of {tables} may be missing{end}")
+    reason_naming(&format!("rows of {tables} may be missing"), after)
 }
 
 /// The text if it has at most `room` bytes, else its beginning.

@@ -51,7 +51,7 @@ struct Seen {
     /// The first message that one record alone made larger than messages are: the record's position, and its bytes.
     large: Option<(Position, usize)>,
     /// Where it reads on.
-    place: Option<Location>,
+    read_to: Option<Location>,
     /// Since when the client has something to take.
     given: Option<Instant>,
 }
@@ -63,14 +63,14 @@ impl Progress {
     }
 
     /// The first message sent that is larger than [`limits::MESSAGE_BYTES_MAX`], since its one record is: the position of
-    /// the record, and the message's size in bytes, its frame header included.
+    /// the record, and the message's size in bytes, its framing included.
     pub fn first_large(&self) -> Option<(Position, usize)> {
         self.seen().large
     }
 
     /// Where the session reads on; none before it has read anything.
-    pub fn place(&self) -> Option<Location> {
-        self.seen().place
+    pub fn read_to(&self) -> Option<Location> {
+        self.seen().read_to
     }
 
     /// Commit number of the last transaction that it has read, whether any of it was sent or not.
@@ -83,7 +83,7 @@ impl Progress {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// Bytes sent, frame headers included.
+    /// Bytes sent, framing included.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -117,9 +117,9 @@ impl Progress {
     }
 
     /// It reads on from there; `at_mark`: everything durable has been read.
-    pub fn reached(&self, place: Location, at_mark: bool) {
+    pub fn reached(&self, read_to: Location, at_mark: bool) {
         self.at_tail.store(at_mark, Ordering::Relaxed);
-        self.seen().place = Some(place);
+        self.seen().read_to = Some(read_to);
     }
 
     /// It has read this transaction.
@@ -152,9 +152,9 @@ mod tests {
     async fn a_session_is_blocked_when_its_client_takes_nothing_for_a_while() {
         let progress = Progress::default();
         assert_eq!(progress.state(), SessionState::CatchingUp);
-        progress.reached(Location { segment: 1, offset: 64 }, true);
+        progress.reached(Location::default(), true);
         assert_eq!(progress.state(), SessionState::AtTail);
-        progress.reached(Location { segment: 1, offset: 64 }, false);
+        progress.reached(Location::default(), false);
         progress.given();
         assert_eq!(progress.state(), SessionState::CatchingUp);
         advance(Duration::from_secs(limits::BLOCKED_SECONDS)).await;

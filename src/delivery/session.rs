@@ -1,173 +1,295 @@
-//! What one connection has heard, and what it must hear before a message: schemas and metadata.
+//! One session's way through the trail, from block to block of its contract, as fast as the socket takes messages.
 //!
-//! A state machine without sockets and clocks. It adds small messages of its own in front of shared ones and never
-//! changes those.
+//! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
 
-use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
-use crate::codec::json::{object_metadata, push_heartbeat, push_value, stream_metadata};
-use crate::codec::schema_record::{
-    ddl_schema, dml_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
-};
-use crate::codec::token;
-use crate::delivery::batch::Batch;
-use crate::delivery::block::{Block, Piece};
-use crate::delivery::contract::Contract;
-use crate::record::{Position, SchemaId, TableName, TableSchema, Timestamp};
+use crate::clock::SharedClock;
+use crate::delivery::announcements::Announcements;
+use crate::delivery::block::{Block, BlockStart, Passed};
+use crate::delivery::block_cache::SharedBlock;
+use crate::delivery::counts::Counted;
+use crate::delivery::end::End;
+use crate::delivery::fanout::{Fanout, Taken};
+use crate::delivery::progress::Progress;
+use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
+use crate::record::Position;
+use crate::trail::{DurableMark, Fill, Reader};
 
-/// What one connection has heard.
+/// What a session sends next.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Finished messages, in order; an element may hold several whole ones. None where something was passed over:
+    /// [`Session::take_skipped`].
+    Messages(Vec<Bytes>),
+    /// Nothing more, and why.
+    End(End),
+}
+
+/// A session that reads its trail.
 #[derive(Debug)]
 pub struct Session {
-    contract: Arc<Contract>,
-    tables: HashMap<TableName, SchemaId>,
-    heard_object_metadata_schema: bool,
-    heard_ddl_schema: bool,
-    heard_heartbeat_schema: bool,
+    stage: Stage,
+    fanout: Arc<Fanout>,
+    announcements: Announcements,
+    clock: SharedClock,
+    mark: watch::Receiver<DurableMark>,
+    opened: bool,
+    /// Set when the stream ends; the session is owed what was durable then.
+    ending: watch::Receiver<Option<End>>,
+    /// Why the session ends when everything that it is owed has been given.
+    failed: Option<End>,
+    /// The last position passed, sent or not, for heartbeats; only ever between transactions.
+    passed: Option<Position>,
+    quiet_since: Instant,
+    /// What was missing and passed over, in words, until somebody takes it.
+    skipped: Vec<String>,
+    /// Whether that is new, and to be told also where nothing else is.
+    has_skipped: bool,
+    /// Set when the session has waited for memory: finding some, it lets the next one look.
+    waited_for_memory: bool,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Looks for the first transaction that is its own; `begun` as in [`BlockStart`].
+    Settling { reader: Box<Reader>, begun: Option<u64> },
+    /// Goes from block to block; the next one starts there.
+    At(BlockStart),
 }
 
 impl Session {
-    /// A connection that has heard nothing.
-    pub fn new(contract: Arc<Contract>) -> Self {
+    /// A session that starts where `reader` stands. `after`: a position behind which it stands, of a record that this
+    /// contract's rules let through, or behind a whole transaction.
+    pub fn new(
+        reader: Reader,
+        after: Option<&Position>,
+        fanout: Arc<Fanout>,
+        clock: SharedClock,
+        ending: watch::Receiver<Option<End>>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        // Between transactions nothing is begun, and heartbeats have a position to tell from the start.
+        let passed = after.copied().filter(Position::is_behind);
+        let begun = after.filter(|position| !position.is_behind()).map(|position| position.commit);
         Self {
-            contract,
-            tables: HashMap::new(),
-            heard_object_metadata_schema: false,
-            heard_ddl_schema: false,
-            heard_heartbeat_schema: false,
+            stage: Stage::Settling { reader: Box::new(reader), begun },
+            announcements: Announcements::new(fanout.contract().clone()),
+            mark: fanout.trail().durable(),
+            fanout,
+            clock,
+            opened: false,
+            ending,
+            failed: None,
+            passed,
+            quiet_since: Instant::now(),
+            skipped: Vec::new(),
+            has_skipped: false,
+            waited_for_memory: false,
+            progress,
         }
     }
 
-    /// The messages that open a connection: the stream's metadata, its schema first.
-    pub fn open(&mut self, now: Timestamp) -> Option<Bytes> {
-        let contract = self.contract.clone();
-        let mut out = Announcement::new(&contract, now);
-        if contract.options.stream_metadata {
-            out.schema(stream_metadata_schema(&contract.options));
-            let record = stream_metadata(&contract.metadata, &contract.options, contract.expose_host);
-            out.push(EventKind::StreamMetadata, None, &record);
+    /// What to send next; waits for it. May be dropped and called again: nothing is lost at any of its waits, because
+    /// what was taken is handed over before the next one.
+    pub async fn next(&mut self) -> Delivery {
+        if !std::mem::replace(&mut self.opened, true)
+            && let Some(messages) = self.announcements.open(self.clock.now())
+        {
+            return self.sent(vec![messages]);
         }
-        out.finish()
-    }
-
-    /// Adds what the session sends for a block to `out`: the block's own bytes, and ahead of a piece what must be heard
-    /// before it.
-    pub fn hand_over(&mut self, block: &Block, now: Timestamp, out: &mut Vec<Bytes>) {
-        let mut start = 0;
-        for piece in &block.pieces {
-            out.extend(self.announce(piece, now));
-            out.push(block.bytes.slice(start..piece.end));
-            start = piece.end;
-        }
-    }
-
-    /// A message that only tells the position, and before the first one what it looks like.
-    pub fn heartbeat(&mut self, position: Position, now: Timestamp) -> Option<Bytes> {
-        let contract = self.contract.clone();
-        let mut out = Announcement::new(&contract, now);
-        if !std::mem::replace(&mut self.heard_heartbeat_schema, true) {
-            out.schema(heartbeat_schema(&contract.options));
-        }
-        out.heartbeat(position);
-        out.finish()
-    }
-
-    /// What must be sent before `piece`, if anything.
-    fn announce(&mut self, piece: &Piece, now: Timestamp) -> Option<Bytes> {
-        let unheard = |shape: &&Arc<TableSchema>| self.tables.get(&shape.table) != Some(&shape.id);
-        let shapes: Vec<_> = piece.shapes.iter().filter(unheard).cloned().collect();
-        let ddl = piece.has_ddl && !self.heard_ddl_schema;
-        if shapes.is_empty() && !ddl {
-            return None;
-        }
-        let contract = self.contract.clone();
-        let options = &contract.options;
-        let mut out = Announcement::new(&contract, now);
-        for shape in shapes {
-            if options.object_metadata {
-                if !std::mem::replace(&mut self.heard_object_metadata_schema, true) {
-                    out.schema(object_metadata_schema(options));
+        loop {
+            if let Some(end) = self.failed.clone() {
+                return Delivery::End(end);
+            }
+            let start = match &mut self.stage {
+                Stage::At(start) => *start,
+                Stage::Settling { .. } => match self.settle().await {
+                    Ok(()) => continue,
+                    Err(end) => return Delivery::End(end),
+                },
+            };
+            if self.ending.borrow().is_some() {
+                // What is durable from now on is not owed any more.
+                self.fanout.end();
+            }
+            let mut handover = Handover::default();
+            let wait = self.gather(start, &mut handover);
+            let found_memory = !matches!(wait, Some(Wait::Memory)) || !handover.messages.is_empty();
+            if std::mem::take(&mut self.waited_for_memory) && found_memory {
+                self.fanout.budget().pass_on();
+            }
+            if !handover.messages.is_empty() {
+                return self.sent(handover.messages);
+            }
+            if std::mem::take(&mut self.has_skipped) {
+                return Delivery::Messages(Vec::new());
+            }
+            match wait {
+                None => tokio::task::coop::consume_budget().await,
+                Some(Wait::Block(block)) => {
+                    let block = block.made().await;
+                    self.pass(&block, &mut handover);
+                    if !handover.messages.is_empty() {
+                        return self.sent(handover.messages);
+                    }
                 }
-                let subject = shape.table.to_string();
-                out.push(EventKind::ObjectMetadata, Some(&subject), &object_metadata(&shape, options));
+                Some(Wait::Memory) => {
+                    let retry = Duration::from_millis(BUDGET_RETRY_MILLIS);
+                    // Told or not, it looks again.
+                    let _ = tokio::time::timeout(retry, self.fanout.budget().freed()).await;
+                    self.waited_for_memory = true;
+                }
+                Some(Wait::Trail) => {
+                    if let Some(delivery) = self.wait().await {
+                        return delivery;
+                    }
+                }
             }
-            out.schema(dml_schema(&shape, options));
-            self.tables.insert(shape.table.clone(), shape.id);
         }
-        if ddl {
-            self.heard_ddl_schema = true;
-            out.schema(ddl_schema(options));
+    }
+
+    /// What the session has passed over since the last call although it is missing, in words.
+    pub fn take_skipped(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// Takes the blocks that are ready, up to what a socket takes at once. Says what to wait for when there are no more.
+    fn gather(&mut self, mut start: BlockStart, handover: &mut Handover) -> Option<Wait> {
+        while handover.has_room() && self.failed.is_none() {
+            match self.fanout.take(start) {
+                Taken::Block(block) => {
+                    start = block.to;
+                    self.pass(&block, handover);
+                    if handover.messages.is_empty() {
+                        // Rules may leave nothing of a whole trail; others want to run meanwhile.
+                        break;
+                    }
+                }
+                Taken::Wait(block) => return Some(Wait::Block(block)),
+                Taken::NoMemory => return Some(Wait::Memory),
+                Taken::AtEnd => return Some(Wait::Trail),
+            }
         }
-        out.finish()
+        None
+    }
+
+    /// Takes a block over: the session then stands behind it.
+    fn pass(&mut self, block: &Block, handover: &mut Handover) {
+        self.announcements.hand_over(block, self.clock.now(), &mut handover.messages);
+        handover.bytes += block.bytes.len();
+        match block.passed {
+            Passed::Nothing => {}
+            Passed::Inside(commit) => {
+                self.passed = None;
+                self.progress.passes(commit - 1);
+            }
+            Passed::Transaction(position) => {
+                self.passed = Some(position);
+                self.progress.passes(position.commit);
+            }
+        }
+        self.skipped.extend_from_slice(&block.skipped);
+        self.has_skipped |= !block.skipped.is_empty();
+        if let Some(last) = block.pieces.last() {
+            self.progress.sent_records(last.last, block.records());
+            block.counted.iter().for_each(Counted::deliver);
+        }
+        if let Some((record, bytes)) = block.first_large(self.fanout.contract().negotiated.framing) {
+            self.progress.sent_large(record, bytes);
+        }
+        self.progress.reached(block.to.at, block.to.at >= self.fanout.trail().durable_end());
+        self.stage = Stage::At(block.to);
+        self.failed.clone_from(&block.stop);
+    }
+
+    fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
+        let bytes: usize = messages.iter().map(Bytes::len).sum();
+        self.progress.sent_bytes(bytes as u64);
+        self.quiet_since = Instant::now();
+        if let Stage::At(start) = self.stage {
+            // While the socket takes these, the next ones are made.
+            self.fanout.prepare(start);
+        }
+        Delivery::Messages(messages)
+    }
+
+    /// Passes over what lies before the session's first transaction; that may not be there yet.
+    async fn settle(&mut self) -> Result<(), End> {
+        let Stage::Settling { reader, begun } = &mut self.stage else { return Ok(()) };
+        while !reader.settle().map_err(End::from)? {
+            if let Some(end) = self.ending.borrow().clone() {
+                return Err(end);
+            }
+            if reader.fill().await.map_err(End::from)? == Fill::Filled {
+                continue;
+            }
+            tokio::select! {
+                () = reader.wait() => {}
+                ended = self.ending.changed() => if ended.is_err() { return Err(End::Gone) },
+            }
+        }
+        let begun = *begun;
+        let nowhere = Stage::At(BlockStart { at: reader.location(), begun });
+        if let Stage::Settling { reader, .. } = std::mem::replace(&mut self.stage, nowhere) {
+            let start = self.fanout.start(*reader, begun);
+            self.progress.reached(start.at, start.at >= self.fanout.trail().durable_end());
+            self.stage = Stage::At(start);
+        }
+        Ok(())
+    }
+
+    /// Waits at the end of what is durable, or of the stream.
+    async fn wait(&mut self) -> Option<Delivery> {
+        let Stage::At(start) = self.stage else { return None };
+        if let Some(end) = self.ending.borrow().clone() {
+            // What was durable when the stream ended is still owed.
+            return (start.at >= self.fanout.end()).then_some(Delivery::End(end));
+        }
+        let heartbeat = self.fanout.contract().heartbeat_seconds.map(Duration::from_secs);
+        let heartbeat = heartbeat.filter(|_| self.passed.is_some());
+        let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
+        let beat = tokio::select! {
+            moved = self.mark.wait_for(|mark| mark.end > start.at) => {
+                // The sender lives as long as the trail, which the fan-out holds.
+                return moved.is_err().then_some(Delivery::End(End::Gone));
+            }
+            ended = self.ending.changed() => {
+                return ended.is_err().then_some(Delivery::End(End::Gone));
+            }
+            () = tokio::time::sleep_until(due), if heartbeat.is_some() => self.passed?,
+        };
+        let messages = self.announcements.heartbeat(beat, self.clock.now())?;
+        self.progress.sent_records(beat, 1);
+        Some(self.sent(vec![messages]))
     }
 }
 
-/// Messages of metadata and schemas being gathered.
-struct Announcement<'c> {
-    contract: &'c Contract,
-    batch: Batch,
-    now: Timestamp,
+/// What a session gives its socket at once.
+#[derive(Debug, Default)]
+struct Handover {
+    messages: Vec<Bytes>,
+    bytes: usize,
 }
 
-impl<'c> Announcement<'c> {
-    fn new(contract: &'c Contract, now: Timestamp) -> Self {
-        let batch = Batch::new(contract.message_bytes_max, contract.single);
-        Self { contract, batch, now }
+impl Handover {
+    fn has_room(&self) -> bool {
+        self.bytes < HANDOVER_BYTES && self.messages.len() < HANDOVER_PIECES
     }
+}
 
-    fn schema(&mut self, schema: Value) {
-        if self.contract.options.schema_records {
-            self.push(EventKind::Schema, None, &schema);
-        }
-    }
-
-    fn push(&mut self, kind: EventKind, subject: Option<&str>, record: &Value) {
-        let mut json = Vec::new();
-        push_value(&mut json, record);
-        let id = cloudevents::stable_id(&json);
-        let now = self.now;
-        self.write(|events, out| {
-            if let Some(events) = events {
-                let time = Some(now);
-                events.open(out, &Event { kind, id: &id, time, subject, partition_key: None, position: None });
-            }
-            out.extend_from_slice(&json);
-        });
-    }
-
-    fn heartbeat(&mut self, position: Position) {
-        let (contract, now) = (self.contract, self.now);
-        let pos = token::encode(&position, contract.hash);
-        self.write(|events, out| {
-            if let Some(events) = events {
-                let (kind, id) = (EventKind::Heartbeat, pos.as_str());
-                let (time, position) = (Some(now), Some(position));
-                events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position });
-            }
-            push_heartbeat(&pos, now, &contract.options, out);
-        });
-    }
-
-    fn write(&mut self, write: impl FnOnce(Option<&EventContext>, &mut Vec<u8>)) {
-        let events = self.contract.events.as_ref();
-        // Writing cannot fail.
-        let _ = self.batch.push(|out| -> Result<(), Infallible> {
-            write(events, out);
-            if events.is_some() {
-                cloudevents::close(out);
-            }
-            Ok(())
-        });
-    }
-
-    fn finish(mut self) -> Option<Bytes> {
-        self.batch.finish();
-        let bytes = self.batch.take();
-        (!bytes.is_empty()).then(|| bytes.into())
-    }
+/// What a session waits for.
+enum Wait {
+    /// A block that is being made.
+    Block(Arc<SharedBlock>),
+    /// Memory for a block.
+    Memory,
+    /// The trail to grow, or the stream to end.
+    Trail,
 }

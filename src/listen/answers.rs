@@ -50,19 +50,19 @@ pub(super) struct AnswerRoom {
 }
 
 /// Where bytes lie and how many: the same for answers that share them, and while one of them is held for no others.
-type Piece = (usize, usize);
+type Region = (usize, usize);
 
 /// Bytes by where they lie, each with the number of answers that hold it.
 #[derive(Debug, Default)]
-struct Pieces {
+struct Regions {
     bytes: usize,
-    held: HashMap<Piece, usize>,
+    held: HashMap<Region, usize>,
 }
 
 #[derive(Debug, Default)]
 struct Unread {
-    all: Pieces,
-    of_addresses: HashMap<IpAddr, Pieces>,
+    all: Regions,
+    of_addresses: HashMap<IpAddr, Regions>,
     /// By number, and so the oldest first.
     answers: BTreeMap<u64, Answer>,
     next: u64,
@@ -75,21 +75,21 @@ struct Answer {
     give_up: Arc<Notify>,
 }
 
-impl Pieces {
-    fn add(&mut self, piece: Piece) {
-        let holders = self.held.entry(piece).or_insert(0);
+impl Regions {
+    fn add(&mut self, region: Region) {
+        let holders = self.held.entry(region).or_insert(0);
         if *holders == 0 {
-            self.bytes += piece.1;
+            self.bytes += region.1;
         }
         *holders += 1;
     }
 
-    fn remove(&mut self, piece: Piece) {
-        if let Some(holders) = self.held.get_mut(&piece) {
+    fn remove(&mut self, region: Region) {
+        if let Some(holders) = self.held.get_mut(&region) {
             *holders -= 1;
             if *holders == 0 {
-                self.held.remove(&piece);
-                self.bytes -= piece.1;
+                self.held.remove(&region);
+                self.bytes -= region.1;
             }
         }
     }
@@ -121,27 +121,27 @@ impl AnswerRoom {
         give_up: &Arc<Notify>,
         must: bool,
     ) -> Result<Bytes, NoRoom> {
-        let piece = (bytes.as_ptr() as usize, bytes.len());
+        let region = (bytes.as_ptr() as usize, bytes.len());
         let mut unread = self.lock();
-        let shared = unread.all.held.contains_key(&piece);
+        let shared = unread.all.held.contains_key(&region);
         if !must
             && !shared
             && let Some(no_room) = self.lacks(&unread, address)
         {
             return Err(no_room);
         }
-        unread.all.add(piece);
-        unread.of_addresses.entry(address).or_default().add(piece);
+        unread.all.add(region);
+        unread.of_addresses.entry(address).or_default().add(region);
         let number = unread.next;
         unread.next += 1;
         unread.answers.insert(number, Answer { address, since: Instant::now(), give_up: give_up.clone() });
         self.hits.set_unread_answer_bytes(unread.all.bytes);
         drop(unread);
-        Ok(Bytes::from_owner(Held { bytes, piece, address, number, room: self.clone() }))
+        Ok(Bytes::from_owner(Held { bytes, region, address, number, room: self.clone() }))
     }
 
     fn lacks(&self, unread: &Unread, address: IpAddr) -> Option<NoRoom> {
-        let of_address = unread.of_addresses.get(&address).map_or(0, |pieces| pieces.bytes);
+        let of_address = unread.of_addresses.get(&address).map_or(0, |regions| regions.bytes);
         if of_address >= self.of_address {
             self.hits.count(Limit::AnswerMemoryPerAddress);
             unread.give_up_old(Some(address));
@@ -163,7 +163,7 @@ impl AnswerRoom {
 /// The bytes of one answer, and their place in the room.
 struct Held {
     bytes: Bytes,
-    piece: Piece,
+    region: Region,
     address: IpAddr,
     number: u64,
     room: Arc<AnswerRoom>,
@@ -179,10 +179,10 @@ impl Drop for Held {
     fn drop(&mut self) {
         // While the bytes are still there: another answer must not be given their place under the same address.
         let mut unread = self.room.lock();
-        unread.all.remove(self.piece);
-        if let Some(pieces) = unread.of_addresses.get_mut(&self.address) {
-            pieces.remove(self.piece);
-            if pieces.held.is_empty() {
+        unread.all.remove(self.region);
+        if let Some(regions) = unread.of_addresses.get_mut(&self.address) {
+            regions.remove(self.region);
+            if regions.held.is_empty() {
                 unread.of_addresses.remove(&self.address);
             }
         }

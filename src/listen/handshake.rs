@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
-use super::pump::{self, EndReason, Feed, PumpEnd, PumpTimings};
+use super::feed::Feed;
+use super::pump::{self, EndReason, PumpEnd, PumpTimings};
 use super::server::Connection;
 use super::timed_socket::TimedSocket;
 use crate::access::Limit;
@@ -115,7 +116,7 @@ impl PendingUpgrade {
     }
 
     /// Starts a task that runs the socket to its end and then calls `on_end`, in every case. The connection keeps its
-    /// place under the server's cap until then, and the server's shutdown closes it with 1001.
+    /// place under the server's cap until then, and the server's shutdown closes it.
     pub fn start<F>(self, feed: F, timings: PumpTimings, on_end: impl FnOnce(PumpEnd) + Send + 'static)
     where
         F: Feed + 'static,

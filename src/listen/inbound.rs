@@ -1,7 +1,7 @@
 //! Reads what the client sends: frames checked by the WebSocket library, replies collected for the outbox.
 //!
 //! Sans-IO: bytes in, verdict and reply bytes out. Data that the client sends is checked, and thrown
-//! away unless somebody wants to hear it.
+//! away unless there is an inbox for it.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use tungstenite::error::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
 use super::client_messages::{ClientMessages, Unfinished};
-use super::pump::{ClientMessage, Ear};
+use super::feed::{ClientMessage, Inbox};
+use crate::codec::close_code::CloseCode;
 use crate::limits;
 
 /// What the bytes amounted to.
@@ -20,13 +21,13 @@ pub(super) enum Verdict {
     Open,
     /// The client closed, or answered our close. The reply, if one is due, is among the replies.
     Closed {
-        /// The code that its close frame gave; 1005 if it gave none (RFC 6455, section 7.1.5).
-        code: u16,
+        /// The code that its close frame gave; [`CloseCode::NO_CODE`] if it gave none (RFC 6455, section 7.1.5).
+        code: CloseCode,
     },
     /// The client broke the protocol; close with this code.
     Broken {
-        /// 1002 protocol, 1007 not UTF-8, 1009 too big.
-        code: u16,
+        /// Not the protocol, not UTF-8, or too big.
+        code: CloseCode,
     },
     /// Unfinished messages of all clients together take too much memory, and this one's does not fit beside the others.
     NoMemory,
@@ -39,25 +40,23 @@ pub(super) struct Inbound {
     unfinished: Unfinished,
     over: bool,
     /// Of the client's close frame.
-    close_code: u16,
+    close_code: CloseCode,
     we_closed: bool,
-    hear: Option<Box<dyn FnMut(ClientMessage) + Send>>,
+    deliver: Option<Box<dyn FnMut(ClientMessage) + Send>>,
 }
 
-/// What stands for a close frame without a code (RFC 6455, section 7.4.1).
-const NO_CODE: u16 = 1005;
-
 impl Inbound {
-    pub(super) fn new(ear: Option<Ear>, messages: Arc<ClientMessages>) -> Self {
-        let message_bytes_max = ear.as_ref().map_or(limits::CLIENT_MESSAGE_BYTES_MAX, |ear| ear.message_bytes_max);
+    pub(super) fn new(inbox: Option<Inbox>, messages: Arc<ClientMessages>) -> Self {
+        let message_bytes_max =
+            inbox.as_ref().map_or(limits::CLIENT_MESSAGE_BYTES_MAX, |inbox| inbox.message_bytes_max);
         Self {
             context: context(message_bytes_max),
             message_bytes_max,
             unfinished: Unfinished::new(messages),
             over: false,
             we_closed: false,
-            close_code: NO_CODE,
-            hear: ear.map(|ear| ear.hear),
+            close_code: CloseCode::NO_CODE,
+            deliver: inbox.map(|inbox| inbox.take),
         }
     }
 
@@ -71,18 +70,18 @@ impl Inbound {
         loop {
             match self.context.read(&mut pipe) {
                 // The reply to a close is written by the next read, which then ends with ConnectionClosed.
-                Ok(Message::Text(text)) => self.heard(|| ClientMessage::Text(text.into())),
-                Ok(Message::Binary(bytes)) => self.heard(|| ClientMessage::Binary(bytes)),
-                Ok(Message::Close(Some(frame))) => self.close_code = frame.code.into(),
+                Ok(Message::Text(text)) => self.deliver(|| ClientMessage::Text(text.into())),
+                Ok(Message::Binary(bytes)) => self.deliver(|| ClientMessage::Binary(bytes)),
+                Ok(Message::Close(Some(frame))) => self.close_code = u16::from(frame.code).into(),
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return self.all_taken(),
                 Err(error) => {
                     self.over = true;
                     return match error {
                         Error::ConnectionClosed | Error::AlreadyClosed => Verdict::Closed { code: self.close_code },
-                        Error::Utf8(_) => Verdict::Broken { code: 1007 },
-                        Error::Capacity(_) => Verdict::Broken { code: 1009 },
-                        _ => Verdict::Broken { code: 1002 },
+                        Error::Utf8(_) => Verdict::Broken { code: CloseCode::NOT_UTF8 },
+                        Error::Capacity(_) => Verdict::Broken { code: CloseCode::MESSAGE_TOO_BIG },
+                        _ => Verdict::Broken { code: CloseCode::PROTOCOL },
                     };
                 }
             }
@@ -102,9 +101,9 @@ impl Inbound {
         Verdict::Open
     }
 
-    fn heard(&mut self, message: impl FnOnce() -> ClientMessage) {
-        if let Some(hear) = &mut self.hear {
-            hear(message());
+    fn deliver(&mut self, message: impl FnOnce() -> ClientMessage) {
+        if let Some(deliver) = &mut self.deliver {
+            deliver(message());
         }
     }
 
@@ -192,7 +191,7 @@ mod tests {
     #[test]
     fn a_close_is_answered_with_its_own_code() {
         let (mut inbound, mut replies) = (inbound(), Vec::new());
-        let closed = Verdict::Closed { code: 1000 };
+        let closed = Verdict::Closed { code: CloseCode::NORMAL };
         assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe8]), &mut replies), closed);
         assert_eq!(replies, [0x88, 2, 0x03, 0xe8]);
         assert_eq!(inbound.take(b"anything", &mut replies), closed);
@@ -200,7 +199,10 @@ mod tests {
 
     #[test]
     fn the_code_of_a_close_is_told_and_none_is_1005() {
-        for (payload, code) in [(&b""[..], 1005), (&[0x03, 0xf1], 1009), (&[0x0f, 0xa0, b'x'], 4000)] {
+        let expired = &[0x0f, 0xa0, b'x'][..];
+        for (payload, code) in
+            [(&b""[..], CloseCode::NO_CODE), (&[0x03, 0xf1], CloseCode::MESSAGE_TOO_BIG), (expired, CloseCode::EXPIRED)]
+        {
             let (mut inbound, mut replies) = (inbound(), Vec::new());
             assert_eq!(inbound.take(&masked(0x88, payload), &mut replies), Verdict::Closed { code });
         }
@@ -212,21 +214,24 @@ mod tests {
         inbound.we_close();
         assert_eq!(inbound.take(&masked(0x81, b"late"), &mut replies), Verdict::Open);
         assert_eq!(inbound.take(&masked(0x89, b"late"), &mut replies), Verdict::Open);
-        assert_eq!(inbound.take(&masked(0x88, &[0x03, 0xe9]), &mut replies), Verdict::Closed { code: 1001 });
+        assert_eq!(
+            inbound.take(&masked(0x88, &[0x03, 0xe9]), &mut replies),
+            Verdict::Closed { code: CloseCode::GOING_AWAY }
+        );
         assert_eq!(replies, b"");
     }
 
     #[test]
     fn each_breach_of_the_protocol_has_its_code() {
         let too_big = masked(0x81, &vec![b'a'; limits::CLIENT_MESSAGE_BYTES_MAX + 1]);
-        let cases: [(&str, Vec<u8>, u16); 7] = [
-            ("unmasked", vec![0x81, 1, b'a'], 1002),
-            ("reserved bits", masked(0xc1, b"a"), 1002),
-            ("reserved opcode", masked(0x83, b"a"), 1002),
-            ("fragmented ping", masked(0x09, b"a"), 1002),
-            ("continuation of nothing", masked(0x80, b"a"), 1002),
-            ("not UTF-8", masked(0x81, &[0xff]), 1007),
-            ("too big", too_big, 1009),
+        let cases: [(&str, Vec<u8>, CloseCode); 7] = [
+            ("unmasked", vec![0x81, 1, b'a'], CloseCode::PROTOCOL),
+            ("reserved bits", masked(0xc1, b"a"), CloseCode::PROTOCOL),
+            ("reserved opcode", masked(0x83, b"a"), CloseCode::PROTOCOL),
+            ("fragmented ping", masked(0x09, b"a"), CloseCode::PROTOCOL),
+            ("continuation of nothing", masked(0x80, b"a"), CloseCode::PROTOCOL),
+            ("not UTF-8", masked(0x81, &[0xff]), CloseCode::NOT_UTF8),
+            ("too big", too_big, CloseCode::MESSAGE_TOO_BIG),
         ];
         for (what, bytes, code) in cases {
             let (mut inbound, mut replies) = (inbound(), Vec::new());
@@ -247,7 +252,7 @@ mod tests {
         }
         assert_eq!(replies, b"\x8a\x03abc\x8a\x03abc\x8a\x03abc");
         assert_eq!(two.take(&large[..500], &mut replies), Verdict::NoMemory);
-        assert_eq!(two.take(&large[500..], &mut replies), Verdict::Closed { code: NO_CODE });
+        assert_eq!(two.take(&large[500..], &mut replies), Verdict::Closed { code: CloseCode::NO_CODE });
         assert_eq!((one.take(&large[500..], &mut replies), hits.of(Limit::ClientMessages)), (Verdict::Open, 1));
     }
 

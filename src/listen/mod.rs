@@ -1,10 +1,11 @@
 //! Connections: accepting them, their deadlines and caps, draining them, and the WebSocket pump.
 //!
 //! Owns sockets and the tasks that serve them. Routes come from the faces, messages from whoever implements
-//! [`pump::Feed`].
+//! [`feed::Feed`].
 
 mod answers;
 mod client_messages;
+pub mod feed;
 pub mod file_limit;
 pub mod handshake;
 mod inbound;
@@ -14,13 +15,15 @@ pub mod pump;
 mod request_body;
 mod send_queue;
 pub mod server;
+mod shutdown;
 mod slowness;
 mod timed_socket;
 pub mod tls;
 
 pub use answers::NoRoom;
+pub use feed::{ClientMessage, Fed, Feed, Inbox};
 pub use handshake::{HandshakeError, PendingUpgrade, is_upgrade, upgrade};
-pub use pump::{ClientMessage, Ear, EndReason, Fed, Feed, PumpEnd, PumpTimings};
+pub use pump::{EndReason, PumpEnd, PumpTimings};
 pub use request_body::BodyError;
 pub use send_queue::SendQueue;
 pub use server::{Connection, PeerAddr, Server, ServerLimits};

@@ -12,7 +12,7 @@ use crate::limits;
 pub(super) struct Flooded;
 
 #[derive(Debug)]
-struct Piece {
+struct Waiting {
     bytes: Bytes,
     control: bool,
 }
@@ -20,19 +20,19 @@ struct Piece {
 /// Whole frames; the first one may be written in part.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    pieces: VecDeque<Piece>,
-    /// The first piece has been written in part, so nothing may go before its rest.
+    waiting: VecDeque<Waiting>,
+    /// The first of them has been written in part, so nothing may go before its rest.
     started: bool,
     control_bytes: usize,
-    data_pieces: usize,
+    data_waiting: usize,
 }
 
 impl Outbox {
     /// Adds whole data frames behind everything.
     pub(super) fn push_data(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            self.data_pieces += 1;
-            self.pieces.push_back(Piece { bytes, control: false });
+            self.data_waiting += 1;
+            self.waiting.push_back(Waiting { bytes, control: false });
         }
     }
 
@@ -56,31 +56,31 @@ impl Outbox {
         }
         self.control_bytes += bytes.len();
         let first = usize::from(self.started);
-        let behind = self.pieces.iter().skip(first).take_while(|piece| piece.control).count();
-        self.pieces.insert(first + behind, Piece { bytes, control: true });
+        let behind = self.waiting.iter().skip(first).take_while(|frames| frames.control).count();
+        self.waiting.insert(first + behind, Waiting { bytes, control: true });
     }
 
     /// Drops the messages that have not started; the rest of one that has must still go out.
     pub(super) fn drop_unstarted_data(&mut self) {
         let mut first = self.started;
-        self.pieces.retain(|piece| std::mem::take(&mut first) || piece.control);
-        self.data_pieces = self.pieces.iter().filter(|piece| !piece.control).count();
+        self.waiting.retain(|frames| std::mem::take(&mut first) || frames.control);
+        self.data_waiting = self.waiting.iter().filter(|frames| !frames.control).count();
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.waiting.is_empty()
     }
 
     pub(super) fn has_data(&self) -> bool {
-        self.data_pieces > 0
+        self.data_waiting > 0
     }
 
     /// The next bytes to write, as far as one write takes them.
     pub(super) fn slices(&self) -> ([IoSlice<'_>; limits::WRITE_PIECES_MAX], usize) {
         let mut slices = [IoSlice::new(&[]); limits::WRITE_PIECES_MAX];
         let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slice = IoSlice::new(&piece.bytes);
+        for (slice, frames) in slices.iter_mut().zip(&self.waiting) {
+            *slice = IoSlice::new(&frames.bytes);
             count += 1;
         }
         (slices, count)
@@ -89,21 +89,21 @@ impl Outbox {
     /// Takes `count` written bytes off the front; returns how many of them were data.
     pub(super) fn wrote(&mut self, mut count: usize) -> usize {
         let mut data = 0;
-        while let Some(piece) = self.pieces.front_mut() {
-            let taken = count.min(piece.bytes.len());
-            piece.bytes.advance(taken);
+        while let Some(frames) = self.waiting.front_mut() {
+            let taken = count.min(frames.bytes.len());
+            frames.bytes.advance(taken);
             count -= taken;
-            if piece.control {
+            if frames.control {
                 self.control_bytes -= taken;
             } else {
                 data += taken;
             }
-            if !piece.bytes.is_empty() {
+            if !frames.bytes.is_empty() {
                 self.started |= taken > 0;
                 break;
             }
-            self.data_pieces -= usize::from(!piece.control);
-            self.pieces.pop_front();
+            self.data_waiting -= usize::from(!frames.control);
+            self.waiting.pop_front();
             self.started = false;
         }
         data
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     fn all(outbox: &Outbox) -> Vec<u8> {
-        outbox.pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect()
+        outbox.waiting.iter().flat_map(|frames| frames.bytes.to_vec()).collect()
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs one upgraded socket: messages out, control frames both ways, liveness, slowness, close.
 //!
-//! Generic over the byte stream, so that TLS fits below it. What the messages are is the [`Feed`]'s business.
+//! Generic over the byte stream, so that TLS fits below it. What the messages are is the [`Feed`]'s to know.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,80 +14,25 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use super::client_messages::ClientMessages;
+use super::feed::{Fed, Feed};
 use super::inbound::{Inbound, Verdict};
 use super::outbox::Outbox;
 use super::send_queue::SendQueue;
-use super::server::stopped;
+use super::shutdown::stopped;
 use super::slowness::Slowness;
+use crate::codec::close_code::CloseCode;
 use crate::codec::ws_frame::{close_frame, ping_frame};
 use crate::limits;
-
-/// Where a socket's messages come from.
-pub trait Feed: Send {
-    /// The next messages; waits until there are some. It is asked only when everything before has been taken.
-    ///
-    /// Cancel-safe: the future may be dropped at any await and `next` called again, and nothing is lost or repeated.
-    fn next(&mut self) -> impl Future<Output = Fed> + Send;
-
-    /// The end of the feed that does not wait until the client has taken what it was given: its user may not have more of
-    /// it. Never, unless the feed says so. Watched once messages have been waiting for the client for
-    /// [`limits::BLOCKED_SECONDS`], and cancel-safe as [`Feed::next`] is.
-    fn cut_short(&mut self) -> impl Future<Output = Fed> + Send {
-        std::future::pending()
-    }
-
-    /// Who hears what the client says; nobody unless the feed says so. Asked once, before the first message.
-    fn ear(&mut self) -> Option<Ear> {
-        None
-    }
-
-    /// Whether memory for messages is short, so that a client that holds some and takes too little is given up sooner;
-    /// never, unless the feed says so. Asked once, before the first message.
-    fn crowded(&mut self) -> Option<watch::Receiver<bool>> {
-        None
-    }
-}
-
-/// Hears a client's messages.
-pub struct Ear {
-    /// Largest message that the client may send, in bytes.
-    pub message_bytes_max: usize,
-    /// Called with each message, in order.
-    pub hear: Box<dyn FnMut(ClientMessage) + Send>,
-}
-
-/// A whole message of a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClientMessage {
-    /// A text message, checked to be UTF-8.
-    Text(Bytes),
-    /// A binary message.
-    Binary(Bytes),
-}
-
-/// What a [`Feed`] gives.
-#[derive(Debug)]
-pub enum Fed {
-    /// Finished messages, each framed by [`finish_message`](crate::codec::ws_frame::finish_message). One element may hold several whole
-    /// frames; pings go between elements, so an element should not be much above a megabyte.
-    Messages(Vec<Bytes>),
-    /// No more; close with this code and reason (cut at 123 bytes).
-    End {
-        /// The close code.
-        code: u16,
-        /// The close reason.
-        reason: String,
-    },
-}
 
 /// The times of one pump.
 #[derive(Debug, Clone, Copy)]
 pub struct PumpTimings {
     /// Silence after which a ping is sent.
     pub ping: Duration,
-    /// Unanswered pings after which the socket is closed with 4004.
+    /// Unanswered pings after which the socket is closed as [silent](CloseCode::SILENT).
     pub pings_missed_max: u32,
-    /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else 4011.
+    /// Time with output pending in which [`PumpTimings::slow_bytes_min`] must be taken, or else the socket is closed as
+    /// [slow](CloseCode::SLOW).
     pub slow: Duration,
     /// The same while memory for messages is short; everything that was given must then be taken in
     /// [`limits::CROWDED_HANDOVER_FACTOR`] times this time, from when it became short or was given.
@@ -119,46 +64,46 @@ impl Default for PumpTimings {
 pub enum EndReason {
     /// The client closed.
     ClientClosed {
-        /// The code that it gave; 1005 if it gave none.
-        code: u16,
+        /// The code that it gave; [`CloseCode::NO_CODE`] if it gave none.
+        code: CloseCode,
     },
     /// The connection broke without a close.
     Disconnected,
     /// The feed ended, with this close code.
     FeedEnded {
         /// The close code.
-        code: u16,
+        code: CloseCode,
     },
-    /// The client answered no ping (4004).
+    /// The client answered no ping.
     Silent,
-    /// The client took too little for too long (4011).
+    /// The client took too little for too long.
     Slow,
-    /// The server is going away (1001).
+    /// The server is going away.
     ShuttingDown,
     /// The client broke the protocol, with this close code.
     Protocol {
-        /// 1002, 1007, 1008 or 1009.
-        code: u16,
+        /// Which breach it was.
+        code: CloseCode,
     },
 }
 
 impl EndReason {
-    /// The close code that the client got, or would have: 1006 stands for a connection that broke, 1000 for any close of
-    /// its own, whatever its code.
-    pub fn close_code(self) -> u16 {
+    /// The close code that the client got, or would have: [`CloseCode::BROKEN`] stands for a connection that broke,
+    /// [`CloseCode::NORMAL`] for any close of its own, whatever its code.
+    pub fn close_code(self) -> CloseCode {
         match self {
-            Self::ClientClosed { .. } => 1000,
-            Self::Disconnected => 1006,
+            Self::ClientClosed { .. } => CloseCode::NORMAL,
+            Self::Disconnected => CloseCode::BROKEN,
             Self::FeedEnded { code } | Self::Protocol { code } => code,
-            Self::Silent => 4004,
-            Self::Slow => 4011,
-            Self::ShuttingDown => 1001,
+            Self::Silent => CloseCode::SILENT,
+            Self::Slow => CloseCode::SLOW,
+            Self::ShuttingDown => CloseCode::GOING_AWAY,
         }
     }
 
-    /// Whether the client left because a message was larger than it takes (1009).
+    /// Whether the client left because a message was larger than it takes.
     pub fn says_message_too_big(self) -> bool {
-        self == Self::ClientClosed { code: 1009 }
+        self == Self::ClientClosed { code: CloseCode::MESSAGE_TOO_BIG }
     }
 }
 
@@ -185,8 +130,8 @@ where
     S: AsyncRead + AsyncWrite + SendQueue + Unpin + Send,
     F: Feed,
 {
-    let mut pump = Pump::new(socket, Inbound::new(feed.ear(), messages), timings);
-    let mut crowded = feed.crowded();
+    let mut pump = Pump::new(socket, Inbound::new(feed.inbox(), messages), timings);
+    let mut memory_short = feed.memory_short();
     pump.received(&early);
     // Even empty it keeps the HTTP layer's buffer of 8 KiB, for as long as the session lives.
     drop(early);
@@ -197,7 +142,7 @@ where
                 return PumpEnd { reason, bytes_sent: pump.bytes_sent };
             }
             let holds = pump.closing.is_none() && pump.outbox.has_data();
-            pump.crowd(holds && crowded.as_ref().is_some_and(|crowded| *crowded.borrow()));
+            pump.crowd(holds && memory_short.as_ref().is_some_and(|short| *short.borrow()));
             // A client that takes what it is given comes to the next look at its rights in no time.
             let blocked = pump.is_blocked();
             let deadline = pump.deadline();
@@ -207,9 +152,9 @@ where
                 event = pump.socket_event() => pump.happened(event),
                 fed = fed, if open && (wants_more || blocked) => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
-                () = changed(&mut crowded), if holds => {}
+                () = changed(&mut memory_short), if holds => {}
                 () = stopped(&mut shutdown), if open => {
-                    pump.close(EndReason::ShuttingDown, 1001, "server going away");
+                    pump.close(EndReason::ShuttingDown, CloseCode::GOING_AWAY.words());
                 }
             }
         }
@@ -217,10 +162,10 @@ where
 }
 
 /// Waits until memory has become short, or is not so any more.
-async fn changed(crowded: &mut Option<watch::Receiver<bool>>) {
-    let Some(receiver) = crowded else { return std::future::pending().await };
+async fn changed(memory_short: &mut Option<watch::Receiver<bool>>) {
+    let Some(receiver) = memory_short else { return std::future::pending().await };
     if receiver.changed().await.is_err() {
-        *crowded = None;
+        *memory_short = None;
     }
 }
 
@@ -358,20 +303,21 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         let mut replies = Vec::new();
         let verdict = self.inbound.take(bytes, &mut replies);
         if self.outbox.push_control(replies.into()).is_err() {
-            return self.give_up(EndReason::Protocol { code: 1008 }, 1008, "too many control frames");
+            let reason = EndReason::Protocol { code: CloseCode::POLICY };
+            return self.give_up(reason, CloseCode::POLICY.words());
         }
         match verdict {
             Verdict::Open => {}
             Verdict::Closed { code } => self.client_closed(code),
-            Verdict::Broken { code } => self.give_up(EndReason::Protocol { code }, code, breach(code)),
+            Verdict::Broken { code } => self.give_up(EndReason::Protocol { code }, code.words()),
             Verdict::NoMemory => {
                 let text = "unfinished messages of clients take too much memory: send yours at once, or none";
-                self.give_up(EndReason::Protocol { code: 1008 }, 1008, text);
+                self.give_up(EndReason::Protocol { code: CloseCode::POLICY }, text);
             }
         }
     }
 
-    fn client_closed(&mut self, code: u16) {
+    fn client_closed(&mut self, code: CloseCode) {
         let until = Instant::now() + self.timings.close;
         self.outbox.drop_unstarted_data();
         let closing = self.closing.get_or_insert(Closing {
@@ -384,20 +330,20 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
     }
 
     /// Begins our side of a closing handshake; a second call changes nothing.
-    fn close(&mut self, reason: EndReason, code: u16, text: &str) {
+    fn close(&mut self, reason: EndReason, text: &str) {
         if self.closing.is_some() {
             return;
         }
         self.outbox.drop_unstarted_data();
-        self.outbox.push_close(close_frame(code, text));
+        self.outbox.push_close(close_frame(reason.close_code(), text));
         self.inbound.we_close();
         let until = Instant::now() + self.timings.close;
         self.closing = Some(Closing { reason, until, done_reading: false, write_side_shut: false });
     }
 
     /// Closes on a client that is not listened to any more.
-    fn give_up(&mut self, reason: EndReason, code: u16, text: &str) {
-        self.close(reason, code, text);
+    fn give_up(&mut self, reason: EndReason, text: &str) {
+        self.close(reason, text);
         if let Some(closing) = &mut self.closing {
             closing.done_reading = true;
         }
@@ -430,7 +376,7 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
                     self.given_since.get_or_insert_with(Instant::now);
                 }
             }
-            Fed::End { code, reason } => self.close(EndReason::FeedEnded { code }, code, &reason),
+            Fed::End { code, reason } => self.close(EndReason::FeedEnded { code }, &reason),
         }
     }
 
@@ -491,12 +437,12 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         let pending = self.outbox.has_data() || self.kernel_holds_output();
         let slow = self.slow_at().is_some_and(|deadline| deadline <= Instant::now());
         if pending && slow {
-            tracing::info!("a client takes too little: closing with 4011");
-            self.close(EndReason::Slow, 4011, "too slow: resume from the last position");
+            tracing::info!("a client takes too little: closing with {}", CloseCode::SLOW);
+            self.close(EndReason::Slow, CloseCode::SLOW.words());
         } else if pending {
             self.last_ping = Instant::now();
         } else if self.pings_unanswered >= self.timings.pings_missed_max {
-            self.close(EndReason::Silent, 4004, "no answer to pings");
+            self.close(EndReason::Silent, CloseCode::SILENT.words());
         } else {
             self.last_ping = Instant::now();
             self.pings_unanswered += 1;
@@ -518,14 +464,6 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
             self.slowness.took(0, false, self.timings.slow_bytes_min);
         }
         holds
-    }
-}
-
-fn breach(code: u16) -> &'static str {
-    match code {
-        1007 => "a text message is not UTF-8",
-        1009 => "a message is too big",
-        _ => "not the WebSocket protocol",
     }
 }
 

@@ -28,6 +28,7 @@ use super::answers::{AnswerRoom, NoRoom};
 use super::client_messages::ClientMessages;
 use super::proxy_header;
 use super::request_body::{RequestBody, Unread};
+use super::shutdown::stopped;
 use super::timed_socket::TimedSocket;
 use super::tls::{PeerCertificate, Tls, peer_certificate};
 use crate::access::throttle::network;
@@ -188,12 +189,6 @@ fn share(whole: usize, part: usize, of: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// Waits until the server stops, or whoever could say so is gone.
-pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // The guard in the result is dropped here: it must not be held across an await.
-    drop(shutdown.wait_for(|stopping| *stopping).await);
-}
-
 /// Serves one router on any number of listeners.
 #[derive(Debug, Clone)]
 pub struct Server {
@@ -256,7 +251,7 @@ impl Server {
         self.limits.connections_max - self.places.available_permits()
     }
 
-    /// Serves a listener until shutdown, then drains: requests finish, upgraded sockets are closed with 1001, and
+    /// Serves a listener until shutdown, then drains: requests finish, upgraded sockets are closed, and
     /// whatever is left at the deadline is cut.
     pub async fn serve(&self, listener: TcpListener) {
         let mut connections = JoinSet::new();

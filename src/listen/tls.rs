@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::server::stopped;
+use super::shutdown::stopped;
 use crate::access::{CertificateFile, Expiries, certificate};
 use crate::catalog::tls_files::{TlsFileError, TlsFiles, TlsPem, TlsStamp};
 use crate::clock::SharedClock;

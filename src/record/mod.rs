@@ -12,6 +12,6 @@ mod transaction;
 pub use name::{InvalidName, NamePart, ResourceName, TableName, TrailName};
 pub use position::{BEHIND_RECORD, Epoch, Position, RecordNumber};
 pub use schema::{Column, JsonKind, SchemaId, TableSchema};
-pub use source_identity::SourceIdentity;
+pub use source_identity::{SourceIdentity, SourceParts};
 pub use time::{InvalidTimestamp, Timestamp};
 pub use transaction::{Operation, SourcePosition, TransactionHead, xid_hash};

@@ -1,32 +1,62 @@
 //! Who a trail's source is, as the trail keeps it.
+//!
+//! Owns the form: product, system, history, database and reader, with slashes between. What they say is the product's own.
 
 use std::sync::{Arc, PoisonError, RwLock};
-
-const POSTGRESQL: &str = "postgresql";
 
 /// Who a trail's source is: nobody knows before the first connection to it, which comes before the first record. All clones
 /// are one.
 #[derive(Debug, Clone, Default)]
 pub struct SourceIdentity(Arc<RwLock<String>>);
 
-impl SourceIdentity {
-    /// The text for a slot of a PostgreSQL server.
-    pub fn of_postgresql(system: &str, timeline: &str, database: &str, slot: &str) -> String {
-        format!("{POSTGRESQL}/{system}/{timeline}/{database}/{slot}")
+/// What a source is known by.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceParts<'a> {
+    /// The product, in a word.
+    pub product: &'a str,
+    /// The server, whatever its address.
+    pub system: &'a str,
+    /// Which of the server's histories: another one after it was promoted.
+    pub history: &'a str,
+    /// The database around the schemas of two-part table names; empty where the product has none.
+    pub database: &'a str,
+    /// What the source keeps for the reader.
+    pub reader: &'a str,
+}
+
+impl SourceParts<'_> {
+    /// As the trail has it. Only the database may have slashes in it.
+    pub fn text(&self) -> String {
+        let Self { product, system, history, database, reader } = self;
+        format!("{product}/{system}/{history}/{database}/{reader}")
     }
 
+    fn of(text: &str) -> Option<SourceParts<'_>> {
+        let [product, system, history, rest] = *text.splitn(4, '/').collect::<Vec<_>>() else { return None };
+        let (database, reader) = rest.rsplit_once('/')?;
+        Some(SourceParts { product, system, history, database, reader })
+    }
+}
+
+impl SourceIdentity {
     /// It is known now.
     pub fn set(&self, identity: &str) {
         identity.clone_into(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The database around the schemas of two-part table names; none while nothing is known, and of a trail of puts.
+    /// The product; none while nothing is known, and of a trail of puts.
+    pub fn product(&self) -> Option<String> {
+        self.read(|parts| parts.product.to_owned())
+    }
+
+    /// The database around the schemas of two-part table names; none while nothing is known, of a trail of puts, and of a
+    /// product that has none.
     pub fn database(&self) -> Option<String> {
-        let identity = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let [product, _system, _timeline, rest] = *identity.splitn(4, '/').collect::<Vec<_>>() else { return None };
-        // A slot's name has no slash, a database's may.
-        let (database, _slot) = rest.rsplit_once('/')?;
-        (product == POSTGRESQL).then(|| database.to_owned())
+        self.read(|parts| parts.database.to_owned()).filter(|database| !database.is_empty())
+    }
+
+    fn read<T>(&self, part: impl FnOnce(SourceParts<'_>) -> T) -> Option<T> {
+        SourceParts::of(&self.0.read().unwrap_or_else(PoisonError::into_inner)).map(part)
     }
 }
 
@@ -35,16 +65,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_database_is_read_back_whatever_its_name() {
+    fn product_and_database_are_read_back_whatever_the_database_is_called() {
         let known = SourceIdentity::default();
-        assert_eq!(known.database(), None);
-        for database in ["postgres", "a/b", "/", "with space"] {
-            known.clone().set(&SourceIdentity::of_postgresql("7", "1", database, "trailcast_e1"));
-            assert_eq!(known.database().as_deref(), Some(database));
+        assert_eq!((known.product(), known.database()), (None, None));
+        for database in ["postgres", "a/b", "/", "with space", ""] {
+            let parts = SourceParts { product: "toy", system: "7", history: "1", database, reader: "trailcast_e1" };
+            known.clone().set(&parts.text());
+            assert_eq!(known.product().as_deref(), Some("toy"));
+            assert_eq!(known.database().as_deref(), Some(database).filter(|database| !database.is_empty()));
         }
-        for other in ["", "postgresql", "postgresql/7/1/db", "other/7/1/db/slot"] {
+        for other in ["", "toy", "toy/7/1/db"] {
             known.set(other);
-            assert_eq!(known.database(), None, "{other}");
+            assert_eq!((known.product(), known.database()), (None, None), "{other}");
         }
     }
 }

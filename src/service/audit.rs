@@ -206,7 +206,7 @@ impl Audit {
     /// A session ended.
     pub fn session_ended(&self, session: &AuditedSession, end: SessionEnd) {
         let mut members = self.session("session-end", session);
-        members.insert("closeCode".into(), end.code.into());
+        members.insert("closeCode".into(), end.code.number().into());
         members.insert("records".into(), end.records.into());
         members.insert("bytes".into(), end.bytes.into());
         members.insert("seconds".into(), json!((end.open.as_millis() as f64) / 1_000.0));

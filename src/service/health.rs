@@ -66,8 +66,8 @@ impl Health {
     pub(super) fn of_extracts(&mut self, extracts: &[ExtractInfo]) {
         for extract in extracts {
             let of_extract = |what: String| format!("extract {} {what}", extract.name);
-            self.troubles.extend(trouble_of_extract(&extract.status).map(of_extract));
-            self.warnings.extend(warnings_of_extract(&extract.status).into_iter().map(of_extract));
+            self.troubles.extend(trouble_of_extract(&extract.status.common).map(of_extract));
+            self.warnings.extend(extract.status.warnings().into_iter().map(of_extract));
             self.warnings.extend(not_as_asked(&extract.coverage.degraded).map(of_extract));
         }
     }
@@ -146,20 +146,6 @@ fn trouble_of_extract(status: &Status) -> Option<String> {
     Some(format!("{state}: {}", status.last_error.as_deref().unwrap_or_default()))
 }
 
-fn warnings_of_extract(status: &Status) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if status.slot.as_ref().is_some_and(|slot| slot.wal_status == "unreserved") {
-        let what = "may lose its slot: the source may discard what it needs at its next checkpoint (unreserved)";
-        warnings.push(what.to_owned());
-    }
-    let refused: Vec<&str> = status.publication.refused_writes.iter().map(|writes| writes.table.as_str()).collect();
-    if !refused.is_empty() {
-        let tables = refused.join(", ");
-        warnings.push(format!("publishes tables whose UPDATE and DELETE the source refuses its application: {tables}"));
-    }
-    warnings
-}
-
 /// Tables that do not flow as asked, and why.
 fn not_as_asked(degraded: &BTreeMap<String, String>) -> Option<String> {
     let named = degraded.iter().take(limits::READINESS_TABLES_MAX).map(|(table, why)| format!("{table} ({why})"));
@@ -172,20 +158,14 @@ fn not_as_asked(degraded: &BTreeMap<String, String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::SlotStatus;
 
     #[test]
     fn changes_that_do_not_flow_are_a_trouble_and_what_may_come_to_that_is_a_warning() {
-        let extract = |status, wal_status| {
-            let slot = Some(SlotStatus { wal_status, ..SlotStatus::default() });
-            Status { status, slot, last_error: Some("no route".into()), ..Status::default() }
-        };
-        let failed = trouble_of_extract(&extract(RunState::Failed, "reserved"));
+        let extract = |status| Status { status, last_error: Some("no route".into()), ..Status::default() };
+        let failed = trouble_of_extract(&extract(RunState::Failed));
         assert_eq!(failed.as_deref(), Some("has failed: no route"));
-        assert_eq!(trouble_of_extract(&extract(RunState::Stopped, "reserved")), None);
-        let unreserved = extract(RunState::Running, "unreserved");
-        assert_eq!(trouble_of_extract(&unreserved), None);
-        assert!(warnings_of_extract(&unreserved)[0].starts_with("may lose its slot"));
+        assert_eq!(trouble_of_extract(&extract(RunState::Stopped)), None);
+        assert_eq!(trouble_of_extract(&extract(RunState::Running)), None);
         let tables = |count| (0..count).map(|table| (format!("t{table:02}"), "not published".to_owned())).collect();
         assert_eq!(not_as_asked(&tables(0)), None);
         assert_eq!(not_as_asked(&tables(1)).unwrap(), "does not capture as asked: t00 (not published)");

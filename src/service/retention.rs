@@ -124,6 +124,7 @@ pub fn retention_of(settings: &TrailSettings) -> Retention {
     Retention {
         age_seconds: Some(settings.retention_seconds.unwrap_or(limits::RETENTION_SECONDS_DEFAULT)),
         bytes: settings.retention_bytes,
+        floor: None,
     }
 }
 

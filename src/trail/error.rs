@@ -2,11 +2,12 @@
 
 use std::io;
 
+use crate::record::TrailName;
 use crate::trail::Location;
 
 /// A place where a trail's bytes are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("trail {trail} is damaged at byte {} of segment {}: {what}", at.offset, at.segment)]
+#[error("trail {trail} is damaged at {at}: {what}")]
 pub struct Damage {
     /// The trail's name.
     pub trail: String,
@@ -84,6 +85,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What an error of the file system is, or of whatever holds the trail, to whoever was at this.
+    pub(super) fn while_at(trail: &TrailName, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let trail = trail.to_string();
+        move |source| Self::Io { trail, action, source }
+    }
+
     /// Whether it is for want of room, which passes.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)

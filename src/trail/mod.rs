@@ -3,6 +3,16 @@
 //! Owns what is on disk and what is promised of it: acknowledged means flushed, visible means flushed, a reader sees
 //! whole transactions in commit order and nothing else. Does not know what a stream, a rule or a client is.
 //!
+//! # Where its bytes lie
+//!
+//! A trail is one sequence of bytes in segments, addressed by [`Location`], and everything here works on these bytes: `appender`
+//! builds frames, `writer` gathers them into groups, `roll` ends one segment and begins the next, `take_back` makes an earlier
+//! byte the end again; `seek` finds a byte, `fetch` gets a block of whole, checked frames, `reader` gives what is in it;
+//! `retention` says which segment goes. What holds the bytes is a `store`, with four seams: the end, the bytes, the segments,
+//! the first one's going. [`local`] is the store of this page, files in a folder; `recovery` opens one, [`maintenance`] looks
+//! inside, copies and repairs. A second one, of messages, is compiled for tests only: it can neither remove one thing nor
+//! write one anew, and so keeps everything else from leaning on files.
+//!
 //! # On disk
 //!
 //! ```text
@@ -68,18 +78,53 @@
 //! cut. And a last segment may end with a seal and be torn before it all the same, for a disk writes blocks in any order:
 //! then the seal is cut with the rest.
 
+mod appender;
+mod description;
+mod entry;
 mod error;
+mod fetch;
+mod gap;
+mod handle;
+mod hint;
+mod index;
+mod lately_used;
 pub mod local;
+pub mod maintenance;
 mod mark;
+#[cfg(feature = "fault-injection")]
+pub mod messages;
+mod promise;
+mod reader;
+mod recent;
+mod recovery;
+mod replay;
+mod retention;
+mod roll;
+mod scan;
+mod seek;
+mod segment;
+mod shape_frame;
+mod shapes;
+mod shared;
+mod source_mark;
+mod store;
+mod tail;
+mod take_back;
+mod verify;
+mod work;
+mod writer;
+mod xids;
 
+pub use appender::{Appender, Row, RowParts};
+pub use description::{TrailDescription, TrailOptions, Writer};
+pub use entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
-pub use local::appender::{Appender, Row, RowParts};
-pub use local::entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
-pub use local::gap::{Gap, Missing};
-pub use local::reader::{Fill, Reader};
-pub use local::retention::{Retention, Trimmed};
-pub use local::seek::Begin;
-pub use local::source_mark::SourceMark;
-pub use local::work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
-pub use local::{SegmentReport, Trail, TrailDescription, TrailOptions, TrailStatus, Writer};
-pub use mark::{DurableMark, Location};
+pub use gap::{Gap, Missing};
+pub use handle::{Trail, TrailStatus};
+pub use mark::{DurableMark, Location, block_end, bytes_between};
+pub use reader::{Fill, Reader};
+pub use retention::{Floor, Retention, Trimmed};
+pub use seek::Begin;
+pub use source_mark::SourceMark;
+pub use verify::SegmentReport;
+pub use work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use trailcast::capture::{CaptureError, RunState};
+use trailcast::capture::RunState;
 use trailcast::catalog::extract::Secret;
 
 use crate::capture::ledger::{Ledger, place};
@@ -73,7 +73,7 @@ fn a_table_that_is_renamed_away_and_back_between_two_looks_or_over_several() {
             ledger.until("a gap", async |ledger| !ledger.gaps().await.is_empty()).await;
             ledger.until_captured().await;
             assert_eq!(ledger.balance().await, 4);
-            assert_eq!(ledger.rig.status.snapshot().status, RunState::Running);
+            assert_eq!(ledger.rig.status().status, RunState::Running);
             ledger.rig.stop().await.unwrap();
             cluster.drop_slot("trailcast_e1");
         }
@@ -160,7 +160,7 @@ fn a_table_that_gets_another_owner_flows_on_and_one_that_cannot_be_published_aga
         ledger.until_captured().await;
         assert_eq!(ledger.balance().await, 6);
         ledger.until_degraded(&["public.t"]).await;
-        assert_eq!(ledger.rig.status.snapshot().status, RunState::Running);
+        assert_eq!(ledger.rig.status().status, RunState::Running);
         // And published by its owner in the end.
         cluster.psql("alter table t owner to cdc");
         ledger.until_degraded(&[]).await;
@@ -296,7 +296,7 @@ fn an_extract_that_goes_on_passes_over_the_time_without_a_publication() {
         cluster.psql("drop publication theirs");
         ledger.write("t", 4);
         // Nothing flows meanwhile, and it says so.
-        let error = |ledger: &Ledger<'_>| ledger.rig.status.snapshot().last_error.unwrap_or_default();
+        let error = |ledger: &Ledger<'_>| ledger.rig.status().last_error.unwrap_or_default();
         ledger.until("it says so", async |ledger| error(ledger).contains("publication theirs is missing")).await;
         cluster.psql(make);
         ledger.until("a gap", async |ledger| !ledger.gaps().await.is_empty()).await;
@@ -404,7 +404,7 @@ fn an_extract_that_goes_on_writes_its_gap_at_once_and_lets_other_tables_flow() {
         ledger.until_captured().await;
         assert_eq!(ledger.balance().await, 3);
         ledger.until_degraded(&["public.t"]).await;
-        assert_eq!(ledger.rig.status.snapshot().status, RunState::Running);
+        assert_eq!(ledger.rig.status().status, RunState::Running);
         ledger.rig.stop().await.unwrap();
     });
 }
@@ -462,7 +462,7 @@ fn a_publication_made_by_hand_that_does_not_give_all_is_told_at_once_and_accepte
         rig.config.postgresql.publication = Some("theirs".into());
         rig.start().await;
         let error = rig.end().await;
-        assert!(matches!(error, CaptureError::CoverageLost { .. }), "{error}");
+        assert_eq!(error.reason(), "coverage_lost", "{error}");
         let lost = rig.coverage.snapshot().lost.unwrap().tables;
         for (table, why) in [
             ("public.t", "operations truncate, update"),

@@ -22,10 +22,10 @@ fn a_value_keeps_its_kind_when_its_type_and_its_table_are_gone() {
         rig.start().await;
         let expected = r#"INSERT public.t + id=1 p=5 i=[1,2] n=7 d=1.50 m="ok" j={"a":1}"#;
         assert_eq!(rig.transactions(1).await, [[expected]]);
-        let shape = rig.last_shape().await;
-        let types: Vec<_> = shape.columns.iter().map(|column| column.sql_type.as_str()).collect();
+        let schema = rig.last_schema().await;
+        let types: Vec<_> = schema.columns.iter().map(|column| column.sql_type.as_str()).collect();
         assert_eq!(types, ["integer", "integer", "integer[]", "integer", "numeric", "mood", "jsonb"]);
-        let keys: Vec<_> = shape.columns.iter().map(|column| column.key).collect();
+        let keys: Vec<_> = schema.columns.iter().map(|column| column.key).collect();
         assert_eq!(keys, [true, false, false, false, false, false, false]);
         rig.stop().await.unwrap();
     });
@@ -54,8 +54,8 @@ fn what_nobody_knows_any_more_is_said_and_what_the_trail_knows_is_kept() {
                 r#"INSERT public.fresh + id=1 ps="{5,6}""#,
             ]
         );
-        let shapes = rig.shapes().await;
-        let types = |at: usize| shapes[at].columns.iter().map(|column| column.sql_type.as_str()).collect::<Vec<_>>();
+        let schemas = rig.schemas().await;
+        let types = |at: usize| schemas[at].columns.iter().map(|column| column.sql_type.as_str()).collect::<Vec<_>>();
         assert_eq!(types(0), ["integer", "percent", "percent[]"]);
         assert_eq!(types(1), ["integer", "percent", "unknown[]"]);
         assert_eq!(types(2), ["integer", "unknown"]);

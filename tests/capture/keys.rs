@@ -32,10 +32,12 @@ fn the_key_is_what_before_images_hold_and_changes_with_the_identity() {
                 "DELETE public.t - id=4",
             ]
         );
-        let shapes = rig.shapes().await;
-        let keys: Vec<Vec<_>> = shapes
+        let schemas = rig.schemas().await;
+        let keys: Vec<Vec<_>> = schemas
             .iter()
-            .map(|shape| shape.columns.iter().filter(|column| column.key).map(|column| column.name.as_str()).collect())
+            .map(|schema| {
+                schema.columns.iter().filter(|column| column.key).map(|column| column.name.as_str()).collect()
+            })
             .collect();
         assert_eq!(keys, [["id"], ["code"], ["code"], ["id"], ["id"]]);
         rig.stop().await.unwrap();
@@ -51,8 +53,8 @@ fn a_primary_key_that_changed_before_its_rows_were_read_is_the_one_of_then() {
         cluster.psql("delete from t; alter table t drop constraint t_pkey, add primary key (code);");
         rig.start().await;
         assert_eq!(rig.transactions(1).await, [["DELETE public.t - id=1"]]);
-        let shape = rig.last_shape().await;
-        assert_eq!(shape.columns.iter().map(|column| column.key).collect::<Vec<_>>(), [true, false]);
+        let schema = rig.last_schema().await;
+        assert_eq!(schema.columns.iter().map(|column| column.key).collect::<Vec<_>>(), [true, false]);
         rig.stop().await.unwrap();
     });
 }

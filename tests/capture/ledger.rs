@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use trailcast::capture::{CaptureError, RunState};
+use trailcast::capture::RunState;
 use trailcast::trail::{Begin, Entry, Fill};
 
 use crate::capture::rig::Rig;
@@ -139,7 +139,7 @@ impl<'c> Ledger<'c> {
     pub async fn until(&self, what: &str, wanted: impl AsyncFn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !wanted(self).await {
-            let (status, record) = (self.rig.status.snapshot(), self.rig.coverage.snapshot());
+            let (status, record) = (self.rig.status(), self.rig.coverage.snapshot());
             assert!(Instant::now() < deadline, "not so: {what}; {status:?} {:?} {:?}", record.lost, record.gaps);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -162,16 +162,16 @@ impl<'c> Ledger<'c> {
     /// Waits until the extract stops over lost coverage, and checks that it names the table.
     pub async fn stops_over(&mut self, table: &str) {
         let error = self.rig.end().await;
-        assert!(matches!(error, CaptureError::CoverageLost { .. }), "{error}");
+        assert_eq!(error.reason(), "coverage_lost", "{error}");
         assert!(error.to_string().contains(table), "{error}");
-        let status = self.rig.status.snapshot();
+        let status = self.rig.status();
         assert_eq!((status.status, status.last_error_reason), (RunState::Failed, Some("coverage_lost")));
         let lost = self.rig.coverage.snapshot().lost.unwrap();
         assert!(lost.tables.contains_key(table) && !lost.accepted, "{lost:?}");
         // Nor does it go on by itself.
         self.rig.start().await;
         let error = self.rig.end().await;
-        assert!(matches!(error, CaptureError::CoverageLost { .. }), "{error}");
+        assert_eq!(error.reason(), "coverage_lost", "{error}");
     }
 
     /// Accepts the gap and goes on.

@@ -113,7 +113,7 @@ fn a_server_on_an_older_copy_of_its_data_stops_capture() {
             assert!(matches!(error, CaptureError::SourceRewound { .. }), "{error}");
             let said = error.to_string();
             assert!(said.contains("its log ends at") && said.contains(&settled(&rig).await.0), "{said}");
-            let status = rig.status.snapshot();
+            let status = rig.status();
             assert_eq!((status.status, status.last_error_reason), (RunState::Failed, Some("source_rewound")));
             assert_nothing_confirmed_since(&cluster, &confirmed);
             println!("PostgreSQL {}, round {round}: {said}", cluster.major());

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use trailcast::capture::{CaptureError, SharedCoverage, SharedStatus, Status, run};
+use trailcast::capture::postgres::PublicationStatus;
+use trailcast::capture::{Capture, CaptureError, ProductStatus, SharedCoverage, SharedStatus, Status};
 use trailcast::catalog::extract::ExtractConfig;
 use trailcast::clock::SystemClock;
 use trailcast::codec::image::{Cell, Image};
@@ -57,8 +58,8 @@ impl Rig {
         let place = folder.path().join("a1");
         let trail = Trail::create(&place, TrailName::new("a1").unwrap(), writer, &options, disk, clock).unwrap();
         let config = serde_json::json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1"});
-        let config = serde_json::from_value(config).unwrap();
-        let (status, coverage) = (SharedStatus::default(), SharedCoverage::default());
+        let config: ExtractConfig = serde_json::from_value(config).unwrap();
+        let (status, coverage) = (SharedStatus::new(config.source.kind), SharedCoverage::default());
         Self { trail, config, status, coverage, running: None, _folder: folder }
     }
 
@@ -75,8 +76,8 @@ impl Rig {
         let mut appender = self.appender().await;
         let (stop, shutdown) = watch::channel(false);
         let (config, status, coverage) = (self.config.clone(), self.status.clone(), self.coverage.clone());
-        let task =
-            tokio::spawn(async move { run(&name(), &config, None, &mut appender, &status, &coverage, shutdown).await });
+        let capture = Capture::new(name(), config, None, status, coverage);
+        let task = tokio::spawn(async move { capture.run(&mut appender, shutdown).await });
         self.running = Some(Running { stop, task });
     }
 
@@ -89,17 +90,38 @@ impl Rig {
     pub async fn until_begun(&self) {
         let mut durable = self.trail.durable();
         let begun = timeout(PATIENCE, durable.wait_for(|mark| mark.source.is_some())).await;
-        assert!(begun.is_ok(), "capture did not begin: {:?}", self.status.snapshot());
+        assert!(begun.is_ok(), "capture did not begin: {:?}", self.status());
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Status {
+        self.status.snapshot().common
+    }
+
+    /// What is said of its publications.
+    pub fn publication(&self) -> PublicationStatus {
+        let ProductStatus::Postgresql(status) = self.status.snapshot().product;
+        status.publication
+    }
+
+    /// Waits until what is said of its publications is as wanted.
+    pub async fn until_publication(&self, wanted: impl Fn(&PublicationStatus) -> bool) {
+        let waiting = async {
+            while !wanted(&self.publication()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "it stayed at {:?}", self.publication());
     }
 
     /// Waits until the status is as wanted.
     pub async fn until(&self, wanted: impl Fn(&Status) -> bool) {
         let waiting = async {
-            while !wanted(&self.status.snapshot()) {
+            while !wanted(&self.status()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        assert!(timeout(PATIENCE, waiting).await.is_ok(), "it stayed at {:?}", self.status.snapshot());
+        assert!(timeout(PATIENCE, waiting).await.is_ok(), "it stayed at {:?}", self.status());
     }
 
     /// Stops the extract, or waits for its end if it stops by itself.
@@ -119,7 +141,7 @@ impl Rig {
     pub async fn until_commits(&self, number: u64) {
         let mut durable = self.trail.durable();
         let reached = timeout(PATIENCE, durable.wait_for(|mark| mark.commit >= number)).await;
-        assert!(reached.is_ok(), "not {number} transactions: {:?}", self.status.snapshot());
+        assert!(reached.is_ok(), "not {number} transactions: {:?}", self.status());
     }
 
     /// The records of the trail, a list a transaction, once it holds that many transactions.
@@ -127,7 +149,7 @@ impl Rig {
         let mut durable = self.trail.durable();
         let reached = timeout(PATIENCE, durable.wait_for(|mark| mark.commit >= number as u64)).await;
         let all = self.all().await;
-        assert!(reached.is_ok() && all.len() == number, "{} of {number}: {:?}", all.len(), self.status.snapshot());
+        assert!(reached.is_ok() && all.len() == number, "{} of {number}: {:?}", all.len(), self.status());
         all
     }
 
@@ -156,21 +178,21 @@ impl Rig {
         seen
     }
 
-    /// The shape that the last record was written with.
-    pub async fn last_shape(&self) -> Arc<TableSchema> {
-        self.shapes().await.pop().unwrap()
+    /// The schema that the last record was written with.
+    pub async fn last_schema(&self) -> Arc<TableSchema> {
+        self.schemas().await.pop().unwrap()
     }
 
-    /// The shape that each record was written with.
-    pub async fn shapes(&self) -> Vec<Arc<TableSchema>> {
+    /// The schema that each record was written with.
+    pub async fn schemas(&self) -> Vec<Arc<TableSchema>> {
         let mut reader = self.trail.read(Begin::Earliest).await.unwrap();
-        let mut shapes = Vec::new();
+        let mut schemas = Vec::new();
         while reader.fill().await.unwrap() != Fill::AtMark {
             if let Some(Entry::Record(record)) = reader.next().unwrap() {
-                shapes.extend(record.schema.cloned());
+                schemas.extend(record.schema.cloned());
             }
         }
-        shapes
+        schemas
     }
 }
 

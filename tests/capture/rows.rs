@@ -1,4 +1,4 @@
-//! What a row becomes: every type exactly, images as the replica identity gives them, shapes as they change.
+//! What a row becomes: every type exactly, images as the replica identity gives them, schemas as they change.
 
 use crate::capture::rig::{Rig, on_each_major};
 
@@ -67,10 +67,10 @@ fn values_of_every_type_come_through_exactly() {
         assert_eq!(seen[0], [format!("INSERT public.t + id=1 {}", expected.join(" "))]);
         let nulls: Vec<_> = (0..TYPES.len()).map(|at| format!("c{at}=null")).collect();
         assert_eq!(seen[1], [format!("INSERT public.t + id=2 {}", nulls.join(" "))]);
-        let shape = rig.last_shape().await;
-        let id = &shape.columns[0];
+        let schema = rig.last_schema().await;
+        let id = &schema.columns[0];
         assert_eq!((id.sql_type.as_str(), id.key, id.nullable), ("integer", true, false));
-        assert_eq!(shape.columns[4].sql_type, "numeric(12,4)");
+        assert_eq!(schema.columns[4].sql_type, "numeric(12,4)");
         rig.stop().await.unwrap();
     });
 }
@@ -130,7 +130,7 @@ fn an_unchanged_toasted_value_is_unchanged_and_not_null() {
 }
 
 #[test]
-fn rows_follow_the_shape_of_their_table_as_it_changes() {
+fn rows_follow_the_schema_of_their_table_as_it_changes() {
     on_each_major(async |cluster| {
         let mut rig = Rig::running(&cluster).await;
         cluster.psql(
@@ -160,8 +160,8 @@ fn rows_follow_the_shape_of_their_table_as_it_changes() {
                 "UPDATE public.n + id=1 v=1",
             ]
         );
-        // A null was seen, so the shape allows it, whatever the catalogue says by now.
-        assert!(rig.last_shape().await.columns[1].nullable);
+        // A null was seen, so the schema allows it, whatever the catalogue says by now.
+        assert!(rig.last_schema().await.columns[1].nullable);
         rig.stop().await.unwrap();
     });
 }

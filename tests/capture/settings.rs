@@ -2,7 +2,7 @@
 //! the extract, hostile values for everything that such a role may have set, first by role, then by database.
 
 use trailcast::capture::RunState;
-use trailcast::capture::postgres::session::Session;
+use trailcast::capture::postgres::sql_client::SqlClient;
 use trailcast::catalog::extract::{ExtractConfig, Secret};
 
 use crate::capture::rig::{Rig, on_each_major};
@@ -57,7 +57,7 @@ fn settings_of_role_and_database_do_not_reach_our_sessions() {
         cluster.psql("create role cdc superuser login replication password 'cdc'");
         for whom in ["role cdc", "database postgres", "role cdc in database postgres"] {
             make_hostile(&cluster, whom);
-            let mut session = Session::open(&as_cdc(&Rig::new(&cluster)).source).await.unwrap();
+            let mut session = SqlClient::open(&as_cdc(&Rig::new(&cluster)).source).await.unwrap();
             for (name, hostile, ours) in known_to(&cluster) {
                 let rows = session.run(&format!("show {name}")).await.unwrap();
                 assert_eq!(rows, [[Some(ours.to_owned())]], "{name} = {hostile} of {whom}");
@@ -91,12 +91,12 @@ fn capture_begins_and_goes_on_whatever_role_and_database_have_set() {
         let row =
             "INSERT public.t + id=1 m=\"fine\" at=\"2026-01-02 03:04:05+00\" took=\"1 day 02:00:00\" b=\"AP8Q\" f=0.1";
         assert_eq!(rig.transactions(1).await, [[row]]);
-        let types: Vec<_> = rig.last_shape().await.columns.iter().map(|column| column.sql_type.clone()).collect();
+        let types: Vec<_> = rig.last_schema().await.columns.iter().map(|column| column.sql_type.clone()).collect();
         assert_eq!(types[..2], ["integer", "mood"]);
         // The connection for the catalogue has been idle for longer than a session may when it is needed again.
         cluster.psql("select pg_sleep(1.5); create table u (id int primary key); insert into u values (2)");
         assert_eq!(rig.transactions(2).await[1], ["INSERT public.u + id=2"]);
-        let status = rig.status.snapshot();
+        let status = rig.status();
         assert_eq!((status.status, status.retries, status.starts), (RunState::Running, 0, 1), "{status:?}");
         rig.stop().await.unwrap();
     });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
-use trailcast::catalog::stream::{Framing, StreamConfig};
+use trailcast::catalog::stream::{Grouping, StreamConfig};
 use trailcast::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, document};
 use trailcast::record::TableSchema;
 
@@ -25,7 +25,7 @@ pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: Docume
         description: config.description.as_deref(),
         options: &config.json,
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
-        record_framing: config.framing == Framing::Record,
+        record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
         host: "localhost:9002",
         secure: false,

@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 
 use trailcast::catalog::stream::StreamConfig;
 use trailcast::clock::SystemClock;
+use trailcast::codec::close_code::CloseCode;
 use trailcast::codec::token;
-use trailcast::delivery::feed::{Delivery, DeliveryEnd};
+use trailcast::delivery::end::End;
+use trailcast::delivery::framing::Framing;
+use trailcast::delivery::negotiated::{Envelope, Negotiated};
+use trailcast::delivery::session::Delivery;
 use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::Service;
 use trailcast::service::principal::Principal;
@@ -52,7 +56,7 @@ impl World {
             peer: "p".into(),
             begin_text: begin.into(),
             begin: BeginRequest::parse(begin).unwrap(),
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let stream = self.service.streams().get(&ResourceName::new(stream).unwrap()).unwrap();
         self.service.sessions().open(Principal::House, &stream, request).await.unwrap()
@@ -69,7 +73,7 @@ impl World {
 }
 
 /// What a session sends next: ids of rows, or its end.
-async fn next(session: &mut OpenSession) -> Result<Vec<u64>, DeliveryEnd> {
+async fn next(session: &mut OpenSession) -> Result<Vec<u64>, End> {
     let delivery = tokio::time::timeout(PATIENCE, session.next()).await.expect("nothing comes");
     match delivery {
         Delivery::End(end) => Err(end),
@@ -82,7 +86,7 @@ async fn next(session: &mut OpenSession) -> Result<Vec<u64>, DeliveryEnd> {
 }
 
 /// Ids up to the end, or up to `last`.
-async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Option<DeliveryEnd>) {
+async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Option<End>) {
     let mut ids = Vec::new();
     while last.is_none() || ids.last() != last.as_ref() {
         match next(session).await {
@@ -94,11 +98,11 @@ async fn heard(session: &mut OpenSession, last: Option<u64>) -> (Vec<u64>, Optio
 }
 
 /// The position behind the gap at which a session must have ended.
-fn behind(end: Option<DeliveryEnd>, told: &str) -> String {
+fn behind(end: Option<End>, told: &str) -> String {
     let end = end.expect("the session must end");
-    let DeliveryEnd::Gap { after, .. } = &end else { panic!("{end:?}") };
-    assert_eq!((end.code(), end.reason()), (4014, format!("{told}; go on after {after}")));
-    assert!(end.reason().len() <= 123);
+    let End::Gap { after, .. } = &end else { panic!("{end:?}") };
+    assert_eq!((end.close_code(), end.close_reason()), (CloseCode::GAP, format!("{told}; go on after {after}")));
+    assert!(end.close_reason().len() <= 123);
     after.clone()
 }
 

@@ -1,4 +1,4 @@
-//! What a client hears of one session: its messages unframed, and how the session ended.
+//! What a client hears of one session in whichever framing: its messages unframed, and how the session ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,18 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use trailcast::catalog::stream::{Framing, StreamConfig};
+use trailcast::catalog::stream::StreamConfig;
 use trailcast::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
+use trailcast::codec::token;
 use trailcast::delivery::budget::Budget;
 use trailcast::delivery::contract::Contract;
+use trailcast::delivery::end::End;
 use trailcast::delivery::fanout::Fanout;
-use trailcast::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use trailcast::delivery::framing::Framing;
+use trailcast::delivery::negotiated::Negotiated;
+use trailcast::delivery::progress::Progress;
 use trailcast::delivery::rules::Rules;
+use trailcast::delivery::session::{Delivery, Session};
 use trailcast::record::{Position, ResourceName};
 use trailcast::trail::{Begin, Trail};
 
@@ -27,7 +32,16 @@ const HEARTBEATS: usize = 2;
 pub struct Heard {
     /// Each record's exact text: what stands in the array, or the message where it is one record.
     pub texts: Vec<String>,
-    pub end: DeliveryEnd,
+    /// What the framing itself said of the position: how many records had come then, and the position.
+    pub positions: Vec<(usize, Position)>,
+    pub end: End,
+}
+
+/// A message without its framing.
+struct Message<'b> {
+    text: &'b str,
+    /// The position that its framing names.
+    id: Option<&'b str>,
 }
 
 /// The name of every stream here.
@@ -50,64 +64,76 @@ fn metadata() -> StreamMetadata {
 }
 
 /// Runs a session until it has heard everything, and two heartbeats where there are any; then the stream ends.
-pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Position>, event_framing: bool) -> Heard {
+pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Position>, negotiated: &Negotiated) -> Heard {
     let begin = after.map_or(Begin::Earliest, Begin::After);
     let reader = trail.read(begin).await.unwrap();
     let rules = Rules::compile(config).unwrap();
-    let contract = Contract::new(&stream(), trail.epoch(), config, rules, metadata(), event_framing);
+    let contract = Contract::new(&stream(), trail.epoch(), config, rules, metadata(), negotiated.clone());
     let (ending, ended) = watch::channel(None);
     let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30), Arc::default());
     let progress = Arc::new(Progress::default());
-    let mut feed = SessionFeed::new(reader, after.as_ref(), fanout, clock(), ended, progress);
-    let single = event_framing || config.framing == Framing::Record;
-    let mut texts = Vec::new();
+    let mut session = Session::new(reader, after.as_ref(), fanout, clock(), ended, progress);
+    let (mut texts, mut positions) = (Vec::new(), Vec::new());
     let mut heartbeats = 0;
     loop {
         // Time stands still but for this: an hour passes at once when nothing else can happen.
-        match tokio::time::timeout(Duration::from_secs(3_000), feed.next()).await {
+        match tokio::time::timeout(Duration::from_secs(3_000), session.next()).await {
             Ok(Delivery::Messages(messages)) => {
-                for message in messages.iter().flat_map(|piece| frames(piece)) {
-                    let records = unframed(message, single, config);
+                for message in messages.iter().flat_map(|bytes| unframed(negotiated.framing, bytes)) {
+                    let records = records(message.text, negotiated.envelope.is_single(), config);
                     heartbeats += records.iter().filter(|text| text.contains("\"HEARTBEAT\"")).count();
                     texts.extend(records);
+                    let id = message.id.map(|id| token::decode(id).unwrap().position);
+                    positions.extend(id.map(|position| (texts.len(), position)));
                 }
             }
-            Ok(Delivery::End(end)) => return Heard { texts, end },
+            Ok(Delivery::End(end)) => return Heard { texts, positions, end },
             Err(_) => heartbeats = HEARTBEATS,
         }
         if heartbeats >= HEARTBEATS {
-            ending.send_replace(Some(DeliveryEnd::Reconfigured));
+            ending.send_replace(Some(End::Reconfigured));
         }
     }
 }
 
-/// The whole frames of a piece.
-fn frames(mut piece: &[u8]) -> Vec<&[u8]> {
-    let mut frames = Vec::new();
-    while !piece.is_empty() {
-        let (header, length) = match piece[1] {
-            126 => (4, usize::from(u16::from_be_bytes([piece[2], piece[3]]))),
-            127 => (10, u64::from_be_bytes(piece[2..10].try_into().unwrap()) as usize),
-            short => (2, usize::from(short)),
-        };
-        let (frame, rest) = piece.split_at(header + length);
-        frames.push(frame);
-        piece = rest;
+/// The messages in what a session gives at once.
+fn unframed(framing: Framing, bytes: &[u8]) -> Vec<Message<'_>> {
+    match framing {
+        Framing::WebSocket => frames(bytes),
+        Framing::EventStream => std::str::from_utf8(bytes).unwrap().split_inclusive("\n\n").map(event).collect(),
+        Framing::Bare => std::str::from_utf8(bytes).unwrap().split_inclusive('\n').map(line).collect(),
     }
-    frames
 }
 
-/// A message's records; checks the frame and the size.
-fn unframed(message: &[u8], single: bool, config: &StreamConfig) -> Vec<String> {
-    assert_eq!(message[0], 0x81, "one whole text frame");
-    let (length, payload) = match message[1] {
-        126 => (usize::from(u16::from_be_bytes([message[2], message[3]])), &message[4..]),
-        127 => (u64::from_be_bytes(message[2..10].try_into().unwrap()) as usize, &message[10..]),
-        short => (usize::from(short), &message[2..]),
-    };
-    assert_eq!(length, payload.len());
-    let text = std::str::from_utf8(payload).unwrap();
-    assert!(!text.contains(['\u{2028}', '\u{2029}', '\n']), "{text}");
+fn frames(mut bytes: &[u8]) -> Vec<Message<'_>> {
+    let mut messages = Vec::new();
+    while !bytes.is_empty() {
+        assert_eq!(bytes[0], 0x81, "one whole text frame");
+        let (header, length) = match bytes[1] {
+            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
+            127 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize),
+            short => (2, usize::from(short)),
+        };
+        let (frame, rest) = bytes.split_at(header + length);
+        messages.push(Message { text: std::str::from_utf8(&frame[header..]).unwrap(), id: None });
+        bytes = rest;
+    }
+    messages
+}
+
+fn event(event: &str) -> Message<'_> {
+    let fields = event.strip_suffix("\n\n").unwrap().strip_prefix("data: ").unwrap();
+    let (text, id) = fields.split_once("\nid: ").map_or((fields, None), |(text, id)| (text, Some(id)));
+    Message { text, id }
+}
+
+fn line(line: &str) -> Message<'_> {
+    Message { text: line.strip_suffix('\n').unwrap(), id: None }
+}
+
+/// A message's records; checks the size.
+fn records(text: &str, single: bool, config: &StreamConfig) -> Vec<String> {
+    assert!(!text.contains(['\u{2028}', '\u{2029}', '\n', '\r']), "{text}");
     if single {
         return vec![text.to_owned()];
     }

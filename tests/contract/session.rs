@@ -1,5 +1,5 @@
 //! Goal: whatever the configuration, the tables and the transactions, a session sends what was said of its records
-//! before, in order, once, and a resumed one exactly the rest. Method: random ones of each through a real trail on
+//! before, in order, once, and a resumed one exactly the rest, in whichever framing. Method: random ones of each through a real trail on
 //! disk and the session that the server runs, every record held against the schema record heard before it on that
 //! connection, against both layouts of the AsyncAPI document, and against a plain session of the same rules.
 
@@ -12,8 +12,9 @@ use trailcast::client::RecordReader;
 use trailcast::codec::asyncapi::DocumentLayout;
 use trailcast::codec::json::{MetaField, Model};
 use trailcast::codec::token;
-use trailcast::delivery::encoder::EncodeStop;
-use trailcast::delivery::feed::DeliveryEnd;
+use trailcast::delivery::end::End;
+use trailcast::delivery::framing::Framing;
+use trailcast::delivery::negotiated::{Envelope, Negotiated};
 use trailcast::record::Position;
 use trailcast::trail::{Begin, Trail};
 
@@ -43,8 +44,8 @@ fn plain_config(config: &StreamConfig) -> StreamConfig {
 
 async fn plain_records(trail: &Trail, config: &StreamConfig) -> Vec<Plain> {
     let config = plain_config(config);
-    let heard = session(trail, &config, None, false).await;
-    assert_eq!(heard.end, DeliveryEnd::Reconfigured);
+    let heard = session(trail, &config, None, &Negotiated::new(Framing::WebSocket, Envelope::Records)).await;
+    assert_eq!(heard.end, End::Reconfigured);
     let data = heard.texts.iter().map(|text| parsed(text)).filter(|record| record.get("pos").is_some());
     data.map(|record| {
         let token = token::decode(record["pos"].as_str().unwrap()).unwrap();
@@ -63,6 +64,7 @@ fn check_connection<'h>(
     events: bool,
 ) -> Vec<&'h str> {
     let mut schemas = SchemasHeard::default();
+    let mut positions = heard.positions.iter().peekable();
     let mut data = Vec::new();
     // Tables whose shape was told and of which no row has come since.
     let mut told = Vec::new();
@@ -109,7 +111,14 @@ fn check_connection<'h>(
         if events {
             check_event(&message);
         }
+        // What the framing says of the position is that of the last record; a heartbeat's is of none that was sent.
+        if let Some((_, position)) = positions.next_if(|(records, _)| *records == at + 1)
+            && matches!(kinds[0], "DmlRecord" | "DdlRecord")
+        {
+            assert_eq!(plain.get(data.len().wrapping_sub(1)).map(|record| record.position), Some(*position));
+        }
     }
+    assert_eq!(positions.next(), None);
     data
 }
 
@@ -169,16 +178,16 @@ fn check_places(data: &[&str], config: &StreamConfig, plain: &[Plain], events: b
 /// The position after which to go on, where a record was too large.
 fn too_large(heard: &Heard) -> Option<Position> {
     match &heard.end {
-        DeliveryEnd::Reconfigured => None,
-        DeliveryEnd::Encode(EncodeStop::TooLarge { after, .. }) => {
-            assert!(heard.end.reason().len() <= 123 && heard.end.reason().contains(after));
+        End::Reconfigured => None,
+        End::RecordTooLarge { after, .. } => {
+            assert!(heard.end.close_reason().len() <= 123 && heard.end.close_reason().contains(after));
             Some(token::decode(after).unwrap().position)
         }
         other => panic!("{other:?}"),
     }
 }
 
-async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u32, subprotocol: bool) {
+async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u32, negotiated: &Negotiated) {
     let folder = tempfile::tempdir().unwrap();
     let trail = write(&folder.path().join("t1"), transactions).await;
     let plain = plain_records(&trail, config).await;
@@ -190,7 +199,7 @@ async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u3
         trail.read(Begin::Now).await.unwrap().tables().iter().map(|schema| (**schema).clone()).collect();
     let layouts = [DocumentLayout::GoldenGate, DocumentLayout::AsyncApi];
     let described = layouts.map(|layout| Described::read(&document_of(config, &tables, layout)));
-    let events = config.cloud_events || subprotocol;
+    let events = negotiated.envelope.wraps_in_events();
 
     // The whole stream; beyond a record that is too large, on from where the server says.
     let mut sent: Vec<(Position, String)> = Vec::new();
@@ -200,7 +209,7 @@ async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u3
             None => &plain[..],
             Some(position) => behind(&plain, position),
         };
-        let heard = session(&trail, config, after, subprotocol).await;
+        let heard = session(&trail, config, after, negotiated).await;
         let data = check_connection(&heard, config, &described, rest, events);
         if after.is_none() {
             check_places(&data, config, &plain, events);
@@ -227,7 +236,7 @@ async fn holds(config: &StreamConfig, transactions: &AnyTransactions, resume: u3
     resumed.sort_unstable();
     resumed.dedup();
     for from in resumed.into_iter().filter_map(|at| plain.get(at)) {
-        let heard = session(&trail, config, Some(from.position), subprotocol).await;
+        let heard = session(&trail, config, Some(from.position), negotiated).await;
         let data = check_connection(&heard, config, &described, behind(&plain, &from.position), events);
         let place = (from.position.commit, from.position.record);
         let rest = sent.iter().filter(|(position, _)| (position.commit, position.record) > place);
@@ -250,11 +259,14 @@ fn every_record_is_what_was_said_before_it_and_a_resumed_session_sends_the_rest(
     let long = std::env::var_os("TRAILCAST_TEST_LONG").is_some();
     let config = Config { cases: if long { 2_000 } else { 200 }, max_shrink_iters: 400, ..Config::default() };
     let subprotocol = prop_oneof![4 => Just(false), 1 => Just(true)];
-    let cases = (any_config(), any_transactions(), any::<u32>(), subprotocol);
-    let outcome = TestRunner::new(config).run(&cases, |(config, transactions, resume, subprotocol)| {
+    let framing = prop_oneof![2 => Just(Framing::WebSocket), 1 => Just(Framing::EventStream), 1 => Just(Framing::Bare)];
+    let cases = (any_config(), any_transactions(), any::<u32>(), subprotocol, framing);
+    let outcome = TestRunner::new(config).run(&cases, |(config, transactions, resume, subprotocol, framing)| {
+        let envelope = if subprotocol { Envelope::CloudEvent } else { Envelope::configured(&config) };
+        let negotiated = Negotiated::new(framing, envelope);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let case =
-            std::panic::AssertUnwindSafe(|| runtime.block_on(holds(&config, &transactions, resume, subprotocol)));
+            std::panic::AssertUnwindSafe(|| runtime.block_on(holds(&config, &transactions, resume, &negotiated)));
         std::panic::catch_unwind(case).map_err(|_| TestCaseError::fail(config.as_given().to_string()))
     });
     if let Err(error) = outcome {

@@ -14,8 +14,9 @@ use axum::routing::any;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
+use trailcast::codec::close_code::CloseCode;
 use trailcast::codec::ws_frame::{HEADER_ROOM, write_header};
-use trailcast::listen::{self, ClientMessage, Ear, Fed, Feed, PumpTimings, ServerLimits, upgrade};
+use trailcast::listen::{self, ClientMessage, Fed, Feed, Inbox, PumpTimings, ServerLimits, upgrade};
 
 use crate::support::{Folder, Program, Server, skip};
 
@@ -35,14 +36,14 @@ const PATIENCE: Duration = Duration::from_secs(1_500);
 /// Sends back what its client says.
 struct Echo {
     heard: mpsc::UnboundedReceiver<ClientMessage>,
-    ear: Option<Ear>,
+    inbox: Option<Inbox>,
 }
 
 impl Echo {
     fn new() -> Self {
         let (sender, heard) = mpsc::unbounded_channel();
-        let hear = move |message| drop(sender.send(message));
-        Self { heard, ear: Some(Ear { message_bytes_max: 32 << 20, hear: Box::new(hear) }) }
+        let take = move |message| drop(sender.send(message));
+        Self { heard, inbox: Some(Inbox { message_bytes_max: 32 << 20, take: Box::new(take) }) }
     }
 }
 
@@ -50,12 +51,12 @@ impl Feed for Echo {
     async fn next(&mut self) -> Fed {
         match self.heard.recv().await {
             Some(message) => Fed::Messages(vec![framed(message)]),
-            None => Fed::End { code: 1000, reason: String::new() },
+            None => Fed::End { code: CloseCode::NORMAL, reason: String::new() },
         }
     }
 
-    fn ear(&mut self) -> Option<Ear> {
-        self.ear.take()
+    fn inbox(&mut self) -> Option<Inbox> {
+        self.inbox.take()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::{backup, repair};
+use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{Appender, Begin, OpenError, Trail};
 
 fn segment(number: u64) -> PathBuf {
@@ -47,21 +47,21 @@ async fn killed(transactions: u64) -> Killed {
     let mut writing = appender(&trail).await;
     let (mut written, mut last) = (Vec::new(), 0);
     for number in 1..=transactions {
-        last = trail.durable_end().offset;
+        last = trail.durable_end().offset();
         written.push(put(&mut writing, &Transaction { number, rows: 3, width: 200 }).await);
     }
-    let end = trail.durable_end().offset;
+    let end = trail.durable_end().offset();
     Killed { disk: disk.copy(), written, end, last }
 }
 
 async fn goes_on(disk: &MemoryDisk, mut written: Vec<Seen>) {
     let trail = open(Arc::new(disk.clone()), &folder()).unwrap();
     assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), written);
-    assert_eq!(trail.status().bytes, trail.durable_end().offset);
-    assert_eq!(length(disk, &segment(1)), trail.durable_end().offset, "opening cuts to the exact end");
+    assert_eq!(trail.status().bytes, trail.durable_end().offset());
+    assert_eq!(length(disk, &segment(1)), trail.durable_end().offset(), "opening cuts to the exact end");
     let mut writing = appender(&trail).await;
     written.push(put(&mut writing, &Transaction { number: 900, rows: 1, width: 5 }).await);
-    let behind = disk.contents()[&segment(1)][trail.durable_end().offset as usize..].to_vec();
+    let behind = disk.contents()[&segment(1)][trail.durable_end().offset() as usize..].to_vec();
     assert!(!behind.is_empty() && behind.iter().all(|byte| *byte == 0), "something stale stands behind new data");
     assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), written);
     writing.close().await.unwrap();
@@ -91,7 +91,7 @@ async fn a_look_a_backup_and_a_repair_leave_zeros_out() {
         (1, end, 0, &None, 10)
     );
     assert_eq!(read_all(&look, Begin::Earliest).await.unwrap(), written);
-    let planned = repair::plan(&folder(), Arc::new(disk.clone()), clock()).unwrap();
+    let planned = repair::plan(&folder(), Arc::new(disk.clone())).unwrap();
     assert_eq!((planned.damage, planned.gaps), (vec![], vec![]));
     assert_eq!(disk.contents(), before, "a look changes nothing");
     let to = PathBuf::from("/backup");
@@ -128,9 +128,9 @@ async fn zeros_where_something_was_durable_are_not_passed_over_in_silence() {
     disk.tamper(&segment(1), |bytes| bytes[last as usize..].fill(0));
     let look = Trail::open_read_only(&folder(), Arc::new(disk.clone()), clock()).unwrap();
     let (at, _) = look.verify().unwrap()[0].bad.clone().unwrap();
-    assert_eq!((look.status().bytes, at.offset), (end, last));
+    assert_eq!((look.status().bytes, at.offset()), (end, last));
     let refused = open(Arc::new(disk.clone()), &folder()).map(|_| ()).unwrap_err();
-    assert!(matches!(&refused, OpenError::Damaged(damage) if damage.at.offset == last), "{refused}");
+    assert!(matches!(&refused, OpenError::Damaged(damage) if damage.at.offset() == last), "{refused}");
     // Below a mark they are damage, as anything else is.
     let Killed { disk, last, .. } = killed(10).await;
     disk.tamper(&segment(1), |bytes| bytes[last as usize - 500..last as usize].fill(0));
@@ -162,7 +162,7 @@ async fn sealed_between_transactions(zeros: usize, width: usize) -> Option<(Memo
     for number in 1.. {
         let before = written.len();
         written.push(put(&mut writing, &Transaction { number, rows: 2, width }).await);
-        if trail.durable_end().segment == 3 {
+        if trail.durable_end().segment() == 3 {
             before_third = before;
             break;
         }
@@ -188,7 +188,7 @@ async fn a_crash_between_a_segments_seal_and_its_cut_leaves_a_closed_segment() {
         let look = Trail::open_read_only(&folder(), Arc::new(disk.clone()), clock()).unwrap();
         assert!(look.verify().unwrap().iter().all(|report| report.bad.is_none()));
         assert_eq!(look.status().bytes, length(&disk, &segment(1)) + sealed);
-        assert_eq!(repair::plan(&folder(), Arc::new(disk.clone()), clock()).unwrap().damage, []);
+        assert_eq!(repair::plan(&folder(), Arc::new(disk.clone())).unwrap().damage, []);
         let to = PathBuf::from("/backup");
         assert_eq!(backup::copy(&folder(), &to, Arc::new(disk.clone()), clock()).unwrap().bad, None);
         let trail = open(Arc::new(disk.clone()), &folder()).unwrap();
@@ -235,7 +235,7 @@ async fn segments_end_with_their_seal_and_zeros_never_pass_the_size_of_a_segment
             let head = |bytes: &[u8]| 64 + u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
             let fits = |bytes: &[u8]| bytes.len() - head(bytes) <= 16 << 10;
             assert!(fits(open) && closed.iter().all(|bytes| fits(bytes)));
-            let end = trail.durable_end().offset as usize;
+            let end = trail.durable_end().offset() as usize;
             assert!(open[end..].iter().all(|byte| *byte == 0), "something stale stands behind new data");
             zeros_seen += open.len() - end;
             let closed_bytes: usize = closed.drain(..).map(Vec::len).sum();

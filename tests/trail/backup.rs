@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::{backup, repair};
+use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{Begin, OpenError};
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_backup_at_any_moment_is_what_was_durable_then() {
         writing.abort().await.unwrap();
         let refused = open(Arc::new(disk.clone()), &to).map(|_| ()).unwrap_err();
         assert!(matches!(refused, OpenError::Backup { .. }), "{refused}");
-        repair::new_epoch(&to, Arc::new(disk.clone()), clock()).unwrap();
+        repair::new_epoch(&to, Arc::new(disk.clone())).unwrap();
         let restored = open(Arc::new(disk.clone()), &to).unwrap();
         assert_ne!(restored.epoch(), trail.epoch());
         assert_eq!(read_all(&restored, Begin::Earliest).await.unwrap(), written);

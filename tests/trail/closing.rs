@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::trail::memory_disk::{Event, MemoryDisk};
 use crate::trail::workload::{Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::repair;
+use trailcast::trail::maintenance::repair;
 use trailcast::trail::{Begin, Trail};
 
 #[derive(Default)]
@@ -70,7 +70,7 @@ async fn write_one(forget: bool, first: u64, outcome: &mut Outcome) {
 async fn look_at(image: &MemoryDisk, written: &[crate::trail::workload::Seen], acknowledged: usize) {
     let looked_at = Trail::open_read_only(&folder(), Arc::new(image.clone()), clock()).unwrap();
     assert!(looked_at.verify().unwrap().iter().all(|report| report.bad.is_none()), "a healthy trail is called damaged");
-    assert_eq!(repair::plan(&folder(), Arc::new(image.clone()), clock()).unwrap().damage, []);
+    assert_eq!(repair::plan(&folder(), Arc::new(image.clone())).unwrap().damage, []);
     let opened = open(Arc::new(image.clone()), &folder()).unwrap();
     let seen = read_all(&opened, Begin::Earliest).await.unwrap();
     assert!(seen.len() >= acknowledged, "{acknowledged} acknowledged, {} there", seen.len());

@@ -1,15 +1,18 @@
 //! Any sequence of appends, aborts, segment changes, reopenings and power cuts reads back as a prefix of what was
 //! committed, and never as less than what was acknowledged.
 //!
-//! Method: a random script runs against a disk that forgets what was not synced; after every crash the trail is opened
-//! from what survived, compared with the model, and the script goes on there. The control is a disk that lies about
-//! syncs: the same check must then see a loss.
+//! Method: a random script runs against a disk that forgets what was not synced, and against a log of messages that stores and
+//! answers late; after every crash the trail is opened from what survived, compared with the model, and the script goes on
+//! there. The controls are a disk that lies about syncs and a log that lies in its answers: the same check must then see a loss.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::trail::memory_disk::MemoryDisk;
+#[cfg(feature = "fault-injection")]
+use crate::trail::message_log::MemoryLog;
+use crate::trail::stores::TestStore;
 use crate::trail::workload::{Transaction, appender, create, expected, folder, open, read_all};
 use trailcast::trail::{Begin, OpenError, Trail};
 
@@ -45,12 +48,12 @@ fn dice(rolls: Vec<u32>) -> impl FnMut(usize) -> usize {
 }
 
 /// Runs a script. `Err` says what was lost or wrong.
-async fn run(steps: &[Step], lying: bool) -> Result<(), String> {
-    let mut disk = MemoryDisk::default();
+async fn run<S: TestStore>(steps: &[Step], lying: bool) -> Result<(), String> {
+    let mut store = S::default();
     if lying {
-        disk.lie_about_syncs();
+        store.lie();
     }
-    let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+    let mut trail = store.create(4 << 10);
     let mut committed: Vec<Transaction> = Vec::new();
     let mut acknowledged = 0;
     let mut number = 0;
@@ -76,18 +79,18 @@ async fn run(steps: &[Step], lying: bool) -> Result<(), String> {
             Step::Reopen => {
                 writing.close().await.unwrap();
                 acknowledged = committed.len();
-                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                trail = store.open().map_err(|error| error.to_string())?;
                 check(&trail, &committed, acknowledged).await?;
                 writing = appender(&trail).await;
             }
             Step::Crash(rolls) => {
-                let after = disk.crash(dice(rolls.clone()));
+                let after = store.crash(&mut dice(rolls.clone()));
                 drop(writing);
-                disk = after;
+                store = after;
                 if lying {
-                    disk.lie_about_syncs();
+                    store.lie();
                 }
-                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                trail = store.open().map_err(|error| error.to_string())?;
                 let survived = check(&trail, &committed, acknowledged).await?;
                 committed.truncate(survived);
                 acknowledged = survived;
@@ -122,15 +125,27 @@ proptest! {
 
     #[test]
     fn what_was_acknowledged_survives_and_the_rest_is_a_prefix(steps in proptest::collection::vec(any_step(), 1..40)) {
-        prop_assert_eq!(in_runtime(run(&steps, false)), Ok(()));
+        prop_assert_eq!(in_runtime(run::<MemoryDisk>(&steps, false)), Ok(()));
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_acknowledged_survives_in_messages_too(steps in proptest::collection::vec(any_step(), 1..40)) {
+        prop_assert_eq!(in_runtime(run::<MemoryLog>(&steps, false)), Ok(()));
     }
 }
 
 #[test]
-fn control_a_disk_that_lies_about_syncs_is_seen_to_lose() {
+fn control_a_disk_or_a_log_that_lies_is_seen_to_lose() {
     let commit = Step::Commit { rows: 3, width: 50, piecemeal: false, wait: true };
     let steps = vec![commit.clone(), commit, Step::Crash(vec![0; 16])];
-    assert!(in_runtime(run(&steps, true)).is_err());
+    assert!(in_runtime(run::<MemoryDisk>(&steps, true)).is_err());
+    #[cfg(feature = "fault-injection")]
+    assert!(in_runtime(run::<MemoryLog>(&steps, true)).is_err());
 }
 
 #[test]
@@ -171,29 +186,33 @@ fn after_a_failed_flush_nothing_is_acknowledged_and_nothing_unflushed_is_served(
     });
 }
 
+async fn what_comes_in_the_place_of_a_failure<S: TestStore>() {
+    let store = S::default();
+    let trail = store.create(1 << 20);
+    let mut writing = appender(&trail).await;
+    store.fail(1, false);
+    Transaction { number: 1, rows: 1, width: 1 }.write(&mut writing, false).await;
+    let lost = writing.commit().unwrap().commit;
+    writing.hand_over().await.unwrap();
+    let durability = writing.durability();
+    while !writing.has_stopped() {
+        std::thread::yield_now();
+    }
+    drop(writing);
+    store.heal();
+    let mut writing = appender(&trail).await;
+    Transaction { number: 2, rows: 1, width: 1 }.write(&mut writing, false).await;
+    assert_eq!(writing.commit().unwrap().commit, lost);
+    writing.hand_over().await.unwrap();
+    writing.wait_durable(lost).await.unwrap();
+    assert!(durability.wait(lost).await.is_err(), "acknowledged, and lost");
+}
+
 #[test]
 fn what_a_failed_flush_took_is_not_made_durable_by_what_comes_in_its_place() {
-    in_runtime(async {
-        let disk = MemoryDisk::default();
-        let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
-        let mut writing = appender(&trail).await;
-        disk.fail_sync(1);
-        Transaction { number: 1, rows: 1, width: 1 }.write(&mut writing, false).await;
-        let lost = writing.commit().unwrap().commit;
-        writing.hand_over().await.unwrap();
-        let durability = writing.durability();
-        while !writing.has_stopped() {
-            std::thread::yield_now();
-        }
-        drop(writing);
-        disk.heal();
-        let mut writing = appender(&trail).await;
-        Transaction { number: 2, rows: 1, width: 1 }.write(&mut writing, false).await;
-        assert_eq!(writing.commit().unwrap().commit, lost);
-        writing.hand_over().await.unwrap();
-        writing.wait_durable(lost).await.unwrap();
-        assert!(durability.wait(lost).await.is_err(), "acknowledged, and lost");
-    });
+    in_runtime(what_comes_in_the_place_of_a_failure::<MemoryDisk>());
+    #[cfg(feature = "fault-injection")]
+    in_runtime(what_comes_in_the_place_of_a_failure::<MemoryLog>());
 }
 
 #[test]
@@ -239,7 +258,7 @@ fn a_segment_that_retention_could_not_remove_leaves_no_hole() {
             writing.commit().unwrap();
         }
         writing.close().await.unwrap();
-        let half = trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.bytes() / 2) };
+        let half = trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.bytes() / 2), floor: None };
         disk.refuse_removals(true);
         assert!(trail.retain(&half).is_err());
         disk.refuse_removals(false);
@@ -289,7 +308,7 @@ fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
             let commit = writing.commit().unwrap().commit;
             writing.hand_over().await.unwrap();
             writing.wait_durable(commit).await.unwrap();
-            ends.push(trail.durable().borrow().end.offset as usize);
+            ends.push(trail.durable().borrow().end.offset() as usize);
         }
         let whole = read_all(&trail, Begin::Earliest).await.unwrap();
         let segment = disk.paths().into_iter().find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
@@ -314,7 +333,7 @@ fn a_torn_end_is_cut_and_damage_below_the_mark_stops_the_trail() {
                     assert_eq!(seen, whole[..seen.len()]);
                     assert!(seen.len() >= 5);
                 }
-                Err(OpenError::Damaged(damage)) => assert!(damage.at.offset <= bit as u64 / 8),
+                Err(OpenError::Damaged(damage)) => assert!(damage.at.offset() <= bit as u64 / 8),
                 Err(other) => panic!("{other}"),
             }
         }

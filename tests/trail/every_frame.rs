@@ -1,7 +1,7 @@
 //! Any sequence of transactions with and without a hash, gaps in what was captured, changes of shape, progress, aborts,
 //! reopenings and power cuts reads back as it was written, from the start and from every position given out.
 //!
-//! Method: a random script on a disk that forgets what was not synced, with the smallest segments, so that everything comes to
+//! Method: a random script on a disk that forgets what was not synced, and in a log of messages that answers late, with the smallest segments, so that everything comes to
 //! stand at the end of a segment, at the start of one, and in a head. The model is what the appender was told.
 
 use std::sync::Arc;
@@ -9,6 +9,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::trail::memory_disk::MemoryDisk;
+#[cfg(feature = "fault-injection")]
+use crate::trail::message_log::MemoryLog;
+use crate::trail::stores::TestStore;
 use crate::trail::workload::{Seen, Transaction, appender, create, expected, folder, open};
 use trailcast::codec::image::Cell;
 use trailcast::record::{Position, SourcePosition, TableName, Timestamp};
@@ -123,9 +126,9 @@ async fn check(trail: &Trail, written: &[Written], acknowledged: usize, marks: &
     bad.map_or(Ok(kept.len()), |bad| Err(format!("{bad:?}")))
 }
 
-async fn run(steps: &[Step]) -> Result<(), String> {
-    let mut disk = MemoryDisk::default();
-    let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+async fn run<S: TestStore>(steps: &[Step]) -> Result<(), String> {
+    let mut store = S::default();
+    let mut trail = store.create(4 << 10);
     let mut written: Vec<Written> = Vec::new();
     let mut acknowledged = 0;
     let mut writing = appender(&trail).await;
@@ -179,17 +182,17 @@ async fn run(steps: &[Step]) -> Result<(), String> {
             Step::Reopen | Step::Crash(_) => {
                 if let Step::Crash(rolls) = step {
                     let mut at = 0;
-                    let after = disk.crash(|sides| {
+                    let after = store.crash(&mut |sides| {
                         at += 1;
                         rolls[at % rolls.len()] as usize % sides
                     });
                     drop(writing);
-                    disk = after;
+                    store = after;
                 } else {
                     writing.close().await.map_err(|error| error.to_string())?;
                     acknowledged = written.len();
                 }
-                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                trail = store.open().map_err(|error| error.to_string())?;
                 writing = appender(&trail).await;
                 let kept = check(&trail, &written, acknowledged, &writing).await?;
                 written.truncate(kept);
@@ -213,7 +216,17 @@ proptest! {
 
     #[test]
     fn whatever_is_written_reads_back_the_same_from_everywhere(steps in proptest::collection::vec(any_step(), 1..40)) {
-        prop_assert_eq!(in_runtime(run(&steps)), Ok(()));
+        prop_assert_eq!(in_runtime(run::<MemoryDisk>(&steps)), Ok(()));
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_to_messages_reads_back_the_same(steps in proptest::collection::vec(any_step(), 1..40)) {
+        prop_assert_eq!(in_runtime(run::<MemoryLog>(&steps)), Ok(()));
     }
 }
 
@@ -224,11 +237,11 @@ fn each_of_several_gaps_in_a_row_is_met_and_resumed_behind_also_where_nothing_fo
     let crash = Step::Crash(vec![0; 16]);
     let mut steps = vec![commit.clone(), gap.clone(), gap.clone(), gap.clone(), crash.clone()];
     steps.extend([gap.clone(), commit, crash.clone(), gap.clone(), gap, crash]);
-    assert_eq!(in_runtime(run(&steps)), Ok(()));
+    assert_eq!(in_runtime(run::<MemoryDisk>(&steps)), Ok(()));
     // Of segments that hold nothing else.
     let large = Step::Gap { tables: 59, wait: true };
     let many = std::iter::repeat_n(large, 12).chain([Step::Reopen]).collect::<Vec<_>>();
-    assert_eq!(in_runtime(run(&many)), Ok(()));
+    assert_eq!(in_runtime(run::<MemoryDisk>(&many)), Ok(()));
 }
 
 #[test]
@@ -334,8 +347,11 @@ fn a_repair_keeps_every_gap_in_what_was_captured_that_damage_did_not_hit() {
                 damaged.tamper(&path, |bytes| bytes[at] ^= 0x10);
                 let what = format!("byte {at} of {}", path.display());
                 let disk: Arc<dyn trailcast::trail::local::disk::Disk> = Arc::new(damaged);
-                let done =
-                    trailcast::trail::local::repair::repair(&folder(), disk.clone(), crate::trail::workload::clock());
+                let done = trailcast::trail::maintenance::repair::repair(
+                    &folder(),
+                    disk.clone(),
+                    crate::trail::workload::clock(),
+                );
                 done.unwrap_or_else(|error| panic!("{what}: {error}"));
                 let trail = open(disk, &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
                 assert!(trail.verify().unwrap().iter().all(|report| report.bad.is_none()), "{what}");

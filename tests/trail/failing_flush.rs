@@ -2,12 +2,15 @@
 //! flushed.
 //!
 //! Method: a workload of transactions, some larger than a segment, some waited for one by one and some together, runs
-//! once for each of its flushes with that one failing, for good or only once. What is served is compared with what a
+//! once for each of its flushes, or publishes to a log of messages, with that one failing, for good or only once. What is served is compared with what a
 //! power cut at that very moment leaves.
 
 use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
+#[cfg(feature = "fault-injection")]
+use crate::trail::message_log::MemoryLog;
+use crate::trail::stores::TestStore;
 use crate::trail::workload::{Seen, Transaction, appender, create, expected, folder, open, read_all};
 use trailcast::trail::{Begin, OpenError, Trail};
 
@@ -57,35 +60,31 @@ async fn run(trail: &Trail) -> Run {
 }
 
 /// What a power cut at this moment leaves, of all that is not flushed nothing.
-async fn after_a_power_cut(disk: &MemoryDisk, what: &str) -> Vec<Seen> {
-    let survived = open(Arc::new(disk.crash(|_| 0)), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+async fn after_a_power_cut<S: TestStore>(store: &S, what: &str) -> Vec<Seen> {
+    let survived = store.crash(&mut |_| 0).open().unwrap_or_else(|error| panic!("{what}: {error}"));
     read_all(&survived, Begin::Earliest).await.unwrap()
 }
 
-async fn flushes_of_the_workload() -> u32 {
-    let disk = MemoryDisk::default();
-    let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
-    let before = disk.syncs();
+async fn flushes_of_the_workload<S: TestStore>() -> u32 {
+    let store = S::default();
+    let trail = store.create(4 << 10);
+    let before = store.asked();
     let run = run(&trail).await;
     assert_eq!((run.acknowledged.len() as u64, run.refused), (TRANSACTIONS, false));
     assert!(trail.status().segments > 3, "the workload closes too few segments");
-    disk.syncs() - before
+    store.asked() - before
 }
 
 /// One run in which the `n`-th flush fails, for good or once.
-async fn with_failing_flush(n: u32, only_once: bool) {
+async fn with_failing_flush<S: TestStore>(n: u32, only_once: bool) {
     let what = format!("flush {n} failed, once: {only_once}");
-    let disk = MemoryDisk::default();
-    let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
-    if only_once {
-        disk.fail_one_sync(n)
-    } else {
-        disk.fail_sync(n)
-    }
+    let store = S::default();
+    let trail = store.create(4 << 10);
+    store.fail(n, only_once);
     let run = run(&trail).await;
     assert!(run.refused, "{what}: and was not noticed");
     // What was acknowledged is flushed; what is served is flushed too, and all that was acknowledged is served.
-    let flushed = after_a_power_cut(&disk, &what).await;
+    let flushed = after_a_power_cut(&store, &what).await;
     assert!(flushed.starts_with(&run.acknowledged), "{what}: acknowledged and not flushed");
     let served = read_all(&trail, Begin::Earliest).await.unwrap();
     assert!(served.starts_with(&run.acknowledged), "{what}: acknowledged and not served");
@@ -94,12 +93,12 @@ async fn with_failing_flush(n: u32, only_once: bool) {
         assert!(trail.appender().is_err(), "{what}: appends are taken while the disk fails");
     }
     drop(trail);
-    disk.heal();
+    store.heal();
     // Another process finds in the page cache what never reached the disk.
-    let reopened = open(Arc::new(disk.clone()), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let reopened = store.open().unwrap_or_else(|error| panic!("{what}: {error}"));
     let served = read_all(&reopened, Begin::Earliest).await.unwrap();
     assert!(served.starts_with(&run.acknowledged), "{what}: lost by reopening");
-    assert_eq!(served, after_a_power_cut(&disk, &what).await, "{what}: served after reopening and not flushed");
+    assert_eq!(served, after_a_power_cut(&store, &what).await, "{what}: served after reopening and not flushed");
     let mut writing = appender(&reopened).await;
     let next = transaction(100);
     next.write(&mut writing, false).await;
@@ -109,18 +108,74 @@ async fn with_failing_flush(n: u32, only_once: bool) {
     let mut whole = served;
     whole.push(expected(commit, &next));
     assert_eq!(read_all(&reopened, Begin::Earliest).await.unwrap(), whole, "{what}");
-    assert_eq!(after_a_power_cut(&disk, &what).await, whole, "{what}");
+    assert_eq!(after_a_power_cut(&store, &what).await, whole, "{what}");
+}
+
+async fn whichever_fails<S: TestStore>() {
+    // Group commit makes a few flushes more or fewer of the same workload: those that every run has are tried.
+    let flushes = flushes_of_the_workload::<S>().await;
+    assert!(flushes > 20, "{flushes}");
+    for n in 1..=flushes * 3 / 4 {
+        with_failing_flush::<S>(n, false).await;
+        with_failing_flush::<S>(n, true).await;
+    }
 }
 
 #[tokio::test]
 async fn whichever_flush_fails_nothing_after_it_is_acknowledged_and_nothing_unflushed_is_served() {
-    // Group commit makes a few flushes more or fewer of the same workload: those that every run has are tried.
-    let flushes = flushes_of_the_workload().await;
-    assert!(flushes > 20, "{flushes}");
-    for n in 1..=flushes * 3 / 4 {
-        with_failing_flush(n, false).await;
-        with_failing_flush(n, true).await;
+    whichever_fails::<MemoryDisk>().await;
+}
+
+#[cfg(feature = "fault-injection")]
+#[tokio::test]
+async fn whichever_publish_is_not_answered_nothing_after_it_is_acknowledged_and_nothing_unstored_is_served() {
+    whichever_fails::<MemoryLog>().await;
+}
+
+/// A writer whose publishes are not answered, then another one: what of the first one's is stored late does not come to lie in
+/// what the second one writes.
+#[cfg(feature = "fault-injection")]
+async fn takes_over(n: u32, fences: bool) -> Result<(), String> {
+    let log = MemoryLog::default();
+    let trail = log.create(4 << 10);
+    if !fences {
+        log.store_no_fences();
     }
+    let mut writing = appender(&trail).await;
+    log.fail(n, false);
+    Transaction { number: 1, rows: 3, width: 700 }.write(&mut writing, false).await;
+    let lost = writing.commit().unwrap().commit;
+    writing.hand_over().await.unwrap();
+    writing.wait_durable(lost).await.unwrap_err();
+    drop(writing);
+    log.heal();
+    let mut written = Vec::new();
+    for number in 2..6 {
+        let mut writing = trail.appender_async().await.map_err(|error| error.to_string())?;
+        let transaction = Transaction { number, rows: 2, width: 300 };
+        transaction.write(&mut writing, false).await;
+        written.push(expected(writing.commit().unwrap().commit, &transaction));
+        writing.close().await.map_err(|error| error.to_string())?;
+    }
+    let reopened = log.open().map_err(|error| error.to_string())?;
+    for trail in [&trail, &reopened] {
+        let seen = read_all(trail, Begin::Earliest).await.map_err(|error| error.to_string())?;
+        if seen != written {
+            return Err(format!("read {seen:?} where {written:?} was written"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "fault-injection")]
+#[tokio::test]
+async fn what_a_writer_had_under_way_is_never_stored_behind_the_one_that_took_over_and_the_control_sees_it() {
+    let mut seen = 0;
+    for n in 1..5 {
+        assert_eq!(takes_over(n, true).await, Ok(()), "publish {n}");
+        seen += u32::from(takes_over(n, false).await.is_err());
+    }
+    assert!(seen > 0, "without fences nothing goes wrong: they are not what keeps it out");
 }
 
 #[tokio::test]

@@ -51,6 +51,6 @@ async fn verification_names_the_first_bad_place_of_each_segment() {
     let reports = look.verify().unwrap();
     let bad: Vec<_> = reports.iter().filter_map(|report| report.bad.clone()).collect();
     assert_eq!(bad.len(), 1, "{reports:?}");
-    assert_eq!(bad[0].0.segment, 2);
-    assert!(bad[0].0.offset <= 4_000 && bad[0].0.offset > 3_000, "{bad:?}");
+    assert_eq!(bad[0].0.segment(), 2);
+    assert!(bad[0].0.offset() <= 4_000 && bad[0].0.offset() > 3_000, "{bad:?}");
 }

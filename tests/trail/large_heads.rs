@@ -8,12 +8,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::trail::memory_disk::MemoryDisk;
+#[cfg(feature = "fault-injection")]
+use crate::trail::message_log::MemoryLog;
+use crate::trail::stores::TestStore;
 use crate::trail::workload::{appender, clock, create, folder, open};
 use trailcast::codec::image::ImageWriter;
 use trailcast::limits;
 use trailcast::record::{Column, JsonKind, Operation, Position, SourcePosition, TableName, Timestamp, TransactionHead};
 use trailcast::trail::local::disk::Disk;
-use trailcast::trail::local::repair;
+use trailcast::trail::maintenance::repair;
 use trailcast::trail::{AppendError, Appender, Begin, Entry, Fill, Retention, Row, Trail};
 
 fn column(name: String, kind: JsonKind) -> Column {
@@ -75,7 +78,7 @@ fn retention_by_size_counts_what_was_written_and_not_what_heads_repeat() {
     in_runtime(async {
         let data = many_tables(&folder(), 1 << 30).await.bytes();
         let trail = many_tables(&folder(), 4 << 10).await;
-        let keeps = |bytes| Retention { age_seconds: None, bytes: Some(bytes) };
+        let keeps = |bytes| Retention { age_seconds: None, bytes: Some(bytes), floor: None };
         assert!(trail.bytes() > data, "the heads must matter");
         assert_eq!(trail.retain(&keeps(data + 4_096)).unwrap().segments, 0);
         assert!(trail.retain(&keeps(data / 2)).unwrap().segments > 0);
@@ -233,6 +236,44 @@ async fn read(trail: &Trail, begin: Begin) -> Vec<Vec<Column>> {
     rows
 }
 
+/// A table, what becomes of its columns, and whether the trail is opened anew then.
+type Changes = [(usize, Change, bool)];
+
+async fn rows_read_back<S: TestStore>(changes: &Changes) {
+    let store = S::default();
+    let mut trail = store.create(4 << 10);
+    let mut tables: Vec<(TableName, Vec<Column>)> =
+        (0..3).map(|table| (TableName::parse(&format!("shop.t{table}")).unwrap(), columns(20 * table))).collect();
+    let mut writing = appender(&trail).await;
+    let (mut positions, mut written) = (Vec::new(), Vec::new());
+    for (number, (table, change, reopens)) in (1..).zip(changes) {
+        let (name, columns) = &mut tables[*table];
+        changed(columns, change);
+        if number % 7 == 0 {
+            // A transaction that is taken back takes its shape with it.
+            writing.begin(&TransactionHead { xid: "none".into(), ..TransactionHead::default() }).unwrap();
+            writing.shape(name, &self::columns(number as usize)).unwrap();
+            writing.abort().await.unwrap();
+        }
+        positions.push(put_row(&mut writing, number, name, columns).await);
+        written.push(columns.clone());
+        if *reopens && number % 5 == 0 {
+            writing.close().await.unwrap();
+            trail = store.open().unwrap();
+            writing = appender(&trail).await;
+        }
+    }
+    writing.close().await.unwrap();
+    let reopened = store.open().unwrap();
+    for trail in [&trail, &reopened] {
+        assert_eq!(read(trail, Begin::Earliest).await, written);
+        for (at, position) in positions.iter().enumerate() {
+            assert_eq!(read(trail, Begin::After(*position)).await, written[at + 1..], "after {position:?}");
+        }
+        assert!(trail.verify().unwrap().iter().all(|report| report.bad.is_none()));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -240,40 +281,8 @@ proptest! {
     fn however_tables_change_each_row_reads_back_with_its_columns_from_everywhere(
         changes in proptest::collection::vec((0_usize..3, any_change(), any::<bool>()), 1..60),
     ) {
-        in_runtime(async {
-            let disk = MemoryDisk::default();
-            let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
-            let mut tables: Vec<(TableName, Vec<Column>)> = (0..3)
-                .map(|table| (TableName::parse(&format!("shop.t{table}")).unwrap(), columns(20 * table)))
-                .collect();
-            let mut writing = appender(&trail).await;
-            let (mut positions, mut written) = (Vec::new(), Vec::new());
-            for (number, (table, change, reopens)) in (1..).zip(&changes) {
-                let (name, columns) = &mut tables[*table];
-                changed(columns, change);
-                if number % 7 == 0 {
-                    // A transaction that is taken back takes its shape with it.
-                    writing.begin(&TransactionHead { xid: "none".into(), ..TransactionHead::default() }).unwrap();
-                    writing.shape(name, &self::columns(number as usize)).unwrap();
-                    writing.abort().await.unwrap();
-                }
-                positions.push(put_row(&mut writing, number, name, columns).await);
-                written.push(columns.clone());
-                if *reopens && number % 5 == 0 {
-                    writing.close().await.unwrap();
-                    trail = open(Arc::new(disk.clone()), &folder()).unwrap();
-                    writing = appender(&trail).await;
-                }
-            }
-            writing.close().await.unwrap();
-            let reopened = open(Arc::new(disk), &folder()).unwrap();
-            for trail in [&trail, &reopened] {
-                assert_eq!(read(trail, Begin::Earliest).await, written);
-                for (at, position) in positions.iter().enumerate() {
-                    assert_eq!(read(trail, Begin::After(*position)).await, written[at + 1..], "after {position:?}");
-                }
-                assert!(trail.verify().unwrap().iter().all(|report| report.bad.is_none()));
-            }
-        });
+        in_runtime(rows_read_back::<MemoryDisk>(&changes));
+        #[cfg(feature = "fault-injection")]
+        in_runtime(rows_read_back::<MemoryLog>(&changes));
     }
 }

@@ -11,11 +11,17 @@ mod failing_flush;
 mod inspecting;
 mod large_heads;
 mod memory_disk;
+#[cfg(feature = "fault-injection")]
+mod message_log;
+#[cfg(feature = "fault-injection")]
+mod messages;
 mod operating;
 mod overtaking;
 mod promised;
 mod reading;
 mod remembering;
 mod repair;
+mod retaining;
 mod seek;
+mod stores;
 mod workload;

@@ -11,7 +11,7 @@ use crate::trail::memory_disk::{Event, MemoryDisk};
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open, read_all};
 use trailcast::limits::SEGMENT_FILES_OPEN_MAX;
 use trailcast::record::{Position, xid_hash};
-use trailcast::trail::local::{backup, repair};
+use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{Begin, ReadError, Retention, SeekError, Trail};
 
 /// A trail whose first segments' files are closed, and what is in it.
@@ -95,14 +95,14 @@ async fn a_backup_leaves_out_what_retention_takes_meanwhile() {
     let kept = trail.clone();
     disk.watch(move |_, event| {
         if *event == Event::Made(second.clone()) {
-            kept.retain(&Retention { age_seconds: None, bytes: Some(kept.bytes() / 2) }).unwrap();
+            kept.retain(&Retention { age_seconds: None, bytes: Some(kept.bytes() / 2), floor: None }).unwrap();
         }
     });
     let copied = backup::copy(&folder(), to, Arc::new(disk.clone()), clock()).unwrap();
     assert_eq!((copied.last_commit as usize, copied.bad), (written.len(), None));
     // Files that are open are copied, removed or not.
     assert!(copied.segments >= trail.status().segments && copied.segments < written.len(), "{}", copied.segments);
-    repair::new_epoch(to, Arc::new(disk.clone()), clock()).unwrap();
+    repair::new_epoch(to, Arc::new(disk.clone())).unwrap();
     let restored = read_all(&open(Arc::new(disk), to).unwrap(), Begin::Earliest).await.unwrap();
     assert_eq!(restored, written[written.len() - restored.len()..]);
     assert!(restored.len() >= read_all(&trail, Begin::Earliest).await.unwrap().len());

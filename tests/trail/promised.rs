@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open, read_all};
-use trailcast::trail::local::repair;
+use trailcast::trail::maintenance::repair;
 use trailcast::trail::{Begin, OpenError, Trail};
 
 /// A trail of three acknowledged puts whose writer was killed.
@@ -31,7 +31,7 @@ async fn killed() -> Killed {
     let disk = MemoryDisk::default();
     let trail = create(Arc::new(disk.clone()), &folder(), 1 << 20);
     let mut writing = appender(&trail).await;
-    let (mut written, mut ends) = (Vec::new(), vec![trail.durable_end().offset as usize]);
+    let (mut written, mut ends) = (Vec::new(), vec![trail.durable_end().offset() as usize]);
     for number in 1..=3 {
         let transaction = Transaction { number, rows: 2, width: 20 };
         transaction.write(&mut writing, false).await;
@@ -39,7 +39,7 @@ async fn killed() -> Killed {
         writing.hand_over().await.unwrap();
         writing.wait_durable(commit).await.unwrap();
         written.push(expected(commit, &transaction));
-        ends.push(trail.durable_end().offset as usize);
+        ends.push(trail.durable_end().offset() as usize);
     }
     Killed { disk: disk.copy(), written, ends }
 }
@@ -74,7 +74,7 @@ async fn an_acknowledged_put_is_not_cut_off_as_torn_whatever_became_of_its_bytes
         disk.tamper(&segment(), |held| *held = bytes);
         let refused = open(Arc::new(disk.clone()), &folder()).map(|_| ()).expect_err(&what);
         let OpenError::Damaged(damage) = refused else { panic!("{what}: {refused}") };
-        let at = damage.at.offset as usize;
+        let at = damage.at.offset() as usize;
         assert!(at >= killed.ends[2] && at < killed.ends[3], "{what}: {damage}");
         let look = Trail::open_read_only(&folder(), Arc::new(disk.clone()), clock()).unwrap();
         assert!(look.verify().unwrap()[0].bad.is_some(), "{what}");
@@ -114,7 +114,7 @@ async fn a_mark_file_that_is_lost_torn_older_or_of_another_life_proves_nothing()
             assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), killed.written[..2], "{what}, {became}");
         }
         // A copy that gets a new epoch starts from what it holds.
-        let (old, new) = repair::new_epoch(&folder(), Arc::new(disk.clone()), clock()).unwrap();
+        let (old, new) = repair::new_epoch(&folder(), Arc::new(disk.clone())).unwrap();
         assert_ne!(old, new);
         let trail = open(Arc::new(disk), &folder()).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert_eq!(read_all(&trail, Begin::Earliest).await.unwrap(), killed.written[..2], "{what}");

@@ -62,7 +62,9 @@ async fn a_reader_starts_behind_any_transaction_and_before_the_first() {
         assert_eq!(beyond.err(), Some(SeekError::Beyond { ends_at: 60 }));
     }
     // What is gone does not matter to whoever stands behind it.
-    trail.retain(&trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.status().bytes / 2) }).unwrap();
+    trail
+        .retain(&trailcast::trail::Retention { age_seconds: None, bytes: Some(trail.status().bytes / 2), floor: None })
+        .unwrap();
     let first = trail.status().first_commit;
     assert!(first > 2);
     let kept = read_all(&trail, Begin::After(Position::behind(trail.epoch(), first - 1))).await.unwrap();
@@ -176,8 +178,11 @@ async fn retention_drops_whole_segments_oldest_first_and_never_the_last() {
     let before = trail.status();
     let mut slow = trail.read(Begin::Earliest).await.unwrap();
     assert_eq!(slow.fill().await.unwrap(), trailcast::trail::Fill::Filled);
-    assert_eq!(trail.retain(&Retention { age_seconds: Some(60), bytes: Some(before.bytes) }).unwrap().segments, 0);
-    let trimmed = trail.retain(&Retention { age_seconds: None, bytes: Some(before.bytes / 2) }).unwrap();
+    assert_eq!(
+        trail.retain(&Retention { age_seconds: Some(60), bytes: Some(before.bytes), floor: None }).unwrap().segments,
+        0
+    );
+    let trimmed = trail.retain(&Retention { age_seconds: None, bytes: Some(before.bytes / 2), floor: None }).unwrap();
     assert!(trimmed.segments > 0);
     let after = trail.status();
     assert_eq!(after.bytes, before.bytes - trimmed.bytes);
@@ -198,6 +203,6 @@ async fn retention_drops_whole_segments_oldest_first_and_never_the_last() {
     let overtaken = drain(&mut slow).await.unwrap_err();
     assert_eq!(overtaken, SeekError::Read(trailcast::trail::ReadError::Overtaken));
     // The last segment stays, whatever the limits say.
-    trail.retain(&Retention { age_seconds: Some(0), bytes: Some(0) }).unwrap();
+    trail.retain(&Retention { age_seconds: Some(0), bytes: Some(0), floor: None }).unwrap();
     assert_eq!(trail.status().segments, 1);
 }

@@ -12,7 +12,7 @@ use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open};
 use trailcast::codec::image::Cell;
 use trailcast::record::{Position, xid_hash};
-use trailcast::trail::local::repair::{self, Repair};
+use trailcast::trail::maintenance::repair::{self, Repair};
 use trailcast::trail::{Begin, Entry, Fill, Gap, OpenError, SeekError, Trail};
 
 /// Transactions of a trail and where the trail lies.
@@ -177,7 +177,7 @@ fn a_missing_segment_wherever_it_was_leaves_one_gap() {
             }
             let refused = open(Arc::new(disk.clone()), &folder()).map(|_| ()).unwrap_err();
             let OpenError::Damaged(damage) = refused else { panic!("{what}: {refused}") };
-            assert_eq!((damage.at.segment, damage.at.offset), (at as u64 + 1, 0), "{what}");
+            assert_eq!((damage.at.segment(), damage.at.offset()), (at as u64 + 1, 0), "{what}");
             assert!(damage.what.contains("missing"), "{damage}");
             repair_and_check(&sample, &disk, &what).await;
         }
@@ -299,7 +299,7 @@ fn a_dry_run_tells_the_same_and_changes_nothing() {
         let disk = sample.disk.copy();
         disk.tamper(&segment(3), |bytes| bytes[1_000] ^= 1);
         let before = disk.contents();
-        let planned = repair::plan(&folder(), Arc::new(disk.clone()), clock()).unwrap();
+        let planned = repair::plan(&folder(), Arc::new(disk.clone())).unwrap();
         assert_eq!(disk.contents(), before);
         assert_eq!(planned.new_epoch, None);
         let done = repaired(&disk).unwrap();
@@ -327,7 +327,7 @@ fn a_repair_interrupted_anywhere_is_finished_by_the_next() {
         let damaged = sample.disk.copy();
         damaged.tamper(&segment(2), |bytes| bytes[500] ^= 1);
         damaged.lose(&segment(4));
-        let gaps = repair::plan(&folder(), Arc::new(damaged.copy()), clock()).unwrap().gaps;
+        let gaps = repair::plan(&folder(), Arc::new(damaged.copy())).unwrap().gaps;
         let mut interrupted = 0;
         let mut decided = 0;
         for failing in 1.. {
@@ -362,7 +362,7 @@ fn a_new_epoch_refuses_old_positions_and_keeps_everything_else() {
         let sample = sample(20, true).await;
         let disk = sample.disk.copy();
         for _ in 0..3 {
-            let (old, new) = repair::new_epoch(&folder(), Arc::new(disk.clone()), clock()).unwrap();
+            let (old, new) = repair::new_epoch(&folder(), Arc::new(disk.clone())).unwrap();
             assert_ne!(old, new);
             let trail = open(Arc::new(disk.clone()), &folder()).unwrap();
             assert_eq!(trail.epoch(), new);

@@ -300,7 +300,7 @@ async fn a_seek_by_time_names_the_damage_before_it_and_never_passes_over_it() {
         match trail.read(Begin::Time(transaction(number).time())).await {
             Ok(_) => assert_eq!(first_record(&trail, Begin::Time(transaction(number).time())).await, number),
             Err(SeekError::Read(ReadError::Damaged(damage))) => {
-                assert!(damage.at.segment == 3 && damage.at.offset <= 100_000, "{damage}");
+                assert!(damage.at.segment() == 3 && damage.at.offset() <= 100_000, "{damage}");
                 named += 1;
                 // Damage stops the trail; opened anew it is served up to the next look at that segment.
                 drop(trail);

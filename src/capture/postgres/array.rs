@@ -3,14 +3,14 @@
 //! `{1,NULL,"a,b",{…}}`, with bounds before it (`[0:1]={…}`) when they do not start at 1. Walked with a depth instead of
 //! recursion: the nesting is the input's to choose.
 
-use super::value::{UnexpectedText, ValueKind};
+use super::unexpected_text::UnexpectedText;
 
-/// Appends `text` as a JSON array of `element`s, nested as it is.
+/// Appends `text` as a JSON array, nested as it is; `push` appends one of its elements.
 pub(super) fn push_json(
     out: &mut Vec<u8>,
     text: &str,
-    element: &ValueKind,
     delimiter: u8,
+    push: impl Fn(&mut Vec<u8>, &str) -> Result<(), UnexpectedText>,
 ) -> Result<(), UnexpectedText> {
     let bytes = without_bounds(text)?.as_bytes();
     let mut unquoted = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn push_json(
                 expects_value = true;
             }
             _ if expects_value && depth > 0 => {
-                at += push_element(out, &bytes[at..], element, delimiter, &mut unquoted)?;
+                at += push_element(out, &bytes[at..], delimiter, &mut unquoted, &push)?;
                 expects_value = false;
             }
             _ => return Err(UnexpectedText),
@@ -61,9 +61,9 @@ fn without_bounds(text: &str) -> Result<&str, UnexpectedText> {
 fn push_element(
     out: &mut Vec<u8>,
     bytes: &[u8],
-    element: &ValueKind,
     delimiter: u8,
     unquoted: &mut Vec<u8>,
+    push: &impl Fn(&mut Vec<u8>, &str) -> Result<(), UnexpectedText>,
 ) -> Result<usize, UnexpectedText> {
     unquoted.clear();
     let quoted = bytes.first() == Some(&b'"');
@@ -94,7 +94,7 @@ fn push_element(
         out.extend_from_slice(b"null");
     } else {
         let text = std::str::from_utf8(unquoted).map_err(|_| UnexpectedText)?;
-        element.push_json(out, text)?;
+        push(out, text)?;
     }
     Ok(at)
 }
@@ -102,11 +102,12 @@ fn push_element(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::postgres::value::ValueKind;
     use proptest::prelude::*;
 
     fn json(element: ValueKind, text: &str) -> Result<String, UnexpectedText> {
         let mut out = Vec::new();
-        push_json(&mut out, text, &element, b',')?;
+        push_json(&mut out, text, b',', |out, text| element.push_json(out, text))?;
         Ok(String::from_utf8(out).unwrap())
     }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::connection::{Address, Connection, Row, literal};
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 
 /// What an answer is to, for who reads that it was not understood.
 const QUERY: &str = "a query of the catalogue";

@@ -10,7 +10,7 @@ use super::catalogue::{Catalogue, Step};
 use super::connection::Address;
 use super::pgoutput::{RelationColumn, TypeMessage};
 use super::value::ValueKind;
-use crate::capture::source::Fault;
+use crate::capture::error::Fault;
 use crate::limits;
 
 /// What is known of a column's type.

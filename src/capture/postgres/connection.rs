@@ -18,7 +18,7 @@ use super::settings;
 use super::socket::Socket;
 use super::tls;
 use super::wire::{Transport, Wire};
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 use crate::catalog::extract::{Secret, SourceConfig, TlsMode};
 use crate::codec::byte_text::{self, Charset};
 use crate::limits;

@@ -1,54 +1,40 @@
-//! What the server is told: how far it may forget.
+//! What the server hears from us: how far it may forget, and that we live.
 //!
-//! Owns the first rule of capture: **the confirmed position is read off the trail's durable mark and nowhere else, and is
-//! never beyond what this session has received**: a server that went back must not be told to forget what it wrote since.
-
-use std::future::Future;
+//! Owns the status update; how far that is, is `capture::confirmation`'s rule.
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::lsn::Lsn;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::confirmation::Confirmation;
+use crate::capture::error::Fault;
 use crate::limits;
 use crate::record::Timestamp;
-use crate::trail::{Appender, DurableMark};
+use crate::trail::DurableMark;
 
 /// Microseconds between 1970-01-01 and PostgreSQL's own epoch, 2000-01-01.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// What was heard and what is durable.
+/// What was heard, and what is confirmed.
 #[derive(Debug)]
 pub(super) struct Feedback {
-    durable: watch::Receiver<DurableMark>,
+    pub(super) confirmation: Confirmation<Lsn>,
     /// The end of what the server has sent.
     received: Lsn,
-    /// Everything before it has come in this session or was confirmed before it, in whole transactions.
-    complete: Lsn,
     /// The server's clock when it last sent something.
     server_time: Timestamp,
     last_heard: Instant,
-    /// What was last confirmed.
-    confirmed: Lsn,
-    /// Confirmed without being durable: tests only, see `confirm_early`.
-    early: Lsn,
-    /// Until it is known what a warning means, nothing more is confirmed.
-    held: bool,
 }
 
 impl Feedback {
     /// Of a session with a slot that was confirmed up to `confirmed`.
     pub(super) fn new(durable: watch::Receiver<DurableMark>, confirmed: Lsn) -> Self {
         Self {
-            durable,
+            confirmation: Confirmation::new(durable, confirmed),
             received: confirmed,
-            complete: if super::trusts_source() { Lsn(u64::MAX) } else { confirmed },
             server_time: Timestamp::from_micros(POSTGRES_EPOCH_MICROS),
             last_heard: Instant::now(),
-            confirmed: Lsn(0),
-            early: Lsn(0),
-            held: false,
         }
     }
 
@@ -63,39 +49,14 @@ impl Feedback {
         self.server_time = sent;
     }
 
-    /// Every transaction that ends before `lsn` has come.
-    pub(super) fn complete(&mut self, lsn: Lsn) {
-        self.complete = self.complete.max(lsn);
-    }
-
-    /// Confirms nothing more, or goes on confirming.
-    pub(super) fn hold(&mut self, held: bool) {
-        self.held = held;
-    }
-
-    /// Breaks the first rule, for tests that must see it lose.
-    pub(super) fn confirm_without_durability(&mut self, lsn: Lsn) {
-        self.early = self.early.max(lsn);
-    }
-
     /// The end of what the server has sent, its clock, and what it was told.
     pub(super) fn heard_so_far(&self) -> (Lsn, Timestamp, Lsn) {
-        (self.received, self.server_time, self.confirmed)
+        (self.received, self.server_time, *self.confirmation.confirmed())
     }
 
     /// When the server was last heard.
     pub(super) fn last_heard(&self) -> Instant {
         self.last_heard
-    }
-
-    /// What the trail holds durably; nothing confirms anything beyond it.
-    pub(super) fn durable(&self) -> Lsn {
-        lsn_of(&self.durable.borrow())
-    }
-
-    /// Waits until the durable mark moves.
-    pub(super) async fn durable_moved(&mut self) -> Result<(), Fault> {
-        self.durable.changed().await.map_err(|_| CaptureError::TrailStopped.into())
     }
 
     /// Whether the server has been silent for longer than a live one is.
@@ -105,13 +66,10 @@ impl Feedback {
 
     /// Sends a status update. A server that has been silent for a while is asked for a sign of life.
     pub(super) async fn send(&mut self, connection: &mut Connection) -> Result<(), Fault> {
-        let reached = self.durable().min(self.complete).max(self.early);
-        let confirmed = if self.held { self.confirmed } else { reached };
+        let confirmed = self.confirmation.confirm();
         let ask = self.last_heard.elapsed() > Duration::from_secs(limits::SOURCE_SILENCE_SECONDS_MAX / 2);
         let clock = self.server_time.micros().saturating_sub(POSTGRES_EPOCH_MICROS);
-        connection.send_copy_data(&status_update(self.received.max(confirmed), confirmed, clock, ask)).await?;
-        self.confirmed = confirmed;
-        Ok(())
+        connection.send_copy_data(&status_update(self.received.max(confirmed), confirmed, clock, ask)).await
     }
 }
 
@@ -127,39 +85,13 @@ fn status_update(received: Lsn, confirmed: Lsn, clock_micros: i64, ask: bool) ->
     body
 }
 
-fn lsn_of(mark: &DurableMark) -> Lsn {
-    mark.source.as_ref().and_then(Lsn::of_position).unwrap_or_default()
-}
-
-/// Waits until the trail holds `position` durably.
-pub(super) async fn wait_durable(appender: &Appender, position: Lsn) -> Result<(), Fault> {
-    let mut durable = appender.durable();
-    tokio::select! {
-        fault = trail_stopped(appender) => Err(fault),
-        reached = durable.wait_for(|mark| lsn_of(mark) >= position) => {
-            reached.map(drop).map_err(|_| CaptureError::TrailStopped.into())
-        }
-    }
-}
-
-/// Returns when the trail takes nothing more, and why.
-pub(super) fn trail_stopped(appender: &Appender) -> impl Future<Output = Fault> + use<> {
-    let durability = appender.durability();
-    async move {
-        // A commit number that no trail reaches: only the writer's end ends the wait.
-        match durability.wait(u64::MAX).await {
-            Ok(()) => CaptureError::TrailStopped.into(),
-            Err(error) => error.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::capture::coordinate::Coordinate;
     use crate::capture::postgres::socket::Socket;
     use crate::capture::postgres::wire::{Transport, Wire};
     use crate::codec::byte_text::Charset;
@@ -175,7 +107,7 @@ mod tests {
         let (durable, watched) = watch::channel(mark);
         let mut feedback = Feedback::new(watched, Lsn(50));
         for (complete, expected) in [(0, 50), (80, 80), (70, 80), (200, 100)] {
-            feedback.complete(Lsn(complete));
+            feedback.confirmation.complete(&Lsn(complete));
             feedback.send(&mut connection).await.unwrap();
             let mut update = [0; 39];
             far.read_exact(&mut update).await.unwrap();

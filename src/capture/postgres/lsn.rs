@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::capture::coordinate::Coordinate;
 use crate::record::SourcePosition;
 
 /// A byte of the write-ahead log; 0 is "none".
@@ -19,15 +20,17 @@ impl Lsn {
         Some(Self(half(high)? << 32 | half(low)?))
     }
 
-    /// As the trail holds it.
-    pub(super) fn to_position(self) -> SourcePosition {
-        let mut position = SourcePosition::default();
-        self.write_position(&mut position);
-        position
+    /// The position of a transaction whose commit record starts here: see the parent module.
+    pub(super) fn after_commit(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
+}
 
-    /// As the trail holds it, in place of what was there: once a transaction, so not through the formatter.
-    pub(super) fn write_position(self, position: &mut SourcePosition) {
+impl Coordinate for Lsn {
+    const NAME: &'static str = "LSN";
+
+    /// Once a transaction, so not through the formatter.
+    fn write_position(&self, position: &mut SourcePosition) {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
         let text = &mut position.0;
         text.clear();
@@ -38,14 +41,12 @@ impl Lsn {
         text.extend((0..8).rev().map(digit));
     }
 
-    /// The position of a transaction whose commit record starts here: see the parent module.
-    pub(super) fn after_commit(self) -> Self {
-        Self(self.0.saturating_add(1))
+    fn of_position(position: &SourcePosition) -> Option<Self> {
+        Self::parse(&position.0)
     }
 
-    /// From what the trail holds.
-    pub(super) fn of_position(position: &SourcePosition) -> Option<Self> {
-        Self::parse(&position.0)
+    fn commit_place(&self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) struct TypeMessage<'a> {
     pub(super) name: Cow<'a, str>,
 }
 
-/// A table's shape, sent before its first row and again after it changed.
+/// A table's schema, sent before its first row and again after it changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RelationMessage<'a> {
     pub(super) id: u32,

@@ -1,434 +1,163 @@
-//! What of the source is published for an extract: makes the publications, and adds to our own the tables that they lack.
+//! One publication as the catalogue shows it, or as it is about to be made: what it takes in, and what it gives of that.
 //!
-//! Owns CREATE and ALTER PUBLICATION, and the promise that none of them makes PostgreSQL refuse the application's own
-//! writes; leaves the slot to `setup`, the rule of refused writes to `identity`, and what people see to `review`. A
-//! publication that the user named is theirs: it is never altered.
-//!
-//! **Both publications are older than the slot.** The server reads a publication as it was where the change stands in its
-//! log; one that was made later is not there yet, and ends the stream.
+//! Owns PostgreSQL's rule for which list of columns and which row filter hold for a partition; leaves making and altering
+//! publications to `publisher`.
 
-use tracing::info;
+use std::collections::{HashMap, HashSet};
 
-use super::Target;
-use super::catalogue::Catalogue;
-use super::connection::identifier;
-use super::identity::{SERVER_VERSION_GENERATED, refused_of};
-use super::published::{Published, SERVER_VERSION_SCHEMAS};
-use super::server_error::ServerError;
-use super::tables::{SourceTable, Tables};
-use crate::capture::source::{CaptureError, Fault, RefusedWrites};
-use crate::catalog::extract::WithoutIdentity;
-use crate::catalog::table_pattern::TablePattern;
-use crate::limits;
-use crate::repeats::warn_rarely;
+use super::catalogue::{Catalogue, unexpected};
+use super::connection::{Address, Row, literal};
+use super::source_tables::{SourceTable, Tables, names};
+use crate::capture::error::Fault;
 
-/// SQLSTATE of a right that is not there: CREATE on the database, or the tables are somebody else's.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
-/// What the publication of tables that only give their INSERTs is made with.
-const INSERTS_ONLY: &str = "publish = 'insert', ";
+/// First server with publications of whole schemas, lists of columns and row filters, as `server_version_num`.
+pub(super) const SERVER_VERSION_SCHEMAS: u32 = 150_000;
 
-/// The publications of an extract as they are now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Publications {
-    /// The one that gives every operation.
-    pub(super) main: Option<Published>,
-    /// The one for tables whose UPDATEs and DELETEs must not be published.
-    pub(super) inserts: Option<Published>,
+/// A publication.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Publication {
+    pub(super) name: String,
+    /// Every table, later ones too.
+    pub(super) everything: bool,
+    /// Every table of these schemas, later ones too.
+    pub(super) schemas: HashSet<String>,
+    /// Tables one by one, by their number.
+    pub(super) tables: HashMap<u32, Listed>,
+    pub(super) inserts: bool,
+    pub(super) updates: bool,
+    pub(super) deletes: bool,
+    pub(super) truncates: bool,
+    /// Rows of a partition come under the name of the topmost table above it that is published.
+    pub(super) via_root: bool,
+    /// Generated columns that are stored come too.
+    pub(super) generated: bool,
 }
 
-impl Publications {
-    /// Reads them; the second one only where the extract asks for it.
-    pub(super) async fn read(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Self, Fault> {
-        let main = Published::read(catalogue, &target.address, version, &target.publication).await?;
-        let inserts = match target.inserts_publication() {
-            Some(name) => Published::read(catalogue, &target.address, version, &name).await?,
-            None => None,
-        };
-        Ok(Self { main, inserts })
-    }
-
-    /// Whether either gives the table's rows.
-    pub(super) fn give(&self, tables: &Tables, table: &SourceTable) -> bool {
-        [&self.main, &self.inserts].into_iter().flatten().any(|published| published.given(tables, table).is_some())
-    }
+/// How a table is listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Only these columns.
+    pub(super) columns: Option<Vec<String>>,
+    /// Only rows that a filter lets through, which looks at these columns.
+    pub(super) filter: Option<Vec<String>>,
 }
 
-/// What became of tables that were to be published.
-#[derive(Debug, Default)]
-pub(super) struct Added {
-    /// Published now, as SQL names.
-    pub(super) tables: Vec<String>,
-    /// Not published, because the application's writes to them would be refused.
-    pub(super) refused: Vec<RefusedWrites>,
-    /// Not published, because the server does not let us.
-    pub(super) errors: Vec<(String, ServerError)>,
-}
-
-/// Whoever makes and alters the publications of one extract.
-pub(super) struct Publisher<'a> {
-    pub(super) target: &'a Target,
-    pub(super) catalogue: &'a mut Catalogue,
-    pub(super) version: u32,
-    pub(super) tables: &'a Tables,
-}
-
-impl Publisher<'_> {
-    /// Makes what is missing, and adds to our own publication the tables that it lacks.
-    pub(super) async fn prepare(&mut self, now: &Publications, has_slot: bool) -> Result<(), Fault> {
-        if let Some(name) = self.target.inserts_publication()
-            && now.inserts.is_none()
-        {
-            self.refuse_behind_slot(&name, has_slot)?;
-        }
-        match &now.main {
-            None => {
-                self.refuse_behind_slot(&self.target.publication, has_slot)?;
-                self.make(now).await
-            }
-            Some(main) => {
-                if now.inserts.is_none() {
-                    self.make_inserts(&[]).await?;
-                }
-                self.extend(main, now).await
-            }
-        }
-    }
-
-    fn refuse_behind_slot(&self, publication: &str, has_slot: bool) -> Result<(), Fault> {
-        if !has_slot {
-            return Ok(());
-        }
-        let slot = &self.target.slot;
-        let message = format!(
-            "publication {publication} is missing while slot {slot} exists; make the publication, or drop the slot"
+impl Publication {
+    /// The publication of that name; none if there is none.
+    pub(super) async fn read(
+        catalogue: &mut Catalogue,
+        address: &Address,
+        version: u32,
+        name: &str,
+    ) -> Result<Option<Self>, Fault> {
+        // Not every version has every column.
+        let sql = format!(
+            "SELECT p.oid, p.puballtables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, \
+             coalesce(pg_catalog.to_jsonb(p) ->> 'pubgencols', 'n') = 's' \
+             FROM pg_catalog.pg_publication p WHERE p.pubname = {}",
+            literal(name)
         );
-        Err(CaptureError::Refused(message).into())
-    }
-
-    async fn make(&mut self, now: &Publications) -> Result<(), Fault> {
-        let captured = self.tables.captured(self.target);
-        let (sound, refused) = self.split(&captured, &self.planned());
-        if self.target.without_identity.is_none() {
-            refuse(self.target, refused.iter().flat_map(|(_, refused)| refused.clone()).collect())?;
-            if self.make_whole().await? {
-                return Ok(());
-            }
+        let rows = catalogue.query(address, &sql).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let [Some(oid), Some(everything), flags @ ..] = &row[..] else { return Err(unexpected("pg_publication")) };
+        let flag = |at: usize| flags.get(at).is_some_and(|flag| flag.as_deref() == Some("t"));
+        let mut published = Self {
+            name: name.to_owned(),
+            everything: everything == "t",
+            inserts: flag(0),
+            updates: flag(1),
+            deletes: flag(2),
+            truncates: flag(3),
+            via_root: flag(4),
+            generated: flag(5),
+            ..Self::default()
+        };
+        let newer = version >= SERVER_VERSION_SCHEMAS;
+        for row in catalogue.query(address, &tables_of(oid, newer)).await? {
+            let (table, listed) = listed(&row).ok_or_else(|| unexpected("pg_publication_rel"))?;
+            published.tables.insert(table, listed);
         }
-        let inserts_only = self.target.without_identity == Some(WithoutIdentity::InsertsOnly);
-        if captured.is_empty() || (sound.is_empty() && !inserts_only) {
-            // Tables may still be made: the extract waits for them.
-            let which = if captured.is_empty() { "" } else { " that has a replica identity" };
-            let database = &self.target.address.source.database;
-            let patterns = self.target.tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).cloned();
-            let patterns: Vec<String> = patterns.map(String::from).collect();
-            return Err(Fault::NoTables(format!(
-                "no table of the database {database}{which} matches tables ({}) yet: make one, or PATCH the extract's \
-                 tables; it looks again by itself",
-                patterns.join(", ")
-            )));
-        }
-        if now.inserts.is_none() {
-            let refused: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
-            self.make_inserts(&refused).await?;
-        }
-        let made = self.create(&self.target.publication, &for_tables(&sound), "").await?;
-        made.map_err(|error| self.may_not(error, &self.target.publication, &sound, ""))
-    }
-
-    /// The server's refusal to make a publication; where our rights are not enough, with what to do about it.
-    fn may_not(&self, error: ServerError, name: &str, tables: &[&SourceTable], option: &str) -> Fault {
-        if error.code != INSUFFICIENT_PRIVILEGE {
-            return error.into();
-        }
-        let whole = whole_objects(&self.target.tables, self.version).filter(|_| option.is_empty());
-        let whole = whole.filter(|_| self.target.without_identity.is_none());
-        let objects = whole.unwrap_or_else(|| for_tables(tables));
-        let statement = self.statement(name, &objects, option);
-        let (user, database) = (&self.target.address.user, &self.target.address.source.database);
-        CaptureError::Refused(format!(
-            "{error}: the user {user} may not make the publication. Let a superuser make it beforehand: {statement}; or, if \
-             {user} owns the tables, let the database's owner run: GRANT CREATE ON DATABASE {} TO {}; then PATCH the extract \
-             to stopped and back to running",
-            identifier(database),
-            identifier(user)
-        ))
-        .into()
-    }
-
-    /// Publishes all that the patterns take in, later tables too, if they and our rights allow it.
-    async fn make_whole(&mut self) -> Result<bool, Fault> {
-        let Some(objects) = whole_objects(&self.target.tables, self.version) else { return Ok(false) };
-        let publication = &self.target.publication;
-        match self.create(publication, &objects, "").await? {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                warn_rarely!(publication, publication, %error, "publishing table by table; later tables are added at the next start");
-                Ok(false)
-            }
-        }
-    }
-
-    /// Makes the second publication, if the extract has one, with these tables.
-    async fn make_inserts(&mut self, tables: &[&SourceTable]) -> Result<(), Fault> {
-        let Some(name) = self.target.inserts_publication() else { return Ok(()) };
-        let made = self.create(&name, &for_tables(tables), INSERTS_ONLY).await?;
-        made.map_err(|error| self.may_not(error, &name, tables, INSERTS_ONLY))
-    }
-
-    async fn create(&mut self, name: &str, objects: &str, option: &str) -> Result<Result<(), ServerError>, Fault> {
-        self.execute(&self.statement(name, objects, option)).await
-    }
-
-    /// The statement that makes a publication.
-    fn statement(&self, name: &str, objects: &str, option: &str) -> String {
-        // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
-        let generated =
-            if self.version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
-        let name = identifier(name);
-        format!("CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})")
-    }
-
-    /// Brings a publication that exists to what the extract needs, unless it was named by the user and is theirs to keep.
-    async fn extend(&mut self, main: &Published, now: &Publications) -> Result<(), Fault> {
-        let captured = self.tables.captured(self.target);
-        let lacking: Vec<_> = captured.iter().filter(|table| !now.give(self.tables, table)).copied().collect();
-        if self.target.publication_is_theirs && self.target.without_identity != Some(WithoutIdentity::InsertsOnly) {
-            if !lacking.is_empty() {
-                warn_rarely!(
-                    &main.name,
-                    publication = main.name,
-                    tables = lacking.len(),
-                    "tables match but are not published"
-                );
-            }
-            return Ok(());
-        }
-        let mut main = main.clone();
-        if !self.target.publication_is_theirs {
-            self.publish_generated(&mut main).await?;
-            self.publish_one_by_one(&mut main, &captured).await?;
-        }
-        self.add(&main, &lacking).await?;
-        self.promote(&main, now, &captured).await
-    }
-
-    /// Adds tables to the publication that they belong into: ours, or the one for inserts alone. What would harm the
-    /// source is left out, and said.
-    pub(super) async fn add(&mut self, main: &Published, lacking: &[&SourceTable]) -> Result<Added, Fault> {
-        let mut added = Added::default();
-        let planned = Published { generated: main.generated, ..self.planned() };
-        let (sound, refused) = self.split(lacking, &planned);
-        if self.target.publication_is_theirs {
-            let error = || ServerError::own("the publication is the user's own and is not altered");
-            added.errors.extend(sound.iter().map(|table| (table.shown(), error())));
-        } else {
-            self.add_to(&main.name, &sound, &mut added).await?;
-        }
-        match self.target.inserts_publication() {
-            Some(inserts) => {
-                let tables: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
-                self.add_to(&inserts, &tables, &mut added).await?;
-            }
-            None => added.refused.extend(refused.into_iter().flat_map(|(_, refused)| refused)),
-        }
-        for (table, error) in &added.errors {
-            let of_kind = format!("{} {table}", main.name);
-            warn_rarely!(&of_kind, publication = main.name, table, %error, "a matching table could not be added to the publication");
-        }
-        Ok(added)
-    }
-
-    /// The publication that a table belongs into; none where publishing it would have the application's writes refused.
-    pub(super) fn home_of(&self, main: &Published, table: &SourceTable) -> Option<String> {
-        let planned = Published { generated: main.generated, ..self.planned() };
-        if refused_of(self.tables, table, &planned, self.version).is_empty() {
-            return Some(main.name.clone());
-        }
-        self.target.inserts_publication()
-    }
-
-    /// All at once, or one by one where one of them does not let itself be added.
-    async fn add_to(&mut self, publication: &str, tables: &[&SourceTable], added: &mut Added) -> Result<(), Fault> {
-        if tables.is_empty() {
-            return Ok(());
-        }
-        let name = identifier(publication);
-        let add =
-            |tables: &[&SourceTable]| format!("ALTER PUBLICATION {name} ADD {}", &for_tables(tables)["FOR ".len()..]);
-        if self.execute(&add(tables)).await?.is_ok() {
-            added.tables.extend(tables.iter().map(|table| table.sql_name.clone()));
-        } else {
-            for table in tables {
-                match self.execute(&add(&[table])).await? {
-                    Ok(()) => added.tables.push(table.sql_name.clone()),
-                    Err(error) => added.errors.push((table.shown(), error)),
-                }
-            }
-        }
-        info!(publication, tables = added.tables.len(), "published more tables");
-        Ok(())
-    }
-
-    /// A publication of an earlier version of ours leaves generated columns out.
-    async fn publish_generated(&mut self, main: &mut Published) -> Result<(), Fault> {
-        if self.version < SERVER_VERSION_GENERATED || main.generated {
-            return Ok(());
-        }
-        let set = format!("ALTER PUBLICATION {} SET (publish_generated_columns = stored)", identifier(&main.name));
-        match self.execute(&set).await? {
-            Ok(()) => main.generated = true,
-            Err(error) => {
-                warn_rarely!(&main.name, publication = main.name, %error, statement = set, "generated columns are not published; run the statement as its owner");
-            }
-        }
-        Ok(())
-    }
-
-    /// Whole schemas would publish later tables without a replica identity too.
-    async fn publish_one_by_one(&mut self, main: &mut Published, captured: &[&SourceTable]) -> Result<(), Fault> {
-        if self.target.without_identity.is_none() {
-            return Ok(());
-        }
-        if main.everything {
-            warn_rarely!(
-                &main.name,
-                publication = main.name,
-                "it is for all tables, which cannot be altered; withoutIdentity has no effect"
+        if newer {
+            let sql = format!(
+                "SELECT n.nspname FROM pg_catalog.pg_publication_namespace pn \
+                 JOIN pg_catalog.pg_namespace n ON n.oid = pn.pnnspid WHERE pn.pnpubid = {oid}"
             );
+            let rows = catalogue.query(address, &sql).await?;
+            published.schemas = rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
         }
-        if main.schemas.is_empty() {
-            return Ok(());
-        }
-        let unlisted: Vec<_> = captured.iter().filter(|table| !main.tables.contains_key(&table.oid)).copied().collect();
-        let added = self.add(main, &unlisted).await?;
-        if !added.errors.is_empty() {
-            return Ok(());
-        }
-        let schemas: Vec<_> = main.schemas.iter().map(|schema| identifier(schema)).collect();
-        let drop = format!("ALTER PUBLICATION {} DROP TABLES IN SCHEMA {}", identifier(&main.name), schemas.join(", "));
-        match self.execute(&drop).await? {
-            Ok(()) => main.schemas.clear(),
-            Err(error) => {
-                warn_rarely!(&main.name, publication = main.name, %error, statement = drop, "whole schemas stay published");
-            }
-        }
-        Ok(())
+        Ok(Some(published))
     }
 
-    /// A table that was given inserts alone and has a replica identity by now gives everything.
-    async fn promote(&mut self, main: &Published, now: &Publications, captured: &[&SourceTable]) -> Result<(), Fault> {
-        let Some(inserts) = &now.inserts else { return Ok(()) };
-        let planned = Published { generated: main.generated, ..self.planned() };
-        let listed: Vec<_> = captured.iter().filter(|table| inserts.tables.contains_key(&table.oid)).copied().collect();
-        let (sound, _) = self.split(&listed, &planned);
-        for table in sound.into_iter().filter(|_| !self.target.publication_is_theirs) {
-            if main.given(self.tables, table).is_none() {
-                let added = self.add(main, &[table]).await?;
-                if !added.errors.is_empty() {
-                    continue;
-                }
-            }
-            let drop = format!("ALTER PUBLICATION {} DROP TABLE ONLY {}", identifier(&inserts.name), table.sql_name);
-            if let Err(error) = self.execute(&drop).await? {
-                let of_kind = format!("{} {}", inserts.name, table.shown());
-                warn_rarely!(&of_kind, publication = inserts.name, table = table.shown(), %error, "a table could not be taken out");
-            }
+    /// The table by whose name the rows of `table` are published, and how it is listed; none if they are not published.
+    pub(super) fn given<'a>(&self, tables: &'a Tables, table: &'a SourceTable) -> Option<(&'a SourceTable, Listed)> {
+        let mut from_top = table.ancestors.iter().rev().filter_map(|above| tables.get(*above));
+        let topmost = from_top.find(|above| self.names(above));
+        if !self.names(table) && topmost.is_none() {
+            return None;
         }
-        Ok(())
+        let stands_as = topmost.filter(|_| self.via_root).unwrap_or(table);
+        Some((stands_as, self.tables.get(&stands_as.oid).cloned().unwrap_or_default()))
     }
 
-    /// Tables that can be published with all operations, and those where the application's writes would be refused.
-    fn split<'t>(
-        &self,
-        tables: &[&'t SourceTable],
-        published: &Published,
-    ) -> (Vec<&'t SourceTable>, Vec<(&'t SourceTable, Vec<RefusedWrites>)>) {
-        let mut sound = Vec::new();
-        let mut refused = Vec::new();
-        for table in tables {
-            match refused_of(self.tables, table, published, self.version) {
-                none if none.is_empty() => sound.push(*table),
-                some => refused.push((*table, some)),
-            }
-        }
-        (sound, refused)
+    /// Whether the publication names the table itself, alone or with its schema.
+    pub(super) fn names(&self, table: &SourceTable) -> bool {
+        self.everything || self.schemas.contains(&table.schema) || self.tables.contains_key(&table.oid)
+    }
+}
+
+/// The tables that a publication lists, with the columns that are given and those that its filter looks at.
+fn tables_of(publication: &str, newer: bool) -> String {
+    let (columns, filter) = if newer {
+        (
+            "CASE WHEN r.prattrs IS NOT NULL THEN (SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) \
+             FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) END",
+            // The expression's own tree is the only place that tells the filter's columns from the listed ones.
+            "CASE WHEN r.prqual IS NOT NULL THEN coalesce((SELECT pg_catalog.json_agg(DISTINCT a.attname) \
+             FROM pg_catalog.regexp_matches(r.prqual::text, ':varattno (\\d+)', 'g') AS m(number) \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = m.number[1]::int), '[]'::json) END",
+        )
+    } else {
+        ("NULL", "NULL")
+    };
+    format!(
+        "SELECT r.prrelid, {columns}, {filter} FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = {publication}"
+    )
+}
+
+fn listed(row: &Row) -> Option<(u32, Listed)> {
+    let [Some(table), columns, filter] = &row[..] else { return None };
+    let given =
+        |list: &Option<String>| list.is_some().then(|| names(list)).map_or(Some(None), |list| Some(Some(list?)));
+    Some((table.parse().ok()?, Listed { columns: given(columns)?, filter: given(filter)? }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::postgres::source_tables::Identity;
+
+    fn table(oid: u32, ancestors: &[u32]) -> SourceTable {
+        let schema = if oid == 1 { "top".into() } else { "public".into() };
+        let is_partitioned = oid < 3;
+        SourceTable { schema, is_partitioned, ancestors: ancestors.to_vec(), ..SourceTable::of(oid, Identity::None) }
     }
 
-    /// The publication as we would make it, as far as it matters for one table.
-    fn planned(&self) -> Published {
-        Published {
-            name: self.target.publication.clone(),
-            everything: true,
-            inserts: true,
-            updates: true,
-            deletes: true,
-            truncates: true,
-            via_root: true,
-            generated: self.version >= SERVER_VERSION_GENERATED,
-            ..Published::default()
-        }
-    }
-
-    async fn execute(&mut self, sql: &str) -> Result<Result<(), ServerError>, Fault> {
-        self.catalogue.try_execute(&self.target.address, sql).await
-    }
-
-    /// Speaks up against making an extract, or giving it other tables, where the application's writes would be refused.
-    /// `known`: what an extract that exists takes in already; of these tables nothing is said.
-    pub(super) fn check(&self, now: &Publications, known: Option<&[TablePattern]>) -> Result<(), Fault> {
-        if self.target.without_identity.is_some() {
-            return Ok(());
-        }
-        let is_known = |table: &SourceTable| {
-            known.is_some_and(|known| known.iter().any(|p| p.matches(&table.schema, &table.name)))
+    #[test]
+    fn a_partition_is_given_as_the_topmost_published_table_above_it() {
+        let tables = Tables::new(vec![table(1, &[]), table(2, &[1]), table(3, &[2, 1])]);
+        let only = |column: &str| Listed { columns: Some(vec![column.into()]), filter: None };
+        let given = |published: &Publication| {
+            published.given(&tables, tables.get(3).unwrap()).map(|(stands_as, listed)| (stands_as.oid, listed))
         };
-        let mut tables = self.tables.captured(self.target);
-        let planned = match &now.main {
-            None => self.planned(),
-            Some(main) => {
-                tables.retain(|table| !is_known(table));
-                let listed = |table: &SourceTable| main.given(self.tables, table).is_some();
-                let there = tables.iter().filter(|table| listed(table));
-                // Our own is brought to what we would make before anything else.
-                let generated = main.generated || (!self.target.publication_is_theirs && self.planned().generated);
-                let main = &Published { generated, ..main.clone() };
-                let there = there.flat_map(|table| refused_of(self.tables, table, main, self.version)).collect();
-                refuse(self.target, there)?;
-                if self.target.publication_is_theirs {
-                    return Ok(());
-                }
-                tables.retain(|table| !listed(table));
-                self.planned()
-            }
-        };
-        let (_, refused) = self.split(&tables, &planned);
-        refuse(self.target, refused.into_iter().flat_map(|(_, refused)| refused).collect())
+        let mut published = Publication { via_root: true, ..Publication::default() };
+        assert_eq!(given(&published), None);
+        published.tables.insert(3, only("three"));
+        assert_eq!(given(&published), Some((3, only("three"))));
+        published.tables.insert(2, only("two"));
+        assert_eq!(given(&published), Some((2, only("two"))));
+        published.schemas.insert("top".into());
+        assert_eq!(given(&published), Some((1, Listed::default())));
+        published.via_root = false;
+        assert_eq!(given(&published), Some((3, only("three"))));
     }
-}
-
-fn refuse(target: &Target, tables: Vec<RefusedWrites>) -> Result<(), Fault> {
-    if tables.is_empty() || super::publish_anyway() {
-        return Ok(());
-    }
-    let whole_schemas = target.tables.iter().any(|pattern| pattern.is_everything() || pattern.whole_schema().is_some());
-    Err(CaptureError::WritesRefused { tables, whole_schemas }.into())
-}
-
-/// `FOR TABLE …`, or nothing for no tables. Tables that inherit from one of them are named themselves, where they match.
-fn for_tables(tables: &[&SourceTable]) -> String {
-    if tables.is_empty() {
-        return String::new();
-    }
-    let names: Vec<_> = tables.iter().map(|table| format!("ONLY {}", table.sql_name)).collect();
-    format!("FOR TABLE {}", names.join(", "))
-}
-
-/// How to publish all that the patterns take in, later tables too, if they allow it; it needs a superuser.
-fn whole_objects(patterns: &[TablePattern], version: u32) -> Option<String> {
-    if patterns.iter().any(TablePattern::is_everything) {
-        return Some("FOR ALL TABLES".into());
-    }
-    let schemas: Option<Vec<_>> = patterns.iter().map(|pattern| pattern.whole_schema().map(identifier)).collect();
-    let schemas = schemas.filter(|_| version >= SERVER_VERSION_SCHEMAS)?;
-    Some(format!("FOR TABLES IN SCHEMA {}", schemas.join(", ")))
 }

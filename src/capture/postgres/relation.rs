@@ -1,15 +1,15 @@
 //! A captured table as the stream last described it, and its rows as row images.
 //!
 //! Owns the join of a `Relation` message with what else is known of its table, and the writing of images. Leaves asking to
-//! `describing` and numbering shapes to the trail.
+//! `table_facts` and numbering schemas to the trail.
 
 use std::sync::Arc;
 
 use super::column_types::ColumnType;
-use super::describing::Facts;
-use super::pgoutput::{RelationMessage, Tuple, TupleValue};
+use super::pgoutput::{OldTuple, RelationMessage, Tuple, TupleValue};
+use super::table_facts::Facts;
 use super::value::ValueKind;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 use crate::codec::byte_text::{self, Charset};
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::codec::image::ImageWriter;
@@ -46,9 +46,24 @@ impl Described {
     }
 }
 
-/// A row held NULL where the catalogue of now allows none: the shape must say nullable. The column's number.
+/// A row held NULL where the catalogue of now allows none: the schema must say nullable. The column's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Widened(pub(super) usize);
+
+/// Why a row was not written, or not to its end.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// The schema has to be widened first; then it can be.
+    Widened(Widened),
+    /// It never can be.
+    Refused(Fault),
+}
+
+impl From<Fault> for Unwritten {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
 
 /// The table's name as the trail has it.
 pub(super) fn table_name(message: &RelationMessage<'_>) -> Result<TableName, Fault> {
@@ -56,8 +71,8 @@ pub(super) fn table_name(message: &RelationMessage<'_>) -> Result<TableName, Fau
         .map_err(|error| CaptureError::Malformed(error.to_string()).into())
 }
 
-/// The columns of a shape: names and types as the stream says, nullability as the catalogue adds; `known` is the trail's
-/// shape so far, for what is gone from the catalogue.
+/// The columns of a schema: names and types as the stream says, nullability as the catalogue adds; `known` is the trail's
+/// schema so far, for what is gone from the catalogue.
 pub(super) fn describe(message: &RelationMessage<'_>, facts: &Facts, known: Option<&TableSchema>) -> Described {
     let keys = keys(message, facts, known);
     let known = |name: &str| known.and_then(|schema| schema.columns.iter().find(|column| column.name == name));
@@ -127,12 +142,32 @@ impl Relation {
         &self.kinds
     }
 
+    /// Appends both images of a row, where it has them, at the end of `out`: what [`Self::write_image`] says of each.
+    pub(super) fn write_row(
+        &self,
+        out: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
+        old: Option<OldTuple<'_>>,
+        new: Option<Tuple<'_>>,
+    ) -> Result<(), Unwritten> {
+        let start = out.len();
+        let mut widened = None;
+        if let Some(OldTuple { key_only, tuple }) = old {
+            widened = self.write_image(out, scratch, tuple, key_only, PAYLOAD_BYTES_MAX)?;
+        }
+        if let Some(tuple) = new {
+            let room = PAYLOAD_BYTES_MAX.saturating_sub(out.len() - start);
+            widened = self.write_image(out, scratch, tuple, false, room)?.or(widened);
+        }
+        widened.map_or(Ok(()), |widened| Err(Unwritten::Widened(widened)))
+    }
+
     /// Appends the row to `out` as an image. `scratch` is the caller's to use again. Refuses a row whose image would be larger
     /// than `room`, before it is that large.
     ///
     /// With `key_only`, a null means nothing: the stream has nulls for all columns outside the replica identity, whose own
     /// are never null. They become "absent".
-    pub(super) fn write_image(
+    fn write_image(
         &self,
         out: &mut Vec<u8>,
         scratch: &mut Vec<u8>,

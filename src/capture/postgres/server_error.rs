@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 use crate::codec::byte_text::{self, Charset};
 
 /// SQLSTATEs of warnings that say nothing of what is published: privileges that were not revoked or not granted, features

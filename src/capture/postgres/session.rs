@@ -1,34 +1,97 @@
-//! An ordinary session with a PostgreSQL server, for who has statements of his own: `trailcast bench` makes its load with it.
+//! One session with the server: connect, see that source and slot go with the trail, see that all tables flow, stream.
 //!
-//! Owns nothing of capture; statements are the caller's, and so is how long they may take.
+//! Two connections: the walsender that carries the stream, and an ordinary one for the catalogue.
 
-use super::connection::{Address, Connection};
-use crate::capture::source::CaptureError;
-use crate::catalog::extract::SourceConfig;
+use tokio::sync::watch;
+use tracing::info;
 
-/// A logged-in session.
-#[derive(Debug)]
-pub struct Session {
-    connection: Connection,
+use super::catalogue::Catalogue;
+use super::connection::{Connection, identifier};
+use super::coverage::{BackgroundCheck, Cause, CoverageCheck};
+use super::lsn::Lsn;
+use super::publication_report;
+use super::setup::{self, Prepared};
+use super::status::SharedStatus;
+use super::stream::{Meeting, Stream};
+use super::target::Target;
+use crate::capture::coverage::SharedCoverage;
+use crate::capture::error::Fault;
+use crate::capture::overlap::{Overlap, selection_hash};
+use crate::capture::shutdown::stopped;
+use crate::capture::status::Status;
+use crate::capture::taken::Taken;
+use crate::codec::byte_text::Charset;
+use crate::trail::Appender;
+
+/// Connects and streams until it is asked to stop, or something fails.
+pub(super) async fn run(
+    target: &Target,
+    appender: &mut Appender,
+    status: &SharedStatus,
+    coverage: &SharedCoverage,
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<(), Fault> {
+    let trail = Taken::of(appender)?;
+    let mut catalogue = Catalogue::default();
+    let (mut walsender, prepared) = tokio::select! {
+        () = stopped(shutdown) => return Ok(()),
+        prepared = connect(target, &mut catalogue, &trail, status) => prepared?,
+    };
+    if walsender.charset == Charset::Undeclared {
+        info!(
+            database = target.address.source.database,
+            "the database has no character set (SQL_ASCII): texts are read as they are, and a byte that is no UTF-8 is shown as \
+             U+FFFD and its two hexadecimal digits"
+        );
+    }
+    let publications = target.publications();
+    let selection = selection_hash(&publications);
+    trail.begin(appender, &prepared.identity, &prepared.start, selection).await?;
+    let mut check = CoverageCheck::new(target, coverage, prepared.version);
+    let cause = Cause::Start { fresh: trail.position.is_none(), position: prepared.start };
+    let found = tokio::select! {
+        () = stopped(shutdown) => return Ok(()),
+        found = check.look(cause) => found?,
+    };
+    if trail.position.is_some() {
+        publication_report::report(target, &mut catalogue, prepared.version, status).await?;
+    }
+    if !found.is_empty() {
+        found.write(appender, selection).await?;
+        check.written(&found);
+    }
+    let Prepared { start: position, confirmed, .. } = prepared;
+    // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
+    let (start, mark) = match found.resume_at.filter(|place| *place > position) {
+        Some(place) => (place, None),
+        None => (position, trail.mark),
+    };
+    let overlap = Overlap::new(start, confirmed, mark, selection);
+    let command = format!(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}')",
+        identifier(&target.slot),
+        overlap.start(),
+        publications.replace('\'', "''"),
+    );
+    walsender.start_replication(&command).await?;
+    info!(slot = target.slot, position = %start, "capture runs");
+    status.update_own(|status| status.log_ends_early = None);
+    status.update(Status::flows);
+    // At the slot, which may be new.
+    status.common().look_now();
+    let checks = BackgroundCheck::new(check);
+    Stream::new(target, walsender, catalogue, appender, status, Meeting { overlap, confirmed, selection }, checks)
+        .run(shutdown)
+        .await
 }
 
-impl Session {
-    /// Connects and logs in with the user and password of `source`.
-    pub async fn open(source: &SourceConfig) -> Result<Self, CaptureError> {
-        let user = source.user.clone().unwrap_or_default();
-        let address = Address { user, password: source.password.clone(), source: source.clone() };
-        let connection = Connection::open(&address, false).await.map_err(CaptureError::from_fault)?;
-        Ok(Self { connection })
-    }
-
-    /// Runs one statement and gives its rows: text or NULL per column.
-    pub async fn run(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>, CaptureError> {
-        let answer = self.connection.try_query_unlimited(sql).await.map_err(CaptureError::from_fault)?;
-        answer.map_err(|error| CaptureError::Refused(error.to_string()))
-    }
-
-    /// Says good-bye.
-    pub async fn close(self) {
-        self.connection.close().await;
-    }
+async fn connect(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    trail: &Taken<Lsn>,
+    status: &SharedStatus,
+) -> Result<(Connection, Prepared), Fault> {
+    let mut walsender = Connection::open(&target.address, true).await?;
+    let prepared = setup::prepare(target, &mut walsender, catalogue, trail, status).await?;
+    Ok((walsender, prepared))
 }

@@ -1,20 +1,24 @@
 //! Before a stream: is this the source the trail was written from, and does its slot still hold what the trail needs?
 //!
-//! Owns the slot: makes it for a new trail, checks it for one that goes on; leaves the publication to `publication`.
-//! Every sign of loss stops capture; nothing is skipped in silence. The order for a new trail is publication, slot, trail: whichever step a crash
-//! comes after, the next start finds a state that it can go on from.
+//! Owns the slot: makes it for a new trail, checks it for one that goes on; leaves the publication to `publisher`.
+//! Every sign of loss stops capture; nothing is skipped in silence. The order for a new trail is publication, slot, trail:
+//! whichever step a crash comes after, the next start finds a state that it can go on from.
 
-use super::Target;
 use super::catalogue::{Catalogue, scalar, unexpected};
 use super::connection::{Connection, literal};
+use super::error::PostgresError;
 use super::lsn::Lsn;
-use super::overlap::Mark;
-use super::publication::{Publications, Publisher};
-use super::tables::Tables;
-use super::{review, slot};
-use crate::capture::source::{CaptureError, Fault, SharedStatus};
+use super::publication_report;
+use super::publisher::{Publications, Publisher};
+use super::slot_creation;
+use super::source_tables::Tables;
+use super::status::SharedStatus;
+use super::target::{IDENTITY, Target};
+use crate::capture::error::{CaptureError, Fault};
+use crate::capture::fault_injection;
+use crate::capture::taken::Taken;
 use crate::catalog::table_pattern::TablePattern;
-use crate::record::SourceIdentity;
+use crate::record::SourceParts;
 
 /// Oldest server that this code knows, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
@@ -32,15 +36,6 @@ pub(super) struct Prepared {
     pub(super) version: u32,
 }
 
-/// What the trail says of its source.
-#[derive(Debug, Clone)]
-pub(super) struct TrailState {
-    pub(super) identity: Option<String>,
-    pub(super) position: Option<Lsn>,
-    /// The last transaction of which rows came.
-    pub(super) mark: Option<Mark>,
-}
-
 /// A replication slot as the server shows it.
 #[derive(Debug)]
 struct Slot {
@@ -55,15 +50,11 @@ pub(super) async fn prepare(
     target: &Target,
     walsender: &mut Connection,
     catalogue: &mut Catalogue,
-    trail: &TrailState,
+    trail: &Taken<Lsn>,
     status: &SharedStatus,
 ) -> Result<Prepared, Fault> {
     let (identity, log_end) = identity(target, walsender).await?;
-    if let Some(known) = &trail.identity
-        && *known != identity
-    {
-        return Err(CaptureError::OtherSource { trail: known.clone(), source_identity: identity }.into());
-    }
+    trail.check_identity(&identity)?;
     check_log_end(target, catalogue, log_end, trail.position).await?;
     let version = server_version(target, catalogue).await?;
     let slot = find_slot(target, catalogue).await?;
@@ -71,7 +62,7 @@ pub(super) async fn prepare(
     let resume = match (slot, trail.position) {
         (None, Some(position)) => {
             let slot = target.slot.clone();
-            return Err(CaptureError::SlotMissing { slot, position: position.to_string() }.into());
+            return Err(PostgresError::SlotMissing { slot, position: position.to_string() }.into());
         }
         (Some(slot), position) => Some(checked_start(target, slot, position)?),
         (None, None) => None,
@@ -79,12 +70,12 @@ pub(super) async fn prepare(
     // Whatever is wrong with the publication of a trail that goes on may have lost rows: `coverage` mends it and says so.
     if trail.position.is_none() {
         publish(target, catalogue, version, has_slot).await?;
-        review(target, catalogue, version, status).await?;
+        publication_report::report(target, catalogue, version, status).await?;
     }
     let (start, confirmed) = match resume {
         Some(resume) => resume,
         None => {
-            let point = slot::make(target, walsender, catalogue, status).await?;
+            let point = slot_creation::make(target, walsender, catalogue, status).await?;
             (point, point)
         }
     };
@@ -98,7 +89,8 @@ async fn identity(target: &Target, walsender: &mut Connection) -> Result<(String
         return Err(unexpected("IDENTIFY_SYSTEM"));
     };
     let log_end = Lsn::parse(log_end).ok_or_else(|| unexpected("IDENTIFY_SYSTEM"))?;
-    Ok((SourceIdentity::of_postgresql(system, timeline, database, &target.slot), log_end))
+    let (product, history, reader) = (IDENTITY, timeline, &target.slot);
+    Ok((SourceParts { product, system, history, database, reader }.text(), log_end))
 }
 
 /// A log that ends before what the trail has from it is another log.
@@ -108,7 +100,7 @@ async fn check_log_end(
     log_end: Lsn,
     position: Option<Lsn>,
 ) -> Result<(), Fault> {
-    let ends_early = |position: &Lsn| log_end < *position && !super::trusts_source();
+    let ends_early = |position: &Lsn| log_end < *position && !fault_injection::trusts_source();
     let Some(position) = position.filter(ends_early) else { return Ok(()) };
     let rows = catalogue.query(&target.address, "SELECT pg_catalog.pg_is_in_recovery()").await?;
     if scalar(&rows) == Some("t") {
@@ -120,18 +112,6 @@ async fn check_log_end(
     Err(CaptureError::SourceRewound { found, position }.into())
 }
 
-/// Notes what people are told of the publications as they are now.
-pub(super) async fn review(
-    target: &Target,
-    catalogue: &mut Catalogue,
-    version: u32,
-    status: &SharedStatus,
-) -> Result<(), Fault> {
-    let tables = review::look(target, catalogue, version, status).await?;
-    review::warn_of_partitions(target, &tables);
-    Ok(())
-}
-
 /// Makes the publications, or adds to our own what they lack.
 async fn publish(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
     let tables = Tables::read(catalogue, &target.address).await?;
@@ -141,7 +121,7 @@ async fn publish(target: &Target, catalogue: &mut Catalogue, version: u32, has_s
 
 /// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused. `known`: the
 /// patterns that an extract has so far.
-pub(in crate::capture) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -> Result<(), Fault> {
+pub(super) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -> Result<(), Fault> {
     let mut catalogue = Catalogue::default();
     let version = server_version(target, &mut catalogue).await?;
     let tables = Tables::read(&mut catalogue, &target.address).await?;
@@ -188,18 +168,18 @@ fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<(
         return Err(CaptureError::Refused(message).into());
     }
     if slot.wal_status == "lost" {
-        return Err(CaptureError::SlotLost { slot: name(), reason: "wal_status = lost".into() }.into());
+        return Err(PostgresError::SlotLost { slot: name(), reason: "wal_status = lost".into() }.into());
     }
     // Without a point yet, another session is still making the slot.
     let confirmed = slot.confirmed.ok_or_else(|| Fault::Passing(format!("slot {} is being made", target.slot)))?;
     match position {
-        Some(position) if confirmed > position && !super::confirm_early() => Err(CaptureError::SlotAhead {
+        Some(position) if confirmed > position && !fault_injection::confirm_early() => Err(PostgresError::SlotAhead {
             slot: name(),
             slot_position: confirmed.to_string(),
             position: position.to_string(),
         }
         .into()),
-        Some(position) if super::confirm_early() => Ok((position.max(confirmed), confirmed)),
+        Some(position) if fault_injection::confirm_early() => Ok((position.max(confirmed), confirmed)),
         Some(position) => Ok((position, confirmed)),
         None => Ok((confirmed, confirmed)),
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the order of things: what is read, handed over and answered when. Memory stays bounded by handing over while a
 //! transaction still streams; the server hears from us all the while, also when the trail makes us wait. Leaves what a
-//! message does to `transactions`, and how eagerly to read to `pace`.
+//! message does to `transactions`, and how eagerly to read to `catch_up`.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,23 +11,27 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, warn};
 
-use super::Target;
 use super::catalogue::Catalogue;
 use super::column_types::Types;
 use super::connection::Connection;
-use super::coverage::{self, Cause, Lookout, Outcome};
-use super::describing;
-use super::feedback::{Feedback, trail_stopped};
+use super::coverage::{BackgroundCheck, Cause};
+use super::feedback::Feedback;
 use super::lsn::Lsn;
-use super::overlap::{self, Overlap};
-use super::pace::Pace;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
 use super::relation;
 use super::server_error::{self, ServerError};
+use super::status::SharedStatus;
+use super::table_facts;
+use super::target::Target;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
-use crate::capture::run::stopped;
-use crate::capture::source::{CaptureError, Fault, SharedStatus};
+use crate::capture::catch_up::CatchUp;
+use crate::capture::confirmation::trail_stopped;
+use crate::capture::error::{CaptureError, Fault};
+use crate::capture::fault_injection;
+use crate::capture::gap::Gaps;
+use crate::capture::overlap::Overlap;
+use crate::capture::shutdown::stopped;
 use crate::limits;
 use crate::record::Operation;
 use crate::repeats::warn_rarely;
@@ -36,9 +40,11 @@ use crate::trail::Appender;
 /// Where a stream meets the trail.
 #[derive(Debug)]
 pub(super) struct Meeting {
-    pub(super) overlap: Overlap,
+    pub(super) overlap: Overlap<Lsn>,
     /// What the slot was confirmed up to.
     pub(super) confirmed: Lsn,
+    /// Of the publications that the stream names.
+    pub(super) selection: u8,
 }
 
 /// One running stream.
@@ -51,16 +57,18 @@ pub(super) struct Stream<'a> {
     feedback: Feedback,
     status: &'a SharedStatus,
     tick: Interval,
-    pace: Pace,
+    catch_up: CatchUp,
     /// When progress was last noted in the trail.
     last_progress: Instant,
     /// An answer that the server asked for, due when this is durable.
     answer_at: Option<Lsn>,
     /// Received and not shown yet.
     unshown_bytes: u64,
-    lookout: Lookout<'a>,
+    checks: BackgroundCheck<'a>,
     /// Gaps that wait for the end of the transaction that is half in.
-    unwritten: Outcome,
+    unwritten: Gaps<Lsn>,
+    /// Of the publications that the stream names.
+    selection: u8,
 }
 
 /// SQLSTATE of a publication that does not exist where the log is read; PostgreSQL 18 warns instead.
@@ -79,8 +87,8 @@ impl<'a> Stream<'a> {
         catalogue: Catalogue,
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed }: Meeting,
-        lookout: Lookout<'a>,
+        Meeting { overlap, confirmed, selection }: Meeting,
+        checks: BackgroundCheck<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,12 +102,13 @@ impl<'a> Stream<'a> {
             feedback,
             status,
             tick,
-            pace: Pace::new(Instant::now()),
+            catch_up: CatchUp::new(Instant::now()),
             last_progress: Instant::now(),
             answer_at: None,
             unshown_bytes: 0,
-            lookout,
-            unwritten: Outcome::default(),
+            checks,
+            unwritten: Gaps::default(),
+            selection,
         }
     }
 
@@ -108,7 +117,7 @@ impl<'a> Stream<'a> {
         let outcome = self.stream(shutdown).await;
         self.show_counts();
         if let Err(Fault::Stop(CaptureError::RowRefused { .. })) = &outcome {
-            let stuck_before = self.transactions.open_position().map(|position| position.0);
+            let stuck_before = self.transactions.intake.open_at().map(|at| at.0);
             self.status.update(|status| status.stuck_before = stuck_before);
         }
         let ended_well = outcome.is_ok();
@@ -121,32 +130,32 @@ impl<'a> Stream<'a> {
 
     /// Drops what is half in. Whole transactions do not wait for the next session, whatever ended this one.
     async fn let_go(&mut self) -> Result<(), Fault> {
-        self.transactions.abort().await?;
-        if self.transactions.appender.pending_bytes() > 0 {
-            self.transactions.appender.hand_over().await?;
+        self.transactions.intake.abort().await?;
+        if self.transactions.intake.appender.pending_bytes() > 0 {
+            self.transactions.intake.appender.hand_over().await?;
         }
         Ok(())
     }
 
     async fn stream(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
-        let mut trail_stopped = pin!(trail_stopped(self.transactions.appender));
+        let mut trail_stopped = pin!(trail_stopped(self.transactions.intake.appender));
         let mut rest: Option<Instant> = None;
         self.take_buffered().await?;
         loop {
             self.note_progress()?;
-            if self.unwritten == Outcome::default() {
-                self.lookout.begin_if_due();
+            if self.unwritten.is_empty() {
+                self.checks.begin_if_due();
             }
             // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
-            let due = self.transactions.appender.is_due();
-            let wait = if due { self.pace.flush_not_before(Instant::now()) } else { None };
+            let due = self.transactions.intake.appender.is_due();
+            let wait = if due { self.catch_up.flush_not_before(Instant::now()) } else { None };
             let wake = wait.into_iter().chain(rest).min();
             tokio::select! {
                 biased;
                 () = stopped(shutdown) => return Ok(()),
                 fault = &mut trail_stopped => return Err(fault),
                 _ = self.tick.tick() => self.on_tick().await?,
-                moved = self.feedback.durable_moved() => {
+                moved = self.feedback.confirmation.durable_moved() => {
                     moved?;
                     self.on_durable().await?;
                 }
@@ -156,9 +165,9 @@ impl<'a> Stream<'a> {
                     self.take_buffered().await?;
                     rest = self.rest(bytes)?;
                 }
-                outcome = self.lookout.done() => self.found(outcome?).await?,
+                outcome = self.checks.done() => self.found(outcome?).await?,
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
-                () = self.transactions.appender.room(), if due && wait.is_none() => self.hand_over().await?,
+                () = self.transactions.intake.appender.room(), if due && wait.is_none() => self.hand_over().await?,
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     rest = rest.filter(|until| *until > Instant::now());
                 }
@@ -168,7 +177,7 @@ impl<'a> Stream<'a> {
 
     /// Lets bytes gather after a read that brought few of them, if nobody would notice; says until when.
     fn rest(&mut self, read: usize) -> Result<Option<Instant>, Fault> {
-        let Some(rest) = self.pace.rest(read) else { return Ok(None) };
+        let Some(rest) = self.catch_up.rest(read) else { return Ok(None) };
         self.connection.wire.rest()?;
         Ok(Some(Instant::now() + rest))
     }
@@ -178,7 +187,7 @@ impl<'a> Stream<'a> {
         let mut frames = self.connection.wire.take_whole()?;
         while let Some(frame) = frames.next() {
             self.frame(frame).await?;
-            if self.transactions.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
+            if self.transactions.intake.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
                 self.hand_over().await?;
             }
         }
@@ -207,8 +216,12 @@ impl<'a> Stream<'a> {
         if self.feedback.is_dead() {
             return Err(Fault::Passing("the source has gone silent".into()));
         }
-        if let Some(found) = self.status.snapshot().log_ends_early {
-            return Err(CaptureError::SourceRewound { found, position: self.feedback.durable().to_string() }.into());
+        if let Some(found) = self.status.own().log_ends_early {
+            return Err(CaptureError::SourceRewound {
+                found,
+                position: self.feedback.confirmation.durable().to_string(),
+            }
+            .into());
         }
         self.feedback.send(&mut self.connection).await?;
         self.show();
@@ -216,7 +229,7 @@ impl<'a> Stream<'a> {
     }
 
     async fn on_durable(&mut self) -> Result<(), Fault> {
-        if self.answer_at.is_some_and(|due| self.feedback.durable() >= due) {
+        if self.answer_at.is_some_and(|due| self.feedback.confirmation.durable() >= due) {
             self.answer_at = None;
             self.feedback.send(&mut self.connection).await?;
         }
@@ -237,16 +250,16 @@ impl<'a> Stream<'a> {
                 self.feedback.received(start, sent);
                 self.unshown_bytes += payload.len() as u64;
                 self.message(payload).await?;
-                if let Some(commit_ts) = self.transactions.open_commit_ts() {
-                    self.pace.sent_after(sent.micros().saturating_sub(commit_ts.micros()));
+                if let Some(commit_ts) = self.transactions.intake.open_commit_ts() {
+                    self.catch_up.sent_after(sent.micros().saturating_sub(commit_ts.micros()));
                 }
                 Ok(())
             }
             Envelope::Keepalive { end, sent, reply } => {
                 self.feedback.received(end, sent);
-                self.transactions.all_sent_before(end)?;
-                self.feedback.complete(self.transactions.complete());
-                self.pace.kept_up();
+                self.transactions.intake.all_sent_before(&end)?;
+                self.feedback.confirmation.complete(self.transactions.intake.complete());
+                self.catch_up.kept_up();
                 if reply { self.answer(end).await } else { Ok(()) }
             }
         }
@@ -254,7 +267,7 @@ impl<'a> Stream<'a> {
 
     /// Answers at once, and again when everything up to here is durable: a server that shuts down waits for that.
     async fn answer(&mut self, end: Lsn) -> Result<(), Fault> {
-        if !self.transactions.is_open() && self.feedback.durable() < end {
+        if !self.transactions.intake.is_open() && self.feedback.confirmation.durable() < end {
             self.answer_at = Some(end);
         }
         self.feedback.send(&mut self.connection).await
@@ -264,20 +277,20 @@ impl<'a> Stream<'a> {
         let transactions = &mut self.transactions;
         let message = Message::decode(payload, self.connection.charset)?;
         if message.is_of_rows() {
-            transactions.row_sent(payload);
+            transactions.intake.content(payload);
         }
         match message {
             Message::Begin { commit_lsn, commit_ts, xid } => {
                 transactions.begin(commit_lsn, commit_ts, xid)?;
-                if super::confirm_early() {
-                    self.feedback.confirm_without_durability(commit_lsn.after_commit());
+                if fault_injection::confirm_early() {
+                    self.feedback.confirmation.confirm_without_durability(commit_lsn.after_commit());
                     self.feedback.send(&mut self.connection).await?;
                 }
                 Ok(())
             }
             Message::Commit { commit_lsn, end_lsn } => {
                 transactions.commit(commit_lsn, end_lsn)?;
-                self.feedback.complete(transactions.complete());
+                self.feedback.confirmation.complete(transactions.intake.complete());
                 self.write_gaps().await
             }
             Message::Relation(message) => self.relation(&message).await,
@@ -296,7 +309,7 @@ impl<'a> Stream<'a> {
     async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
         // One that comes again has changed, or what is published of it has.
         if self.transactions.knows(message.id) {
-            self.lookout.ask();
+            self.checks.ask();
         }
         if !self.target.captures(&message.schema, &message.table) {
             self.transactions.leave_out(message.id);
@@ -307,7 +320,7 @@ impl<'a> Stream<'a> {
             self.look(Cause::Renamed { table: &table, from }).await?;
         }
         let xid = self.transactions.open_xid();
-        let asking = describing::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
+        let asking = table_facts::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
         let (schema, unknown) = self.transactions.describe(message, &facts)?;
         if !unknown.is_empty() {
@@ -318,7 +331,7 @@ impl<'a> Stream<'a> {
                  their sqlType is \"unknown\""
             );
         }
-        debug!(table = %schema.table, columns = schema.columns.len(), "shape of a table");
+        debug!(table = %schema.table, columns = schema.columns.len(), "schema of a table");
         Ok(())
     }
 
@@ -327,7 +340,7 @@ impl<'a> Stream<'a> {
         let Some(warning) = server_error::warning(body) else { return Ok(()) };
         let of_kind = format!("{} {}", self.target.slot, warning.code);
         warn_rarely!(&of_kind, slot = self.target.slot, %warning, "the source warns; what it publishes is looked at");
-        let at = self.transactions.complete();
+        let at = *self.transactions.intake.complete();
         self.look(Cause::Warning { code: &warning.code, at }).await
     }
 
@@ -337,8 +350,8 @@ impl<'a> Stream<'a> {
             return error.into();
         }
         let passed_over = async {
-            self.transactions.abort().await?;
-            self.look(Cause::Refused { at: self.transactions.complete() }).await
+            self.transactions.intake.abort().await?;
+            self.look(Cause::Refused { at: *self.transactions.intake.complete() }).await
         };
         match passed_over.await {
             Ok(()) => Fault::Passing(error.to_string()),
@@ -348,39 +361,34 @@ impl<'a> Stream<'a> {
 
     /// Looks at once at what is published, and confirms nothing meanwhile.
     async fn look(&mut self, cause: Cause<'_>) -> Result<(), Fault> {
-        self.feedback.hold(true);
-        let looking = self.lookout.look(cause);
+        self.feedback.confirmation.hold(true);
+        let looking = self.checks.look(cause);
         let outcome = while_answering(looking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
-        self.feedback.hold(false);
+        self.feedback.confirmation.hold(false);
         self.found(outcome).await
     }
 
     /// Takes what a look found; gaps are written when no transaction is half in.
-    async fn found(&mut self, outcome: Outcome) -> Result<(), Fault> {
-        self.unwritten.gaps.extend(outcome.gaps);
-        self.unwritten.resume_at = outcome.resume_at.or(self.unwritten.resume_at);
+    async fn found(&mut self, found: Gaps<Lsn>) -> Result<(), Fault> {
+        self.unwritten.extend(found);
         self.write_gaps().await
     }
 
     async fn write_gaps(&mut self) -> Result<(), Fault> {
-        if self.transactions.is_open() || self.unwritten == Outcome::default() {
+        if self.transactions.intake.is_open() || self.unwritten.is_empty() {
             return Ok(());
         }
-        let outcome = std::mem::take(&mut self.unwritten);
-        let publications_hash = overlap::publications_hash(&self.target.publications());
-        let writing = coverage::write(self.transactions.appender, &outcome, publications_hash);
+        let gaps = std::mem::take(&mut self.unwritten);
+        let writing = self.transactions.intake.write_gaps(&gaps, self.selection);
         while_answering(writing, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
-        if let Some(place) = outcome.resume_at {
-            self.transactions.resumed_at(place);
-        }
-        self.lookout.written(&outcome);
+        self.checks.written(&gaps);
         Ok(())
     }
 
     /// Notes in the trail how far the source is, when nothing else does: now and then, or because the server asks.
     fn note_progress(&mut self) -> Result<(), Fault> {
         let due = self.last_progress.elapsed() >= Duration::from_secs(limits::PROGRESS_SECONDS);
-        if self.transactions.note_progress(due, self.answer_at)? {
+        if self.transactions.intake.note_progress(due, self.answer_at.as_ref())? {
             self.last_progress = Instant::now();
         }
         Ok(())
@@ -388,38 +396,41 @@ impl<'a> Stream<'a> {
 
     /// Gives what was collected to the trail; waits while its queue is full.
     async fn hand_over(&mut self) -> Result<(), Fault> {
-        let handing = self.transactions.appender.hand_over();
+        let handing = self.transactions.intake.appender.hand_over();
         let answered = while_answering(handing, &mut self.tick, &mut self.feedback, &mut self.connection).await;
         // While we waited for the trail, nobody listened to the source.
         self.feedback.heard();
-        self.pace.handed_over(self.feedback.last_heard());
+        self.catch_up.handed_over(self.feedback.last_heard());
         Ok(answered??)
     }
 
     fn show(&mut self) {
-        let durable = self.feedback.durable();
+        let durable = self.feedback.confirmation.durable();
         let (received, server_time, confirmed) = self.feedback.heard_so_far();
-        let lag_micros = match self.transactions.new_commit_ts() {
+        let lag_micros = match self.transactions.intake.new_commit_ts() {
             Some(commit_ts) => server_time.micros().saturating_sub(commit_ts.micros()).max(0),
             None => 0,
         };
         let heard = self.feedback.last_heard();
         self.show_counts();
-        self.status.update(|status| {
+        let mut current = 0;
+        self.status.update_own(|status| {
             // The source's log may go on beyond what it has sent.
-            let current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
+            current = status.slot.as_ref().and_then(|slot| slot.current).unwrap_or_default();
+            status.received_lsn = Some(received.to_string());
+            status.confirmed_lsn = Some(confirmed.to_string());
+        });
+        self.status.update(|status| {
             status.heard = Some(heard);
             status.passed(durable.0);
             status.reached(durable.to_string(), received.0.max(current).saturating_sub(durable.0));
-            status.received_lsn = Some(received.to_string());
-            status.confirmed_lsn = Some(confirmed.to_string());
             status.lag_seconds = Some(lag_micros as f64 / 1e6);
         });
     }
 
     fn show_counts(&mut self) {
         let received_bytes = std::mem::take(&mut self.unshown_bytes);
-        let counts = self.transactions.take_counts();
+        let counts = self.transactions.intake.take_counts();
         self.status.update(|status| {
             status.received_bytes += received_bytes;
             status.transactions += counts.transactions;
@@ -456,10 +467,10 @@ mod tests {
     use crate::capture::SharedCoverage;
     use crate::capture::postgres::catalogue::TableFacts;
     use crate::capture::postgres::column_types::ColumnType;
-    use crate::capture::postgres::coverage::Guard;
-    use crate::capture::postgres::describing::Facts;
+    use crate::capture::postgres::coverage::CoverageCheck;
     use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::socket::Socket;
+    use crate::capture::postgres::table_facts::Facts;
     use crate::capture::postgres::value::ValueKind;
     use crate::capture::postgres::wire::{Transport, Wire};
     use crate::clock::SystemClock;
@@ -508,11 +519,11 @@ mod tests {
             Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
 
-        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100) };
+        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
         let coverage = SharedCoverage::default();
-        let lookout = Lookout::new(Guard::new(&target, &coverage, 150_000));
+        let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
         let mut stream =
-            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, lookout);
+            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, checks);
         let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
         let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
         let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };
@@ -528,7 +539,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_a_look_saw_end_before_the_trail_stops_the_stream() {
         let status = SharedStatus::default();
-        status.update(|status| status.log_ends_early = Some("its log ends at 0/1".into()));
+        status.update_own(|status| status.log_ends_early = Some("its log ends at 0/1".into()));
         let (outcome, ..) = streamed(status, async |_| {}).await;
         assert!(matches!(outcome, Err(Fault::Stop(CaptureError::SourceRewound { .. }))), "{outcome:?}");
     }

@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::socket::Socket;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 
 /// Does the handshake with the server at the other end of `stream`.
 pub(super) async fn connect(host: &str, verify: bool, stream: Socket) -> Result<TlsStream<Socket>, Fault> {

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::array;
+use super::unexpected_text::UnexpectedText;
 use crate::codec::json_text;
 use crate::record::JsonKind;
 
@@ -110,7 +111,9 @@ impl ValueKind {
             Self::Bytes => push_base64(out, text)?,
             Self::Json => push_checked_json(out, text),
             Self::Text => json_text::push_string(out, text),
-            Self::Array { element, delimiter } => array::push_json(out, text, element, *delimiter)?,
+            Self::Array { element, delimiter } => {
+                array::push_json(out, text, *delimiter, |out, text| element.push_json(out, text))?;
+            }
         }
         Ok(())
     }
@@ -118,11 +121,6 @@ impl ValueKind {
 
 /// Longest bounds in front of an array, in bytes: six dimensions of two numbers of ten digits and a sign.
 const ARRAY_BOUNDS_BYTES_MAX: usize = 6 * (2 * 11 + 3) + 1;
-
-/// The text is not what the type's output function writes; the server's settings are not the session's, then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a value's text is not in the form of its type")]
-pub(super) struct UnexpectedText;
 
 /// Whether the bytes are a number by JSON's own grammar.
 fn is_json_number(text: &[u8]) -> bool {

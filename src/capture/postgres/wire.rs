@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
 use super::socket::Socket;
-use crate::capture::source::{CaptureError, Fault};
+use crate::capture::error::{CaptureError, Fault};
 use crate::limits;
 
 /// Tag and length.

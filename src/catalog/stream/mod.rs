@@ -34,9 +34,9 @@ pub enum QualityOfService {
     AtMostOnce,
 }
 
-/// What one message of the socket holds.
+/// What one message holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum Grouping {
     /// A JSON array of records.
     Array,
     /// One record.
@@ -65,7 +65,7 @@ pub struct StreamConfig {
     /// In seconds.
     pub tcp_keep_alive_seconds: u64,
     /// Whether a message is an array or one record.
-    pub framing: Framing,
+    pub framing: Grouping,
     /// Longest time without a record, in seconds; none: no heartbeats.
     pub heartbeat_seconds: Option<u64>,
     /// Whether `STREAM_METADATA` tells of the server's host.
@@ -196,7 +196,7 @@ fn parse_encoding(members: &Members<'_>) -> Result<JsonOptions, ConfigError> {
 }
 
 struct Extensions {
-    framing: Framing,
+    framing: Grouping,
     heartbeat_seconds: Option<u64>,
     decimals: Decimals,
     type_prefix: String,
@@ -208,7 +208,7 @@ impl Extensions {
         let empty = Value::Object(serde_json::Map::new());
         let known = ["framing", "heartbeat", "decimals", "cloudEventsTypePrefix", "exposeHost"];
         let inner = Members::of("trailcast", members.get("trailcast").unwrap_or(&empty), &known)?;
-        let framing = inner.choice("framing", &[("array", Framing::Array), ("record", Framing::Record)])?;
+        let framing = inner.choice("framing", &[("array", Grouping::Array), ("record", Grouping::Record)])?;
         let decimals = inner.choice("decimals", &[("number", Decimals::Number), ("string", Decimals::String)])?;
         let prefix = inner.text("cloudEventsTypePrefix", 1, limits::FIELD_NAME_CHARS_MAX)?;
         let prefix = prefix.unwrap_or(TYPE_PREFIX_DEFAULT);
@@ -216,7 +216,7 @@ impl Extensions {
             return Err(inner.error("cloudEventsTypePrefix", "must consist of letters, digits and . - _"));
         }
         Ok(Self {
-            framing: framing.unwrap_or(Framing::Array),
+            framing: framing.unwrap_or(Grouping::Array),
             heartbeat_seconds: inner.number("heartbeat", 1, limits::HEARTBEAT_SECONDS_MAX)?,
             decimals: decimals.unwrap_or(Decimals::Number),
             type_prefix: prefix.to_owned(),

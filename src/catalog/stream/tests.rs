@@ -18,7 +18,7 @@ fn only_the_trail_is_required_and_the_rest_has_its_default() {
     assert_eq!(config.quality_of_service, QualityOfService::ExactlyOnce);
     assert_eq!(config.tcp_keep_alive_seconds, 120);
     assert_eq!(config.json, JsonOptions::default());
-    assert_eq!((config.framing, config.cloud_events, config.expose_host), (Framing::Array, false, false));
+    assert_eq!((config.framing, config.cloud_events, config.expose_host), (Grouping::Array, false, false));
     assert!(config.rules.is_empty() && config.heartbeat_seconds.is_none());
 }
 

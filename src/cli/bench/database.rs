@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::resources::{make_extract, remove};
 use crate::capture::CaptureError;
-use crate::capture::postgres::session::Session;
+use crate::capture::postgres::sql_client::SqlClient;
 use crate::catalog::extract::{Secret, SourceConfig, SourceKind, TlsMode};
 use crate::cli::failure::Failure;
 use crate::client::ServerAddress;
@@ -107,8 +107,8 @@ impl Captured {
     }
 
     /// A session with the database.
-    pub(super) async fn session(&self) -> Result<Session, Failure> {
-        Session::open(&self.source).await.map_err(|error| said(&error))
+    pub(super) async fn session(&self) -> Result<SqlClient, Failure> {
+        SqlClient::open(&self.source).await.map_err(|error| said(&error))
     }
 
     /// Runs one statement in a session of its own.

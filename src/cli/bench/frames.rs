@@ -1,5 +1,7 @@
 //! Takes a server's WebSocket frames apart as their bytes come, without keeping a payload.
 
+use crate::codec::close_code::CloseCode;
+
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
@@ -27,7 +29,7 @@ pub(super) enum Wish {
     /// A pong with these bytes.
     Pong(Vec<u8>),
     /// The connection is closed: code and reason.
-    Closed(u16, String),
+    Closed(CloseCode, String),
 }
 
 /// Where the splitting stands between two reads.
@@ -117,8 +119,10 @@ impl Frames {
         let control = std::mem::take(&mut self.control);
         match self.opcode {
             CLOSE => {
-                let (code, reason) = control.split_at_checked(2).unwrap_or((&[0x03, 0xed], &[]));
-                let code = code.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
+                let (code, reason) = match control.split_first_chunk() {
+                    Some((code, reason)) => (u16::from_be_bytes(*code).into(), reason),
+                    None => (CloseCode::NO_CODE, &[][..]),
+                };
                 wishes.push(Wish::Closed(code, String::from_utf8_lossy(reason).into_owned()));
             }
             PING => wishes.push(Wish::Pong(control)),
@@ -189,7 +193,7 @@ mod tests {
             }
             prop_assert_eq!(wishes.len(), messages.len() + 1);
             prop_assert_eq!(&wishes[0], &Wish::Pong(b"p".to_vec()));
-            prop_assert_eq!(wishes.last().unwrap(), &Wish::Closed(4011, "no".into()));
+            prop_assert_eq!(wishes.last().unwrap(), &Wish::Closed(CloseCode::SLOW, "no".into()));
             prop_assert_eq!(heard.messages, messages);
         }
     }
@@ -199,7 +203,7 @@ mod tests {
         let (mut frames, mut heard, mut wishes) = (Frames::default(), Heard::default(), Vec::new());
         frames.take(&[0x01, 1, b'a', 0x89, 0, 0x80, 1, b'b', 0x88, 0], &mut heard, &mut wishes).unwrap();
         assert_eq!(heard.messages, [b"ab"]);
-        assert_eq!(wishes, [Wish::Pong(vec![]), Wish::Closed(1005, String::new())]);
+        assert_eq!(wishes, [Wish::Pong(vec![]), Wish::Closed(CloseCode::NO_CODE, String::new())]);
     }
 
     #[test]

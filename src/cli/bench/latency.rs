@@ -21,7 +21,7 @@ use super::report::{rate, report};
 use super::resources::{make_stream, make_trail, remove};
 use super::tally::{Progress, Tally};
 use super::{Output, threads_default};
-use crate::capture::postgres::session::Session;
+use crate::capture::postgres::sql_client::SqlClient;
 use crate::cli::client_arguments::ClientArguments;
 use crate::cli::failure::Failure;
 use crate::client::{Putter, ServerAddress};
@@ -69,7 +69,7 @@ pub(super) struct Arguments {
 /// Commits one row at a time.
 enum Committer {
     Put(Box<Putter>, Load),
-    Postgres(Session, String, String),
+    Postgres(SqlClient, String, String),
 }
 
 impl Committer {

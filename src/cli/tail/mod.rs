@@ -253,14 +253,15 @@ fn jitter() -> f64 {
 mod tests {
     use super::*;
     use crate::client::Refusal;
+    use crate::codec::close_code::CloseCode;
 
     #[test]
     fn a_stream_that_is_gone_is_not_tried_again_and_a_server_going_away_is() {
         let closed = |code| finish(Ended::Closed { code, reason: String::new() }, Some("AQ"), None);
-        for code in [4001, 4013, 4014, 4020] {
+        for code in [CloseCode::WITHDRAWN, CloseCode::RECORD_TOO_LARGE, CloseCode::GAP, CloseCode::GONE] {
             assert!(closed(code).is_err(), "{code}");
         }
-        for code in [1001, 1006, 4000, 4004, 4011, 4012] {
+        for code in [1001, 1006, 4000, 4004, 4011, 4012].map(CloseCode::from) {
             assert!(matches!(closed(code), Ok(Connection::Lost { was_open: true, .. })), "{code}");
         }
     }
@@ -277,7 +278,7 @@ mod tests {
     fn at_a_gap_it_says_how_to_go_on_behind_it() {
         let told = |file: Option<&PositionFile>| {
             let reason = "rows of t may be missing; go on after AQ9".to_owned();
-            match finish(Ended::Closed { code: 4014, reason }, Some("AQ1"), file) {
+            match finish(Ended::Closed { code: CloseCode::GAP, reason }, Some("AQ1"), file) {
                 Err(Failure::Failed(what)) => what,
                 _ => panic!("it goes on"),
             }

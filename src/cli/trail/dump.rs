@@ -201,8 +201,8 @@ fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Fai
             quoted(&transaction.head.commit_ts.to_op_ts()),
             quoted(&record.append_ts.to_rfc3339()),
             quoted(&transaction.head.source.0),
-            record.place.segment,
-            record.place.offset,
+            record.place.segment(),
+            record.place.offset(),
             pos.as_str(),
         )
     } else {
@@ -212,8 +212,8 @@ fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Fai
             position.record,
             transaction.head.xid,
             transaction.head.commit_ts.to_rfc3339(),
-            record.place.segment,
-            record.place.offset,
+            record.place.segment(),
+            record.place.offset(),
             record.bytes(),
             body.replacen(',', "  ", 1),
         ))

@@ -13,7 +13,7 @@ use crate::cli::output::{harmless_lines, print};
 use crate::clock::SystemClock;
 use crate::record::TrailName;
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::local::repair::{self, Repair};
+use crate::trail::maintenance::repair::{self, Repair};
 
 #[derive(Debug, Args)]
 pub(super) struct RepairArguments {
@@ -37,12 +37,11 @@ pub(super) struct NewEpochArguments {
 /// Repairs a trail and tells what was lost.
 pub(super) fn repair(house: &House, arguments: &RepairArguments) -> Result<(), Failure> {
     let folder = house.folder_of(&arguments.trail)?;
-    let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
     let told = if arguments.dry_run {
-        repair::plan(&folder, disk, clock)
+        repair::plan(&folder, Arc::new(SystemDisk))
     } else {
         let _ours = own(house)?;
-        repair::repair(&folder, disk, clock)
+        repair::repair(&folder, Arc::new(SystemDisk), Arc::new(SystemClock))
     };
     let told = told.map_err(Failure::failed)?;
     let text =
@@ -62,7 +61,7 @@ pub(super) fn new_epoch(house: &House, arguments: &NewEpochArguments) -> Result<
     let _ours = own(house)?;
     for name in names {
         let folder = house.folder_of(&name)?;
-        let changed = repair::new_epoch(&folder, Arc::new(SystemDisk), Arc::new(SystemClock));
+        let changed = repair::new_epoch(&folder, Arc::new(SystemDisk));
         let (old, new) = changed.map_err(Failure::failed)?;
         let line = if house.json {
             json!({"trail": name, "oldEpoch": format!("{:016x}", old.0), "newEpoch": format!("{:016x}", new.0)})

@@ -11,7 +11,7 @@ pub(super) fn run(house: &House, name: &str) -> Result<(), Failure> {
     let trail = house.open(name)?;
     let mut first_bad = None;
     for report in trail.verify().map_err(Failure::failed)? {
-        let bad = report.bad.as_ref().map(|(at, what)| format!("byte {} of segment {}: {what}", at.offset, at.segment));
+        let bad = report.bad.as_ref().map(|(at, what)| format!("{at}: {what}"));
         let line = if house.json {
             json!({
                 "segment": report.segment, "bytes": report.bytes, "frames": report.frames,

@@ -6,8 +6,9 @@
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::RecordKind;
+use super::kind::RecordKind;
 use crate::codec::json::{MetaField, TRUNCATED, UNCHANGED};
 use crate::codec::put::RawObject;
 use crate::codec::schema_record::{DRAFT_04, KIND_ID_PREFIX, described_field};
@@ -29,6 +30,11 @@ impl Default for Found {
     fn default() -> Self {
         Self { kind: RecordKind::Row, fields: Vec::new(), images: None, lists: Vec::new() }
     }
+}
+
+/// The text of a member that is a string.
+pub(super) fn string(raw: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(raw?.get()).ok()
 }
 
 /// A metadata field of the records that a schema describes.
@@ -72,14 +78,14 @@ impl Property {
 /// Whether it is a schema record. Metadata of any other record stands before its columns, so that none begins like one.
 pub(super) fn is_schema(members: &RawObject<'_>) -> bool {
     members.0.first().is_some_and(|(name, _)| name == "id")
-        && super::string(members.get("$schema")).is_some_and(|schema| schema == DRAFT_04)
+        && string(members.get("$schema")).is_some_and(|schema| schema == DRAFT_04)
         && members.get("properties").is_some()
 }
 
 impl Described {
     /// What a schema record says of others; nothing if its server does not say which members are metadata.
     pub(super) fn by(members: &RawObject<'_>) -> Option<Self> {
-        let text = |name: &str| super::string(members.get(name));
+        let text = |name: &str| string(members.get(name));
         let properties: RawObject<'_> = serde_json::from_str(members.get("properties")?.get()).ok()?;
         let required = members.get("required").and_then(|names| serde_json::from_str::<Vec<String>>(names.get()).ok());
         let required = required.unwrap_or_default();

@@ -6,6 +6,7 @@
 //! connection from its first message on.
 
 mod described;
+mod kind;
 
 use serde_json::value::RawValue;
 
@@ -15,24 +16,8 @@ use crate::codec::json::{
 use crate::codec::put::RawObject;
 use crate::limits;
 use crate::record::Operation;
-use described::{Described, Found, is_schema};
-
-/// What kind of record it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordKind {
-    /// It describes the records of a kind that come after it.
-    Schema,
-    /// It describes the stream.
-    StreamMetadata,
-    /// It describes a table.
-    ObjectMetadata,
-    /// It only tells a position.
-    Heartbeat,
-    /// A statement.
-    Ddl,
-    /// A change of a row, or the emptying of a table.
-    Row,
-}
+use described::{Described, Found, is_schema, string};
+pub use kind::RecordKind;
 
 /// One record of a message.
 #[derive(Debug)]
@@ -146,10 +131,6 @@ impl<'m> Record<'m> {
     pub fn is_data(&self) -> bool {
         matches!(self.kind(), RecordKind::Row | RecordKind::Ddl)
     }
-}
-
-fn string(raw: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str(raw?.get()).ok()
 }
 
 /// Whether the first record of a connection is an event of the stream. A row with such members is told by its `source`, and

@@ -1,6 +1,6 @@
 //! Goal: whatever the order in which sessions come, take, stand still and go, each gets exactly the records behind its
 //! start, once and in order. Method: random steps over a real trail of small segments, with blocks, shelves and a budget
-//! so small that all of them are in each other's way.
+//! so small that all of them are in each other's way, in each framing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,8 +16,12 @@ use crate::clock::SystemClock;
 use crate::codec::image::ImageWriter;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token;
-use crate::delivery::feed::{Delivery, Progress, SessionFeed};
+use crate::delivery::framing::Framing;
+use crate::delivery::framing::reading::texts;
+use crate::delivery::negotiated::{Envelope, Negotiated};
+use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
+use crate::delivery::session::{Delivery, Session};
 use crate::record::{
     Column, JsonKind, Operation, Position, ResourceName, SourcePosition, TableName, Timestamp, TrailName,
     TransactionHead,
@@ -75,7 +79,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// One session and its client.
 struct Client {
-    feed: SessionFeed,
+    session: Session,
+    framing: Framing,
     /// Given and not taken: it holds the budget.
     outbox: Vec<Bytes>,
     heard: Vec<Heard>,
@@ -88,7 +93,7 @@ struct Client {
 impl Client {
     fn drain(&mut self) {
         for bytes in std::mem::take(&mut self.outbox) {
-            hear(&bytes, &mut self.heard);
+            hear(self.framing, &bytes, &mut self.heard);
         }
     }
 
@@ -97,7 +102,7 @@ impl Client {
         if !self.outbox.is_empty() {
             return true;
         }
-        match tokio::time::timeout(wait, self.feed.next()).await {
+        match tokio::time::timeout(wait, self.session.next()).await {
             Ok(Delivery::Messages(messages)) => self.outbox = messages,
             Ok(Delivery::End(end)) => panic!("a session ended: {end}"),
             Err(_) => return false,
@@ -107,19 +112,21 @@ impl Client {
 }
 
 /// The data records in framed messages.
-fn hear(mut bytes: &[u8], heard: &mut Vec<Heard>) {
-    while !bytes.is_empty() {
-        let (header, length) = match bytes[1] {
-            126 => (4, usize::from(u16::from_be_bytes([bytes[2], bytes[3]]))),
-            127 => (10, u64::from_be_bytes(bytes[2..10].try_into().unwrap()) as usize),
-            short => (2, usize::from(short)),
-        };
-        let records: Vec<Value> = serde_json::from_slice(&bytes[header..header + length]).unwrap();
-        for record in records.iter().filter(|record| record["op_type"] == "INSERT") {
-            let text = |member: &str| record[member].as_str().unwrap().to_owned();
-            heard.push((record["after"]["id"].as_u64().unwrap(), text("pos"), text("trans_ind")));
+fn hear(framing: Framing, bytes: &[u8], heard: &mut Vec<Heard>) {
+    for message in texts(framing, bytes) {
+        let records: Vec<Value> = serde_json::from_str(&message.text).unwrap();
+        let records = records.iter().filter(|record| record["op_type"] == "INSERT");
+        let text = |record: &Value, member: &str| record[member].as_str().unwrap().to_owned();
+        let before = heard.len();
+        heard.extend(
+            records.map(|record| {
+                (record["after"]["id"].as_u64().unwrap(), text(record, "pos"), text(record, "trans_ind"))
+            }),
+        );
+        if framing == Framing::EventStream && heard.len() > before {
+            let last = heard.last().map(|(_, pos, _)| pos.clone());
+            assert_eq!(message.id, last, "an event's id is the position of its last record");
         }
-        bytes = &bytes[header + length..];
     }
 }
 
@@ -140,7 +147,7 @@ struct World {
     fanout: Arc<Fanout>,
     budget: Arc<Budget>,
     clients: Vec<Client>,
-    work: Arc<Work>,
+    totals: Arc<EncodingTotals>,
     /// What every session has done, those that left too.
     progress: Vec<Arc<Progress>>,
     /// Every record that passes the rules: what is heard of it, and its position.
@@ -150,11 +157,15 @@ struct World {
     rows: u64,
     /// Whether the source leaves gaps of a table that nobody is sent.
     has_gaps: bool,
-    _ending: watch::Sender<Option<DeliveryEnd>>,
+    _ending: watch::Sender<Option<End>>,
 }
 
 impl World {
     fn new(home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
+        Self::framed(Framing::WebSocket, home, limits, budget_bytes)
+    }
+
+    fn framed(framing: Framing, home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
         let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
         let name = TrailName::new("t1").unwrap();
         let options = TrailOptions { segment_bytes: 6_000 };
@@ -165,11 +176,12 @@ impl World {
         let config = StreamConfig::parse(config).unwrap();
         let stream = ResourceName::new("s1").unwrap();
         let rules = Rules::compile(&config).unwrap();
-        let contract = Contract::new(&stream, trail.epoch(), &config, rules, metadata(), false);
+        let negotiated = Negotiated::new(framing, Envelope::configured(&config));
+        let contract = Contract::new(&stream, trail.epoch(), &config, rules, metadata(), negotiated);
         let budget = Budget::new(budget_bytes);
-        let work = Arc::<Work>::default();
+        let totals = Arc::<EncodingTotals>::default();
         let fanout =
-            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), work.clone(), limits);
+            Fanout::with_limits(Arc::new(contract), trail.clone(), clock, budget.clone(), totals.clone(), limits);
         let appender = trail.appender().unwrap();
         let (ending, _) = watch::channel(None);
         Self {
@@ -178,7 +190,7 @@ impl World {
             fanout,
             budget,
             clients: Vec::new(),
-            work,
+            totals,
             progress: Vec::new(),
             records: Vec::new(),
             all: Vec::new(),
@@ -260,8 +272,10 @@ impl World {
         };
         let (clock, progress) = (Arc::new(SystemClock), Arc::new(Progress::default()));
         self.progress.push(progress.clone());
-        let feed = SessionFeed::new(reader, after, self.fanout.clone(), clock, self._ending.subscribe(), progress);
-        self.clients.push(Client { feed, outbox: Vec::new(), heard: Vec::new(), skips, anew });
+        let ending = self._ending.subscribe();
+        let session = Session::new(reader, after, self.fanout.clone(), clock, ending, progress);
+        let framing = self.fanout.contract().negotiated.framing;
+        self.clients.push(Client { session, framing, outbox: Vec::new(), heard: Vec::new(), skips, anew });
     }
 
     /// What a session hears that nobody else is in the way of.
@@ -295,7 +309,7 @@ impl World {
     /// What was counted of tables and operations is what the sessions were given together.
     fn check_counts(&self) -> Result<(), String> {
         let given: u64 = self.progress.iter().map(|progress| progress.records()).sum();
-        let counted = self.work.delivered.figures();
+        let counted = self.totals.delivered.figures();
         let only_wanted = counted.tables.iter().all(|(table, _)| table.to_string() == "t.wanted");
         if only_wanted && counted.total() == [given, 0, 0, 0, 0, 0] {
             return Ok(());
@@ -357,11 +371,11 @@ fn compare(session: usize, heard: &[Heard], expected: &[Heard]) -> Result<(), St
     }
 }
 
-fn run(steps: &[Step], limits: FanoutLimits, budget_bytes: usize) -> Result<(), String> {
+fn run(framing: Framing, steps: &[Step], limits: FanoutLimits, budget_bytes: usize) -> Result<(), String> {
     let home = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(home.path(), limits, budget_bytes);
+        let mut world = World::framed(framing, home.path(), limits, budget_bytes);
         world.has_gaps = true;
         for step in steps {
             world.step(step).await;
@@ -374,16 +388,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 30, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_session_gets_what_lies_behind_its_start_once_and_in_order(
+    fn every_session_gets_what_lies_behind_its_start_once_and_in_order_in_each_framing(
+        framing in proptest::sample::select(&Framing::ALL[..]),
         steps in steps(),
         block_trail_bytes in 100_u64..4_000,
         inline_bytes in prop_oneof![Just(0_u64), 100_u64..4_000],
         kept_bytes in prop_oneof![Just(0_usize), 500_usize..20_000],
-        cursors in 1_usize..4,
+        makers in 1_usize..4,
         budget_bytes in prop_oneof![Just(1_usize), 4_000_usize..40_000, Just(1 << 30)],
     ) {
-        let limits = FanoutLimits { block_trail_bytes, inline_bytes, kept_bytes, cursors };
-        run(&steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
+        let limits = FanoutLimits { block_trail_bytes, inline_bytes, kept_bytes, makers };
+        run(framing, &steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -426,7 +441,7 @@ async fn at_the_tail(world: &mut World, transactions: usize, wanted: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_shelf_keeps_is_what_is_charged_for_it() {
+async fn what_a_cache_keeps_is_what_is_charged_for_it() {
     for wanted in [true, false] {
         let home = tempfile::tempdir().unwrap();
         let limits = FanoutLimits { kept_bytes: 8_000, ..FanoutLimits::default() };
@@ -451,15 +466,15 @@ async fn what_may_read_a_whole_transaction_does_so_on_a_thread_of_its_own() {
         assert!(reader.settle().unwrap());
         world.fanout.start(reader, None)
     };
-    let place = start(&world).await;
+    let first = start(&world).await;
     // The first record is released by the transaction's end, thirty records behind the block's.
-    assert!(matches!(world.fanout.take(place), Taken::Wait(_)));
+    assert!(matches!(world.fanout.take(first), Taken::Wait(_)));
 
     let home = tempfile::tempdir().unwrap();
     let mut world = World::new(home.path(), FanoutLimits::default(), 1 << 30);
     world.append(&[(true, 10)]).await;
-    let place = start(&world).await;
-    assert!(matches!(world.fanout.take(place), Taken::Block(_)), "control: at the tail it is made at once");
+    let first = start(&world).await;
+    assert!(matches!(world.fanout.take(first), Taken::Block(_)), "control: at the tail it is made at once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

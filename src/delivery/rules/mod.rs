@@ -7,6 +7,7 @@
 mod compare;
 mod names;
 mod pattern;
+mod record;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::catalog::stream::{Action, ConfigError, StreamConfig};
-use crate::codec::image::Image;
 use crate::limits;
-use crate::record::{Operation, SourceIdentity, TableName, TableSchema};
+use crate::record::{Operation, SourceIdentity, TableName};
 
 use names::NameIndex;
 use pattern::Room;
+pub use record::{RecordBody, RecordHeader};
 use rule::CompiledRule;
 
 /// What a record's header alone says.
@@ -33,30 +34,6 @@ pub enum HeaderVerdict {
     Drop,
     /// Its values or tokens decide: [`Rules::decide`].
     NeedsBody,
-}
-
-/// What stands in a record's header.
-#[derive(Debug, Clone, Copy)]
-pub struct RecordHeader<'a> {
-    /// The table; a statement need not name one.
-    pub table: Option<&'a TableName>,
-    /// The operation.
-    pub operation: Operation,
-    /// The partition's name, where the trail has partitions.
-    pub partition: Option<&'a str>,
-}
-
-/// What stands in a record's body.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RecordBody<'a> {
-    /// The table's shape.
-    pub schema: Option<&'a TableSchema>,
-    /// The row before.
-    pub before: Option<Image<'a>>,
-    /// The row after.
-    pub after: Option<Image<'a>>,
-    /// User tokens: the JSON text of an object.
-    pub tokens: Option<&'a str>,
 }
 
 /// A stream's rules. Cheap to clone; each clone remembers for itself which rules name which table.

@@ -1,6 +1,6 @@
 use super::*;
-use crate::codec::image::ImageWriter;
-use crate::record::{Column, JsonKind, SchemaId, SourceIdentity};
+use crate::codec::image::{Image, ImageWriter};
+use crate::record::{Column, JsonKind, SchemaId, SourceIdentity, SourceParts, TableSchema};
 use serde_json::{Value, json};
 
 fn rules(rules: Value) -> Rules {
@@ -136,7 +136,8 @@ fn a_backslash_in_quotes_takes_a_wildcard_literally_and_nowhere_else() {
 fn three_part_names_begin_with_the_database_of_the_source() {
     let source = SourceIdentity::default();
     let mut early = include(json!({"objectNames": ["postgres.public.emp"]})).of_source(&source);
-    source.set(&SourceIdentity::of_postgresql("7", "1", "postgres", "slot"));
+    let (system, history) = ("7", "1");
+    source.set(&SourceParts { product: "toy", system, history, database: "postgres", reader: "slot" }.text());
     assert_eq!(
         by_header(&mut early, "public.emp", Operation::Insert),
         HeaderVerdict::Pass,

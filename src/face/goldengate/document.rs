@@ -20,7 +20,7 @@ use super::pieces::Pieces;
 use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::Role;
-use crate::catalog::stream::Framing;
+use crate::catalog::stream::Grouping;
 use crate::codec::asyncapi::{DocumentInput, DocumentLayout, SecurityScheme, check, document, to_json, to_yaml};
 use crate::delivery::rules::Rules;
 use crate::limits;
@@ -145,7 +145,7 @@ async fn made(
     format: Format,
 ) -> Answer {
     let stream = streams::find(face, caller, name)?;
-    let entry = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let entry = face.service.trails().of(&stream.config.source);
     let trail = entry.and_then(|entry| entry.served().ok().cloned());
     let key = DocumentKey {
         revision: stream.revision,
@@ -183,7 +183,7 @@ fn written(
         description: config.description.as_deref(),
         options: &config.json,
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
-        record_framing: config.framing == Framing::Record,
+        record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
         host: &at.host,
         secure: at.secure,

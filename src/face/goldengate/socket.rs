@@ -14,9 +14,14 @@ use super::routes::Face;
 use super::streams::{self, Answer};
 use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
+use crate::codec::close_code::CloseCode;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
-use crate::delivery::feed::{Delivery, DeliveryEnd, Progress};
+use crate::delivery::end::End;
+use crate::delivery::framing::Framing;
+use crate::delivery::negotiated::{Envelope, Negotiated};
+use crate::delivery::progress::Progress;
+use crate::delivery::session::Delivery;
 use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
@@ -47,12 +52,16 @@ pub(super) async fn get_or_upgrade(
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
+    let envelope = match pending.subprotocol() {
+        Some(_) => Envelope::CloudEvent,
+        None => Envelope::configured(&stream.config),
+    };
     let session = SessionRequest {
         user: caller.identity.name.clone(),
         peer: caller.peer.0.to_string(),
         begin_text,
         begin,
-        event_framing: pending.subprotocol().is_some(),
+        negotiated: Negotiated::new(Framing::WebSocket, envelope),
     };
     let session = face.service.sessions().open(caller.principal(), &stream, session).await?;
     let trail = stream.config.source.trail.clone();
@@ -96,7 +105,8 @@ fn tell_start(headers: &mut HeaderMap, goes_on_from: &str, timings: &PumpTimings
 /// What to do about a client that left because a message was larger than it takes. The first large message of the session
 /// is named: a client that took it and fails at a later one loses nothing by going on behind it.
 fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
-    let said = "a client closed with 1009, because a message was larger than it takes";
+    let said =
+        format!("a client closed with {}, because a message was larger than it takes", CloseCode::MESSAGE_TOO_BIG);
     let position = |position| token::encode(&position, config.contract_hash()).as_str().to_owned();
     if let Some((record, bytes)) = progress.first_large() {
         let after = position(record);
@@ -117,8 +127,8 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
 
 struct SocketFeed(WatchedSession);
 
-fn end_of(end: &DeliveryEnd) -> Fed {
-    Fed::End { code: end.code(), reason: end.reason() }
+fn end_of(end: &End) -> Fed {
+    Fed::End { code: end.close_code(), reason: end.close_reason() }
 }
 
 impl Feed for SocketFeed {
@@ -133,7 +143,7 @@ impl Feed for SocketFeed {
         end_of(&self.0.cut_short().await)
     }
 
-    fn crowded(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
+    fn memory_short(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
         Some(self.0.memory_short())
     }
 }

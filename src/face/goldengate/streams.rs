@@ -61,7 +61,7 @@ fn details(config: &StreamConfig) -> Value {
 }
 
 fn status(face: &Face, stream: &Stream) -> &'static str {
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = face.service.trails().of(&stream.config.source);
     match trail {
         None => "waiting",
         Some(entry) if entry.trail.is_err() => "stopped",
@@ -89,7 +89,7 @@ pub(super) fn links_here(envelope: Envelope, at: &Address, name: &ResourceName) 
 /// The warning of a stream whose trail is not there yet.
 fn with_warnings(face: &Face, envelope: Envelope, config: &StreamConfig) -> Envelope {
     let trail = &config.source.trail;
-    match config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match face.service.trails().of(&config.source) {
         Some(_) => envelope,
         None => envelope.message(Message::new(Fact::TrailMissing, trail)),
     }
@@ -171,7 +171,7 @@ pub(super) async fn info(
     caller.require(Role::User)?;
     let stream = find(&face, &caller, &name)?;
     let sessions = stream.sessions();
-    let trail = stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name));
+    let trail = face.service.trails().of(&stream.config.source);
     let figures = stream.activity.figures();
     let delivered = stream.activity.encoding.delivered.figures();
     let mut response = json!({
@@ -225,7 +225,7 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Value 
     let progress = &session.progress;
     let last = progress.last();
     let durable = trail.map_or(0, |trail| trail.durable().borrow().commit);
-    let lag_bytes = trail.zip(progress.place()).map(|(trail, place)| trail.bytes_behind(place));
+    let lag_bytes = trail.zip(progress.read_to()).map(|(trail, read_to)| trail.bytes_behind(read_to));
     // A session that has read everything lags behind nothing, whatever its rules let through.
     let read_all = lag_bytes == Some(0);
     let sent = last.map_or(0, |position| position.commit);
@@ -254,7 +254,7 @@ pub(super) async fn errors(
     let stream = find(&face, &caller, &name)?;
     let mut errors = stream.errors();
     let trail = &stream.config.source.trail;
-    match stream.config.source.trail_name().and_then(|name| face.service.trails().get(&name)) {
+    match face.service.trails().of(&stream.config.source) {
         None => {
             let waiting = format!("the trail {trail} does not exist yet; sessions wait for it");
             if !errors.contains(&waiting) {

@@ -10,11 +10,12 @@ use tungstenite::protocol::{Message, Role};
 
 use super::*;
 use crate::codec::ws_frame::{HEADER_ROOM, finish_message};
+use crate::listen::feed::{Fed, Feed};
 
 /// Gives what it holds, then waits for ever, or ends.
 struct Scripted {
     batches: VecDeque<Vec<Bytes>>,
-    end: Option<(u16, String)>,
+    end: Option<(CloseCode, String)>,
 }
 
 impl Feed for Scripted {
@@ -47,7 +48,7 @@ impl Feed for InACrowd {
         Fed::Messages(vec![self.0.clone()])
     }
 
-    fn crowded(&mut self) -> Option<watch::Receiver<bool>> {
+    fn memory_short(&mut self) -> Option<watch::Receiver<bool>> {
         Some(self.1.clone())
     }
 }
@@ -62,7 +63,7 @@ impl Feed for CutShort {
 
     async fn cut_short(&mut self) -> Fed {
         self.1.wait_for(|cut| *cut).await.unwrap();
-        Fed::End { code: 4001, reason: "rights withdrawn".into() }
+        Fed::End { code: CloseCode::WITHDRAWN, reason: "rights withdrawn".into() }
     }
 }
 
@@ -108,10 +109,10 @@ fn futures_poll(
     futures_core::Stream::poll_next(Pin::new(socket), context)
 }
 
-async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> (u16, String) {
+async fn close_code(socket: &mut WebSocketStream<TcpStream>) -> (CloseCode, String) {
     loop {
         match next(socket).await {
-            Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+            Some(Ok(Message::Close(Some(frame)))) => return (u16::from(frame.code).into(), frame.reason.to_string()),
             Some(Ok(_)) => {}
             other => panic!("no close frame but {other:?}"),
         }
@@ -125,18 +126,18 @@ async fn messages_of_every_size_arrive_whole_and_in_order() {
     let framed: Vec<Bytes> = texts.iter().map(|text| message(text)).collect();
     let sent: usize = framed.iter().map(Bytes::len).sum();
     let batches = VecDeque::from([framed[..3].to_vec(), framed[3..].to_vec()]);
-    let feed = Scripted { batches, end: Some((4020, "gone".into())) };
+    let feed = Scripted { batches, end: Some((CloseCode::GONE, "gone".into())) };
     let running = start(feed, PumpTimings::default()).await;
     let mut socket = websocket(running.client).await;
     for text in texts {
         let Message::Text(received) = next(&mut socket).await.unwrap().unwrap() else { panic!("no text") };
         assert!(received.as_str() == text, "a message of {} bytes differs", text.len());
     }
-    assert_eq!(close_code(&mut socket).await, (4020, "gone".into()));
+    assert_eq!(close_code(&mut socket).await, (CloseCode::GONE, "gone".into()));
     assert!(next(&mut socket).await.is_none(), "the close is clean");
     drop(socket);
     let end = running.pump.await.unwrap();
-    assert_eq!(end, PumpEnd { reason: EndReason::FeedEnded { code: 4020 }, bytes_sent: sent as u64 });
+    assert_eq!(end, PumpEnd { reason: EndReason::FeedEnded { code: CloseCode::GONE }, bytes_sent: sent as u64 });
 }
 
 #[tokio::test]
@@ -153,10 +154,10 @@ async fn a_ping_is_answered_while_data_flows() {
         }
     }
     socket.get_mut().write_all(b"\x88\x82\0\0\0\0\x03\xe8").await.unwrap();
-    assert_eq!(close_code(&mut socket).await.0, 1000);
+    assert_eq!(close_code(&mut socket).await.0, CloseCode::NORMAL);
     assert!(next(&mut socket).await.is_none());
     drop(socket);
-    assert_eq!(running.pump.await.unwrap().reason, EndReason::ClientClosed { code: 1000 });
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ClientClosed { code: CloseCode::NORMAL });
 }
 
 #[tokio::test]
@@ -168,7 +169,10 @@ async fn the_clients_close_is_answered_and_its_data_ignored() {
     client.read_to_end(&mut answer).await.unwrap();
     assert_eq!(answer, [0x88, 2, 0x03, 0xe8]);
     drop(client);
-    assert_eq!(running.pump.await.unwrap(), PumpEnd { reason: EndReason::ClientClosed { code: 1000 }, bytes_sent: 0 });
+    assert_eq!(
+        running.pump.await.unwrap(),
+        PumpEnd { reason: EndReason::ClientClosed { code: CloseCode::NORMAL }, bytes_sent: 0 }
+    );
 }
 
 #[tokio::test]
@@ -180,7 +184,7 @@ async fn a_silent_client_is_pinged_and_closed_with_4004() {
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).await.unwrap();
     assert_eq!(heard[..6], [0x89, 0, 0x89, 0, 0x88, 2 + 18]);
-    assert_eq!(heard[6..8], 4004u16.to_be_bytes());
+    assert_eq!(heard[6..8], CloseCode::SILENT.number().to_be_bytes());
     assert_eq!(running.pump.await.unwrap().reason, EndReason::Silent);
 }
 
@@ -210,11 +214,11 @@ async fn a_client_that_takes_nothing_is_dropped_as_slow() {
 
 #[tokio::test]
 async fn a_breach_of_the_protocol_gets_its_code_and_an_end() {
-    let cases: [(&[u8], u16); 4] = [
-        (b"\x81\x01a", 1002),
-        (b"\xc1\x81\0\0\0\0a", 1002),
-        (b"\x81\x81\0\0\0\0\xff", 1007),
-        (b"\x82\xff\0\0\0\0\0\x01\0\x01\0\0\0\0", 1009),
+    let cases: [(&[u8], CloseCode); 4] = [
+        (b"\x81\x01a", CloseCode::PROTOCOL),
+        (b"\xc1\x81\0\0\0\0a", CloseCode::PROTOCOL),
+        (b"\x81\x81\0\0\0\0\xff", CloseCode::NOT_UTF8),
+        (b"\x82\xff\0\0\0\0\0\x01\0\x01\0\0\0\0", CloseCode::MESSAGE_TOO_BIG),
     ];
     for (bytes, code) in cases {
         let running = start(idle(), PumpTimings::default()).await;
@@ -222,7 +226,7 @@ async fn a_breach_of_the_protocol_gets_its_code_and_an_end() {
         client.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
-        assert_eq!((answer[0], &answer[2..4]), (0x88, &code.to_be_bytes()[..]), "{bytes:?}");
+        assert_eq!((answer[0], &answer[2..4]), (0x88, &code.number().to_be_bytes()[..]), "{bytes:?}");
         drop(client);
         assert_eq!(running.pump.await.unwrap().reason, EndReason::Protocol { code });
     }
@@ -234,7 +238,7 @@ async fn shutdown_closes_with_1001_between_messages() {
     let mut socket = websocket(running.client).await;
     next(&mut socket).await.unwrap().unwrap();
     running.shutdown.send(true).unwrap();
-    assert_eq!(close_code(&mut socket).await.0, 1001);
+    assert_eq!(close_code(&mut socket).await.0, CloseCode::GOING_AWAY);
     assert!(next(&mut socket).await.is_none());
     drop(socket);
     assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
@@ -324,7 +328,7 @@ async fn a_client_that_takes_nothing_is_closed_when_its_feed_is_cut_short() {
     assert!(!running.pump.is_finished(), "nothing has happened yet");
     cut.send(true).unwrap();
     let end = tokio::time::timeout(Duration::from_secs(20), running.pump).await.unwrap().unwrap();
-    assert_eq!(end.reason, EndReason::FeedEnded { code: 4001 });
+    assert_eq!(end.reason, EndReason::FeedEnded { code: CloseCode::WITHDRAWN });
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::*;
+use crate::listen::feed::{Fed, Feed};
 use crate::listen::handshake::upgrade;
-use crate::listen::pump::{EndReason, Fed, Feed, PumpEnd, PumpTimings};
+use crate::listen::pump::{EndReason, PumpEnd, PumpTimings};
 
 struct Silent;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::access::ClientAddr;
+use crate::codec::close_code::CloseCode;
 
 /// Who does something, and from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,8 +107,8 @@ pub struct AuditedSession {
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionEnd {
-    /// The close code; 1006 for a connection that broke.
-    pub code: u16,
+    /// The close code; [`CloseCode::BROKEN`] for a connection that broke.
+    pub code: CloseCode,
     /// Records sent, metadata not counted.
     pub records: u64,
     /// Bytes that the socket took.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::HandClock;
+use crate::codec::close_code::CloseCode;
 use crate::record::Timestamp;
 use std::sync::{Arc, Mutex};
 
@@ -142,7 +143,7 @@ async fn a_sessions_two_lines_have_one_number() {
     let session = AuditedSession { actor: ann(), number: 9, stream: "s1".into(), begin: "position" };
     audit.session_started(&session);
     let open = Duration::from_millis(1_500);
-    audit.session_ended(&session, SessionEnd { code: 4011, records: 3, bytes: 99, open });
+    audit.session_ended(&session, SessionEnd { code: CloseCode::SLOW, records: 3, bytes: 99, open });
     audit.flush().await;
     let text = paper.0.lock().unwrap().1.clone();
     let lines: Vec<Value> =

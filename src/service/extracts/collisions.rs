@@ -1,100 +1,45 @@
-//! Two extracts that would use the same thing at a source: a replication slot, or a publication with other tables.
+//! Two extracts that would use the same thing at a source where only one can.
 //!
-//! Owns how extracts are compared; leaves what the source itself has to `capture`. The same server under two names is not
-//! seen here, but for the names of this machine: the second extract finds the slot in use, and says so.
+//! Owns which extracts are compared; leaves what the source has, and how that is said, to `capture`. The same server under two
+//! names is not seen here, but for the names of this machine: the second extract finds it in use, and says so.
 
-use crate::catalog::extract::{ExtractConfig, SourceConfig, WithoutIdentity, inserts_publication};
+use crate::capture;
+use crate::catalog::extract::SourceConfig;
 use crate::record::ResourceName;
 
 /// What an extract would share with another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Collision {
-    /// A slot has one reader.
-    #[error(
-        "{} uses the replication slot {slot} of this server already; name another one as postgresql.slot",
-        named(other.as_ref())
-    )]
-    Slot {
-        /// The extract that has it, for whom that is no secret.
-        other: Option<ResourceName>,
-        /// Its name.
-        slot: String,
-    },
-    /// A publication takes in the tables of the extract that made it.
-    #[error(
-        "{} uses the publication {publication} of this database for other tables already; name another one as \
-         postgresql.publication",
-        named(other.as_ref())
-    )]
-    Publication {
-        /// The extract that has it, for whom that is no secret.
-        other: Option<ResourceName>,
-        /// Its name.
-        publication: String,
-    },
-}
-
-/// An extract: its name and configuration.
-pub(super) type Named<'a> = (&'a ResourceName, &'a ExtractConfig);
-
-fn named(extract: Option<&ResourceName>) -> String {
-    extract.map_or_else(|| "another extract".to_owned(), |name| format!("extract {name}"))
+#[error("{} uses {what}", other.as_ref().map_or_else(|| "another extract".to_owned(), |name| format!("extract {name}")))]
+pub struct Collision {
+    /// The extract that has it, for whom that is no secret.
+    other: Option<ResourceName>,
+    /// What that is, and what to do.
+    what: String,
 }
 
 impl Collision {
     /// The extract that has it.
     pub(super) fn other(&self) -> Option<&ResourceName> {
-        match self {
-            Self::Slot { other, .. } | Self::Publication { other, .. } => other.as_ref(),
-        }
+        self.other.as_ref()
     }
 
     /// The same without that extract's name.
     pub(super) fn unnamed(self) -> Self {
-        match self {
-            Self::Slot { slot, .. } => Self::Slot { other: None, slot },
-            Self::Publication { publication, .. } => Self::Publication { other: None, publication },
-        }
-    }
-
-    /// Whether a change of an extract can make it collide.
-    pub(super) fn concerns(before: &ExtractConfig, after: &ExtractConfig) -> bool {
-        before.source != after.source
-            || before.postgresql != after.postgresql
-            || before.tables != after.tables
-            || before.without_identity != after.without_identity
+        Self { other: None, ..self }
     }
 
     /// Compares an extract with every other one.
-    pub(super) fn find<'a>(this: Named<'_>, others: impl Iterator<Item = Named<'a>>) -> Result<(), Self> {
+    pub(super) fn find<'a>(
+        this: capture::Named<'_>,
+        others: impl Iterator<Item = capture::Named<'a>>,
+    ) -> Result<(), Self> {
         for other in others.filter(|other| is_same_server(&this.1.source, &other.1.source)) {
-            let slot = this.1.slot_name(this.0);
-            if slot == other.1.slot_name(other.0) {
-                return Err(Self::Slot { other: Some(other.0.clone()), slot });
-            }
-            if let Some(publication) = shared_publication(this, other) {
-                return Err(Self::Publication { other: Some(other.0.clone()), publication });
+            if let Some(what) = capture::shared_at_source(this, other) {
+                return Err(Self { other: Some(other.0.clone()), what });
             }
         }
         Ok(())
     }
-}
-
-/// A publication that both name by hand is kept by whoever made it, and may serve both.
-fn shared_publication(one: Named<'_>, other: Named<'_>) -> Option<String> {
-    let theirs = |(_, config): Named<'_>| config.postgresql.publication.is_some();
-    let is_same_use = one.1.tables == other.1.tables && one.1.without_identity == other.1.without_identity;
-    if one.1.source.database != other.1.source.database || is_same_use || (theirs(one) && theirs(other)) {
-        return None;
-    }
-    let taken = publications(other);
-    publications(one).into_iter().find(|publication| taken.contains(publication))
-}
-
-fn publications((name, config): Named<'_>) -> Vec<String> {
-    let main = config.publication_name(name);
-    let inserts = (config.without_identity == Some(WithoutIdentity::InsertsOnly)).then(|| inserts_publication(&main));
-    inserts.into_iter().chain([main]).collect()
 }
 
 fn is_same_server(one: &SourceConfig, other: &SourceConfig) -> bool {
@@ -112,6 +57,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::catalog::extract::ExtractConfig;
 
     fn extract(name: &str, more: Value) -> (ResourceName, ExtractConfig) {
         let mut config = json!({

@@ -18,7 +18,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::principal::{Principal, Verb};
 use super::trails::{Claim, TrailError, Trails};
 use crate::access::NotGranted;
-use crate::capture::{self, CaptureError, SharedStatus, Status};
+use crate::capture::{self, CaptureError, ExtractStatus, SharedStatus};
 use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
@@ -55,7 +55,7 @@ pub struct ExtractInfo {
     /// Its configuration, without its password.
     pub config: ExtractConfig,
     /// How it is doing.
-    pub status: Status,
+    pub status: ExtractStatus,
     /// What it has lost, and what it does not get.
     pub coverage: CoverageRecord,
 }
@@ -316,7 +316,7 @@ impl Extracts {
         new: &StoredExtract,
     ) -> Result<(), ExtractError> {
         let (before, after) = (&old.config, &new.config);
-        if Collision::concerns(before, after) {
+        if !before.captures_like(after) {
             self.check_collisions(principal, name, after)?;
         }
         let inserts_only = Some(WithoutIdentity::InsertsOnly);
@@ -327,11 +327,7 @@ impl Extracts {
             ));
         }
         let starts = before.status == DesiredStatus::Stopped;
-        let publishes = before.source != after.source
-            || before.tables != after.tables
-            || before.postgresql != after.postgresql
-            || before.without_identity != after.without_identity;
-        if after.status == DesiredStatus::Running && (starts || publishes) {
+        if after.status == DesiredStatus::Running && (starts || !before.captures_like(after)) {
             let password = new.password.as_deref().map(|sealed| self.credentials.opened(sealed)).transpose()?;
             self.preflight(name, after, password, Some(&before.tables)).await?;
         }
@@ -466,13 +462,14 @@ fn check_managing(principal: Principal<'_>, name: &ResourceName, trail: &TrailNa
 
 impl Extract {
     fn new(stored: StoredExtract, coverage: KeptCoverage, claim: Option<Claim>) -> Self {
-        Self { stored, status: SharedStatus::default(), coverage, running: None, _claim: claim }
+        let status = SharedStatus::new(stored.config.source.kind);
+        Self { stored, status, coverage, running: None, _claim: claim }
     }
 
     fn info(&self, name: &ResourceName) -> ExtractInfo {
         let mut status = self.status.snapshot();
         if self.running.is_none() {
-            status.status = crate::capture::RunState::Stopped;
+            status.common.status = crate::capture::RunState::Stopped;
         }
         let coverage = self.coverage.shared.snapshot();
         ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status, coverage }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::coverage::KeptCoverage;
-use crate::capture::{self, CaptureError, RunState, SharedStatus};
+use crate::capture::{Capture, CaptureError, RunState, SharedStatus};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
 use crate::record::ResourceName;
@@ -52,14 +52,13 @@ pub(super) fn run_extract(
     let (stop, stopped) = watch::channel(false);
     let task = supervisor::run(async move {
         let mut asked = stopped.clone();
+        let capture = Capture::new(name.clone(), config, password, status.clone(), coverage.shared.clone());
         let work = async {
-            keep_running(&name, &config, password.clone(), &entry, &status, &coverage, stopped).await;
+            keep_running(&name, &capture, &entry, &status, stopped).await;
             // Also of an extract that failed people want to see what the source keeps for it.
             drop(asked.wait_for(|stop| *stop).await);
         };
-        let looks = tasks::keep(Task::Extract, || async {
-            match capture::watch(&name, &config, password.clone(), &status).await {}
-        });
+        let looks = tasks::keep(Task::Extract, || async { match capture.watch().await {} });
         let notes = tasks::keep(Task::Extract, || async { match coverage.keep().await {} });
         tokio::select! {
             () = work => {}
@@ -67,32 +66,31 @@ pub(super) fn run_extract(
             () = notes => {}
         }
         coverage.keep_last().await;
-        status.update(|status| (status.slot, status.heard) = (None, None));
+        status.forget_source();
     });
     Running { stop, task }
 }
 
 async fn keep_running(
     name: &ResourceName,
-    config: &ExtractConfig,
-    password: Option<Secret>,
+    capture: &Capture,
     entry: &TrailEntry,
     status: &SharedStatus,
-    coverage: &KeptCoverage,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut after_panic = tasks::Wait::new(Task::Extract);
     loop {
         match take_end(entry).await {
             Ok(mut appender) => {
-                let (password, shared) = (password.clone(), &coverage.shared);
-                let work = capture::run(name, config, password, &mut appender, status, shared, stopped.clone());
+                let work = capture.run(&mut appender, stopped.clone());
                 let outcome = match tasks::caught(Task::Extract, work).await {
                     Ok(outcome) => outcome,
                     Err(panicked) => {
                         // As it is, half a transaction in it perhaps: what the trail did not get comes again.
                         drop(appender);
-                        status.update(|status| status.failed(RunState::Retrying, panicked.to_string(), "panic"));
+                        status
+                            .common()
+                            .update(|status| status.failed(RunState::Retrying, panicked.to_string(), "panic"));
                         if is_stopped_within(&mut stopped, after_panic.begin()).await {
                             return;
                         }
@@ -110,7 +108,7 @@ async fn keep_running(
                     Ok(()) | Err(_) => return,
                 }
             }
-            Err((error, reason)) => status.update(|status| {
+            Err((error, reason)) => status.common().update(|status| {
                 status.failed(RunState::Retrying, error, reason);
             }),
         }

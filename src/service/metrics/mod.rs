@@ -19,7 +19,8 @@ use super::retention::RetentionPasses;
 use super::streams::Streams;
 use super::trails::{PutFigures, Trails};
 use crate::access::{CertificateFile, Expiries, KeyRefresh, Limit, LimitHits};
-use crate::capture::{RunState, Status};
+use crate::capture::{ExtractStatus, RunState};
+use crate::codec::close_code::CloseCode;
 use crate::delivery::budget::Budget;
 use crate::delivery::progress::SessionState;
 use crate::log_output;
@@ -29,7 +30,7 @@ use crate::tasks::{self, Task};
 use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus, Writer};
 
 /// Close codes that say that something is wrong with a client.
-const ALERTED_CODES: [u16; 2] = [4004, 4011];
+const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
 
 /// Trails, and what puts have brought to them.
 pub(super) fn sample_trails(page: &mut Page, principal: Principal<'_>, trails: &Trails, puts: &Puts, now: Timestamp) {
@@ -184,19 +185,20 @@ fn sample_puts(page: &mut Page, name: &str, puts: &PutFigures) {
     }
 }
 
-fn sample_extract(page: &mut Page, name: &str, status: &Status) {
-    let slot = status.slot.as_ref();
+fn sample_extract(page: &mut Page, name: &str, shown: &ExtractStatus) {
+    let (status, log) = (&shown.common, shown.kept_log());
+    let (refused_writes, left_out) = shown.refused_and_left_out();
     let running = status.status == RunState::Running;
     let figures = [
         (Metric::CaptureRunning, Some(flag(running))),
         (Metric::CaptureLagBytes, status.lag_bytes.map(|bytes| bytes as f64)),
         (Metric::CaptureLagSeconds, status.lag_seconds.filter(|_| running)),
         (Metric::CaptureSilent, status.heard.map(|heard| heard.elapsed().as_secs_f64())),
-        (Metric::CaptureRetained, slot.and_then(|slot| slot.retained_wal_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureSafe, slot.and_then(|slot| slot.safe_wal_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureSpilled, slot.and_then(|slot| slot.spilled_bytes).map(|bytes| bytes as f64)),
-        (Metric::CaptureRefusedWrites, Some(status.publication.refused_writes.len() as f64)),
-        (Metric::CaptureLeftOut, Some(status.publication.left_out.len() as f64)),
+        (Metric::CaptureRetained, log.and_then(|log| log.retained_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSafe, log.and_then(|log| log.safe_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureSpilled, log.and_then(|log| log.spilled_bytes).map(|bytes| bytes as f64)),
+        (Metric::CaptureRefusedWrites, Some(refused_writes as f64)),
+        (Metric::CaptureLeftOut, Some(left_out as f64)),
         (Metric::CaptureWaits, status.waits_for.as_ref().map(|wait| wait.seconds as f64)),
         (Metric::CaptureTransactions, Some(status.transactions as f64)),
         (Metric::CaptureRecords, Some(status.records as f64)),
@@ -209,8 +211,8 @@ fn sample_extract(page: &mut Page, name: &str, status: &Status) {
             page.add(metric, &[name], value);
         }
     }
-    if let Some(slot) = slot {
-        page.add(Metric::CaptureSlot, &[name, slot.wal_status], 1.0);
+    if let Some(log) = log {
+        page.add(Metric::CaptureSlot, &[name, log.state], 1.0);
     }
     if let Some(reason) = status.last_error_reason {
         page.add(Metric::CaptureError, &[name, reason], 1.0);

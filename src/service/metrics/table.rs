@@ -96,7 +96,7 @@ metrics! {
     CaptureRetained: Gauge, "trailcast_capture_retained_wal_bytes", ["extract"], "Bytes of its log that the source keeps for an extract's slot, as last looked at.";
     CaptureSafe: Gauge, "trailcast_capture_safe_wal_bytes", ["extract"], "Bytes that the source may still write before the slot is in danger; absent when it sets no limit.";
     CaptureSlot: Gauge, "trailcast_capture_slot_status", ["extract", "status"], "1 for the slot's wal_status: reserved, extended, unreserved, lost, missing or unknown.";
-    CaptureSpilled: Counter, "trailcast_capture_slot_spilled_bytes_total", ["extract"], "Bytes that the source has spilled to its disk to decode large transactions (PostgreSQL 14 and newer).";
+    CaptureSpilled: Counter, "trailcast_capture_slot_spilled_bytes_total", ["extract"], "Bytes that the source has spilled to its disk to decode large transactions, where it counts them.";
     CaptureRefusedWrites: Gauge, "trailcast_capture_refused_writes_tables", ["extract"], "Tables on which the source refuses UPDATE and DELETE to its own application because they are published, as last looked at.";
     CaptureLeftOut: Gauge, "trailcast_capture_left_out_tables", ["extract"], "Tables that match and are not published, because their UPDATEs and DELETEs would be refused.";
     CaptureWaits: Gauge, "trailcast_capture_slot_wait_seconds", ["extract"], "Time for which the making of an extract's slot has waited for transactions that are open, in seconds; absent when it does not wait.";
@@ -107,7 +107,7 @@ metrics! {
     CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
     CaptureDegraded: Gauge, "trailcast_capture_degraded_tables", ["extract"], "Tables of an extract that do not flow as asked although it runs.";
     CaptureGaps: Counter, "trailcast_capture_gaps_total", ["extract"], "Gaps that an extract has written into its trail since the trail was made, because tables did not flow for a while.";
-    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, disk_full, trail or panic.";
+    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, held_too_much, disk_full, trail or panic.";
 
     Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
     SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";

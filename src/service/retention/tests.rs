@@ -176,7 +176,7 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
 
     // A pass of retention that had begun before.
     clock.advance_seconds(30 * DAY_SECONDS);
-    let trimmed = old.retain(&Retention { age_seconds: Some(1), bytes: Some(1) }).unwrap();
+    let trimmed = old.retain(&Retention { age_seconds: Some(1), bytes: Some(1), floor: None }).unwrap();
     assert_eq!((trimmed.segments, old.bytes()), (0, 0));
     keep_within(std::slice::from_ref(&old), 0).unwrap();
     // Seeks, which write indexes, and readers that come to their next segment.

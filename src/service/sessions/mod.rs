@@ -20,6 +20,7 @@ use super::trails::Trails;
 use crate::access::{Limit, LimitHits};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
+use crate::delivery::negotiated::Negotiated;
 
 /// Opens sessions, and has what they need.
 #[derive(Debug)]
@@ -40,8 +41,8 @@ pub struct SessionRequest {
     pub begin_text: String,
     /// What was asked.
     pub begin: BeginRequest,
-    /// One CloudEvent a message (subprotocol `cloudevents.json`).
-    pub event_framing: bool,
+    /// What the connection negotiated.
+    pub negotiated: Negotiated,
 }
 
 impl Sessions {
@@ -94,8 +95,8 @@ impl Sessions {
             self.hits.count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);
         }
-        let SessionRequest { user, peer, begin_text, begin, event_framing } = request;
-        let session = OpenSession::open(self.supplies.clone(), stream, begin, event_framing, place).await?;
+        let SessionRequest { user, peer, begin_text, begin, negotiated } = request;
+        let session = OpenSession::open(self.supplies.clone(), stream, begin, negotiated, place).await?;
         let (since, progress) = (self.supplies.clock.now(), session.shared_progress());
         stream.session_opened(session.number(), LiveSession { user, peer, since, begin: begin_text, progress });
         Ok(session)
@@ -107,7 +108,10 @@ mod tests {
     use super::*;
     use crate::catalog::stream::StreamConfig;
     use crate::clock::SystemClock;
-    use crate::delivery::feed::{Delivery, DeliveryEnd};
+    use crate::delivery::end::End;
+    use crate::delivery::framing::Framing;
+    use crate::delivery::negotiated::Envelope;
+    use crate::delivery::session::Delivery;
     use crate::record::{ResourceName, TrailName};
     use crate::service::Service;
     use crate::trail::Writer;
@@ -132,7 +136,7 @@ mod tests {
             peer: "p".into(),
             begin_text: "now".into(),
             begin: BeginRequest::Now,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let budget = service.sessions().budget().clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
@@ -163,7 +167,7 @@ mod tests {
             peer: "p".into(),
             begin_text: "earliest".into(),
             begin: BeginRequest::Earliest,
-            event_framing: false,
+            negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
         };
         let stream = service.streams().get(&name).unwrap();
         let mut session = service.sessions().open(Principal::House, &stream, request).await.unwrap();
@@ -183,7 +187,7 @@ mod tests {
                 Delivery::End(end) => break end,
             }
         };
-        assert_eq!(end, DeliveryEnd::Reconfigured);
+        assert_eq!(end, End::Reconfigured);
         assert!((0..8).all(|number| text.contains(&format!("owed-{number}-"))));
         assert!(!text.contains("later-"), "records of after the change");
     }

@@ -8,15 +8,19 @@ use tokio::sync::watch;
 use super::begin::BeginRequest;
 use super::places::SessionPlace;
 use super::refused::SessionError;
+use crate::capture;
 use crate::catalog::stream::QualityOfService;
 use crate::clock::SharedClock;
 use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::budget::Budget;
 use crate::delivery::contract::Contract;
+use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
-use crate::delivery::feed::{Delivery, DeliveryEnd, Progress, SessionFeed};
+use crate::delivery::negotiated::Negotiated;
+use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
+use crate::delivery::session::{Delivery, Session};
 use crate::record::Position;
 use crate::service::streams::Stream;
 use crate::service::trails::{TrailEntry, Trails};
@@ -39,9 +43,9 @@ pub struct OpenSession {
     stream: Arc<Stream>,
     begin: BeginRequest,
     goes_on_from: String,
-    event_framing: bool,
+    negotiated: Negotiated,
     progress: Arc<Progress>,
-    ending: watch::Receiver<Option<DeliveryEnd>>,
+    ending: watch::Receiver<Option<End>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
     _place: SessionPlace,
@@ -52,7 +56,7 @@ enum Stage {
     /// The trail is not there yet.
     Waiting(watch::Receiver<u64>),
     /// Messages flow.
-    Reading(Box<SessionFeed>),
+    Reading(Box<Session>),
 }
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
@@ -63,11 +67,11 @@ impl OpenSession {
         supplies: Supplies,
         stream: &Arc<Stream>,
         begin: BeginRequest,
-        event_framing: bool,
+        negotiated: Negotiated,
         place: SessionPlace,
     ) -> Result<Self, SessionError> {
         let appeared = supplies.trails.changes();
-        let entry = stream.config.source.trail_name().and_then(|name| supplies.trails.get(&name));
+        let entry = supplies.trails.of(&stream.config.source);
         let mut session = Self {
             stage: Stage::Waiting(appeared),
             supplies,
@@ -78,7 +82,7 @@ impl OpenSession {
                 other => other.to_string(),
             },
             begin,
-            event_framing,
+            negotiated,
             progress: Arc::default(),
             ending: stream.ending.subscribe(),
             gone: None,
@@ -118,13 +122,13 @@ impl OpenSession {
     pub async fn next(&mut self) -> Delivery {
         loop {
             match &mut self.stage {
-                Stage::Reading(feed) => {
+                Stage::Reading(session) => {
                     let delivery = tokio::select! {
                         biased;
-                        () = deleted(&mut self.gone) => Delivery::End(DeliveryEnd::Gone),
-                        delivery = feed.next() => delivery,
+                        () = deleted(&mut self.gone) => Delivery::End(End::Gone),
+                        delivery = session.next() => delivery,
                     };
-                    for skipped in feed.take_skipped() {
+                    for skipped in session.take_skipped() {
                         tracing::warn!(stream = %self.stream.name, "{skipped}");
                         self.stream.note_error(skipped);
                     }
@@ -140,17 +144,16 @@ impl OpenSession {
                         return Delivery::End(end);
                     }
                     appeared.mark_unchanged();
-                    let name = self.stream.config.source.trail_name();
-                    if let Some(entry) = name.and_then(|name| self.supplies.trails.get(&name)) {
+                    if let Some(entry) = self.supplies.trails.of(&self.stream.config.source) {
                         if let Err(error) = self.read(&entry).await {
                             self.stream.note_error(error.to_string());
-                            return Delivery::End(DeliveryEnd::Gone);
+                            return Delivery::End(End::Gone);
                         }
                         continue;
                     }
                     tokio::select! {
-                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(DeliveryEnd::Gone) },
-                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(DeliveryEnd::Gone) },
+                        changed = appeared.changed() => if changed.is_err() { return Delivery::End(End::Gone) },
+                        ended = self.ending.changed() => if ended.is_err() { return Delivery::End(End::Gone) },
                     }
                 }
             }
@@ -178,9 +181,9 @@ impl OpenSession {
         let rules = self.stream.compiled_rules().await?;
         let fanout = self.fanout(trail, rules);
         let clock = self.supplies.clock.clone();
-        let feed = SessionFeed::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
+        let session = Session::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
         self.gone = Some(entry.gone.subscribe());
-        self.stage = Stage::Reading(Box::new(feed));
+        self.stage = Stage::Reading(Box::new(session));
         Ok(())
     }
 
@@ -246,16 +249,16 @@ impl OpenSession {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
             let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
-            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.event_framing);
+            let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.negotiated.clone());
             let (clock, budget) = (self.supplies.clock.clone(), self.supplies.budget.clone());
-            let work = self.stream.activity.encoding.clone();
-            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, work)
+            let totals = self.stream.activity.encoding.clone();
+            Fanout::new(Arc::new(contract), trail.clone(), clock, budget, totals)
         };
-        self.stream.fanout(trail.epoch(), self.event_framing, make)
+        self.stream.fanout(trail.epoch(), &self.negotiated, make)
     }
 
-    fn note(&self, end: &DeliveryEnd) {
-        if !matches!(end, DeliveryEnd::Reconfigured | DeliveryEnd::Gone) {
+    fn note(&self, end: &End) {
+        if !matches!(end, End::Reconfigured | End::Gone) {
             self.stream.note_error(end.to_string());
         }
     }
@@ -278,7 +281,7 @@ fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
     let database = match description.writer {
         crate::trail::Writer::Puts => "puts",
-        crate::trail::Writer::Extract(_) => "PostgreSQL",
+        crate::trail::Writer::Extract(_) => capture::product_of(trail.source_identity().product().as_deref()),
     };
     StreamMetadata {
         database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },

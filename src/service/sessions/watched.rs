@@ -2,7 +2,8 @@
 
 use super::session::OpenSession;
 use crate::access::rights::{Loss, Rights};
-use crate::delivery::feed::{Delivery, DeliveryEnd};
+use crate::delivery::end::End;
+use crate::delivery::session::Delivery;
 use crate::tasks::{self, Task};
 
 /// An open session and the rights that it stands on.
@@ -39,18 +40,18 @@ impl WatchedSession {
 
     /// Waits for an end that does not leave the client the time to take what it was given: its rights are over, or the
     /// trail is gone. May be dropped and called again.
-    pub async fn cut_short(&mut self) -> DeliveryEnd {
+    pub async fn cut_short(&mut self) -> End {
         tokio::select! {
             biased;
             end = lost(&mut self.rights) => end,
-            () = self.session.trail_gone() => DeliveryEnd::Gone,
+            () = self.session.trail_gone() => End::Gone,
         }
     }
 }
 
-async fn lost(rights: &mut Rights) -> DeliveryEnd {
+async fn lost(rights: &mut Rights) -> End {
     match rights.lost().await {
-        Loss::Expired => DeliveryEnd::Expired,
-        Loss::Withdrawn => DeliveryEnd::Withdrawn,
+        Loss::Expired => End::Expired,
+        Loss::Withdrawn => End::Withdrawn,
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::delivery::fanout::Work;
+use crate::codec::close_code::CloseCode;
+use crate::delivery::encoding_totals::EncodingTotals;
 use crate::delivery::progress::{Progress, SessionState};
 
 /// The sessions of one stream, as figures.
@@ -11,7 +12,7 @@ use crate::delivery::progress::{Progress, SessionState};
 pub struct StreamActivity {
     sessions: Mutex<Sessions>,
     /// What encoding for them took.
-    pub encoding: Arc<Work>,
+    pub encoding: Arc<EncodingTotals>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ pub struct StreamFigures {
     /// Bytes sent.
     pub bytes: u64,
     /// Ended sessions, by close code.
-    pub ends: BTreeMap<u16, u64>,
+    pub ends: BTreeMap<CloseCode, u64>,
 }
 
 impl StreamActivity {
@@ -51,8 +52,8 @@ impl StreamActivity {
         }
     }
 
-    /// A session was closed with this code; 1006 when its connection broke.
-    pub fn closed(&self, code: u16) {
+    /// A session was closed with this code; [`CloseCode::BROKEN`] when its connection broke.
+    pub fn closed(&self, code: CloseCode) {
         *self.lock().ended.ends.entry(code).or_default() += 1;
     }
 
@@ -87,10 +88,10 @@ mod tests {
         }
         assert_eq!((activity.figures().opened, activity.figures().bytes, activity.figures().live), (3, 30, [3, 0, 0]));
         activity.ended(1);
-        activity.closed(4011);
+        activity.closed(CloseCode::SLOW);
         activity.ended(7);
         let figures = activity.figures();
         assert_eq!((figures.opened, figures.bytes, figures.live), (3, 30, [2, 0, 0]));
-        assert_eq!(figures.ends, BTreeMap::from([(4011, 1)]));
+        assert_eq!(figures.ends, BTreeMap::from([(CloseCode::SLOW, 1)]));
     }
 }

@@ -1,6 +1,7 @@
 //! Stream resources: made, listed, changed, deleted, remembered.
 
 pub mod activity;
+mod refused;
 mod rules;
 mod stream;
 mod unmatched;
@@ -10,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
-use rules::RulesError;
+pub use refused::StreamError;
 pub(super) use rules::RulesFigures;
 use rules::{RuleCompiler, StreamRules};
 pub use stream::{LiveSession, SetDocument, Stream};
@@ -20,10 +21,9 @@ use super::documents::Documents;
 use super::principal::{Principal, Verb};
 use super::trails::Trails;
 use crate::access::LimitHits;
-use crate::access::NotGranted;
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::catalog::{Catalog, CatalogError, Shelf};
-use crate::delivery::feed::DeliveryEnd;
+use crate::delivery::end::End;
 use crate::record::{ResourceName, TrailName};
 use crate::tasks::{Panicked, Task, caught_here};
 
@@ -53,42 +53,6 @@ pub enum OpenStreamsError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-}
-
-/// A stream cannot be made, found or stored.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// There is none of that name.
-    #[error("stream {0} does not exist")]
-    Missing(ResourceName),
-    /// There is one of that name.
-    #[error("stream {0} already exists")]
-    Exists(ResourceName),
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] crate::catalog::stream::ConfigError),
-    /// Its rules were not looked at.
-    #[error("too many streams wait for their rules to be compiled; try again in a moment")]
-    Busy,
-    /// Compiling its rules broke off.
-    #[error(transparent)]
-    Panicked(#[from] crate::tasks::Panicked),
-    /// The caller may not.
-    #[error(transparent)]
-    Denied(#[from] NotGranted),
-    /// The catalog.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-}
-
-impl From<RulesError> for StreamError {
-    fn from(error: RulesError) -> Self {
-        match error {
-            RulesError::Config(error) => Self::Config(error),
-            RulesError::Busy => Self::Busy,
-            RulesError::Panicked(panicked) => Self::Panicked(panicked),
-        }
-    }
 }
 
 impl Streams {
@@ -240,7 +204,7 @@ impl Streams {
         Ok(true)
     }
 
-    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end with 4012 after what they are owed,
+    /// Changes a stream by a JSON merge patch, all or nothing. Its sessions end after what they are owed,
     /// unless the patch changes nothing. Also says whether a document that had been set for it was dropped.
     pub async fn patch(
         &self,
@@ -274,12 +238,12 @@ impl Streams {
         let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
         self.change(|known| drop(known.insert(name.clone(), stream.clone())));
         self.documents.forget(old.revision);
-        old.ending.send_replace(Some(DeliveryEnd::Reconfigured));
+        old.ending.send_replace(Some(End::Reconfigured));
         tracing::info!(stream = %name, "stream reconfigured");
         Ok((stream, dropped))
     }
 
-    /// Deletes a stream. Its sessions end with 4020 after what they are owed; its trail stays.
+    /// Deletes a stream. Its sessions end after what they are owed; its trail stays.
     pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
         let _one_at_a_time = self.changing.lock().await;
         let stream = self.find_for(principal, Verb::Manage, name)?;
@@ -288,7 +252,7 @@ impl Streams {
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Streams, &key)).await?;
         self.change(|known| drop(known.remove(name)));
         self.documents.forget(stream.revision);
-        stream.ending.send_replace(Some(DeliveryEnd::Gone));
+        stream.ending.send_replace(Some(End::Gone));
         tracing::info!(stream = %name, "stream deleted");
         Ok(())
     }
@@ -299,7 +263,7 @@ impl Streams {
         if stream.config.rules.is_empty() {
             return None;
         }
-        let trail = self.trails.get(&stream.config.source.trail_name()?)?.served().ok()?.clone();
+        let trail = self.trails.of(&stream.config.source)?.served().ok()?.clone();
         let rules = stream.compiled_rules().await.ok()?.of_source(trail.source_identity());
         let (turn, config) = (self.compiler.turn_to_look().await.ok()?, stream.config.clone());
         turn.run(move || UnmatchedRules::find(&config, &trail, &rules)).await.ok()?

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::refused::StreamError;
 use crate::access::{Limit, LimitHits};
 use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::service::off_thread::{Busy, OffThread, Turn};
-use crate::tasks::Panicked;
 
 /// The rules of a stream's revision, and of the following ones until they change.
 #[derive(Debug)]
@@ -42,17 +42,6 @@ pub(in crate::service) struct RulesFigures {
     pub(in crate::service) bytes: usize,
 }
 
-/// New rules are not compiled.
-#[derive(Debug)]
-pub(super) enum RulesError {
-    /// They are not valid, or take too much.
-    Config(ConfigError),
-    /// Too many wait for theirs.
-    Busy,
-    /// Compiling them broke off.
-    Panicked(Panicked),
-}
-
 impl RuleCompiler {
     pub(super) fn new(hits: Arc<LimitHits>) -> Self {
         let off_thread = OffThread::new("rules", limits::RULES_COMPILED_AT_ONCE, limits::RULES_WAITING_MAX);
@@ -76,20 +65,20 @@ impl RuleCompiler {
         self: &Arc<Self>,
         config: &StreamConfig,
         others_bytes: impl FnOnce() -> usize,
-    ) -> Result<Arc<StreamRules>, RulesError> {
-        config.check_new_rules().map_err(RulesError::Config)?;
+    ) -> Result<Arc<StreamRules>, StreamError> {
+        config.check_new_rules()?;
         let compiled = match Rules::compile_quickly(config) {
             Some(compiled) => compiled,
             None => {
                 let turn: Turn = self.off_thread.turn().await.map_err(|Busy| {
                     self.hits.count(Limit::Rules);
-                    RulesError::Busy
+                    StreamError::Busy
                 })?;
                 let config = config.clone();
-                turn.run(move || Rules::compile(&config)).await.map_err(RulesError::Panicked)?
+                turn.run(move || Rules::compile(&config)).await?
             }
         };
-        let rules = self.counted(config, compiled).map_err(RulesError::Config)?;
+        let rules = self.counted(config, compiled)?;
         let (most, others) = (limits::RULES_COMPILED_BYTES_SERVER_MAX, others_bytes());
         if others + rules.memory() > most && !config.rules.is_empty() {
             let why = format!(
@@ -97,7 +86,7 @@ impl RuleCompiler {
                  these {}",
                 rules.memory()
             );
-            return Err(RulesError::Config(ConfigError::new("rules", why)));
+            return Err(ConfigError::new("rules", why).into());
         }
         Ok(StreamRules::of(self, OnceLock::from(Ok(rules))))
     }

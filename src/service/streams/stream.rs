@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use super::activity::StreamActivity;
 use super::rules::StreamRules;
 use crate::catalog::stream::{ConfigError, StreamConfig};
+use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
-use crate::delivery::feed::{DeliveryEnd, Progress};
+use crate::delivery::negotiated::Negotiated;
+use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::record::{Epoch, ResourceName, Timestamp};
@@ -28,13 +30,13 @@ pub struct Stream {
     /// Its rules, compiled when they were first needed; shared by revisions whose rules are the same.
     pub(super) rules: Arc<StreamRules>,
     /// Set when this revision ends.
-    pub(in crate::service) ending: watch::Sender<Option<DeliveryEnd>>,
+    pub(in crate::service) ending: watch::Sender<Option<End>>,
     errors: Mutex<VecDeque<String>>,
     sessions: Mutex<BTreeMap<u64, LiveSession>>,
     /// What its sessions have done, those of earlier revisions too.
     pub activity: Arc<StreamActivity>,
-    /// What its sessions share, by whether the connection asked for one CloudEvent a message.
-    fanouts: Mutex<Vec<(bool, Weak<Fanout>)>>,
+    /// What its sessions share, one for each that connections negotiated.
+    fanouts: Mutex<Vec<Weak<Fanout>>>,
     document: RwLock<Option<SetDocument>>,
 }
 
@@ -130,29 +132,30 @@ impl Stream {
         self.rules.compiled(&self.config).await
     }
 
-    /// What the sessions of this revision share in a trail of that epoch; made by the first of them.
+    /// What those sessions of this revision share in a trail of that epoch that negotiated the same; made by the first of
+    /// them.
     pub(in crate::service) fn fanout(
         &self,
         epoch: Epoch,
-        event_framing: bool,
+        negotiated: &Negotiated,
         make: impl FnOnce() -> Arc<Fanout>,
     ) -> Arc<Fanout> {
         let mut fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
         // Of a trail made anew nobody opens a session in its former life any more.
-        fanouts.retain(|(_, known)| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
-        let known = fanouts.iter().find(|(framing, _)| *framing == event_framing);
-        if let Some(known) = known.and_then(|(_, known)| known.upgrade()) {
+        fanouts.retain(|known| known.upgrade().is_some_and(|known| known.contract().epoch == epoch));
+        let mut known = fanouts.iter().filter_map(Weak::upgrade);
+        if let Some(known) = known.find(|known| known.contract().negotiated == *negotiated) {
             return known;
         }
         let fanout = make();
-        fanouts.push((event_framing, Arc::downgrade(&fanout)));
+        fanouts.push(Arc::downgrade(&fanout));
         fanout
     }
 
     /// Bytes of encoded messages that are kept for its sessions.
     pub fn kept_bytes(&self) -> usize {
         let fanouts = self.fanouts.lock().unwrap_or_else(PoisonError::into_inner);
-        fanouts.iter().filter_map(|(_, known)| known.upgrade()).map(|known| known.kept_bytes()).sum()
+        fanouts.iter().filter_map(Weak::upgrade).map(|known| known.kept_bytes()).sum()
     }
 
     pub(in crate::service) fn has_session(&self, number: u64) -> bool {

@@ -139,6 +139,11 @@ impl Trails {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The trail of a stream with that source, if it is there.
+    pub fn of(&self, source: &SourceConfig) -> Option<Arc<TrailEntry>> {
+        self.get(&source.trail_name()?)
+    }
+
     /// What is known of every trail that the caller may see, by name.
     pub fn list(&self, principal: Principal<'_>) -> Vec<TrailInfo> {
         let seen = self.entries().into_iter().filter(|(name, _)| principal.may_with_trail(Verb::Read, name));
@@ -158,7 +163,7 @@ impl Trails {
     /// Where a stream's trail starts, in words, for whoever must begin elsewhere.
     pub(super) fn start_of(&self, source: &SourceConfig) -> String {
         let name = &source.trail;
-        match source.trail_name().and_then(|name| self.get(&name)).as_deref().map(TrailEntry::served) {
+        match self.of(source).as_deref().map(TrailEntry::served) {
             Some(Ok(trail)) => {
                 let first = trail.status().first_commit;
                 format!("trail {name} starts at commit number {first} (begin=earliest reads from there)")

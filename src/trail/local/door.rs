@@ -13,24 +13,24 @@ use crate::trail::local::disk::{Disk, DiskFile};
 
 /// The way to the folder of one trail.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(in crate::trail) struct Door {
     disk: Arc<dyn Disk>,
     closed: RwLock<bool>,
 }
 
 impl Door {
     /// An open one.
-    pub(super) fn new(disk: Arc<dyn Disk>) -> Self {
+    pub(in crate::trail) fn new(disk: Arc<dyn Disk>) -> Self {
         Self { disk, closed: RwLock::new(false) }
     }
 
     /// Whether the folder has been deleted.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::trail) fn is_closed(&self) -> bool {
         *self.closed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets `delete` take the folder away while nobody is at it, and nobody come after it if that worked.
-    pub(super) fn close<R>(&self, delete: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    pub(in crate::trail) fn close<R>(&self, delete: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
         let mut closed = self.closed.write().unwrap_or_else(PoisonError::into_inner);
         if *closed {
             return Err(gone());
@@ -47,7 +47,7 @@ impl Door {
 }
 
 /// What is said to whoever comes too late.
-pub(super) fn gone() -> io::Error {
+pub(in crate::trail) fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the trail has been deleted")
 }
 

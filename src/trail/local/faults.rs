@@ -11,13 +11,13 @@ mod switches {
     }
 
     /// Whether files are cut before what was written to them is flushed, and seals are believed all the same.
-    pub(in crate::trail::local) fn cuts_before_it_flushes() -> bool {
+    pub(in crate::trail) fn cuts_before_it_flushes() -> bool {
         static ASKED: LazyLock<bool> = LazyLock::new(|| asked("TRAILCAST_TEST_CUT_FIRST") == Some(1));
         *ASKED
     }
 
     /// Stops the process between the cut of a file and the flush behind it, the so-many-th time that it comes by.
-    pub(in crate::trail::local) fn between_cut_and_flush() {
+    pub(in crate::trail) fn between_cut_and_flush() {
         static STOP_AT: LazyLock<Option<u64>> = LazyLock::new(|| asked("TRAILCAST_TEST_STOP_AT_CUT"));
         static CAME_BY: AtomicU64 = AtomicU64::new(0);
         if let Some(stop_at) = *STOP_AT
@@ -30,11 +30,11 @@ mod switches {
 
 #[cfg(not(feature = "fault-injection"))]
 mod switches {
-    pub(in crate::trail::local) const fn cuts_before_it_flushes() -> bool {
+    pub(in crate::trail) const fn cuts_before_it_flushes() -> bool {
         false
     }
 
-    pub(in crate::trail::local) const fn between_cut_and_flush() {}
+    pub(in crate::trail) const fn between_cut_and_flush() {}
 }
 
-pub(super) use switches::{between_cut_and_flush, cuts_before_it_flushes};
+pub(in crate::trail) use switches::{between_cut_and_flush, cuts_before_it_flushes};

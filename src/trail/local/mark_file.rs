@@ -18,12 +18,12 @@ use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::{DurableMark, Location};
 
 /// Name of the file.
-pub(super) const FILE: &str = "mark.bin";
+pub(in crate::trail) const FILE: &str = "mark.bin";
 const MAGIC: &[u8; 8] = b"TRAILMRK";
 const BYTES: usize = 52;
 
 /// Opens the file to write to it; made if it is not there.
-pub(super) fn open(folder: &Path, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+pub(in crate::trail) fn open(folder: &Path, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
     let path = folder.join(FILE);
     match disk.open(&path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => disk.open(&path, true),
@@ -32,7 +32,7 @@ pub(super) fn open(folder: &Path, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFil
 }
 
 /// Writes the mark.
-pub(super) fn write(file: &dyn DiskFile, epoch: Epoch, mark: &DurableMark) -> io::Result<()> {
+pub(in crate::trail) fn write(file: &dyn DiskFile, epoch: Epoch, mark: &DurableMark) -> io::Result<()> {
     let mut bytes = Vec::with_capacity(BYTES);
     bytes.extend_from_slice(MAGIC);
     let time = mark.commit_ts.micros().cast_unsigned();
@@ -45,7 +45,7 @@ pub(super) fn write(file: &dyn DiskFile, epoch: Epoch, mark: &DurableMark) -> io
 }
 
 /// The mark in the file; none when there is no whole one of that epoch.
-pub(super) fn read(folder: &Path, disk: &dyn Disk, epoch: Epoch) -> Option<DurableMark> {
+pub(in crate::trail) fn read(folder: &Path, disk: &dyn Disk, epoch: Epoch) -> Option<DurableMark> {
     let file = disk.open(&folder.join(FILE), false).ok()?;
     // A writer may be at it this very moment; the second look finds it done.
     (0..2).find_map(|_| {

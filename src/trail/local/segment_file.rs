@@ -1,7 +1,8 @@
-//! The file of one segment: open while it is written or lately read, closed otherwise.
+//! The file of one segment and the hints beside it: open while it is written or lately read, closed otherwise.
 //!
-//! Owns how many such files a process holds open. The segment that is written holds its file; all others share
-//! [`SEGMENT_FILES_OPEN_MAX`] places, and a reader keeps the file of the segment it stands in.
+//! Owns the names of these files, how they are cut and removed, and how many segments' files a process holds open. The segment
+//! that is written holds its file; all others share [`SEGMENT_FILES_OPEN_MAX`] places, and a reader keeps the file of the
+//! segment it stands in.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,20 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
+use crate::trail::hint::Hint;
+use crate::trail::lately_used::LatelyUsed;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
-use crate::trail::local::lately_used::LatelyUsed;
+
+/// The name of a segment's file.
+pub(in crate::trail) fn file_name(segment: u64) -> String {
+    format!("{segment:016}.seg")
+}
+
+/// The number in a segment's file name.
+pub(in crate::trail) fn number_of(file_name: &str) -> Option<u64> {
+    let digits = file_name.strip_suffix(".seg")?;
+    if digits.len() == 16 { digits.parse().ok() } else { None }
+}
 
 /// The files open beyond those that are written, of all trails: descriptors are counted by process.
 static OPEN: LazyLock<Mutex<LatelyUsed<Arc<dyn DiskFile>>>> =
@@ -23,7 +36,7 @@ fn open_files() -> MutexGuard<'static, LatelyUsed<Arc<dyn DiskFile>>> {
 
 /// A file that is opened when it is used.
 #[derive(Debug)]
-pub(super) struct SegmentFile {
+pub(in crate::trail) struct SegmentFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     id: u64,
@@ -42,12 +55,12 @@ struct Handles {
 
 impl SegmentFile {
     /// The file at `path`, opened when it is needed.
-    pub(super) fn closed(disk: Arc<dyn Disk>, path: &Path) -> Self {
+    pub(in crate::trail) fn closed(disk: Arc<dyn Disk>, path: &Path) -> Self {
         Self::new(disk, path, None)
     }
 
     /// A file that is open and stays so.
-    pub(super) fn held(disk: Arc<dyn Disk>, path: &Path, file: Arc<dyn DiskFile>) -> Self {
+    pub(in crate::trail) fn held(disk: Arc<dyn Disk>, path: &Path, file: Arc<dyn DiskFile>) -> Self {
         Self::new(disk, path, Some(file))
     }
 
@@ -60,7 +73,7 @@ impl SegmentFile {
 
     /// Whose file it is, by the number in the segment's head: another one that comes to stand under its name is not
     /// opened for it.
-    pub(super) fn belongs_to(&self, file_id: u64) {
+    pub(in crate::trail) fn belongs_to(&self, file_id: u64) {
         let _ = self.segment.set(file_id);
     }
 
@@ -76,13 +89,23 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// A number that no other file of this process has.
-    pub(super) fn id(&self) -> u64 {
-        self.id
+    /// The way to the folder.
+    pub(in crate::trail) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// Its path.
+    pub(in crate::trail) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that it is in.
+    pub(in crate::trail) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     /// The open file. Whoever keeps it can read on when the segment is removed.
-    pub(super) fn get(&self) -> io::Result<Arc<dyn DiskFile>> {
+    pub(in crate::trail) fn get(&self) -> io::Result<Arc<dyn DiskFile>> {
         let mut handles = self.lock();
         if let Some(file) = &handles.held {
             return Ok(file.clone());
@@ -99,7 +122,7 @@ impl SegmentFile {
     }
 
     /// Keeps the file open from now on.
-    pub(super) fn hold(&self) -> io::Result<()> {
+    pub(in crate::trail) fn hold(&self) -> io::Result<()> {
         let file = self.get()?;
         self.lock().held = Some(file);
         open_files().remove(self.id);
@@ -107,7 +130,7 @@ impl SegmentFile {
     }
 
     /// Lets the file be closed when it is not used.
-    pub(super) fn release(&self) {
+    pub(in crate::trail) fn release(&self) {
         let file = self.lock().held.take();
         if let Some(file) = file {
             self.lock().lent = Some(Arc::downgrade(&file));
@@ -116,9 +139,75 @@ impl SegmentFile {
         }
     }
 
+    /// Cuts the trail to byte `end` of this file: later segments' files are removed, and this one ends there, flushed.
+    pub(in crate::trail) fn take_back(&self, end: u64) -> io::Result<()> {
+        let own = self.path.file_name().and_then(|name| number_of(name.to_str()?)).unwrap_or(u64::MAX);
+        // What the folder holds counts, not what is in memory: a segment may have got its name although making it failed,
+        // and a cut that failed may have removed some. None may come back behind a segment that is cut.
+        let names = self.disk.list(self.folder())?;
+        for name in names.iter().rev().filter(|name| number_of(name).is_some_and(|number| number > own)) {
+            let path = self.folder().join(name);
+            drop_hints(&*self.disk, &path)?;
+            self.disk.remove(&path)?;
+        }
+        // Its index file must be gone for good before its bytes change, or a later opening could believe it.
+        drop_hints(&*self.disk, &self.path)?;
+        self.disk.sync_folder(self.folder())?;
+        // Also when the file seems no longer than that: an earlier cut may have been lost with a failed flush. Before the
+        // flush, other than where a segment is closed: whatever a power cut leaves of what no mark promises is a torn end.
+        self.cut(end)?;
+        self.sync()
+    }
+
+    /// Removes it and its hints for good. Not there: removed by an attempt whose flush failed.
+    pub(in crate::trail) fn remove(&self) -> io::Result<()> {
+        drop_hints(&*self.disk, &self.path)?;
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.disk.sync_folder(self.folder())
+    }
+
+    /// The bytes of the file of a hint.
+    pub(in crate::trail) fn hint(&self, hint: Hint) -> Option<Vec<u8>> {
+        let file = self.disk.open(&self.path.with_extension(extension(hint)), false).ok()?;
+        let mut bytes = vec![0; usize::try_from(file.length().ok()?).ok()?];
+        let read = read_full(&*file, &mut bytes, 0).ok()?;
+        bytes.truncate(read);
+        Some(bytes)
+    }
+
+    /// Writes the files of hints anew.
+    pub(in crate::trail) fn keep_hints(&self, hints: &[(Hint, Vec<u8>)]) -> io::Result<()> {
+        drop_hints(&*self.disk, &self.path)?;
+        for (hint, bytes) in hints {
+            self.disk.open(&self.path.with_extension(extension(*hint)), true)?.write_all_at(bytes, 0)?;
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Handles> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn extension(hint: Hint) -> &'static str {
+    match hint {
+        Hint::Index => "idx",
+        Hint::Xids => "xid",
+    }
+}
+
+/// Removes the files of hints beside the segment in that file; they may not be there.
+pub(in crate::trail) fn drop_hints(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
+    for hint in [Hint::Index, Hint::Xids] {
+        match disk.remove(&segment.with_extension(extension(hint))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl Drop for SegmentFile {

@@ -1,19 +1,17 @@
 //! Coverage: whether every table that the patterns name is published as asked, now and without a break since the last look.
 //!
-//! `facts` says what PostgreSQL gives of each table, `query` reads it, `compare` judges two looks, `mend` puts back what our
-//! own publication has lost, `guard` does one look with all of that and decides whether the extract goes on,
-//! `lookout` has that happen beside the stream, `writing` puts the gaps into the trail.
+//! `facts` says what PostgreSQL gives of each table, `query` reads it, `compare` judges two looks, `repair` puts back what
+//! our own publication has lost, `check` does one look with all of that and decides whether the extract goes on,
+//! `background_check` has that happen beside the stream.
 
+mod background_check;
+mod check;
 mod compare;
 mod facts;
-mod guard;
-mod lookout;
-mod mend;
 mod query;
+mod repair;
 #[cfg(test)]
 mod tests;
-mod writing;
 
-pub(super) use self::guard::{Cause, Guard, Outcome};
-pub(super) use self::lookout::Lookout;
-pub(super) use self::writing::write;
+pub(super) use self::background_check::BackgroundCheck;
+pub(super) use self::check::{Cause, CoverageCheck};

@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use super::facts::{Rows, Seen};
-use crate::capture::postgres::Target;
+use crate::capture::error::Fault;
 use crate::capture::postgres::catalogue::{Catalogue, scalar, unexpected};
 use crate::capture::postgres::connection::literal;
 use crate::capture::postgres::lsn::Lsn;
-use crate::capture::source::Fault;
+use crate::capture::postgres::target::Target;
 use crate::limits;
 
 /// First server with column lists, row filters and whole schemas, as `server_version_num`.

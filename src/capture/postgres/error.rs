@@ -1,0 +1,91 @@
+//! What only a PostgreSQL source can meet and a person has to mend: slots that are gone or too far ahead, tables that are not
+//! published, publications that would have the application's writes refused.
+//!
+//! Owns these words and their kinds; leaves what any source can meet to `capture::error`.
+
+use super::replica_identity::RefusedWrites;
+use crate::capture::error::{CaptureError, Fault};
+use crate::limits;
+
+/// Why capture stops.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PostgresError {
+    /// Publishing tables would make the source refuse its application's own writes to them.
+    #[error("{}", writes_refused(tables, *whole_schemas))]
+    WritesRefused {
+        tables: Vec<RefusedWrites>,
+        /// Whether whole schemas would be published, with tables that are made later.
+        whole_schemas: bool,
+    },
+    /// The replication slot is gone although the trail holds changes from it.
+    #[error(
+        "replication slot {slot} is gone, the trail stands at {position}; changes since then are lost, \
+         make a new trail or restore the slot"
+    )]
+    SlotMissing { slot: String, position: String },
+    /// The source has discarded what the slot still needed.
+    #[error("replication slot {slot} is invalid ({reason}); changes were discarded by the source")]
+    SlotLost {
+        slot: String,
+        /// What the source says.
+        reason: String,
+    },
+    /// The slot was confirmed beyond what the trail holds.
+    #[error(
+        "replication slot {slot} stands at {slot_position}, ahead of the trail at {position}; changes between are lost"
+    )]
+    SlotAhead { slot: String, slot_position: String, position: String },
+    /// Tables that the patterns name do not flow, or did not in between.
+    #[error(
+        "coverage is lost: {tables}. Rows of these tables in transactions from {from} to {to} of the source's log may be \
+         missing. Slot {slot} keeps the source's log meanwhile. Mend the publication where that is needed, then go on with \
+         PATCH {{\"acceptGap\": true}}: the trail then gets a gap that names the tables"
+    )]
+    CoverageLost {
+        /// Which, and why.
+        tables: String,
+        from: String,
+        to: String,
+        slot: String,
+    },
+}
+
+/// The kind of [`PostgresError::WritesRefused`].
+pub(super) const WRITES_REFUSED: &str = "writes_refused";
+
+impl From<PostgresError> for CaptureError {
+    fn from(error: PostgresError) -> Self {
+        let reason = match error {
+            PostgresError::WritesRefused { .. } => WRITES_REFUSED,
+            PostgresError::SlotMissing { .. } => "slot_missing",
+            PostgresError::SlotLost { .. } => "slot_lost",
+            PostgresError::SlotAhead { .. } => "slot_ahead",
+            PostgresError::CoverageLost { .. } => "coverage_lost",
+        };
+        Self::OfProduct { reason, message: error.to_string() }
+    }
+}
+
+impl From<PostgresError> for Fault {
+    fn from(error: PostgresError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+fn writes_refused(tables: &[RefusedWrites], whole_schemas: bool) -> String {
+    let named: Vec<_> = tables.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(ToString::to_string).collect();
+    let more = tables.len().saturating_sub(named.len());
+    let more = if more > 0 { format!("; and {more} more tables") } else { String::new() };
+    let later = if whole_schemas {
+        ". Also a table that is made later, without a replica identity, in a schema that is published as a whole, will have \
+         its UPDATEs and DELETEs refused"
+    } else {
+        ""
+    };
+    format!(
+        "published, these tables would have the application's own UPDATEs and DELETEs refused by PostgreSQL: {}{more}. Run \
+         the statements, leave the tables out, or give withoutIdentity as \"skip\" (they are not captured) or \"insertsOnly\" \
+         (only their INSERTs are){later}",
+        named.join("; ")
+    )
+}

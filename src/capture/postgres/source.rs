@@ -1,0 +1,60 @@
+//! A PostgreSQL source, as `capture::source` calls it.
+
+use std::convert::Infallible;
+
+use tokio::sync::watch;
+
+use super::error::WRITES_REFUSED;
+use super::session;
+use super::setup;
+use super::slot_watch;
+use super::status::SharedStatus;
+use super::target::Target;
+use crate::capture::coverage::SharedCoverage;
+use crate::capture::error::{CaptureError, Fault};
+use crate::catalog::extract::{ExtractConfig, Secret};
+use crate::catalog::table_pattern::TablePattern;
+use crate::record::ResourceName;
+use crate::trail::Appender;
+
+/// What an extract captures, and how.
+#[derive(Debug)]
+pub(in crate::capture) struct Source {
+    target: Target,
+}
+
+impl Source {
+    /// From a configuration that was validated.
+    pub(in crate::capture) fn new(name: &ResourceName, config: &ExtractConfig, password: Option<Secret>) -> Self {
+        Self { target: Target::new(name, config, password) }
+    }
+
+    /// Connects and streams until it is asked to stop, or something fails.
+    pub(in crate::capture) async fn session(
+        &self,
+        appender: &mut Appender,
+        status: &SharedStatus,
+        coverage: &SharedCoverage,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Fault> {
+        session::run(&self.target, appender, status, coverage, shutdown).await
+    }
+
+    /// Looks whether publishing the tables would have the writes of the source's application refused. `known`: the patterns
+    /// that an extract has so far.
+    pub(in crate::capture) async fn preflight(
+        &self,
+        known: Option<&[TablePattern]>,
+    ) -> Result<Option<CaptureError>, Fault> {
+        match setup::preflight(&self.target, known).await {
+            Ok(()) => Ok(None),
+            Err(Fault::Stop(error)) if error.reason() == WRITES_REFUSED => Ok(Some(error)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Looks now and then at the slot, whether the extract runs or not.
+    pub(in crate::capture) async fn watch(&self, status: &SharedStatus) -> Infallible {
+        slot_watch::keep_looking(&self.target, status).await
+    }
+}

@@ -1,0 +1,72 @@
+//! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
+
+use super::connection::{Address, identifier};
+use crate::catalog::extract::postgresql::inserts_publication;
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
+use crate::catalog::table_pattern::TablePattern;
+use crate::record::ResourceName;
+
+/// What the product is called.
+pub(in crate::capture) const PRODUCT: &str = "PostgreSQL";
+/// What a trail's name for its source begins with.
+pub(in crate::capture) const IDENTITY: &str = "postgresql";
+
+/// What to capture, from where, through which slot.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) tables: Vec<TablePattern>,
+    pub(super) slot: String,
+    pub(super) publication: String,
+    /// Named in the configuration: used as it is when it exists.
+    pub(super) publication_is_theirs: bool,
+    pub(super) without_identity: Option<WithoutIdentity>,
+    pub(super) on_coverage_lost: OnCoverageLost,
+    pub(super) new_tables: NewTables,
+}
+
+impl Target {
+    /// From a configuration that was validated.
+    pub(super) fn new(name: &ResourceName, config: &ExtractConfig, password: Option<Secret>) -> Self {
+        let source = config.source.clone();
+        Self {
+            tables: config.tables.clone(),
+            slot: config.postgresql.slot_of(name),
+            publication: config.postgresql.publication_of(name),
+            without_identity: config.without_identity,
+            publication_is_theirs: config.postgresql.publication.is_some(),
+            on_coverage_lost: config.on_coverage_lost,
+            new_tables: config.new_tables,
+            address: Address {
+                user: source.user.clone().unwrap_or_default(),
+                password: password.or_else(|| source.password.clone()),
+                source,
+            },
+        }
+    }
+
+    /// Tables whose writes would be refused are not asked for.
+    pub(super) fn skips_without_identity(&self) -> bool {
+        self.without_identity == Some(WithoutIdentity::Skip)
+    }
+
+    /// The second publication, where there is to be one.
+    pub(super) fn inserts_publication(&self) -> Option<String> {
+        let wanted = self.without_identity == Some(WithoutIdentity::InsertsOnly);
+        wanted.then(|| inserts_publication(&self.publication))
+    }
+
+    /// The publications that a stream names, as PostgreSQL's list of identifiers.
+    pub(super) fn publications(&self) -> String {
+        let mut names = identifier(&self.publication);
+        if let Some(inserts) = self.inserts_publication() {
+            names.push(',');
+            names.push_str(&identifier(&inserts));
+        }
+        names
+    }
+
+    pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
+        self.tables.iter().any(|pattern| pattern.matches(schema, table))
+    }
+}

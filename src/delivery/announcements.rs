@@ -1,0 +1,173 @@
+//! What one connection has been told, and what it must be told before a message: schemas and metadata.
+//!
+//! A state machine without sockets and clocks. It adds small messages of its own in front of shared ones and never
+//! changes those.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
+use crate::codec::json::{object_metadata, push_heartbeat, push_value, stream_metadata};
+use crate::codec::schema_record::{
+    ddl_schema, dml_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
+};
+use crate::codec::token;
+use crate::delivery::batch::Batch;
+use crate::delivery::block::{Block, Piece};
+use crate::delivery::contract::Contract;
+use crate::record::{Position, SchemaId, TableName, TableSchema, Timestamp};
+
+/// What one connection has been told.
+#[derive(Debug)]
+pub struct Announcements {
+    contract: Arc<Contract>,
+    tables: HashMap<TableName, SchemaId>,
+    told_object_metadata_schema: bool,
+    told_ddl_schema: bool,
+    told_heartbeat_schema: bool,
+}
+
+impl Announcements {
+    /// For a connection that has been told nothing.
+    pub fn new(contract: Arc<Contract>) -> Self {
+        Self {
+            contract,
+            tables: HashMap::new(),
+            told_object_metadata_schema: false,
+            told_ddl_schema: false,
+            told_heartbeat_schema: false,
+        }
+    }
+
+    /// The messages that open a connection: the stream's metadata, its schema first.
+    pub fn open(&mut self, now: Timestamp) -> Option<Bytes> {
+        let contract = self.contract.clone();
+        let mut out = Message::new(&contract, now);
+        if contract.options.stream_metadata {
+            out.schema(stream_metadata_schema(&contract.options));
+            let record = stream_metadata(&contract.metadata, &contract.options, contract.expose_host);
+            out.push(EventKind::StreamMetadata, None, &record);
+        }
+        out.finish()
+    }
+
+    /// Adds what the session sends for a block to `out`: the block's own bytes, and ahead of a piece what must be told
+    /// before it.
+    pub fn hand_over(&mut self, block: &Block, now: Timestamp, out: &mut Vec<Bytes>) {
+        let mut start = 0;
+        for piece in &block.pieces {
+            out.extend(self.announce(piece, now));
+            out.push(block.bytes.slice(start..piece.end));
+            start = piece.end;
+        }
+    }
+
+    /// A message that only tells the position, and before the first one what it looks like.
+    pub fn heartbeat(&mut self, position: Position, now: Timestamp) -> Option<Bytes> {
+        let contract = self.contract.clone();
+        let mut out = Message::new(&contract, now);
+        if !std::mem::replace(&mut self.told_heartbeat_schema, true) {
+            out.schema(heartbeat_schema(&contract.options));
+        }
+        out.heartbeat(position);
+        out.finish()
+    }
+
+    /// What must be sent before `piece`, if anything.
+    fn announce(&mut self, piece: &Piece, now: Timestamp) -> Option<Bytes> {
+        let is_new = |schema: &&Arc<TableSchema>| self.tables.get(&schema.table) != Some(&schema.id);
+        let schemas: Vec<_> = piece.schemas.iter().filter(is_new).cloned().collect();
+        let ddl = piece.has_ddl && !self.told_ddl_schema;
+        if schemas.is_empty() && !ddl {
+            return None;
+        }
+        let contract = self.contract.clone();
+        let options = &contract.options;
+        let mut out = Message::new(&contract, now);
+        for schema in schemas {
+            if options.object_metadata {
+                if !std::mem::replace(&mut self.told_object_metadata_schema, true) {
+                    out.schema(object_metadata_schema(options));
+                }
+                let subject = schema.table.to_string();
+                out.push(EventKind::ObjectMetadata, Some(&subject), &object_metadata(&schema, options));
+            }
+            out.schema(dml_schema(&schema, options));
+            self.tables.insert(schema.table.clone(), schema.id);
+        }
+        if ddl {
+            self.told_ddl_schema = true;
+            out.schema(ddl_schema(options));
+        }
+        out.finish()
+    }
+}
+
+/// A message of metadata and schemas, being made; several where one would be too long.
+struct Message<'c> {
+    contract: &'c Contract,
+    batch: Batch,
+    now: Timestamp,
+}
+
+impl<'c> Message<'c> {
+    fn new(contract: &'c Contract, now: Timestamp) -> Self {
+        let batch = Batch::new(contract.message_form());
+        Self { contract, batch, now }
+    }
+
+    fn schema(&mut self, schema: Value) {
+        if self.contract.options.schema_records {
+            self.push(EventKind::Schema, None, &schema);
+        }
+    }
+
+    fn push(&mut self, kind: EventKind, subject: Option<&str>, record: &Value) {
+        let mut json = Vec::new();
+        push_value(&mut json, record);
+        let id = cloudevents::stable_id(&json);
+        let now = self.now;
+        self.write(None, |events, out| {
+            if let Some(events) = events {
+                let time = Some(now);
+                events.open(out, &Event { kind, id: &id, time, subject, partition_key: None, position: None });
+            }
+            out.extend_from_slice(&json);
+        });
+    }
+
+    fn heartbeat(&mut self, position: Position) {
+        let (contract, now) = (self.contract, self.now);
+        let pos = token::encode(&position, contract.hash);
+        self.write(Some(&position), |events, out| {
+            if let Some(events) = events {
+                let (kind, id) = (EventKind::Heartbeat, pos.as_str());
+                let (time, position) = (Some(now), Some(position));
+                events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position });
+            }
+            push_heartbeat(&pos, now, &contract.options, out);
+        });
+    }
+
+    fn write(&mut self, position: Option<&Position>, write: impl FnOnce(Option<&EventContext>, &mut Vec<u8>)) {
+        let events = self.contract.events.as_ref();
+        // Writing cannot fail.
+        let _ = self.batch.push(position, |out| -> Result<(), Infallible> {
+            write(events, out);
+            if events.is_some() {
+                cloudevents::close(out);
+            }
+            Ok(())
+        });
+    }
+
+    fn finish(mut self) -> Option<Bytes> {
+        self.batch.finish();
+        let bytes = self.batch.take();
+        (!bytes.is_empty()).then(|| bytes.into())
+    }
+}

@@ -1,0 +1,33 @@
+//! Why a stream is not made, changed or found.
+
+use crate::access::NotGranted;
+use crate::catalog::CatalogError;
+use crate::catalog::stream::ConfigError;
+use crate::record::ResourceName;
+use crate::tasks::Panicked;
+
+/// A stream cannot be made, found or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// There is none of that name.
+    #[error("stream {0} does not exist")]
+    Missing(ResourceName),
+    /// There is one of that name.
+    #[error("stream {0} already exists")]
+    Exists(ResourceName),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its rules were not looked at.
+    #[error("too many streams wait for their rules to be compiled; try again in a moment")]
+    Busy,
+    /// Compiling its rules broke off.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// The caller may not.
+    #[error(transparent)]
+    Denied(#[from] NotGranted),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}

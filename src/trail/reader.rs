@@ -1,0 +1,428 @@
+//! Reads a trail forward from any place up to the durable mark, and waits there for more.
+//!
+//! A reader takes a block of whole, checked frames at a time ([`Reader::fill`], on a blocking thread) and gives its
+//! entries one by one ([`Reader::next`], without waiting). Nothing behind the durable mark is ever read, so every
+//! transaction it begins, it ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameHeader, FrameKind, HEADER_BYTES};
+use crate::record::{
+    BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
+};
+use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
+use crate::trail::fetch::Fetch;
+use crate::trail::gap::Gap;
+use crate::trail::segment::Segment;
+use crate::trail::shape_frame;
+use crate::trail::shared::Shared;
+use crate::trail::store::SegmentBytes;
+use crate::trail::{DurableMark, Location, ReadError};
+
+/// What filling a reader's block came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// There is more to give.
+    Filled,
+    /// Everything durable has been given.
+    AtMark,
+}
+
+/// Which entries are passed over at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Skip {
+    Nothing,
+    /// Up to the first transaction that begins here.
+    UntilBegin,
+    /// Up to this record, and it too; numbers from [`BEHIND_RECORD`] on stand for a whole transaction or gap.
+    Through(u64, u32),
+    /// Up to the first transaction committed at or after this time.
+    UntilTime(Timestamp),
+    /// Up to this byte.
+    UntilPlace(Location),
+}
+
+/// Reads a trail.
+#[derive(Debug)]
+pub struct Reader {
+    shared: Arc<Shared>,
+    mark: watch::Receiver<DurableMark>,
+    segment: Arc<Segment>,
+    /// The segment's bytes, open once something was read of them: retention may remove the segment meanwhile.
+    bytes: Option<SegmentBytes>,
+    /// Byte of the segment that follows the block.
+    next: u64,
+    block: Vec<u8>,
+    /// Byte of the block that follows the last entry given.
+    given: usize,
+    schemas: HashMap<SchemaId, Arc<TableSchema>>,
+    /// The shape of the last record.
+    recent: Option<Arc<TableSchema>>,
+    pub(super) transaction: Option<Arc<Transaction>>,
+    pub(super) skip: Skip,
+}
+
+impl Reader {
+    /// A reader of `segment` from byte `from`; what is in force there is loaded with [`Self::load`].
+    pub(super) fn new(shared: Arc<Shared>, segment: Arc<Segment>, from: u64, skip: Skip) -> Self {
+        Self {
+            mark: shared.mark.subscribe(),
+            shared,
+            next: from,
+            segment,
+            bytes: None,
+            block: Vec::new(),
+            given: 0,
+            schemas: HashMap::new(),
+            recent: None,
+            transaction: None,
+            skip,
+        }
+    }
+
+    /// Takes over what a frame puts in force.
+    pub(super) fn load(&mut self, frame: &Frame<'_>) -> Result<(), ReadError> {
+        match frame.header.kind {
+            FrameKind::Shape | FrameKind::ShapeChange => {
+                let known = |_: &TableName, id| self.schemas.get(&id).cloned();
+                let schema = shape_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
+                self.recent = None;
+                self.schemas.insert(schema.id, Arc::new(schema));
+            }
+            FrameKind::Begin => {
+                let (xid, source) = frame::read_text_pair(frame.payload).map_err(|error| self.damage(0, error))?;
+                let head = TransactionHead {
+                    xid: xid.to_owned(),
+                    commit_ts: frame.header.commit_ts,
+                    source: SourcePosition(source.to_owned()),
+                };
+                let xid_hash = head.xid_hash();
+                self.transaction = Some(Arc::new(Transaction { commit: frame.header.commit, head, xid_hash }));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The next entry of the block at hand; `None` when it is used up and [`Self::fill`] is next.
+    #[allow(clippy::should_implement_trait)] // an entry borrows from the reader
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
+        self.next_before(Location::MAX)
+    }
+
+    /// The next entry of the block at hand that starts before `limit`; `None` when there is none in the block, or the
+    /// reader stands at the limit.
+    pub fn next_before(&mut self, limit: Location) -> Result<Option<Entry<'_>>, ReadError> {
+        match self.find_entry(limit)? {
+            Some((at, header, bytes)) => {
+                self.given = at + bytes;
+                self.entry(at, &header, bytes).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Gives `take` the rows that lie here one behind the other, of one transaction and one table, up to `limit` at the
+    /// latest. Whatever else comes next, damage included, is left to [`Self::next_before`].
+    #[inline]
+    pub fn rows_before<E>(
+        &mut self,
+        limit: Location,
+        mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let stop = self.byte_in_block(limit);
+        let segment = self.segment.number();
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        let (Some(transaction), Some(schema), Skip::Nothing) = (&self.transaction, &self.recent, self.skip) else {
+            return Ok(());
+        };
+        let row = |frame: &Frame<'_>| match frame.header.kind {
+            FrameKind::Record(operation) if operation != Operation::Ddl => {
+                (frame.header.schema == schema.id && frame.header.flags & FLAG_REPEATED == 0).then_some(operation)
+            }
+            _ => None,
+        };
+        let mut next = frame::read_unchecked(&self.block[self.given..]);
+        while self.given < stop
+            && let Ok(frame) = next
+            && let Some(operation) = row(&frame)
+        {
+            let place = Location { segment, offset: start + self.given as u64 };
+            self.given += frame.bytes();
+            next = frame::read_unchecked(&self.block[self.given..]);
+            let followed = match &next {
+                Ok(next) if row(next) == Some(operation) => Followed::ByAlike,
+                Ok(next) if next.header.kind == FrameKind::Commit => Followed::ByCommit,
+                _ => Followed::ByAny,
+            };
+            take(&Record {
+                transaction,
+                number: frame.header.record,
+                operation,
+                schema: Some(schema),
+                partition: frame.header.partition,
+                append_ts: frame.header.append_ts,
+                place,
+                followed,
+                body: frame.payload,
+                flags: frame.header.flags,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Passes over what is not to be given, up to the first entry that is; says whether the reader now knows where it
+    /// starts. If not, more must be filled, or become durable.
+    pub fn settle(&mut self) -> Result<bool, ReadError> {
+        Ok(self.skip == Skip::Nothing || self.find_entry(Location::MAX)?.is_some())
+    }
+
+    /// Finds the next entry to give, and stands at it; says where in the block it lies, what it is and how long.
+    fn find_entry(&mut self, limit: Location) -> Result<Option<(usize, FrameHeader, usize)>, ReadError> {
+        let stop = self.byte_in_block(limit);
+        while self.given < stop {
+            let at = self.given;
+            let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
+            let (header, bytes) = (frame.header, frame.bytes());
+            let repeated = header.flags & FLAG_REPEATED != 0;
+            if !repeated && matches!(header.kind, FrameKind::Shape | FrameKind::ShapeChange | FrameKind::Begin) {
+                let block = std::mem::take(&mut self.block);
+                let loaded = frame::read_unchecked(&block[at..]).map(|frame| self.load(&frame));
+                self.block = block;
+                loaded.map_err(|error| self.damage(at, error))??;
+            }
+            let kind = header.kind;
+            let entry = matches!(kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit | FrameKind::Gap);
+            if !repeated && !self.passes_over(at, &header) && entry {
+                if matches!(kind, FrameKind::Record(_)) {
+                    self.look_up(header.schema);
+                }
+                return Ok(Some((at, header, bytes)));
+            }
+            self.given += bytes;
+        }
+        Ok(None)
+    }
+
+    fn byte_in_block(&self, place: Location) -> usize {
+        let here = self.segment.number();
+        if place.segment > here {
+            return self.block.len();
+        }
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        let byte = if place.segment < here { 0 } else { place.offset.saturating_sub(start) };
+        usize::try_from(byte).map_or(self.block.len(), |byte| byte.min(self.block.len()))
+    }
+
+    fn passes_over(&mut self, at: usize, header: &frame::FrameHeader) -> bool {
+        let starts_here = match self.skip {
+            Skip::Nothing => return false,
+            Skip::UntilBegin => header.kind == FrameKind::Begin,
+            Skip::UntilTime(time) => {
+                matches!(header.kind, FrameKind::Begin | FrameKind::Gap) && header.commit_ts >= time
+            }
+            Skip::UntilPlace(place) => self.place(at) >= place,
+            Skip::Through(commit, record) => match header.kind {
+                FrameKind::Begin => header.commit > commit,
+                FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
+                // A gap of unknown length has the number of the transaction before it.
+                FrameKind::Commit | FrameKind::Gap if record >= BEHIND_RECORD => header.commit > commit,
+                FrameKind::Commit | FrameKind::Gap => header.commit >= commit,
+                _ => false,
+            },
+        };
+        if starts_here {
+            self.skip = Skip::Nothing;
+        }
+        !starts_here
+    }
+
+    /// Rows of one table mostly come together.
+    #[inline]
+    fn look_up(&mut self, schema: SchemaId) {
+        if self.recent.as_ref().is_none_or(|recent| recent.id != schema) {
+            self.recent = self.schemas.get(&schema).cloned();
+        }
+    }
+
+    fn entry(&self, at: usize, header: &FrameHeader, bytes: usize) -> Result<Entry<'_>, ReadError> {
+        let frame = Frame { header: *header, payload: &self.block[at + HEADER_BYTES..at + bytes] };
+        if header.kind == FrameKind::Gap {
+            return Gap::of(&frame).map(Entry::Gap).ok_or_else(|| self.damage(at, "malformed gap").into());
+        }
+        let Some(transaction) = &self.transaction else {
+            return Err(self.damage(at, "record outside a transaction").into());
+        };
+        Ok(match header.kind {
+            FrameKind::Record(operation) => {
+                let schema = match operation {
+                    Operation::Ddl => None,
+                    _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown shape"))?),
+                };
+                Entry::Record(Record {
+                    transaction,
+                    number: header.record,
+                    operation,
+                    schema,
+                    partition: header.partition,
+                    append_ts: header.append_ts,
+                    place: self.place(at),
+                    followed: Followed::ByAny,
+                    body: frame.payload,
+                    flags: header.flags,
+                })
+            }
+            FrameKind::Commit => {
+                let (commit, records) = (header.commit, header.record);
+                Entry::Commit(Commit { commit, records, xid_hash: transaction.xid_hash })
+            }
+            _ => Entry::Begin(transaction),
+        })
+    }
+
+    /// Reads the next block, when [`Self::next`] has given all of the last. May be dropped and called again.
+    pub async fn fill(&mut self) -> Result<Fill, ReadError> {
+        while self.given >= self.block.len() {
+            let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
+            let fetch = self.next_block(until);
+            let fetched = tokio::task::spawn_blocking(move || fetch.run()).await;
+            let fetched = fetched.map_err(|error| self.shared.read_failure(&std::io::Error::other(error)))??;
+            self.take(fetched);
+        }
+        Ok(Fill::Filled)
+    }
+
+    /// The same on a thread that may block.
+    pub fn fill_here(&mut self) -> Result<Fill, ReadError> {
+        while self.given >= self.block.len() {
+            let Some(until) = self.readable_until()? else { return Ok(Fill::AtMark) };
+            let fetched = self.next_block(until).run()?;
+            self.take(fetched);
+        }
+        Ok(Fill::Filled)
+    }
+
+    /// The byte up to which the segment can be read, after a step into the next one where this one is at its end; none at
+    /// the durable mark.
+    fn readable_until(&mut self) -> Result<Option<u64>, ReadError> {
+        let end = self.mark.borrow_and_update().end;
+        loop {
+            let here = self.segment.number();
+            if here > end.segment || (here == end.segment && self.next >= end.offset) {
+                self.give_used_block_back();
+                return Ok(None);
+            }
+            let until = if here == end.segment { end.offset } else { self.segment.length() };
+            if self.next < until {
+                return Ok(Some(until));
+            }
+            self.enter_next_segment()?;
+        }
+    }
+
+    /// Gives the block back if it is used up: thousands of readers may wait at the end, and none needs one meanwhile.
+    pub fn give_used_block_back(&mut self) {
+        if self.given >= self.block.len() {
+            self.block = Vec::new();
+            self.given = 0;
+        }
+    }
+
+    fn enter_next_segment(&mut self) -> Result<(), ReadError> {
+        let next = self.segment.number() + 1;
+        self.segment = self.shared.segment(next).ok_or(ReadError::Overtaken)?;
+        self.bytes = None;
+        self.next = self.segment.first_own();
+        self.block.clear();
+        self.given = 0;
+        Ok(())
+    }
+
+    fn next_block(&mut self, until: u64) -> Fetch {
+        self.given = 0;
+        Fetch {
+            shared: self.shared.clone(),
+            segment: self.segment.clone(),
+            bytes: self.bytes.clone(),
+            from: self.next,
+            until,
+            buffer: std::mem::take(&mut self.block),
+        }
+    }
+
+    fn take(&mut self, (bytes, block): (SegmentBytes, Vec<u8>)) {
+        self.bytes = Some(bytes);
+        self.next += block.len() as u64;
+        self.block = block;
+        self.given = 0;
+    }
+
+    /// Takes everything from here to `end`, which is durable, into the block, if it is all in memory and in one segment;
+    /// says whether the block now has it.
+    pub fn take_from_memory(&mut self, end: Location) -> bool {
+        if self.location() >= end || self.byte_in_block(end) < self.block.len() {
+            return true;
+        }
+        let next = Location { segment: self.segment.number(), offset: self.next };
+        if end.segment != next.segment || end <= next {
+            return end <= next;
+        }
+        if self.given == self.block.len() {
+            self.block.clear();
+            self.given = 0;
+        }
+        let durable = self.mark.borrow().end;
+        let durable = if durable.segment == next.segment { durable.offset } else { self.segment.length() };
+        let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
+        self.next = found.unwrap_or(self.next);
+        found.is_some()
+    }
+
+    /// The byte that comes next.
+    pub fn location(&self) -> Location {
+        self.place(self.given)
+    }
+
+    /// Whether everything that is durable now has been given, or is in the block at hand.
+    pub fn at_mark(&self) -> bool {
+        self.mark.borrow().end <= Location { segment: self.segment.number(), offset: self.next }
+    }
+
+    /// Waits until the durable mark has moved beyond what has been given. May be dropped and called again.
+    pub async fn wait(&mut self) {
+        let here = Location { segment: self.segment.number(), offset: self.next };
+        // The sender lives as long as the trail; were it gone, there would be nothing to wait for.
+        if self.mark.wait_for(|mark| mark.end > here).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The tables whose shapes are known where the reader stands, each in its newest shape, by name.
+    pub fn tables(&self) -> Vec<Arc<TableSchema>> {
+        let mut newest = std::collections::BTreeMap::new();
+        for schema in self.schemas.values() {
+            let known = newest.entry(schema.table.clone()).or_insert_with(|| schema.clone());
+            if known.id < schema.id {
+                *known = schema.clone();
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// How far the trail is durable now.
+    pub fn durable(&self) -> DurableMark {
+        self.mark.borrow().clone()
+    }
+
+    fn damage(&self, at: usize, what: impl ToString) -> crate::trail::Damage {
+        self.shared.damage(self.place(at), what)
+    }
+
+    fn place(&self, at: usize) -> Location {
+        let start = self.next.saturating_sub(self.block.len() as u64);
+        Location { segment: self.segment.number(), offset: start + at as u64 }
+    }
+}

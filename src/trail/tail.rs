@@ -1,0 +1,156 @@
+//! The end of a trail, as its writer knows it: where the next byte goes and what is in force there.
+
+use std::sync::Arc;
+
+use crate::record::{SchemaId, SourcePosition, TableName, Timestamp};
+use crate::trail::segment::Segment;
+use crate::trail::shape_frame::{self, BadShape};
+use crate::trail::shapes::Shapes;
+use crate::trail::xids::Xids;
+use crate::trail::{DurableMark, Gap, Location, SourceMark};
+
+/// Everything that appending needs to know of what came before.
+#[derive(Debug, Clone)]
+pub(super) struct Tail {
+    /// The open segment.
+    pub(super) segment: Arc<Segment>,
+    /// Where its next byte goes.
+    pub(super) offset: u64,
+    /// What is in force.
+    pub(super) state: State,
+    /// Transaction ids remembered, none of them unless the trail is one of puts; `None` when an appender has had them,
+    /// and they are to be read again.
+    pub(super) xids: Option<Xids>,
+}
+
+/// What the frames so far have established.
+#[derive(Debug, Clone, Default)]
+pub(super) struct State {
+    /// Tables' shapes in force.
+    pub(super) shapes: Shapes,
+    /// Who the source is; empty until it said so.
+    pub(super) identity: String,
+    /// How far the source has been taken.
+    pub(super) source: Option<SourcePosition>,
+    /// The last transaction of the source whose commit had a hash.
+    pub(super) source_mark: Option<SourceMark>,
+    /// Commit number of the last whole transaction.
+    pub(super) commit: u64,
+    /// Its commit time.
+    pub(super) commit_ts: Timestamp,
+    /// The transaction that is open.
+    pub(super) open: Option<OpenTransaction>,
+    /// The one before it, whose buffers the next one uses again.
+    pub(super) spare: OpenTransaction,
+}
+
+/// A transaction whose commit frame is still to come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenTransaction {
+    /// Its begin frame, to be repeated in the next segment's head.
+    pub(super) frame: Vec<u8>,
+    /// Where its begin frame lies.
+    pub(super) at: Location,
+    /// The source's coordinate after it.
+    pub(super) source: SourcePosition,
+}
+
+/// A frame that a state cannot follow: only damage that passed its checksum, or a fault of ours, makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct OutOfPlace(pub(super) &'static str);
+
+impl Tail {
+    /// The durable mark, when all of the trail is durable.
+    pub(super) fn mark(&self) -> DurableMark {
+        let end = Location { segment: self.segment.number(), offset: self.offset };
+        self.state.mark_at(end, self.state.shapes.newest())
+    }
+}
+
+impl State {
+    /// The durable mark at `end`, behind which no whole transaction has followed.
+    pub(super) fn mark_at(&self, end: Location, newest_schema: SchemaId) -> DurableMark {
+        let source = self.source.clone();
+        DurableMark { commit: self.commit, commit_ts: self.commit_ts, end, source, newest_schema }
+    }
+
+    /// Follows the next frame, which lies at `at`.
+    pub(super) fn follow(&mut self, at: Location, frame: &crate::codec::frame::Frame<'_>) -> Result<(), OutOfPlace> {
+        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_commit_hash, read_text_pair};
+        let header = &frame.header;
+        match header.kind {
+            FrameKind::Begin => {
+                let repeated = header.flags & FLAG_REPEATED != 0;
+                if !repeated && (self.open.is_some() || header.commit != self.commit + 1) {
+                    return Err(OutOfPlace("transaction out of order"));
+                }
+                let (_, source) = read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed begin frame"))?;
+                if !repeated || self.open.is_none() {
+                    self.shapes.begin();
+                    let mut open = std::mem::take(&mut self.spare);
+                    open.at = at;
+                    open.frame.clear();
+                    crate::codec::frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
+                    open.source.0.clear();
+                    open.source.0.push_str(source);
+                    self.open = Some(open);
+                }
+            }
+            FrameKind::Commit => {
+                let Some(mut open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
+                self.shapes.commit();
+                self.commit = header.commit;
+                self.commit_ts = header.commit_ts;
+                if let Some(hash) = read_commit_hash(frame.payload) {
+                    let begin = crate::codec::frame::read_unchecked(&open.frame);
+                    let xid =
+                        begin.ok().and_then(|begin| read_text_pair(begin.payload).ok()).map_or("", |(xid, _)| xid);
+                    let mark = self.source_mark.get_or_insert_default();
+                    mark.set(xid, &open.source, header.commit_ts, hash);
+                }
+                if !open.source.0.is_empty() {
+                    std::mem::swap(self.source.get_or_insert_default(), &mut open.source);
+                }
+                self.spare = open;
+            }
+            FrameKind::Shape | FrameKind::ShapeChange => {
+                let in_force = |table: &TableName, id| self.shapes.of(table).filter(|known| known.id == id).cloned();
+                let schema = shape_frame::read(frame, in_force).map_err(|bad| match bad {
+                    BadShape::Malformed => OutOfPlace("malformed shape frame"),
+                    BadShape::BaseUnknown => OutOfPlace("change of a shape that is not in force"),
+                })?;
+                self.shapes.set(Arc::new(schema));
+            }
+            FrameKind::Source => {
+                let (identity, source) =
+                    read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed source frame"))?;
+                self.identity = identity.to_owned();
+                self.source = (!source.is_empty()).then(|| SourcePosition(source.to_owned()));
+            }
+            FrameKind::Gap => {
+                let gap = Gap::of(frame).filter(|gap| self.open.is_none() && gap.next > self.commit);
+                let Some(gap) = gap else { return Err(OutOfPlace("gap out of order")) };
+                self.commit = gap.next - 1;
+            }
+            FrameKind::SourceMark => {
+                let mark = SourceMark::of(frame).ok_or(OutOfPlace("malformed source mark"))?;
+                self.source_mark = Some(mark);
+            }
+            FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
+            FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a shape of that number is in force.
+    pub(super) fn knows(&self, shape: SchemaId) -> bool {
+        self.shapes.all().iter().any(|known| known.id == shape)
+    }
+
+    /// Forgets the open transaction.
+    pub(super) fn rollback(&mut self) -> Option<OpenTransaction> {
+        self.shapes.rollback();
+        self.open.take()
+    }
+}
