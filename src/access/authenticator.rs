@@ -4,107 +4,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::basic::{self, BasicError, Credential};
-use super::digest::{self, DigestAnswer, DigestError};
-use super::grants::{Narrowing, NotGranted};
+use super::basic::{self, Credential};
+use super::denial::AccessError;
+use super::digest::{self, DigestAnswer};
+use super::identity::{Identity, PasswordMark, Reach};
 use super::jwt::{JwtRefusal, JwtRules};
 use super::key_refresh::KeyRefresh;
-use super::password::{PasswordError, Passwords};
+use super::password::Passwords;
 use super::rights::{Needed, Rights};
 use super::stream_token::{self, StreamToken};
-use super::throttle::{Throttle, Throttled};
+use super::throttle::Throttle;
 use super::verified::{Known, Verified};
 use crate::catalog::user::DigestHashes;
-use crate::catalog::{Catalog, CatalogError, Grants, Role, Shelf, User};
+use crate::catalog::{Catalog, Grants, Role, Shelf, User};
 use crate::clock::{SharedClock, SystemClock};
-use crate::limits;
 use crate::record::Timestamp;
-
-/// How far a credential reaches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    /// Everything that the role allows.
-    Everything,
-    /// Reading streams and their documents.
-    Streams,
-    /// Reading this stream and its documents.
-    Stream(String),
-}
-
-/// A verified user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's name.
-    pub name: String,
-    /// What the user may do.
-    pub role: Role,
-    /// Where the credential counts.
-    pub reach: Reach,
-    /// When the credential ends.
-    pub expires: Option<Timestamp>,
-    /// Whether it is a user of the catalog; others come with the tokens of another issuer.
-    pub stored: bool,
-    /// Which password the credential stands on, if it stands on one.
-    pub password: Option<PasswordMark>,
-    /// To which trails and streams the caller is narrowed.
-    pub narrowing: Narrowing,
-}
-
-/// Tells one password of a user from the next, and nothing about either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PasswordMark(u64);
-
-impl PasswordMark {
-    /// Of the stored hash, which has a salt of its own for each password that is set.
-    pub fn of(password_hash: &str) -> Self {
-        let digest = Sha256::digest(password_hash.as_bytes());
-        Self(digest.iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte)))
-    }
-}
-
-impl Identity {
-    /// A user of the catalog, with nothing held back but what his grants do not cover.
-    pub fn of_user(name: impl Into<String>, role: Role, grants: Option<Arc<Grants>>) -> Self {
-        let (name, narrowing) = (name.into(), Narrowing::of_user(grants));
-        Self { name, role, reach: Reach::Everything, expires: None, stored: true, password: None, narrowing }
-    }
-
-    /// The same, known by the password that the user has now.
-    fn of_password(user: User) -> Self {
-        let mark = PasswordMark::of(&user.password_hash);
-        Self::of_user(user.name, user.role, user.grants).by_password(mark)
-    }
-
-    fn of_known(credential: Credential, known: Known) -> Self {
-        Self::of_user(credential.name, known.role, known.grants).by_password(known.password)
-    }
-
-    /// The same, known by the password of that mark.
-    #[must_use]
-    pub fn by_password(self, mark: PasswordMark) -> Self {
-        Self { password: Some(mark), ..self }
-    }
-
-    /// Refuses whoever has less than `role`, and credentials that count for streams only.
-    pub fn require(&self, role: Role) -> Result<(), AccessError> {
-        if self.reach == Reach::Everything { self.check(role) } else { Err(AccessError::OutOfReach) }
-    }
-
-    /// Refuses whoever may not read this stream with at least `role`.
-    pub fn require_on(&self, role: Role, stream: &str) -> Result<(), AccessError> {
-        match &self.reach {
-            Reach::Stream(only) if only != stream => Err(AccessError::OutOfReach),
-            Reach::Stream(_) | Reach::Streams | Reach::Everything => self.check(role),
-        }
-    }
-
-    fn check(&self, role: Role) -> Result<(), AccessError> {
-        if self.role >= role { Ok(()) } else { Err(AccessError::Forbidden { needed: role }) }
-    }
-}
 
 /// What a request presents.
 #[derive(Clone, Copy)]
@@ -136,77 +52,6 @@ pub struct AccessOptions {
     pub certificates: Option<BTreeMap<String, String>>,
     /// Tokens of another issuer.
     pub jwt: Option<JwtRules>,
-}
-
-/// A request is not let in.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// No `Authorization` header.
-    #[error("this needs a user name and a password")]
-    Missing,
-    /// The header cannot be read.
-    #[error(transparent)]
-    Malformed(#[from] BasicError),
-    /// The Digest header cannot be taken.
-    #[error(transparent)]
-    Digest(#[from] DigestError),
-    /// The Digest's nonce is too old, or of another life of the server.
-    #[error("the nonce is no longer valid; answer the new challenge")]
-    Stale,
-    /// A token that is not ours, was altered, or whose user is gone or has a new password.
-    #[error("the token is not valid here")]
-    Token,
-    /// A token whose time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// A credential for a stream, used elsewhere.
-    #[error("this credential counts for reading its stream only")]
-    OutOfReach,
-    /// Unknown user or wrong password; which of them is not said.
-    #[error("the user name or the password is wrong")]
-    Wrong,
-    /// Too many failures.
-    #[error(transparent)]
-    Throttled(#[from] Throttled),
-    /// The role is not enough.
-    #[error("this needs the role {needed}")]
-    Forbidden {
-        /// The least role that may.
-        needed: Role,
-    },
-    /// Grants do not cover it.
-    #[error(transparent)]
-    NotGranted(#[from] NotGranted),
-    /// The token of another issuer has no grants where they are to come from tokens.
-    #[error("the token has no grants that can be read, and here they come with the tokens of its issuer")]
-    NoGrants,
-    /// The grants would make a token that is too long to be sent.
-    #[error("the grants of a token have at most {} bytes", limits::TOKEN_GRANTS_BYTES_MAX)]
-    TokenGrants,
-    /// Too many log-ins wait.
-    #[error("too many log-ins wait to be checked; try again in a few seconds")]
-    Busy,
-    /// Our tokens stand for users of this server.
-    #[error("tokens are given to users of this server, and this one is known from another issuer's token only")]
-    NotStored,
-    /// Something of ours failed.
-    #[error("the log-in could not be checked")]
-    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<PasswordError> for AccessError {
-    fn from(error: PasswordError) -> Self {
-        match error {
-            PasswordError::Busy => Self::Busy,
-            PasswordError::Failed => Self::Internal(error.into()),
-        }
-    }
-}
-
-impl From<CatalogError> for AccessError {
-    fn from(error: CatalogError) -> Self {
-        Self::Internal(error.into())
-    }
 }
 
 /// Checks credentials against the catalog's users.
@@ -413,7 +258,7 @@ impl Authenticator {
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
         if let Some(known) = self.verified.known(&credential) {
-            return Ok(Identity::of_known(credential, known));
+            return Ok(of_known(credential, known));
         }
         let was_right = self.verified.was_right(&credential);
         if !was_right {
@@ -427,7 +272,7 @@ impl Authenticator {
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
         if let Some(known) = self.verified.known(&credential) {
-            return Ok(Identity::of_known(credential, known));
+            return Ok(of_known(credential, known));
         }
         if !was_right {
             self.throttle.check(peer, &credential.name)?;
@@ -442,7 +287,7 @@ impl Authenticator {
                 let password = PasswordMark::of(&user.password_hash);
                 let known = Known { role: user.role, password, grants: user.grants };
                 self.verified.remember(&credential, known.clone(), revision);
-                Ok(Identity::of_known(credential, known))
+                Ok(of_known(credential, known))
             }
             _ => {
                 self.throttle.failed(peer, &credential.name);
@@ -467,6 +312,10 @@ impl Authenticator {
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
+}
+
+fn of_known(credential: Credential, known: Known) -> Identity {
+    Identity::of_user(credential.name, known.role, known.grants).by_password(known.password)
 }
 
 fn random_key() -> Result<[u8; 32], AccessError> {

@@ -4,8 +4,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::authenticator::{Identity, PasswordMark};
 use super::grants::Narrowing;
+use super::identity::{Identity, PasswordMark};
 use crate::catalog::{Catalog, Role, Shelf, User, Verb};
 use crate::record::Timestamp;
 

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
-use super::authenticator::PasswordMark;
 use super::basic::Credential;
+use super::identity::PasswordMark;
 use crate::catalog::{Grants, Role};
 use crate::limits;
 
