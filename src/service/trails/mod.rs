@@ -14,7 +14,8 @@ pub(super) use claims::Claim;
 use claims::{Claimant, Claims};
 pub use entry::{PutFigures, TrailEntry, TrailInfo, Unserved};
 
-use super::principal::{Denied, Principal, Verb};
+use super::principal::{Principal, Verb};
+use crate::access::NotGranted;
 use crate::catalog::stream::SourceConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::{Catalog, CatalogError, DataFolder, Shelf};
@@ -82,7 +83,7 @@ pub enum TrailError {
     TooMany(usize),
     /// The caller may not.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] NotGranted),
     /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -141,7 +142,7 @@ impl Trails {
         Self { _lock: Some(lock), ..self }
     }
 
-    /// The trail of that name.
+    /// The trail of that name, for the server itself and for who has been asked for his rights already.
     pub fn get(&self, name: &TrailName) -> Option<Arc<TrailEntry>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
@@ -159,7 +160,7 @@ impl Trails {
 
     /// What is known of one trail.
     pub fn describe(&self, principal: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+        principal.check_seeing(name)?;
         Ok(self.known(name)?.info(name))
     }
 
@@ -251,7 +252,7 @@ impl Trails {
         principal: Principal<'_>,
         name: &TrailName,
     ) -> Result<Option<TrailSettings>, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+        principal.check_seeing(name)?;
         let key = name.to_string();
         Ok(self.catalog.blocking(move |catalog| catalog.get(Shelf::Trails, &key)).await?)
     }
