@@ -15,7 +15,7 @@ use crate::trail::messages::stored::{StoredMessages, cut, end_of};
 use crate::trail::messages::{Kind, MessageLog};
 use crate::trail::promise::{self, CUT_SHORT};
 use crate::trail::replay::{Replay, begin_of, end_in, replay};
-use crate::trail::roll::{self, new_segment};
+use crate::trail::rollover::{self, new_segment};
 use crate::trail::segment::{Segment, read_head};
 use crate::trail::shared::{End, Shared};
 use crate::trail::store::{Store, StoredSegment};
@@ -163,7 +163,7 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
     }
     let mut tail = end_in(shared, last, state).map_err(shared.failed("reading transaction ids"))?;
     if closed {
-        tail = roll::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
+        tail = rollover::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
     }
     shared.publish(tail.mark());
     Ok(tail)
