@@ -105,8 +105,8 @@ pub const TRAILS_MAX: usize = 1_000;
 pub const PUT_BODY_BYTES_MAX: usize = 64 << 20;
 /// Largest body of a put that is read on the thread that serves sessions too, in bytes.
 pub const PUT_INLINE_BYTES: usize = 256 << 10;
-/// Forms of a put's operations (table and columns) of which it is remembered how they lie in their table's shape.
-pub const PUT_FITTINGS_KEPT: usize = 32;
+/// Forms of a put's operations (table and columns) of which it is remembered which column of the schema each value goes to.
+pub const PUT_MAPPINGS_KEPT: usize = 32;
 /// Operations in one transaction of a put.
 pub const PUT_OPERATIONS_MAX: usize = 1_000_000;
 /// Levels of arrays and objects inside one another in a value that is put: readers stop at a depth of their own (serde_json

@@ -1,14 +1,14 @@
 //! Puts: transactions that come over HTTP, appended whole and acknowledged after the flush.
 //!
-//! Owns how values become cells and how a table's shape is inferred: columns are only added, kinds only widen.
+//! Owns how values become cells and how a table's schema is inferred: columns are only added, kinds only widen.
 
-mod fitting;
+mod column_mapping;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::fitting::{Fittings, column_at, kind_of};
+use self::column_mapping::{ColumnMappings, column_at, kind_of};
 use crate::clock::SharedClock;
 use crate::codec::put::{self, BadPut, PutFormat, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
@@ -222,9 +222,9 @@ async fn append(
         None => appender.begin_unnamed(commit_ts)?,
     }
     tasks::may_panic(Task::Request);
-    let mut fittings = Fittings::default();
+    let mut mappings = ColumnMappings::default();
     for operation in &transaction.operations {
-        append_operation(appender, transaction, operation, &mut fittings)?;
+        append_operation(appender, transaction, operation, &mut mappings)?;
         if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
             appender.hand_over().await?;
         }
@@ -301,44 +301,44 @@ fn no_room(body: &[u8], transaction: &PutTransaction<'_>, form: usize, member: &
     BadPut::of(transaction, body, &format!("operations[{operation}].{member}"), what)
 }
 
-/// `fittings` are those of the transaction's forms that were used last.
+/// `mappings` are those of the transaction's forms that were used last.
 fn append_operation(
     appender: &mut Appender,
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
-    fittings: &mut Fittings,
+    mappings: &mut ColumnMappings,
 ) -> Result<(), AppendError> {
     let form = &transaction.forms[put.form];
     if form.operation == Operation::Ddl {
         return appender.ddl(&form.table, put.ddl.as_deref().unwrap_or_default()).map(drop);
     }
-    if write_row(appender, transaction, put, fittings)? {
+    if write_row(appender, transaction, put, mappings)? {
         return Ok(());
     }
     widen(appender, transaction, put)?;
-    fittings.forget(&transaction.forms[put.form].table);
-    match write_row(appender, transaction, put, fittings)? {
+    mappings.forget(&transaction.forms[put.form].table);
+    match write_row(appender, transaction, put, mappings)? {
         true => Ok(()),
-        false => Err(AppendError::OutOfTurn("a row does not fit the shape that was made for it")),
+        false => Err(AppendError::OutOfTurn("a row does not fit the schema that was made for it")),
     }
 }
 
-/// Says whether the operation fits its table's shape; otherwise nothing is appended.
+/// Says whether the operation fits its table's schema; otherwise nothing is appended.
 fn write_row(
     appender: &mut Appender,
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
-    fittings: &mut Fittings,
+    mappings: &mut ColumnMappings,
 ) -> Result<bool, AppendError> {
     let form = &transaction.forms[put.form];
-    let Some(fitting) = fittings.of(put.form, form, || appender.schema_of(&form.table)) else { return Ok(false) };
-    let (before, after) = fitting.images();
+    let Some(mapping) = mappings.of(put.form, form, || appender.schema_of(&form.table)) else { return Ok(false) };
+    let (before, after) = mapping.images();
     let row = RowParts { tokens: put.tokens.as_deref(), ..RowParts::of(form.operation, before, after) };
-    let written = appender.write_row(&fitting.schema, row, |out| fitting.write(out, transaction, put))?;
+    let written = appender.write_row(&mapping.schema, row, |out| mapping.write(out, transaction, put))?;
     Ok(written.is_ok())
 }
 
-/// Widens the table's shape to what this operation needs.
+/// Widens the table's schema to what this operation needs.
 fn widen(appender: &mut Appender, transaction: &PutTransaction<'_>, put: &PutOperation) -> Result<(), AppendError> {
     let form = &transaction.forms[put.form];
     let (before, after) = transaction.images(put);

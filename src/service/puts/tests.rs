@@ -201,11 +201,11 @@ async fn a_body_that_ends_with_a_repeated_transaction_waits_for_its_new_ones_too
     assert_eq!(rig.commits(), 2);
 }
 
-/// More forms than fittings are kept, in turn, while shapes still widen: each row reads back as it was put.
+/// More forms than mappings are kept, in turn, while schemas still widen: each row reads back as it was put.
 #[tokio::test]
 async fn rows_of_more_forms_than_are_remembered_are_written_as_they_were_put() {
     let rig = Rig::new().await;
-    let forms = limits::PUT_FITTINGS_KEPT as u32 + 5;
+    let forms = limits::PUT_MAPPINGS_KEPT as u32 + 5;
     let row = |round: u32, form: u32| format!("{{\"k\":{round},\"c{form}\":\"v{round}-{form}\"}}");
     let insert = |round, form| {
         let (table, row) = (form % 3, row(round, form));

@@ -1,77 +1,78 @@
-//! How operations of one form lie in their table's shape, found once for all of them, and their images written so.
+//! Which column of its table's schema each value of a put goes to: found once for all operations of one form, whose images are
+//! then written so.
 
 use std::sync::Arc;
 
 use crate::codec::image::ImageWriter;
 use crate::codec::json_text;
 use crate::codec::put::{PutCell, PutForm, PutOperation, PutTransaction};
-use crate::limits::PUT_FITTINGS_KEPT;
+use crate::limits::PUT_MAPPINGS_KEPT;
 use crate::record::{Column, JsonKind, TableName, TableSchema};
 
 /// Where the values of one form go.
 #[derive(Debug)]
-pub(super) struct Fitting {
-    /// The shape in force.
+pub(super) struct ColumnMapping {
+    /// The schema in force.
     pub(super) schema: Arc<TableSchema>,
-    before: Option<Vec<Place>>,
-    after: Option<Vec<Place>>,
+    before: Option<Vec<Target>>,
+    after: Option<Vec<Target>>,
 }
 
-/// A value does not fit its column as the shape has it.
+/// A value does not fit its column as the schema has it.
 #[derive(Debug)]
-pub(super) struct Unfitting;
+pub(super) struct Misfit;
 
-/// The fittings used last: few, because each is as long as its table's list of columns, and a body may have any number
+/// The mappings used last: few, because each is as long as its table's list of columns, and a body may have any number
 /// of forms.
 #[derive(Debug, Default)]
-pub(super) struct Fittings(Vec<(usize, Fitting)>);
+pub(super) struct ColumnMappings(Vec<(usize, ColumnMapping)>);
 
-impl Fittings {
-    /// The fitting of the transaction's form with that number, made if need be; none if it does not fit its table's shape.
+impl ColumnMappings {
+    /// The mapping of the transaction's form with that number, made if need be; none if it does not fit its table's schema.
     pub(super) fn of<'s>(
         &mut self,
         number: usize,
         form: &PutForm<'_>,
-        shape: impl FnOnce() -> Option<&'s Arc<TableSchema>>,
-    ) -> Option<&Fitting> {
+        schema: impl FnOnce() -> Option<&'s Arc<TableSchema>>,
+    ) -> Option<&ColumnMapping> {
         let known = self.0.iter().rposition(|(known, _)| *known == number);
         let at = match known {
             Some(at) => at,
             None => {
-                let fitting = Fitting::of(form, shape()?)?;
-                if self.0.len() >= PUT_FITTINGS_KEPT {
+                let mapping = ColumnMapping::of(form, schema()?)?;
+                if self.0.len() >= PUT_MAPPINGS_KEPT {
                     self.0.remove(0);
                 }
-                self.0.push((number, fitting));
+                self.0.push((number, mapping));
                 self.0.len() - 1
             }
         };
-        self.0.get(at).map(|(_, fitting)| fitting)
+        self.0.get(at).map(|(_, mapping)| mapping)
     }
 
-    /// The table has another shape now.
+    /// The table has another schema now.
     pub(super) fn forget(&mut self, table: &TableName) {
-        self.0.retain(|(_, fitting)| fitting.schema.table != *table);
+        self.0.retain(|(_, mapping)| mapping.schema.table != *table);
     }
 }
 
-/// A column of the shape.
+/// A column of the schema.
 #[derive(Debug, Clone)]
-struct Place {
+struct Target {
     /// Which of the image's values it gets.
     cell: Option<usize>,
     kind: JsonKind,
     nullable: bool,
 }
 
-impl Fitting {
-    /// Nothing if the shape lacks a column of the form, or a column of its key is none of the shape's.
+impl ColumnMapping {
+    /// Nothing if the schema lacks a column of the form, or a column of its key is none of the schema's.
     fn of(form: &PutForm<'_>, schema: &Arc<TableSchema>) -> Option<Self> {
-        let places = |image: &Option<Vec<_>>| match image {
-            Some(columns) => places(form, columns, schema).map(Some),
+        let targets = |image: &Option<Vec<_>>| match image {
+            Some(columns) => targets(form, columns, schema).map(Some),
             None => Some(None),
         };
-        Some(Self { schema: schema.clone(), before: places(&form.before)?, after: places(&form.after)? })
+        Some(Self { schema: schema.clone(), before: targets(&form.before)?, after: targets(&form.after)? })
     }
 
     /// Whether the operation has a before image, and an after image.
@@ -79,33 +80,33 @@ impl Fitting {
         (self.before.is_some(), self.after.is_some())
     }
 
-    /// Appends the operation's images. Unless its values fit the shape what was appended is of no use.
+    /// Appends the operation's images. Unless its values fit the schema what was appended is of no use.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         transaction: &PutTransaction<'_>,
         operation: &PutOperation,
-    ) -> Result<(), Unfitting> {
+    ) -> Result<(), Misfit> {
         let (before, after) = transaction.images(operation);
-        let write = |out: &mut Vec<u8>, places: &Option<Vec<Place>>, cells| {
-            places.as_ref().is_none_or(|places| write_image(out, places, cells))
+        let write = |out: &mut Vec<u8>, targets: &Option<Vec<Target>>, cells| {
+            targets.as_ref().is_none_or(|targets| write_image(out, targets, cells))
         };
-        if write(out, &self.before, before) && write(out, &self.after, after) { Ok(()) } else { Err(Unfitting) }
+        if write(out, &self.before, before) && write(out, &self.after, after) { Ok(()) } else { Err(Misfit) }
     }
 }
 
-fn places<N: AsRef<str>>(form: &PutForm<'_>, columns: &[N], schema: &TableSchema) -> Option<Vec<Place>> {
-    let place = |column: &Column| Place { cell: None, kind: column.kind, nullable: column.nullable };
-    let mut places: Vec<Place> = schema.columns.iter().map(place).collect();
+fn targets<N: AsRef<str>>(form: &PutForm<'_>, columns: &[N], schema: &TableSchema) -> Option<Vec<Target>> {
+    let target = |column: &Column| Target { cell: None, kind: column.kind, nullable: column.nullable };
+    let mut targets: Vec<Target> = schema.columns.iter().map(target).collect();
     for (at, name) in columns.iter().enumerate() {
         let name = name.as_ref();
         let column = column_at(schema, at, name)?;
         if !schema.columns[column].key && form.key.iter().any(|key| key == name) {
             return None;
         }
-        places[column].cell = Some(at);
+        targets[column].cell = Some(at);
     }
-    Some(places)
+    Some(targets)
 }
 
 /// Where the column of that name stands, which is mostly at that place.
@@ -116,16 +117,16 @@ pub(super) fn column_at(schema: &TableSchema, at: usize, name: &str) -> Option<u
     }
 }
 
-fn write_image(out: &mut Vec<u8>, places: &[Place], cells: &[PutCell<'_>]) -> bool {
+fn write_image(out: &mut Vec<u8>, targets: &[Target], cells: &[PutCell<'_>]) -> bool {
     let mut writer = ImageWriter::new(out);
-    for place in places {
-        let Some(cell) = place.cell.and_then(|at| cells.get(at)) else {
+    for target in targets {
+        let Some(cell) = target.cell.and_then(|at| cells.get(at)) else {
             writer.absent();
             continue;
         };
         match kind_of(cell.json) {
-            None if place.nullable => writer.null(),
-            Some(kind) if kind == place.kind || place.kind == JsonKind::Any => {
+            None if target.nullable => writer.null(),
+            Some(kind) if kind == target.kind || target.kind == JsonKind::Any => {
                 if cell.compact {
                     writer.json(cell.json.as_bytes());
                 } else {
