@@ -25,14 +25,14 @@
 //! | 7 message (3) | key if flag 1, headers if flag 2, value: see [`message`] |
 //! | 16 begin | `u16` length of the transaction id, the id, the source's coordinate after this transaction; flag 8: see [`FLAG_OWN_ID`] |
 //! | 17 commit | none, or `u32` hash of the transaction's content (2) |
-//! | 18 shape | a table's shape as JSON |
+//! | 18 schema | a table's schema as JSON |
 //! | 19 source | `u16` length of the source's identity, the identity, its coordinate |
 //! | 20 mark | `u64` segment, `u64` offset, `u64` commit number: what is known to be durable |
 //! | 21 seal | `u64` greatest commit time of the segment, `u64` flags (1: ends inside a transaction) |
 //! | 22 gap | `u64` first commit number missing, `u64` the next one there; the same twice when it is not known how many |
 //! | 22 gap in what is captured (2) | `u64` its own commit number, `u64` the next one, then texts, each with its `u16` length before it: the source's coordinates from and to, the tables |
 //! | 23 source mark (2) | `u32` hash, `u16` length of the transaction id, the id, the source's coordinate; the commit time is the frame's |
-//! | 24 shape change (2) | what changed since the table's shape before, as JSON |
+//! | 24 schema change (2) | what changed since the table's schema before, as JSON |
 //! | 25 load progress (3) | how far the initial load of a table has come: see [`load`] |
 //! | 26 prepared (3) | which of the source's transactions are prepared and not committed: see [`prepared`] |
 //!
@@ -76,8 +76,8 @@ pub enum FrameKind {
     Begin,
     /// End of a transaction; without it the transaction never was.
     Commit,
-    /// A table's shape, before the first record that has it.
-    Shape,
+    /// A table's schema, before the first record that has it.
+    Schema,
     /// Who the source is, and how far it has been taken.
     Source,
     /// What was durable when this flush group was written.
@@ -88,8 +88,8 @@ pub enum FrameKind {
     Gap,
     /// The last transaction of the source with a hash, in a segment's head.
     SourceMark,
-    /// A table's shape by what changed since the one before.
-    ShapeChange,
+    /// A table's schema by what changed since the one before.
+    SchemaChange,
     /// How far an initial load has come.
     LoadProgress,
     /// The source's transactions that are prepared.
@@ -114,13 +114,13 @@ impl FrameKind {
             Self::Message => 7,
             Self::Begin => 16,
             Self::Commit => 17,
-            Self::Shape => 18,
+            Self::Schema => 18,
             Self::Source => 19,
             Self::Mark => 20,
             Self::Seal => 21,
             Self::Gap => 22,
             Self::SourceMark => 23,
-            Self::ShapeChange => 24,
+            Self::SchemaChange => 24,
             Self::LoadProgress => 25,
             Self::Prepared => 26,
         }
@@ -132,13 +132,13 @@ impl FrameKind {
             7 => Self::Message,
             16 => Self::Begin,
             17 => Self::Commit,
-            18 => Self::Shape,
+            18 => Self::Schema,
             19 => Self::Source,
             20 => Self::Mark,
             21 => Self::Seal,
             22 => Self::Gap,
             23 => Self::SourceMark,
-            24 => Self::ShapeChange,
+            24 => Self::SchemaChange,
             25 => Self::LoadProgress,
             26 => Self::Prepared,
             _ => Self::Record(Operation::from_code(code)?),
@@ -176,7 +176,7 @@ pub struct FrameHeader {
     pub commit_ts: Timestamp,
     /// When the trail took it.
     pub append_ts: Timestamp,
-    /// The table's shape.
+    /// The table's schema.
     pub schema: SchemaId,
 }
 

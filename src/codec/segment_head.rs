@@ -5,7 +5,7 @@
 //!      0    8  "TRAILSEG"
 //!      8    2  version: 1 to 3, see below
 //!     10    2  flags: 1 = opens inside a transaction
-//!     12    4  bytes of the repeated frames that follow the head (source, shapes in force, the open begin)
+//!     12    4  bytes of the repeated frames that follow the head (source, schemas in force, the open begin)
 //!     16    8  the trail's epoch
 //!     24    8  file id, random: the salt of every frame's checksum
 //!     32    8  segment number
@@ -20,7 +20,7 @@
 //! | version | brings |
 //! |---|---|
 //! | 1 | what version 0.1 of the program knew |
-//! | 2 | gaps that name tables, commits with a hash, source marks, changes of shapes: see [`frame`](crate::codec::frame) |
+//! | 2 | gaps that name tables, commits with a hash, source marks, changes of schemas: see [`frame`](crate::codec::frame) |
 //! | 3 | messages, rows of initial loads and the progress of these, prepared transactions, `trail.json` with writers of other kinds |
 //!
 //! Whatever a later version changes behind it, these 64 bytes keep their checksum in its place: a head that checks and has

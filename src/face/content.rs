@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::hall::Hall;
 use super::refusal::Refusal;
+use crate::codec::duplicate_member::duplicate_member;
 use crate::codec::member::{self, ConfigError};
-use crate::codec::twice::member_twice;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, CONTROL_INLINE_BYTES};
 use crate::listen::BodyError;
 use crate::service::refusal::Fact;
@@ -144,7 +144,7 @@ fn check_media_type(headers: &HeaderMap, types: MediaTypes) -> Result<(), Refusa
 fn parsed(bytes: &[u8]) -> Result<Value, Refusal> {
     let value =
         serde_json::from_slice(bytes).map_err(|error| Refusal::Json { line: error.line(), column: error.column() })?;
-    match member_twice(bytes) {
+    match duplicate_member(bytes) {
         Some(member) => Err(ConfigError::new(member, "stands twice").into()),
         None => Ok(value),
     }

@@ -64,7 +64,7 @@ impl SegmentIndex {
                     self.xids.push(Remembered { fingerprint, commit: header.commit, last_record });
                 }
             }
-            FrameKind::Shape | FrameKind::ShapeChange if !repeated => self.schemas.push(offset),
+            FrameKind::Schema | FrameKind::SchemaChange if !repeated => self.schemas.push(offset),
             _ => {}
         }
     }

@@ -95,7 +95,7 @@ impl Reader {
     /// Takes over what a frame puts in force.
     pub(super) fn load(&mut self, frame: &Frame<'_>) -> Result<(), ReadError> {
         match frame.header.kind {
-            FrameKind::Shape | FrameKind::ShapeChange => {
+            FrameKind::Schema | FrameKind::SchemaChange => {
                 let known = |_: &TableName, id| self.schemas.get(&id).cloned();
                 let schema = schema_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
                 self.recent = None;
@@ -219,7 +219,7 @@ impl Reader {
             let frame = frame::read_unchecked(&self.block[at..]).map_err(|error| self.damage(at, error))?;
             let (header, bytes) = (frame.header, frame.bytes());
             let repeated = header.flags & FLAG_REPEATED != 0;
-            if !repeated && matches!(header.kind, FrameKind::Shape | FrameKind::ShapeChange | FrameKind::Begin) {
+            if !repeated && matches!(header.kind, FrameKind::Schema | FrameKind::SchemaChange | FrameKind::Begin) {
                 let block = std::mem::take(&mut self.block);
                 let loaded = frame::read_unchecked(&block[at..]).map(|frame| self.load(&frame));
                 self.block = block;

@@ -116,7 +116,7 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
     }
     for schema in state.schemas.all() {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
-        push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
+        push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Schema) }, &json);
     }
     if let Some(open) = &state.open
         && let Ok(begin) = frame::read_unchecked(&open.frame)

@@ -38,8 +38,8 @@ pub(super) enum BadSchema {
 pub(super) fn push(out: &mut Vec<u8>, before: Option<&TableSchema>, schema: &TableSchema) {
     let header = |kind| FrameHeader { schema: schema.id, ..FrameHeader::new(kind) };
     let (kind, json) = match before.and_then(|before| change(before, schema)) {
-        Some(change) => (FrameKind::ShapeChange, serde_json::to_vec(&change)),
-        None => (FrameKind::Shape, serde_json::to_vec(schema)),
+        Some(change) => (FrameKind::SchemaChange, serde_json::to_vec(&change)),
+        None => (FrameKind::Schema, serde_json::to_vec(schema)),
     };
     frame::push(out, &header(kind), |out| out.extend_from_slice(&json.unwrap_or_default()));
 }
@@ -60,7 +60,7 @@ pub(super) fn read(
     frame: &Frame<'_>,
     known: impl FnOnce(&TableName, SchemaId) -> Option<Arc<TableSchema>>,
 ) -> Result<TableSchema, BadSchema> {
-    if frame.header.kind == FrameKind::Shape {
+    if frame.header.kind == FrameKind::Schema {
         return serde_json::from_slice(frame.payload).map_err(|_| BadSchema::Malformed);
     }
     let change = read_change(frame)?;
@@ -86,7 +86,7 @@ pub(super) fn base_of(frame: &Frame<'_>) -> Option<SchemaId> {
 }
 
 fn read_change(frame: &Frame<'_>) -> Result<Change, BadSchema> {
-    if frame.header.kind != FrameKind::ShapeChange {
+    if frame.header.kind != FrameKind::SchemaChange {
         return Err(BadSchema::Malformed);
     }
     serde_json::from_slice(frame.payload).map_err(|_| BadSchema::Malformed)
@@ -121,7 +121,7 @@ mod tests {
             let frame = frame::read_unchecked(&bytes).unwrap();
             let known = |_: &TableName, id| (id == before.id).then(|| before.clone());
             prop_assert_eq!(read(&frame, known), Ok(now.clone()));
-            if frame.header.kind == FrameKind::ShapeChange {
+            if frame.header.kind == FrameKind::SchemaChange {
                 prop_assert_eq!(base_of(&frame), Some(before.id));
                 prop_assert_eq!(read(&frame, |_, _| None), Err(BadSchema::BaseUnknown));
             }
@@ -129,7 +129,7 @@ mod tests {
 
         #[test]
         fn no_payload_makes_it_panic(payload in "[\\[\\]{}a-z0-9:,\"]{0,60}", is_change: bool) {
-            let kind = if is_change { FrameKind::ShapeChange } else { FrameKind::Shape };
+            let kind = if is_change { FrameKind::SchemaChange } else { FrameKind::Schema };
             let frame = Frame { header: FrameHeader::new(kind), payload: payload.as_bytes() };
             let _ = read(&frame, |_, id| Some(Arc::new(schema(id.0, &[1, 2, 3]))));
         }
@@ -143,6 +143,6 @@ mod tests {
         push(&mut whole, None, &now);
         push(&mut change, Some(&before), &now);
         assert!(change.len() * 40 < whole.len(), "{} and {}", change.len(), whole.len());
-        assert_eq!(frame::read_unchecked(&whole).unwrap().header.kind, FrameKind::Shape);
+        assert_eq!(frame::read_unchecked(&whole).unwrap().header.kind, FrameKind::Schema);
     }
 }

@@ -123,7 +123,7 @@ impl State {
                 open.loads.settle(&mut self.loads);
                 self.spare = open;
             }
-            FrameKind::Shape | FrameKind::ShapeChange => {
+            FrameKind::Schema | FrameKind::SchemaChange => {
                 let in_force = |table: &TableName, id| self.schemas.of(table).filter(|known| known.id == id).cloned();
                 let schema = schema_frame::read(frame, in_force).map_err(|bad| match bad {
                     BadSchema::Malformed => OutOfPlace("malformed schema frame"),

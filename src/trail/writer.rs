@@ -289,8 +289,8 @@ impl TrailWriter {
 
 /// Whether a frame takes over the numbers of the one before it.
 fn has_no_number_of_its_own(kind: FrameKind) -> bool {
-    use FrameKind::{LoadProgress, Mark, Prepared, Seal, Shape, ShapeChange, Source, SourceMark};
-    matches!(kind, Shape | ShapeChange | Source | SourceMark | LoadProgress | Prepared | Mark | Seal)
+    use FrameKind::{LoadProgress, Mark, Prepared, Schema, SchemaChange, Seal, Source, SourceMark};
+    matches!(kind, Schema | SchemaChange | Source | SourceMark | LoadProgress | Prepared | Mark | Seal)
 }
 
 /// Whether a frame outside a transaction, or its commit, is something that a flush makes durable.

@@ -1,5 +1,5 @@
-//! Goal: a trail of version 0.1 goes on in a segment of today's version, whatever happens at that moment: nothing of what was
-//! there is lost or changed, and what is acknowledged stays. Method: the trail of `tests/fixtures/folder-0.1` on a disk that
+//! Goal: a trail of an earlier format goes on in a segment of today's version, whatever happens at that moment: nothing of what
+//! was there is lost or changed, and what is acknowledged stays. Method: the trails of `tests/fixtures/folder-*` on a disk that
 //! forgets what was not synced; each sync of the first append fails once, and the power goes.
 
 use std::collections::BTreeMap;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Transaction, appender, clock};
+use trailcast::codec::segment_head::SEGMENT_VERSION;
 use trailcast::trail::local::disk::Disk;
 use trailcast::trail::{Begin, Entry, Fill, Trail};
 
@@ -15,10 +16,13 @@ fn folder() -> PathBuf {
     PathBuf::from("/trails/puts")
 }
 
-/// The fixture's trail of puts.
-fn old_trail() -> MemoryDisk {
+/// The fixtures, with the version of their segments.
+const FIXTURES: [(&str, u8); 2] = [("folder-0.1", 1), ("folder-0.2", 2)];
+
+/// A fixture's trail of puts.
+fn old_trail(fixture: &str) -> MemoryDisk {
     let disk = MemoryDisk::default();
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/folder-0.1/data/trails/puts");
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture).join("data/trails/puts");
     for entry in std::fs::read_dir(home).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
         let file = disk.open(&folder().join(entry.file_name()), true).unwrap();
         file.write_all_at(&std::fs::read(entry.path()).unwrap(), 0).unwrap();
@@ -66,30 +70,38 @@ async fn append(trail: &Trail) -> bool {
 
 #[tokio::test]
 async fn the_first_append_makes_a_new_segment_and_leaves_the_old_ones_as_they_are() {
-    let disk = old_trail();
-    let before = versions(&disk);
-    assert!(before.iter().all(|version| *version == 1));
-    let last = disk.paths().into_iter().rfind(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
-    let old_bytes = closed(&disk, &last);
-    let trail = open(&disk);
-    let known = records(&trail).await;
-    assert_eq!(versions(&disk), before, "opening alone changes no version");
-    assert!(append(&trail).await);
-    assert_eq!(versions(&disk), [before.as_slice(), &[2]].concat());
-    assert!(old_bytes.iter().all(|(path, bytes)| disk.contents()[path] == *bytes));
-    let description = String::from_utf8(disk.contents()[&folder().join("trail.json")].clone()).unwrap();
-    assert!(description.contains("\"format\": 2"), "{description}");
-    assert_eq!(records(&trail).await.len(), known.len() + 1);
-    assert!(trail.verify().unwrap().iter().all(|report| report.bad.is_none()));
+    for (fixture, version) in FIXTURES {
+        let disk = old_trail(fixture);
+        let before = versions(&disk);
+        assert!(before.iter().all(|found| *found == version));
+        let last = disk.paths().into_iter().rfind(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
+        let old_bytes = closed(&disk, &last);
+        let trail = open(&disk);
+        let known = records(&trail).await;
+        assert_eq!(versions(&disk), before, "opening alone changes no version");
+        assert!(append(&trail).await);
+        assert_eq!(versions(&disk), [before.as_slice(), &[SEGMENT_VERSION as u8]].concat());
+        assert!(old_bytes.iter().all(|(path, bytes)| disk.contents()[path] == *bytes));
+        let description = String::from_utf8(disk.contents()[&folder().join("trail.json")].clone()).unwrap();
+        assert!(description.contains(&format!("\"format\": {SEGMENT_VERSION}")), "{description}");
+        assert_eq!(records(&trail).await.len(), known.len() + 1);
+        assert!(trail.verify().unwrap().iter().all(|report| report.bad.is_none()));
+    }
 }
 
 #[tokio::test]
 async fn a_power_cut_or_a_failed_flush_on_the_way_loses_nothing() {
-    let whole = old_trail();
+    for (fixture, _) in FIXTURES {
+        nothing_is_lost_of(fixture).await;
+    }
+}
+
+async fn nothing_is_lost_of(fixture: &str) {
+    let whole = old_trail(fixture);
     let known = records(&open(&whole.copy())).await;
     for failing in 1..14 {
         for survive in [0, 1, 2, usize::MAX] {
-            let what = format!("sync {failing} failed, {survive} changes survived");
+            let what = format!("{fixture}: sync {failing} failed, {survive} changes survived");
             let disk = whole.copy();
             let trail = open(&disk);
             disk.fail_sync(failing);

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::codec::twice::member_twice;
+use crate::codec::duplicate_member::duplicate_member;
 use crate::limits::DOCUMENT_BYTES_MAX;
 
 /// Why a text is no document. The text says where.
@@ -21,7 +21,7 @@ pub struct UnreadableDocument(String);
 /// Reads a document in JSON or YAML.
 pub fn from_json_or_yaml(bytes: &[u8]) -> Result<Value, UnreadableDocument> {
     if let Ok(document) = serde_json::from_slice(bytes) {
-        return match member_twice(bytes) {
+        return match duplicate_member(bytes) {
             Some(member) => Err(UnreadableDocument(format!("the member {member} stands twice"))),
             None => Ok(document),
         };

@@ -7,7 +7,7 @@ use crate::codec::json_text::{push_string, quoted};
 use crate::codec::token::TokenText;
 use crate::record::{Operation, SchemaId, TableName, Timestamp};
 
-/// A statement that changed a shape.
+/// A statement that changed a schema.
 #[derive(Debug, Clone, Copy)]
 pub struct DdlRecord<'a> {
     /// What goes with every record.

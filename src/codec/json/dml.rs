@@ -3,8 +3,8 @@
 use crate::codec::image::{Cell, Image, MalformedImage};
 use crate::codec::json::cell::{self, Sent};
 use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
-use crate::codec::json::layout::{Layout, Shape};
-use crate::codec::json::stencil::{CellForm, Stencil, StencilMaker};
+use crate::codec::json::layout::{Layout, RowForm};
+use crate::codec::json::row_template::{CellForm, RowTemplate, RowTemplateMaker};
 use crate::codec::json::{JsonOptions, shrink};
 use crate::codec::json_text::push_string;
 use crate::record::{Operation, SchemaId, TableSchema};
@@ -69,18 +69,18 @@ impl Keys {
     }
 }
 
-/// A table's shape under a stream's options, ready to encode its records.
+/// A table's schema under a stream's options, ready to encode its records.
 #[derive(Debug)]
 pub struct PreparedTable {
     id: SchemaId,
     heads: [Head; 5],
-    shape: Shape,
+    form: RowForm,
     before_open: Vec<u8>,
     after_open: Vec<u8>,
     before_keys: Keys,
     after_keys: Keys,
     /// Of rows with a before image, an after image, and both.
-    stencils: [Stencil; 3],
+    templates: [RowTemplate; 3],
     /// How each column's cells are sent.
     sent: Vec<Sent>,
     names: Vec<Vec<u8>>,
@@ -93,13 +93,13 @@ pub struct PreparedTable {
 }
 
 impl PreparedTable {
-    /// Prepares a table's shape.
+    /// Prepares a table's schema.
     pub fn new(schema: &TableSchema, options: &JsonOptions) -> Self {
         let layout = Layout::of(schema, options);
-        let [before_prefix, after_prefix] = layout.shape.prefixes();
-        let (before_name, after_name) = match &layout.shape {
-            Shape::Nested { before, after } => (before.as_str(), after.as_str()),
-            Shape::Flat { .. } | Shape::Row => ("", ""),
+        let [before_prefix, after_prefix] = layout.form.prefixes();
+        let (before_name, after_name) = match &layout.form {
+            RowForm::Nested { before, after } => (before.as_str(), after.as_str()),
+            RowForm::Flat { .. } | RowForm::Row => ("", ""),
         };
         let key = |name: &str, then: &[u8]| {
             let mut key = vec![b','];
@@ -119,9 +119,9 @@ impl PreparedTable {
         let (before_keys, after_keys) = (Keys::new(schema, before_prefix), Keys::new(schema, after_prefix));
         // Operations differ in what the fields say, not in whether there are any.
         let comma = heads[0].has_fields;
-        let nested = matches!(layout.shape, Shape::Nested { .. });
+        let nested = matches!(layout.form, RowForm::Nested { .. });
         let images = [(&before_open, &before_keys), (&after_open, &after_keys)];
-        let stencils = [[true, false], [false, true], [true, true]].map(|sent| stencil(images, sent, nested, comma));
+        let templates = [[true, false], [false, true], [true, true]].map(|sent| template(images, sent, nested, comma));
         Self {
             id: schema.id,
             heads,
@@ -129,7 +129,7 @@ impl PreparedTable {
             after_open,
             before_keys,
             after_keys,
-            stencils,
+            templates,
             sent: schema.columns.iter().map(|column| Sent::of(column, options)).collect(),
             names: schema.columns.iter().map(|column| crate::codec::json_text::quoted(&column.name).into()).collect(),
             unchanged_key: key(&layout.unchanged, b":["),
@@ -138,7 +138,7 @@ impl PreparedTable {
             truncate: options.truncate,
             lob_bytes_max: options.lob_bytes_max,
             record_bytes_max: options.record_bytes_max,
-            shape: layout.shape,
+            form: layout.form,
         }
     }
 
@@ -203,7 +203,7 @@ impl PreparedTable {
         head.push(out, &record.context, (self.id, record.operation), cache);
         let row_at = out.len();
         let images = self.sent_images(record);
-        if !self.push_by_stencil(out, images, lob_bytes_max)? {
+        if !self.push_by_template(out, images, lob_bytes_max)? {
             out.truncate(row_at);
             self.push_by_cells(out, images, lob_bytes_max, head.has_fields)?;
         }
@@ -213,30 +213,30 @@ impl PreparedTable {
     /// The before and the after image, where the record has it and it is sent.
     #[inline]
     fn sent_images<'a>(&self, record: &DmlRecord<'a>) -> [Option<Image<'a>>; 2] {
-        match (&self.shape, record.operation) {
-            (Shape::Row, Operation::Delete) => [record.before, None],
-            (Shape::Row, _) => [None, record.after],
-            (Shape::Flat { .. } | Shape::Nested { .. }, _) => [record.before, record.after],
+        match (&self.form, record.operation) {
+            (RowForm::Row, Operation::Delete) => [record.before, None],
+            (RowForm::Row, _) => [None, record.after],
+            (RowForm::Flat { .. } | RowForm::Nested { .. }, _) => [record.before, record.after],
         }
     }
 
     /// Says whether it could; if not, `out` has part of the row.
     #[inline]
-    fn push_by_stencil(
+    fn push_by_template(
         &self,
         out: &mut Vec<u8>,
         images: [Option<Image<'_>>; 2],
         lob_bytes_max: Option<usize>,
     ) -> Result<bool, MalformedImage> {
         let [before, after] = images;
-        let stencil = match (before.is_some(), after.is_some()) {
-            (true, false) => &self.stencils[0],
-            (false, true) => &self.stencils[1],
-            (true, true) => &self.stencils[2],
+        let template = match (before.is_some(), after.is_some()) {
+            (true, false) => &self.templates[0],
+            (false, true) => &self.templates[1],
+            (true, true) => &self.templates[2],
             (false, false) => return Ok(false),
         };
         let form = CellForm { sent: &self.sent, lob_bytes_max, omit_null: self.omit_null };
-        stencil.push(out, before, after, form)
+        template.push(out, before, after, form)
     }
 
     /// Any row. `comma`: whether the next member needs one.
@@ -248,7 +248,7 @@ impl PreparedTable {
         comma: bool,
     ) -> Result<(), EncodeError> {
         let mut row = RowWriter { table: self, out, comma, lob_bytes_max, lists: Lists::default() };
-        if matches!(self.shape, Shape::Nested { .. }) {
+        if matches!(self.form, RowForm::Nested { .. }) {
             row.push_object(before, &self.before_open, &self.before_keys)?;
             row.push_object(after, &self.after_open, &self.after_keys)?;
         } else {
@@ -261,9 +261,9 @@ impl PreparedTable {
     }
 }
 
-/// The stencil of rows of which the `sent` images are sent: key of its object and keys of its columns for each.
-fn stencil(images: [(&Vec<u8>, &Keys); 2], sent: [bool; 2], nested: bool, mut comma: bool) -> Stencil {
-    let mut maker = StencilMaker::default();
+/// The template of rows of which the `sent` images are sent: key of its object and keys of its columns for each.
+fn template(images: [(&Vec<u8>, &Keys); 2], sent: [bool; 2], nested: bool, mut comma: bool) -> RowTemplate {
+    let mut maker = RowTemplateMaker::default();
     for (of_after, (open, keys)) in [false, true].into_iter().zip(images) {
         if !sent[usize::from(of_after)] {
             continue;
@@ -448,7 +448,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_row_by_its_stencil_is_the_row_cell_by_cell(
+        fn a_row_by_its_template_is_the_row_cell_by_cell(
             columns in 0..7_usize,
             before in proptest::option::of(any_cells()),
             after in proptest::option::of(any_cells()),
@@ -472,10 +472,10 @@ mod tests {
             let before = before.map(|cells| image(&cells[..columns]));
             let after = after.map(|cells| image(&cells[..columns]));
             let images = [before.as_deref().map(Image::whole), after.as_deref().map(Image::whole)];
-            let (mut by_stencil, mut by_cells) = (Vec::new(), Vec::new());
+            let (mut by_template, mut by_cells) = (Vec::new(), Vec::new());
             table.push_by_cells(&mut by_cells, images, lob_bytes_max, comma).unwrap();
-            if table.push_by_stencil(&mut by_stencil, images, lob_bytes_max).unwrap() {
-                prop_assert_eq!(String::from_utf8(by_stencil), String::from_utf8(by_cells));
+            if table.push_by_template(&mut by_template, images, lob_bytes_max).unwrap() {
+                prop_assert_eq!(String::from_utf8(by_template), String::from_utf8(by_cells));
             }
         }
     }
@@ -486,11 +486,11 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_values_needs_only_its_stencil() {
+    fn a_row_of_values_needs_only_its_template() {
         let table = PreparedTable::new(&schema(6), &JsonOptions::default());
         let image = image(&[9; 6]);
         let mut out = Vec::new();
-        let pushed = table.push_by_stencil(&mut out, [None, Some(Image::whole(&image))], None);
+        let pushed = table.push_by_template(&mut out, [None, Some(Image::whole(&image))], None);
         assert!(pushed.unwrap());
         assert!(out.starts_with(b",\"after\":{\"ID\":12.50,\"A\\\"B\":\"xxx"), "{}", String::from_utf8_lossy(&out));
     }

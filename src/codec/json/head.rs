@@ -91,7 +91,7 @@ impl Head {
         }
     }
 
-    /// Appends the head of a record of that table shape. `cache` holds what the last ones had in common.
+    /// Appends the head of a record of that table schema. `cache` holds what the last ones had in common.
     #[inline]
     pub(super) fn push(
         &self,
@@ -133,7 +133,7 @@ impl Head {
     }
 }
 
-/// What the heads of records that come one after another have in common: table shape, operation, commit number and time
+/// What the heads of records that come one after another have in common: table schema, operation, commit number and time
 /// of encoding.
 type HeadKey = (SchemaId, Operation, u64, Timestamp);
 

@@ -7,7 +7,7 @@ use crate::record::TableSchema;
 
 /// Where columns stand in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shape {
+pub enum RowForm {
     /// In an object of each image, by these names.
     Nested {
         /// The before image.
@@ -38,14 +38,14 @@ pub struct Layout {
     /// Name of the list of cut columns.
     pub truncated: String,
     /// Where the columns stand.
-    pub shape: Shape,
+    pub form: RowForm,
 }
 
 impl Layout {
     /// The layout of a table's records under these options.
     pub fn of(schema: &TableSchema, options: &JsonOptions) -> Self {
-        let shape = Shape::of(options);
-        let mut names = Names::taken_by(schema, &shape);
+        let form = RowForm::of(options);
+        let mut names = Names::taken_by(schema, &form);
         let parts = schema.table.parts().len();
         let has = |field: MetaField| match field {
             MetaField::Catalog => parts == 3,
@@ -56,7 +56,7 @@ impl Layout {
         let meta = meta.map(|(field, name)| (field, names.free(name))).collect();
         let static_fields =
             options.static_fields.iter().map(|(name, value)| (names.free(name), value.clone())).collect();
-        Self { meta, static_fields, unchanged: names.free(UNCHANGED), truncated: names.free(TRUNCATED), shape }
+        Self { meta, static_fields, unchanged: names.free(UNCHANGED), truncated: names.free(TRUNCATED), form }
     }
 
     /// The name of a metadata field in this table's records, if it is sent.
@@ -65,7 +65,7 @@ impl Layout {
     }
 }
 
-impl Shape {
+impl RowForm {
     fn of(options: &JsonOptions) -> Self {
         let (before, after) = (&options.before_name, &options.after_name);
         match (&options.flatten, options.model) {
@@ -90,10 +90,10 @@ impl Shape {
 struct Names(HashSet<String>);
 
 impl Names {
-    fn taken_by(schema: &TableSchema, shape: &Shape) -> Self {
+    fn taken_by(schema: &TableSchema, form: &RowForm) -> Self {
         let mut taken = HashSet::new();
-        if !matches!(shape, Shape::Nested { .. }) {
-            for prefix in shape.prefixes() {
+        if !matches!(form, RowForm::Nested { .. }) {
+            for prefix in form.prefixes() {
                 taken.extend(schema.columns.iter().map(|column| format!("{prefix}{}", column.name)));
             }
         }

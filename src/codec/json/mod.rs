@@ -11,15 +11,15 @@ mod layout;
 mod meta;
 mod metadata;
 mod options;
+mod row_template;
 mod shrink;
-mod stencil;
 mod timestamp;
 
 pub(in crate::codec) use cell::Sent;
 pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
 pub use head::{HeadCache, RecordContext};
-pub use layout::{Layout, Shape};
+pub use layout::{Layout, RowForm};
 pub use meta::{MetaField, MetaFields};
 pub use metadata::{
     DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata, column_type, object_metadata, stream_metadata,

@@ -11,7 +11,9 @@ use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::{At, BadPut, Fault, Place, PutTransaction, RawObject, careful, fault, not_ahead, shown, text, walk};
+use super::{
+    At, BadPut, BodyPlace, Fault, PutTransaction, RawObject, fault, level_by_level, not_ahead, shown, single_pass, text,
+};
 use crate::limits;
 use crate::record::Timestamp;
 
@@ -26,7 +28,7 @@ pub(super) fn parse_one(body: &[u8], now: Timestamp) -> Result<Vec<PutTransactio
         Ok(transaction) => Ok(vec![transaction]),
         Err((member, what)) => {
             let member = if member.is_empty() { "event".to_owned() } else { member };
-            Err(BadPut { place: Place::Event(None), member, what })
+            Err(BadPut { place: BodyPlace::Event(None), member, what })
         }
     }
 }
@@ -38,7 +40,7 @@ pub(super) fn parse_batch(body: &[u8], now: Timestamp) -> Result<Vec<PutTransact
     match json.deserialize_seq(Events(now)).and_then(|read| json.end().map(|()| read)) {
         Ok(read) => read,
         Err(_) if body.trim_ascii_start().first().is_some_and(|first| *first != b'[') => {
-            Err(BadPut { place: Place::Line(1), member: "body".into(), what: "must be an array of events".into() })
+            Err(BadPut { place: BodyPlace::Line(1), member: "body".into(), what: "must be an array of events".into() })
         }
         Err(error) => Err(malformed(&error)),
     }
@@ -46,7 +48,7 @@ pub(super) fn parse_batch(body: &[u8], now: Timestamp) -> Result<Vec<PutTransact
 
 fn malformed(error: &serde_json::Error) -> BadPut {
     let what = format!("malformed JSON: {error}");
-    BadPut { place: Place::Line(error.line().max(1)), member: "body".into(), what }
+    BadPut { place: BodyPlace::Line(error.line().max(1)), member: "body".into(), what }
 }
 
 /// Reads the elements of a batch up to the first that is refused.
@@ -67,7 +69,7 @@ impl<'de> Visitor<'de> for Events {
                 Err((member, what)) => {
                     // Nothing of the rest matters any more, but it has to be passed over.
                     while elements.next_element::<IgnoredAny>()?.is_some() {}
-                    return Ok(Err(BadPut { place: Place::Event(Some(transactions.len())), member, what }));
+                    return Ok(Err(BadPut { place: BodyPlace::Event(Some(transactions.len())), member, what }));
                 }
             }
         }
@@ -81,9 +83,9 @@ fn event(value: &RawValue, number: Option<usize>, now: Timestamp) -> Result<PutT
         Event(RawObject::read(value.get()).map_err(|what| (String::new(), format!("{what}; an event is one")))?);
     let attributes = event.attributes()?;
     let data = event.data()?;
-    let mut transaction = match walk::walk(data.get().as_bytes(), now) {
+    let mut transaction = match single_pass::read(data.get().as_bytes(), now) {
         Some(mut transactions) if transactions.len() == 1 => transactions.swap_remove(0),
-        _ => careful::transaction(data, 0, now).map_err(|(member, what)| (in_data(&member), what))?,
+        _ => level_by_level::transaction(data, 0, now).map_err(|(member, what)| (in_data(&member), what))?,
     };
     if transaction.xid.is_some() {
         return fault("data.xid", "is not taken, because the event's source and id are the transaction's id");

@@ -1,17 +1,17 @@
 //! Transactions as people put them: the JSON of `POST …/transactions`, checked whole.
 //!
 //! Owns the format and its errors. Values stay the text they came as, so no digit is lost; what they make of a table's
-//! shape is decided where they are appended. A body is read in one walk (`walk`); only where that finds something
-//! unusual is it read again level by level (`careful`), which says what is wrong with it, and where. The same transactions
+//! schema is decided where they are appended. A body is read in one pass ([`single_pass`]); only where that finds something
+//! unusual is it read again ([`level_by_level`]), which says what is wrong with it, and where. The same transactions
 //! come as the data of CloudEvents too (`events`).
 
-mod careful;
 mod events;
 mod form;
+mod level_by_level;
 mod raw_object;
 mod scan;
+mod single_pass;
 pub(in crate::codec) mod value;
-mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -44,7 +44,7 @@ pub enum PutFormat {
 #[error("{place}{}{member}: {what}", self.dot())]
 pub struct BadPut {
     /// Where in the body.
-    pub place: Place,
+    pub place: BodyPlace,
     /// The member at fault, such as `operations[3].after`; empty where the whole is.
     pub member: String,
     /// What is wrong, with the allowed range.
@@ -53,14 +53,14 @@ pub struct BadPut {
 
 /// A place in a body, as its sender counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum BodyPlace {
     /// The line where the transaction begins, from 1.
     Line(usize),
     /// The event of a batch with that number, from 0, or the one event that the body is.
     Event(Option<usize>),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BodyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Line(line) => write!(f, "line {line}: "),
@@ -118,15 +118,15 @@ impl BadPut {
         match transaction.at {
             At::Byte(at) => {
                 let line = 1 + body.iter().take(at).filter(|byte| **byte == b'\n').count();
-                Self { place: Place::Line(line), member: member.to_owned(), what }
+                Self { place: BodyPlace::Line(line), member: member.to_owned(), what }
             }
-            At::Event(number) => Self { place: Place::Event(number), member: format!("data.{member}"), what },
+            At::Event(number) => Self { place: BodyPlace::Event(number), member: format!("data.{member}"), what },
         }
     }
 
     /// Between an event of a batch and its member.
     fn dot(&self) -> &'static str {
-        let is_path = matches!(self.place, Place::Event(Some(_))) && !self.member.is_empty();
+        let is_path = matches!(self.place, BodyPlace::Event(Some(_))) && !self.member.is_empty();
         if is_path { "." } else { "" }
     }
 }
@@ -142,9 +142,9 @@ pub fn parse_as(format: PutFormat, body: &[u8], now: Timestamp) -> Result<Vec<Pu
 
 /// Reads a body: one transaction, or one a line (NDJSON). `now` bounds commit times.
 pub fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_>>, BadPut> {
-    match walk::walk(body, now) {
+    match single_pass::read(body, now) {
         Some(transactions) => Ok(transactions),
-        None => careful::parse(body, now),
+        None => level_by_level::parse(body, now),
     }
 }
 

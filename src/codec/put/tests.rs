@@ -4,7 +4,7 @@ use super::*;
 
 fn refused(body: &str) -> (usize, String) {
     let bad = parse(body.as_bytes(), Timestamp::parse("2026-07-13T04:00:00Z").unwrap()).unwrap_err();
-    let Place::Line(line) = bad.place else { panic!("{bad}") };
+    let BodyPlace::Line(line) = bad.place else { panic!("{bad}") };
     (line, bad.member)
 }
 
@@ -104,7 +104,7 @@ fn a_value_may_be_nested_as_deep_as_readers_follow_and_no_number_in_it_is_too_la
         let body = format!("{{\"operations\":[{}]}}", row(&value));
         let transactions = parse(body.as_bytes(), Timestamp::from_micros(0)).unwrap();
         assert_eq!(transactions[0].cells[0].json, value);
-        assert!(walk::walk(body.as_bytes(), Timestamp::from_micros(0)).is_some(), "{value}");
+        assert!(single_pass::read(body.as_bytes(), Timestamp::from_micros(0)).is_some(), "{value}");
     }
     for value in [nested(max + 1, ""), nested(max + 1, "\"\\u00e9\""), objects(100_000), nested(100_000, "")] {
         assert_eq!(reason(&row(&value)), format!("operations[0].after.doc: is nested deeper than {max} levels"));
@@ -158,19 +158,19 @@ mod agreement {
 
     /// Both readings take the body and make the same of it, or both refuse it.
     fn agree(body: &[u8]) -> bool {
-        let (walked, read) = (walk::walk(body, now()), careful::parse(body, now()));
-        let (Some(walked), Ok(read)) = (&walked, &read) else {
-            assert_eq!(walked.is_some(), read.is_ok(), "{}\n{read:?}", String::from_utf8_lossy(body));
+        let (passed, read) = (single_pass::read(body, now()), level_by_level::parse(body, now()));
+        let (Some(passed), Ok(read)) = (&passed, &read) else {
+            assert_eq!(passed.is_some(), read.is_ok(), "{}\n{read:?}", String::from_utf8_lossy(body));
             return false;
         };
-        assert_eq!(walked.len(), read.len());
-        for (walked, read) in walked.iter().zip(read) {
-            assert_eq!((&walked.xid, walked.commit_ts), (&read.xid, read.commit_ts));
-            let (walked, read) = (whole(walked), whole(read));
-            assert_eq!(walked.len(), read.len());
-            for (walked, read) in walked.into_iter().zip(read) {
-                assert_eq!((walked.0, walked.1, walked.2), (read.0, read.1, read.2));
-                assert_eq!((&walked.3.tokens, &walked.3.ddl), (&read.3.tokens, &read.3.ddl));
+        assert_eq!(passed.len(), read.len());
+        for (passed, read) in passed.iter().zip(read) {
+            assert_eq!((&passed.xid, passed.commit_ts), (&read.xid, read.commit_ts));
+            let (passed, read) = (whole(passed), whole(read));
+            assert_eq!(passed.len(), read.len());
+            for (passed, read) in passed.into_iter().zip(read) {
+                assert_eq!((passed.0, passed.1, passed.2), (read.0, read.1, read.2));
+                assert_eq!((&passed.3.tokens, &passed.3.ddl), (&read.3.tokens, &read.3.ddl));
             }
         }
         true
@@ -318,7 +318,7 @@ mod agreement {
     }
 
     #[test]
-    fn what_is_usual_is_read_in_one_walk() {
+    fn what_is_usual_is_read_in_one_pass() {
         let operation = |id: usize| {
             format!(
                 "{{\"op\":\"INSERT\",\"table\":\"s.t\",\"key\":[\"id\"],\"after\":{{\"id\":{id},\"t\":\"a\\u00e4\\n\",\"o\":{{\"x\": 1}}}}}}"
@@ -334,9 +334,9 @@ mod agreement {
             operation(3)
         );
         assert!(agree(body.as_bytes()));
-        let walked = walk::walk(body.as_bytes(), now()).unwrap();
-        assert_eq!((walked[0].forms.len(), walked[0].operations.len()), (3, 6));
-        let (before, after) = walked[0].images(&walked[0].operations[5]);
+        let passed = single_pass::read(body.as_bytes(), now()).unwrap();
+        assert_eq!((passed[0].forms.len(), passed[0].operations.len()), (3, 6));
+        let (before, after) = passed[0].images(&passed[0].operations[5]);
         assert_eq!((before[0].json, before[1].json, after[0].json), ("1", "3", "2"));
     }
 

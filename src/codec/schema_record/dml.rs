@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
-use crate::codec::json::{JsonOptions, Layout, MetaField, Shape, TRUNCATED, UNCHANGED};
+use crate::codec::json::{JsonOptions, Layout, MetaField, RowForm, TRUNCATED, UNCHANGED};
 use crate::codec::schema_record::column::{column_schema, meta_enum, meta_schema, name_list, static_schema};
 use crate::codec::schema_record::schema_record;
 use crate::record::TableSchema;
@@ -17,12 +17,12 @@ pub fn dml_schema(schema: &TableSchema, options: &JsonOptions) -> Value {
     let name = schema.table.to_string();
     let id = utf8_percent_encode(&name, URI_UNSAFE).to_string();
     let mut definitions = Map::new();
-    if let Shape::Nested { .. } = layout.shape {
+    if let RowForm::Nested { .. } = layout.form {
         definitions.insert("row".into(), row_definition(schema, options));
     }
     let required = required(&layout);
     let mut properties = dml_properties(schema, options);
-    if let Shape::Nested { before, after } = &layout.shape {
+    if let RowForm::Nested { before, after } = &layout.form {
         for image in [before, after] {
             properties.insert(image.clone(), json!({"$ref": "#/definitions/row"}));
         }
@@ -52,18 +52,18 @@ pub fn dml_properties(schema: &TableSchema, options: &JsonOptions) -> Map<String
     for (name, value) in &layout.static_fields {
         properties.insert(name.clone(), static_schema(value));
     }
-    match &layout.shape {
-        Shape::Nested { before, after } => {
+    match &layout.form {
+        RowForm::Nested { before, after } => {
             for image in [before, after] {
                 properties.insert(image.clone(), row_definition(schema, options));
             }
         }
-        Shape::Flat { before, after } => {
+        RowForm::Flat { before, after } => {
             for prefix in [before, after] {
                 insert_columns(&mut properties, schema, options, prefix);
             }
         }
-        Shape::Row => insert_columns(&mut properties, schema, options, ""),
+        RowForm::Row => insert_columns(&mut properties, schema, options, ""),
     }
     properties.insert(layout.unchanged.clone(), name_list(UNCHANGED));
     properties.insert(layout.truncated, name_list(TRUNCATED));

@@ -141,7 +141,7 @@ impl Rewrite<'_> {
         let state = &mut self.state;
         for (from, to) in self.survey.repeated.get(&number).map(Vec::as_slice).unwrap_or_default() {
             scan(file, file_id, *from, *to, |offset, frame| {
-                if frame.header.kind == FrameKind::Shape && !state.knows(frame.header.schema) {
+                if frame.header.kind == FrameKind::Schema && !state.knows(frame.header.schema) {
                     unheard.push((frame.header, frame.payload.to_vec()));
                 }
                 if keeps_open || frame.header.kind != FrameKind::Begin {
@@ -159,7 +159,7 @@ impl Rewrite<'_> {
         if let (Some(head), Some(file_id)) = (self.survey.heads.get(&number), self.survey.file_ids.get(&number)) {
             let until = SEGMENT_HEAD_BYTES as u64 + u64::from(head.repeated_bytes);
             scan(&*self.open(number)?, *file_id, SEGMENT_HEAD_BYTES as u64, until, |_, frame| {
-                if frame.header.kind == FrameKind::Shape && !self.state.knows(frame.header.schema) {
+                if frame.header.kind == FrameKind::Schema && !self.state.knows(frame.header.schema) {
                     unheard.push((frame.header, frame.payload.to_vec()));
                 }
             })?;

@@ -306,7 +306,7 @@ impl Surveyor {
                 self.record(segment, offset, end, header, readable);
             }
             FrameKind::Commit => self.commit(segment, offset, end, header),
-            FrameKind::Shape | FrameKind::ShapeChange => self.schema(segment, offset, end, frame),
+            FrameKind::Schema | FrameKind::SchemaChange => self.schema(segment, offset, end, frame),
             FrameKind::Source | FrameKind::SourceMark | FrameKind::Prepared => {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
@@ -324,7 +324,7 @@ impl Surveyor {
 
     /// A schema stays, whatever becomes of its transaction; but not a change of one that is lost.
     fn schema(&mut self, segment: u64, from: u64, to: u64, frame: &Frame<'_>) {
-        let is_change = frame.header.kind == FrameKind::ShapeChange;
+        let is_change = frame.header.kind == FrameKind::SchemaChange;
         if is_change && schema_frame::base_of(frame).is_none_or(|base| !self.known_schemas.contains(&base)) {
             self.drop_open_as_lost();
             self.orphan(segment);
@@ -350,7 +350,7 @@ impl Surveyor {
 
     fn repeated(&mut self, segment: u64, frame: &Frame<'_>) {
         match frame.header.kind {
-            FrameKind::Shape => drop(self.known_schemas.insert(schema_id(frame))),
+            FrameKind::Schema => drop(self.known_schemas.insert(schema_id(frame))),
             FrameKind::Begin if segment == self.survey.first && !self.lost => {
                 let (commit, commit_ts) = (frame.header.commit, frame.header.commit_ts);
                 let pieces = Vec::new();

@@ -10,7 +10,7 @@ const WINDOW_BYTES: usize = 32;
 
 /// Everything of a row but its cells, from behind the metadata to the record's end.
 #[derive(Debug)]
-pub(super) struct Stencil {
+pub(super) struct RowTemplate {
     /// Followed by a window of no meaning, so that there is always one to copy.
     bytes: Vec<u8>,
     /// Where the gaps for the cells of the before image are, in order of the columns; empty when it is not sent.
@@ -30,15 +30,15 @@ pub(super) struct CellForm<'a> {
     pub(super) omit_null: bool,
 }
 
-/// Puts a stencil together, in the order in which its parts stand in the record.
+/// Puts a template together, in the order in which its parts stand in the record.
 #[derive(Debug, Default)]
-pub(super) struct StencilMaker {
+pub(super) struct RowTemplateMaker {
     bytes: Vec<u8>,
     before: Vec<usize>,
     after: Vec<usize>,
 }
 
-impl StencilMaker {
+impl RowTemplateMaker {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -48,13 +48,13 @@ impl StencilMaker {
         gaps.push(self.bytes.len());
     }
 
-    pub(super) fn finish(mut self) -> Stencil {
+    pub(super) fn finish(mut self) -> RowTemplate {
         self.bytes.extend_from_slice(&[0; WINDOW_BYTES]);
-        Stencil { bytes: self.bytes, before: self.before, after: self.after }
+        RowTemplate { bytes: self.bytes, before: self.before, after: self.after }
     }
 }
 
-impl Stencil {
+impl RowTemplate {
     /// Appends the row; says whether it could. If not, `out` has part of it.
     #[inline]
     pub(super) fn push(

@@ -1,4 +1,4 @@
-//! Reading level by level: slower than the walk, but it says what is wrong with a body, and where.
+//! Reading level by level: slower than in one pass, but it says what is wrong with a body, and where.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::form::check_columns;
 use super::value::{Unfit, unfit};
 use super::xid;
 use super::{
-    At, BadPut, Fault, Place, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, shown, text,
+    At, BadPut, BodyPlace, Fault, PutCell, PutForm, PutTransaction, RawObject, commit_ts, fault, object, shown, text,
     tokens,
 };
 use crate::limits;
@@ -26,17 +26,17 @@ pub(super) fn parse(body: &[u8], now: Timestamp) -> Result<Vec<PutTransaction<'_
         let begin = start + leading_whitespace(&body[start..]);
         line += line_breaks(&body[start..begin]);
         let value = value.map_err(|error| BadPut {
-            place: Place::Line(error.line().max(1)),
+            place: BodyPlace::Line(error.line().max(1)),
             member: "body".into(),
             what: format!("malformed JSON: {error}"),
         })?;
-        let place = Place::Line(line);
+        let place = BodyPlace::Line(line);
         transactions.push(transaction(value, begin, now).map_err(|(member, what)| BadPut { place, member, what })?);
         start = values.byte_offset();
         line += line_breaks(&body[begin..start]);
     }
     if transactions.is_empty() {
-        return Err(BadPut { place: Place::Line(1), member: "body".into(), what: "holds no transaction".into() });
+        return Err(BadPut { place: BodyPlace::Line(1), member: "body".into(), what: "holds no transaction".into() });
     }
     Ok(transactions)
 }

@@ -1,4 +1,4 @@
-//! One walk over a body: every byte is looked at once, and what an operation has in common with an earlier one is not
+//! A body read in one pass: every byte is looked at once, and what an operation has in common with an earlier one is not
 //! read again.
 //!
 //! Gives `None` for whatever is out of the ordinary, most of which is wrong; who asked then reads the body level by level.
@@ -18,7 +18,7 @@ use crate::record::{Operation, TableName, Timestamp};
 const FORMS_LOOKED_AT: usize = 8;
 
 /// The transactions of a body.
-pub(super) fn walk(body: &[u8], now: Timestamp) -> Option<Vec<PutTransaction<'_>>> {
+pub(super) fn read(body: &[u8], now: Timestamp) -> Option<Vec<PutTransaction<'_>>> {
     let mut scan = Scan::new(std::str::from_utf8(body).ok()?);
     let mut transactions = Vec::new();
     while !scan.is_at_end() {
@@ -50,11 +50,11 @@ fn transaction<'a>(scan: &mut Scan<'a>, now: Timestamp) -> Option<PutTransaction
 }
 
 fn operations<'a>(scan: &mut Scan<'a>, transaction: &mut PutTransaction<'a>) -> Option<()> {
-    let mut walk = Walk { transaction, known: Vec::new(), last: 0 };
+    let mut pass = Pass { transaction, known: Vec::new(), last: 0 };
     scan.byte(b'[')?;
     loop {
-        walk.operation(scan)?;
-        if walk.transaction.operations.len() > limits::PUT_OPERATIONS_MAX {
+        pass.operation(scan)?;
+        if pass.transaction.operations.len() > limits::PUT_OPERATIONS_MAX {
             return None;
         }
         if !scan.more(b']')? {
@@ -63,7 +63,7 @@ fn operations<'a>(scan: &mut Scan<'a>, transaction: &mut PutTransaction<'a>) -> 
     }
 }
 
-struct Walk<'a, 't> {
+struct Pass<'a, 't> {
     transaction: &'t mut PutTransaction<'a>,
     /// What the transaction's forms were read from, in their order.
     known: Vec<Known<'a>>,
@@ -123,7 +123,7 @@ impl<'a> Reading<'a> {
 const BEFORE: u8 = 1;
 const AFTER: u8 = 2;
 
-impl<'a> Walk<'a, '_> {
+impl<'a> Pass<'a, '_> {
     fn operation(&mut self, scan: &mut Scan<'a>) -> Option<()> {
         let cells_at = self.transaction.cells.len();
         let mut reading = Reading::default();

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// The path of a member that stands twice, such as `rules[0].action`, if there is one.
-pub fn member_twice(json: &[u8]) -> Option<String> {
+pub fn duplicate_member(json: &[u8]) -> Option<String> {
     serde_json::from_slice(json).ok().and_then(|Twice(path)| path)
 }
 
@@ -100,7 +100,7 @@ mod tests {
             (r#"{"a":{"x":1,"x":2},"a":1}"#, Some("a.x")),
             (r#"{"a":1,"a":"#, None),
         ] {
-            assert_eq!(member_twice(json.as_bytes()).as_deref(), path, "{json}");
+            assert_eq!(duplicate_member(json.as_bytes()).as_deref(), path, "{json}");
         }
     }
 }
