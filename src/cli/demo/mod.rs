@@ -71,6 +71,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = Stop::on_signal()?;
     let data_dir = arguments.data_dir.clone();
     let options = ServerOptions {
+        faces: Vec::new(),
         listen,
         data_dir: arguments.data_dir,
         public_url: None,

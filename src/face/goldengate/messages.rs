@@ -8,14 +8,17 @@ use axum::http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, SEC_WEBSOCKET_VERS
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::envelope::Envelope;
+use super::schema_names::MessageName;
 use crate::clock::{Clock, SystemClock};
+use crate::face::Refused;
 use crate::record::Timestamp;
 use crate::service::refusal::{self, Refusal};
 
 /// How bad a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// Worth knowing.
@@ -176,15 +179,20 @@ impl Fact {
 }
 
 /// One message of an envelope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Message {
     #[serde(rename = "$schema")]
-    schema: &'static str,
+    #[schema(inline)]
+    schema: MessageName,
+    #[schema(pattern = "^OGG-[0-9]{5}$")]
     code: &'static str,
+    #[schema(inline)]
     severity: Severity,
     title: String,
+    #[schema(format = DateTime)]
     issued: String,
     #[serde(rename = "type")]
+    #[schema(format = "uri")]
     kind: String,
 }
 
@@ -199,7 +207,7 @@ impl Message {
         let fact = fact.into();
         let (code, severity, ..) = fact.row();
         let kind = format!("urn:trailcast:message:{}", fact.name());
-        Self { schema: "ogg:message", code, severity, title: fact.title(detail), issued: issued.to_rfc3339(), kind }
+        Self { schema: MessageName, code, severity, title: fact.title(detail), issued: issued.to_rfc3339(), kind }
     }
 }
 
@@ -212,7 +220,7 @@ pub struct ErrorAnswer {
     pub detail: String,
     /// For 429 and 503: when to try again, in seconds.
     pub retry_after_seconds: Option<u64>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
     challenges: Vec<String>,
 }
 
@@ -229,8 +237,8 @@ impl ErrorAnswer {
     }
 
     /// The refusal of a method, with the header that names those allowed (`GET, POST`).
-    pub fn method_not_allowed(allowed: &'static str) -> Self {
-        Self { allow: Some(allowed), ..Self::new(Fact::MethodNotAllowed, allowed) }
+    pub fn method_not_allowed(allowed: String) -> Self {
+        Self { allow: Some(allowed.clone()), ..Self::new(Fact::MethodNotAllowed, allowed) }
     }
 
     /// Says when to try again.
@@ -258,7 +266,7 @@ impl IntoResponse for ErrorAnswer {
         let envelope = Envelope::default().message(Message::new(self.fact, &self.detail)).status(self.fact.status());
         let mut response = envelope.into_response();
         // For whoever counts and writes down refusals.
-        response.extensions_mut().insert(self.fact);
+        response.extensions_mut().insert(Refused { reason: self.fact.name(), code: self.fact.code() });
         if self.fact == Fact::Refused(refusal::Fact::Unauthenticated) {
             for challenge in self.challenges.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
                 response.headers_mut().append(WWW_AUTHENTICATE, challenge);
@@ -278,8 +286,8 @@ impl IntoResponse for ErrorAnswer {
         if let Some(seconds) = self.retry_after_seconds {
             set(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allowed) = self.allow {
-            set(ALLOW, HeaderValue::from_static(allowed));
+        if let Some(allowed) = self.allow.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
+            set(ALLOW, allowed);
         }
         response
     }
@@ -321,7 +329,7 @@ mod tests {
         assert!(challenge.starts_with("Basic realm=\"trailcast\""));
         let throttled = ErrorAnswer::new(refusal::Fact::Throttled, "later").retry_after(7).into_response();
         assert_eq!((throttled.status().as_u16(), &throttled.headers()["retry-after"]), (429, &HeaderValue::from(7)));
-        assert_eq!(ErrorAnswer::method_not_allowed("GET, POST").into_response().headers()["allow"], "GET, POST");
+        assert_eq!(ErrorAnswer::method_not_allowed("GET, POST".into()).into_response().headers()["allow"], "GET, POST");
         let version = ErrorAnswer::from(HandshakeError::Version).into_response();
         assert_eq!(
             (version.status().as_u16(), &version.headers()["sec-websocket-version"]),
@@ -334,7 +342,7 @@ mod tests {
         let needed = crate::access::Role::Administrator;
         assert_eq!(ErrorAnswer::from(AccessError::Forbidden { needed }).fact.status(), 403);
         assert_eq!(ErrorAnswer::from(AccessError::Busy).fact.status(), 429);
-        assert_eq!(ErrorAnswer::from(OriginError::Host).fact, Fact::HostRefused);
+        assert_eq!(ErrorAnswer::from(crate::face::Refusal::from(OriginError::Host)).fact, Fact::HostRefused);
         assert_eq!(ErrorAnswer::from(HandshakeError::Key).fact.status(), 400);
         let title = Message::new(refusal::Fact::Unauthenticated, AccessError::Wrong).title;
         assert_eq!(title, "Not authenticated: the user name or the password is wrong.");

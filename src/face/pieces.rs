@@ -12,7 +12,7 @@ use crate::limits;
 
 /// What is left of a body.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub struct Pieces {
     rest: Bytes,
     /// Whether others are to have their turn first.
     after_piece: bool,

@@ -11,8 +11,7 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::messages::Fact;
-use super::routes::{Face, native};
+use super::hall::{Face, Hall, Refused};
 use crate::access::{basic, stream_token};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::service::audit::{Action, Actor, Change, Outcome, Told};
@@ -28,36 +27,32 @@ impl Known {
     }
 }
 
-/// Puts of rows are no changes of what the server is, and commands to an extract only ask how it is doing; they are audited
-/// when they are refused.
-const DATA_ROUTES: [&str; 2] = ["/services/v2/trails/{name}/transactions", "/services/v2/extracts/{name}/command"];
-
-pub(super) async fn audited(State(face): State<Face>, mut request: Request, next: Next) -> Response {
+pub(super) async fn audited<F: Face>(State(hall): State<Hall>, mut request: Request, next: Next) -> Response {
     let known = Known::default();
     request.extensions_mut().insert(known.clone());
-    let route = request.extensions().get::<MatchedPath>().map(|route| native(route.as_str()));
+    let route = request.extensions().get::<MatchedPath>().map(|route| F::route_name(route.as_str()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
     let auth = auth_of(&request);
     let header = request.headers().get(AUTHORIZATION).cloned();
     let response = next.run(request).await;
     let status = response.status().as_u16();
-    let is_data = route.as_deref().is_some_and(|route| DATA_ROUTES.contains(&route));
+    let is_data = route.as_deref().is_some_and(F::is_data_route);
     if !is_noteworthy(&method, auth, status, is_data) || status == 405 {
         return response;
     }
-    let fact = response.extensions().get::<Fact>();
-    let told = Told { method: method.as_str(), status, code: fact.map(|fact| fact.code()) };
+    let code = response.extensions().get::<Refused>().map(|refused| refused.code);
+    let told = Told { method: method.as_str(), status, code };
     let mut actor = Actor { user: known.0.get().cloned(), claimed: None, auth, peer };
     if let (None, Some(name)) = (&actor.user, header.as_ref().and_then(claimed_name))
         // A name that nobody has may be a password in the wrong field.
-        && face.service.accounts().get(&name).await.is_ok()
+        && hall.service.accounts().get(&name).await.is_ok()
     {
         actor.claimed = Some(name);
     }
     let path = route.is_some().then_some(path.as_str());
     let change = Change { action: action_of(&method), path, outcome: outcome_of(status), told };
-    face.service.audit().change(&actor, &change).await;
+    hall.service.audit().change(&actor, &change).await;
     response
 }
 
@@ -90,7 +85,7 @@ fn is_noteworthy(method: &Method, auth: &str, status: u16, is_data: bool) -> boo
 }
 
 /// The kind of the credential that a request presents.
-pub(super) fn auth_of(request: &Request) -> &'static str {
+pub fn auth_of(request: &Request) -> &'static str {
     let header = request.headers().get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default().trim());
     match header.map(|header| header.split_once(' ').unwrap_or((header, ""))) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("Bearer") => {
