@@ -41,11 +41,9 @@ pub(crate) mod reading {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
-                "" if line.is_empty() => {
-                    // Each line of data was noted with its line feed; the last one is not the client's.
-                    if data.pop().is_some() {
-                        events.push(Event { data: std::mem::take(&mut data), last_event_id: last_event_id.clone() });
-                    }
+                // Each line of data was noted with its line feed; the last one is not the client's.
+                "" if line.is_empty() && data.pop().is_some() => {
+                    events.push(Event { data: std::mem::take(&mut data), last_event_id: last_event_id.clone() });
                 }
                 "data" => data.extend([value, "\n"]),
                 "id" if !value.contains('\0') => last_event_id = value.to_owned(),
