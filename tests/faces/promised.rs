@@ -139,10 +139,12 @@ impl Comparison<'_> {
         }
         for exact in ["pattern", "format"] {
             // How many bits a number has is said of what its limits say already.
-            let is_size = exact == "format" && outer.get(exact).and_then(Value::as_str).is_some_and(|name| name.starts_with("int"));
+            let is_size = exact == "format"
+                && outer.get(exact).and_then(Value::as_str).is_some_and(|name| name.starts_with("int"));
             if values(outer).is_none()
                 && !is_size
-                && outer.get(exact).is_some_and(|wanted| inner.get(exact) != Some(wanted)) {
+                && outer.get(exact).is_some_and(|wanted| inner.get(exact) != Some(wanted))
+            {
                 self.note(place, format!("the {exact} {} has become {:?}", outer[exact], inner.get(exact)));
             }
         }

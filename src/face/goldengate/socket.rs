@@ -49,7 +49,7 @@ impl IntoResponses for Socket {
             "The begin with which to go on should the connection be lost before a record came; in place of now the position \
              of that moment",
         ));
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let ping = HeaderBuilder::new()
             .schema(Some(seconds))
             .description(Some("Silence after which the server sends a ping, in seconds"));
