@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(ErrorAnswer::from(AccessError::Busy).fact.status(), 429);
         assert_eq!(ErrorAnswer::from(crate::face::Refusal::from(OriginError::Host)).fact, Fact::HostRefused);
         assert_eq!(ErrorAnswer::from(HandshakeError::Key).fact.status(), 400);
-        let title = Message::new(refusal::Fact::Unauthenticated, AccessError::Wrong).title;
+        let title = Message::new(refusal::Fact::Unauthenticated, AccessError::Wrong).title().to_owned();
         assert_eq!(title, "Not authenticated: the user name or the password is wrong.");
     }
 }

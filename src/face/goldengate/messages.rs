@@ -198,6 +198,11 @@ impl Message {
         Self::at(fact, detail, SystemClock.now())
     }
 
+    #[cfg(test)]
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// A fact with its detail, issued at a moment.
     pub fn at(fact: impl Into<Fact>, detail: impl Display, issued: Timestamp) -> Self {
         let fact = fact.into();

@@ -61,6 +61,7 @@ pub(super) fn written_for(operations: Operations) -> Result<String, serde_json::
     for (name, schema) in written()? {
         schemas[name] = schema;
     }
+    refer_to_responses(schemas);
     say_which_headers_are_there(&mut document);
     Ok(format!("{document:#}\n"))
 }
@@ -117,6 +118,18 @@ fn written() -> Result<Map<String, Value>, serde_json::Error> {
     written.insert("OpenApiDocument".into(), document(&["openapi", "info", "paths", "components"]));
     written.insert("JsonSchema".into(), document(&["$schema", "id", "title"]));
     Ok(written)
+}
+
+/// What an envelope holds is described once, under its own name.
+fn refer_to_responses(schemas: &mut Value) {
+    let names: Vec<String> = schemas.as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    for whole in &names {
+        let of = whole.strip_prefix("Envelope_").filter(|response| names.iter().any(|name| name == response));
+        if let Some(response) = of {
+            let reference = format!("#/components/schemas/{response}");
+            schemas[whole]["properties"]["response"] = json!({ "$ref": reference });
+        }
+    }
 }
 
 /// Says of every header of every answer whether it is always there.
