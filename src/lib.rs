@@ -23,7 +23,7 @@
 //! | floor | module | what it owns |
 //! |---|---|---|
 //! | 0 | [`limits`], [`clock`], [`process`] | every cap with its unit and reason; the only reader of the wall clock; what the kernel says of the process |
-//! | 1 | [`record`], [`tasks`], [`log_output`], [`repeats`] | plain values: names, times, positions, operations, shapes of tables; what is seen of panics; the log on its way out; log lines that come once a minute |
+//! | 1 | [`record`], [`tasks`], [`log_output`], [`repeats`] | plain values: names, times, positions, operations, schemas of tables, messages; what is seen of panics; the log on its way out; log lines that come once a minute |
 //! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens, WebSocket and event stream framing, close codes |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
 //! | 4 | [`catalog`] | small durable state: streams, extracts, users and their grants, sealed secrets, the data folder's lock, the audit's file |

@@ -340,6 +340,7 @@ fn products(source: &Source) -> Vec<Breach> {
         "capture/postgres/",
         "capture/mod.rs",
         "capture/source.rs",
+        "capture/extract_status.rs",
         "catalog/extract/",
         "config/members.rs",
         "cli/bench/",

@@ -13,6 +13,7 @@ mod confirmation;
 mod coordinate;
 mod coverage;
 mod error;
+mod extract_status;
 mod fault_injection;
 mod gap;
 mod held;
@@ -29,6 +30,7 @@ mod toy;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;
+pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
 pub use run::{Capture, preflight};
-pub use source::{ExtractStatus, KeptLog, Named, ProductStatus, SharedStatus, product_of, shared_at_source};
+pub use source::{Named, product_of, shared_at_source};
 pub use status::{RunState, Status, Wait};

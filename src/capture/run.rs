@@ -10,8 +10,9 @@ use tracing::{error, info};
 
 use super::coverage::SharedCoverage;
 use super::error::{CONNECTION, CaptureError, Fault, NO_TABLES};
+use super::extract_status::SharedStatus;
 use super::shutdown::stopped;
-use super::source::{SharedStatus, Source};
+use super::source::Source;
 use super::status::{RunState, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
@@ -57,14 +58,14 @@ impl Capture {
     /// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.
     pub async fn watch(&self) -> Infallible {
         match self.source() {
-            Ok(source) => source.watch(&self.status).await,
+            Ok(source) => source.watch().await,
             // `run` says what is wrong.
             Err(_) => std::future::pending().await,
         }
     }
 
     fn source(&self) -> Result<Source, CaptureError> {
-        Source::new(&self.name, &self.config, self.password.clone())
+        Source::new(&self.name, &self.config, self.password.clone(), &self.status)
     }
 
     fn note_end(&self, outcome: &Result<(), CaptureError>) {
@@ -93,7 +94,7 @@ impl Capture {
         let mut wait = Backoff::default();
         loop {
             let starts = status.snapshot().starts;
-            let outcome = source.session(appender, &self.status, &self.coverage, shutdown).await;
+            let outcome = source.session(appender, &self.coverage, shutdown).await;
             let (fault, reason) = match outcome {
                 Ok(()) => return Ok(()),
                 Err(Fault::Stop(error)) => return Err(error),
@@ -131,7 +132,7 @@ pub async fn preflight(
     known: Option<&[TablePattern]>,
 ) -> Result<(), CaptureError> {
     let limit = Duration::from_secs(limits::SOURCE_PREFLIGHT_SECONDS_MAX);
-    let looked = match Source::new(name, config, password) {
+    let looked = match Source::new(name, config, password, &SharedStatus::new(config.source.kind)) {
         Ok(source) => tokio::time::timeout(limit, source.preflight(known)).await,
         Err(error) => Ok(Err(error.into())),
     };

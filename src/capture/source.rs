@@ -12,15 +12,14 @@
 
 use std::convert::Infallible;
 
-use serde::Serialize;
 use tokio::sync::watch;
 
 use super::coverage::SharedCoverage;
 use super::error::{CaptureError, Fault};
+use super::extract_status::{Product, SharedStatus};
 use super::postgres;
-use super::status::{self, Status};
 #[cfg(test)]
-use super::toy;
+use super::{status, toy};
 use crate::catalog::extract::{ExtractConfig, Secret, SourceKind};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
@@ -33,23 +32,24 @@ pub(super) enum Source {
     Postgresql(postgres::Source),
     /// A log in memory that tests write.
     #[cfg(test)]
-    Toy(toy::Source),
+    Toy(toy::Source, status::SharedStatus),
 }
 
 impl Source {
     /// Of a configuration that is checked first. `password` is the one to log in with, wherever it was kept; without it, the
-    /// configuration's own.
+    /// configuration's own. `status` is where the source shows itself.
     pub(super) fn new(
         name: &ResourceName,
         config: &ExtractConfig,
         password: Option<Secret>,
+        status: &SharedStatus,
     ) -> Result<Self, CaptureError> {
         config.validate()?;
-        match config.source.kind {
-            SourceKind::Postgresql => Ok(Self::Postgresql(postgres::Source::new(name, config, password))),
-            SourceKind::Mysql | SourceKind::Mariadb => {
-                Err(CaptureError::Refused("sources of this type are not supported in this version".to_owned()))
+        match (config.source.kind, &status.0) {
+            (SourceKind::Postgresql, Product::Postgresql(status)) => {
+                Ok(Self::Postgresql(postgres::Source::new(name, config, password, status.clone())))
             }
+            _ => Err(CaptureError::Refused("sources of this type are not supported in this version".to_owned())),
         }
     }
 
@@ -57,18 +57,13 @@ impl Source {
     pub(super) async fn session(
         &self,
         appender: &mut Appender,
-        status: &SharedStatus,
         coverage: &SharedCoverage,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
-        match (self, &status.0) {
-            (Self::Postgresql(source), Product::Postgresql(status)) => {
-                source.session(appender, status, coverage, shutdown).await
-            }
+        match self {
+            Self::Postgresql(source) => source.session(appender, coverage, shutdown).await,
             #[cfg(test)]
-            (Self::Toy(source), Product::Toy(status)) => source.session(appender, status, shutdown).await,
-            #[cfg(test)]
-            _ => Err(CaptureError::Refused("the status is that of another product".to_owned()).into()),
+            Self::Toy(source, status) => source.session(appender, status, shutdown).await,
         }
     }
 
@@ -77,16 +72,16 @@ impl Source {
         match self {
             Self::Postgresql(source) => source.preflight(known).await,
             #[cfg(test)]
-            Self::Toy(_) => Ok(None),
+            Self::Toy(..) => Ok(None),
         }
     }
 
     /// Looks now and then at what the source keeps for the extract, whether it runs or not, and notes it in its status.
-    pub(super) async fn watch(&self, status: &SharedStatus) -> Infallible {
-        match (self, &status.0) {
-            (Self::Postgresql(source), Product::Postgresql(status)) => source.watch(status).await,
+    pub(super) async fn watch(&self) -> Infallible {
+        match self {
+            Self::Postgresql(source) => source.watch().await,
             #[cfg(test)]
-            _ => std::future::pending().await,
+            Self::Toy(..) => std::future::pending().await,
         }
     }
 }
@@ -108,134 +103,5 @@ pub fn product_of(known: Option<&str>) -> &'static str {
         // Before the first connection there is no identity, and only one product that there could be.
         None | Some(postgres::IDENTITY) => postgres::PRODUCT,
         Some(_) => "unknown",
-    }
-}
-
-/// The status of an extract that capture writes and REST reads: all clones are one.
-#[derive(Debug, Clone)]
-pub struct SharedStatus(Product);
-
-#[derive(Debug, Clone)]
-enum Product {
-    Postgresql(postgres::SharedStatus),
-    #[cfg(test)]
-    Toy(status::SharedStatus),
-}
-
-/// What an extract shows of itself (`extracts/{name}/info`).
-#[derive(Debug, Clone, Serialize)]
-pub struct ExtractStatus {
-    /// What every extract shows.
-    #[serde(flatten)]
-    pub common: Status,
-    /// What only its product has.
-    #[serde(flatten)]
-    pub product: ProductStatus,
-}
-
-/// What only one product shows of an extract.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
-pub enum ProductStatus {
-    /// PostgreSQL.
-    Postgresql(postgres::PostgresStatus),
-    /// Nothing.
-    #[cfg(test)]
-    Toy {},
-}
-
-/// What a source keeps of its log for an extract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptLog {
-    /// In a word, of a list that the product has.
-    pub state: &'static str,
-    /// Bytes of its log that the source keeps because of the extract.
-    pub retained_bytes: Option<u64>,
-    /// Bytes that the source may still write before that is in danger; none without a limit.
-    pub safe_bytes: Option<u64>,
-    /// Bytes that the source has spilled to its disk while it decoded large transactions.
-    pub spilled_bytes: Option<u64>,
-}
-
-impl SharedStatus {
-    /// Of an extract of that product that has shown nothing yet.
-    pub fn new(kind: SourceKind) -> Self {
-        match kind {
-            SourceKind::Postgresql | SourceKind::Mysql | SourceKind::Mariadb => {
-                Self(Product::Postgresql(postgres::SharedStatus::default()))
-            }
-        }
-    }
-
-    /// Of the source that tests write.
-    #[cfg(test)]
-    pub(super) fn of_toy() -> Self {
-        Self(Product::Toy(status::SharedStatus::default()))
-    }
-
-    /// What every extract shows.
-    pub fn common(&self) -> &status::SharedStatus {
-        match &self.0 {
-            Product::Postgresql(status) => status.common(),
-            #[cfg(test)]
-            Product::Toy(status) => status,
-        }
-    }
-
-    /// All of it, now.
-    pub fn snapshot(&self) -> ExtractStatus {
-        let product = match &self.0 {
-            Product::Postgresql(status) => ProductStatus::Postgresql(status.own()),
-            #[cfg(test)]
-            Product::Toy(_) => ProductStatus::Toy {},
-        };
-        ExtractStatus { common: self.common().snapshot(), product }
-    }
-
-    /// Forgets what is only known while somebody looks at the source.
-    pub fn forget_source(&self) {
-        self.common().update(|status| status.heard = None);
-        match &self.0 {
-            Product::Postgresql(status) => status.update_own(|status| status.slot = None),
-            #[cfg(test)]
-            Product::Toy(_) => {}
-        }
-    }
-}
-
-impl ExtractStatus {
-    /// What goes on with less than it should have.
-    pub fn warnings(&self) -> Vec<String> {
-        match &self.product {
-            ProductStatus::Postgresql(status) => status.warnings(),
-            #[cfg(test)]
-            ProductStatus::Toy {} => Vec::new(),
-        }
-    }
-
-    /// What the source keeps of its log for the extract, as last looked at.
-    pub fn kept_log(&self) -> Option<KeptLog> {
-        match &self.product {
-            ProductStatus::Postgresql(status) => status.slot.as_ref().map(|slot| KeptLog {
-                state: slot.wal_status,
-                retained_bytes: slot.retained_wal_bytes,
-                safe_bytes: slot.safe_wal_bytes,
-                spilled_bytes: slot.spilled_bytes,
-            }),
-            #[cfg(test)]
-            ProductStatus::Toy {} => None,
-        }
-    }
-
-    /// Tables on which the source refuses its application's writes because of the extract, and tables that are left out so
-    /// that it does not: how many.
-    pub fn refused_and_left_out(&self) -> (usize, usize) {
-        match &self.product {
-            ProductStatus::Postgresql(status) => {
-                (status.publication.refused_writes.len(), status.publication.left_out.len())
-            }
-            #[cfg(test)]
-            ProductStatus::Toy {} => (0, 0),
-        }
     }
 }

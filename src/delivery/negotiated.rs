@@ -95,12 +95,6 @@ impl Partitions {
             Self::Some(partitions) => partitions.binary_search(&partition).is_ok(),
         }
     }
-
-    /// Whether every record's partition is one of them.
-    #[inline]
-    pub fn are_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
 }
 
 #[cfg(test)]
@@ -127,6 +121,6 @@ mod tests {
         assert_eq!(Partitions::only([3, 1, 3]), Partitions::only([1, 3]));
         let some = Partitions::only([3, 1]);
         assert_eq!([0, 1, 2, 3].map(|partition| some.include(partition)), [false, true, false, true]);
-        assert!(Partitions::All.include(7) && Partitions::All.are_all() && !some.are_all());
+        assert!(Partitions::All.include(7));
     }
 }

@@ -89,6 +89,7 @@ impl PutError {
                 | AppendError::TooLong { .. }
                 | AppendError::TooManyColumns { .. }
                 | AppendError::TooManySchemaBytes { .. }
+                | AppendError::NoPartition { .. }
                 | AppendError::TooManyTables(_),
             ) => "too_large",
         }
@@ -338,9 +339,9 @@ fn write_row(
     let form = &transaction.forms[put.form];
     let Some(fitting) = fittings.of(put.form, form, || appender.shape_of(&form.table)) else { return Ok(false) };
     let (before, after) = fitting.images();
-    let row = RowParts { operation: form.operation, before, after, tokens: put.tokens.as_deref() };
+    let row = RowParts { tokens: put.tokens.as_deref(), ..RowParts::of(form.operation, before, after) };
     let written = appender.write_row(&fitting.schema, row, |out| fitting.write(out, transaction, put))?;
-    Ok(written.is_some())
+    Ok(written.is_ok())
 }
 
 /// Widens the table's shape to what this operation needs.

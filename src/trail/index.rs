@@ -77,8 +77,7 @@ impl SegmentIndex {
             let first = (header.commit, header.record);
             self.blocks.push(Block { offset, first, begin, commit_ts_max: Timestamp::from_micros(i64::MIN) });
         }
-        let timed = matches!(header.kind, FrameKind::Begin | FrameKind::Commit | FrameKind::Record(_) | FrameKind::Gap);
-        if let Some(block) = self.blocks.last_mut().filter(|_| timed) {
+        if let Some(block) = self.blocks.last_mut().filter(|_| header.kind.has_commit_time()) {
             block.commit_ts_max = block.commit_ts_max.max(header.commit_ts);
         }
     }

@@ -30,8 +30,9 @@
 //!
 //! The head is drawn in [`codec::segment_head`](crate::codec::segment_head), frames in
 //! [`codec::frame`](crate::codec::frame), row images in [`codec::image`](crate::codec::image). The repeated frames say
-//! what is needed to read a segment alone: the source and how far it has been taken, the last of its transactions as it
-//! can be found again, every table's shape in force and, when a transaction goes on in it, that transaction's begin frame.
+//! what is needed to read a segment alone, in this order: the source and how far it has been taken, the last of its transactions
+//! as it can be found again, those that are prepared, how far each table's initial load has come, every table's schema in
+//! force and, when a transaction goes on in it, that transaction's begin frame and what it has said of loads.
 //!
 //! ```text
 //! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
@@ -88,11 +89,13 @@ mod handle;
 mod hint;
 mod index;
 mod lately_used;
+mod loads;
 pub mod local;
 pub mod maintenance;
 mod mark;
 #[cfg(feature = "fault-injection")]
 pub mod messages;
+mod note;
 mod promise;
 mod reader;
 mod recent;
@@ -113,18 +116,21 @@ mod take_back;
 mod verify;
 mod work;
 mod writer;
+mod writer_kind;
 mod xids;
 
 pub use appender::{Appender, Row, RowParts};
-pub use description::{TrailDescription, TrailOptions, Writer};
-pub use entry::{Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
+pub use description::{TrailDescription, TrailOptions};
+pub use entry::{Body, Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
 pub use gap::{Gap, Missing};
 pub use handle::{Trail, TrailStatus};
 pub use mark::{DurableMark, Location, block_end, bytes_between};
-pub use reader::{Fill, Reader};
+pub use note::Note;
+pub use reader::{Fill, Reader, Told};
 pub use retention::{Floor, Retention, Trimmed};
 pub use seek::Begin;
 pub use source_mark::SourceMark;
-pub use verify::SegmentReport;
+pub use verify::{FrameCounts, SegmentReport};
 pub use work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
+pub use writer_kind::Writer;

@@ -104,6 +104,16 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
             FrameHeader { commit_ts: mark.commit_ts, commit: state.commit, ..FrameHeader::new(FrameKind::SourceMark) };
         push(header, &mark.encode());
     }
+    if !state.prepared.is_empty() {
+        payload.clear();
+        frame::prepared::push(&mut payload, &state.prepared);
+        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::Prepared) }, &payload);
+    }
+    for progress in state.loads.all() {
+        payload.clear();
+        frame::load::push(&mut payload, Some(progress));
+        push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
+    }
     for schema in state.shapes.all() {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
         push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
@@ -112,6 +122,11 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
         && let Ok(begin) = frame::read_unchecked(&open.frame)
     {
         push(begin.header, begin.payload);
+        for said in open.loads.all() {
+            payload.clear();
+            frame::load::push(&mut payload, said);
+            push(FrameHeader { commit: begin.header.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
+        }
     }
     out
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
-use crate::record::SourceIdentity;
+use crate::record::{SourceIdentity, TableSchema, messages_schema};
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) mark: watch::Sender<DurableMark>,
     pub(super) source: SourceIdentity,
     pub(super) recent: Recent,
+    /// The schema of the table that its messages are shown as.
+    pub(super) messages: Arc<TableSchema>,
     /// Held to look and to swap, never while the store is waited for.
     pub(super) end: Mutex<End>,
     /// Told when an appender's writer has given the end back, in whatever state.
@@ -67,6 +69,7 @@ impl Shared {
     /// A trail of which nothing is loaded yet.
     pub(super) fn unopened(description: TrailDescription, store: Store, clock: SharedClock) -> Self {
         Self {
+            messages: Arc::new(messages_schema(&description.name)),
             description,
             store,
             clock,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::record::{SchemaId, SourcePosition, TableName, Timestamp};
+use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameKind, read_commit_hash, read_text_pair};
+use crate::record::{LoadProgress, PreparedTransaction, SchemaId, SourcePosition, TableName, Timestamp};
+use crate::trail::loads::{Loads, LoadsSaid};
 use crate::trail::segment::Segment;
 use crate::trail::shape_frame::{self, BadShape};
 use crate::trail::shapes::Shapes;
@@ -34,6 +36,10 @@ pub(super) struct State {
     pub(super) source: Option<SourcePosition>,
     /// The last transaction of the source whose commit had a hash.
     pub(super) source_mark: Option<SourceMark>,
+    /// The source's transactions that are prepared.
+    pub(super) prepared: Vec<PreparedTransaction>,
+    /// How far initial loads have come.
+    pub(super) loads: Loads,
     /// Commit number of the last whole transaction.
     pub(super) commit: u64,
     /// Its commit time.
@@ -53,6 +59,8 @@ pub(super) struct OpenTransaction {
     pub(super) at: Location,
     /// The source's coordinate after it.
     pub(super) source: SourcePosition,
+    /// What it has said of initial loads.
+    pub(super) loads: LoadsSaid,
 }
 
 /// A frame that a state cannot follow: only damage that passed its checksum, or a fault of ours, makes one.
@@ -76,8 +84,7 @@ impl State {
     }
 
     /// Follows the next frame, which lies at `at`.
-    pub(super) fn follow(&mut self, at: Location, frame: &crate::codec::frame::Frame<'_>) -> Result<(), OutOfPlace> {
-        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_commit_hash, read_text_pair};
+    pub(super) fn follow(&mut self, at: Location, frame: &Frame<'_>) -> Result<(), OutOfPlace> {
         let header = &frame.header;
         match header.kind {
             FrameKind::Begin => {
@@ -91,9 +98,10 @@ impl State {
                     let mut open = std::mem::take(&mut self.spare);
                     open.at = at;
                     open.frame.clear();
-                    crate::codec::frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
+                    frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
                     open.source.0.clear();
                     open.source.0.push_str(source);
+                    open.loads.clear();
                     self.open = Some(open);
                 }
             }
@@ -103,7 +111,7 @@ impl State {
                 self.commit = header.commit;
                 self.commit_ts = header.commit_ts;
                 if let Some(hash) = read_commit_hash(frame.payload) {
-                    let begin = crate::codec::frame::read_unchecked(&open.frame);
+                    let begin = frame::read_unchecked(&open.frame);
                     let xid =
                         begin.ok().and_then(|begin| read_text_pair(begin.payload).ok()).map_or("", |(xid, _)| xid);
                     let mark = self.source_mark.get_or_insert_default();
@@ -112,6 +120,7 @@ impl State {
                 if !open.source.0.is_empty() {
                     std::mem::swap(self.source.get_or_insert_default(), &mut open.source);
                 }
+                open.loads.settle(&mut self.loads);
                 self.spare = open;
             }
             FrameKind::Shape | FrameKind::ShapeChange => {
@@ -137,10 +146,29 @@ impl State {
                 let mark = SourceMark::of(frame).ok_or(OutOfPlace("malformed source mark"))?;
                 self.source_mark = Some(mark);
             }
-            FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
-            FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}
+            FrameKind::LoadProgress => {
+                let said = frame::load::read(frame.payload).map_err(|_| OutOfPlace("malformed load progress"))?;
+                self.note_load(at, header.flags & FLAG_REPEATED != 0, said);
+            }
+            FrameKind::Prepared => {
+                let malformed = |_| OutOfPlace("malformed list of prepared transactions");
+                self.prepared = frame::prepared::read(frame.payload).map_err(malformed)?;
+            }
+            kind if kind.is_record() && self.open.is_none() => {
+                return Err(OutOfPlace("record outside a transaction"));
+            }
+            FrameKind::Record(_) | FrameKind::Message | FrameKind::Mark | FrameKind::Seal => {}
         }
         Ok(())
+    }
+
+    fn note_load(&mut self, at: Location, repeated: bool, said: Option<LoadProgress>) {
+        match &mut self.open {
+            None => self.loads.note(said),
+            // A head repeats what was said in segments before it: who has followed these knows.
+            Some(open) if repeated && open.at.segment != at.segment => {}
+            Some(open) => open.loads.note(said),
+        }
     }
 
     /// Whether a shape of that number is in force.

@@ -177,7 +177,7 @@ impl TrailWriter {
         self.note(at, &Frame { header, payload: &bytes[frame::HEADER_BYTES..] })?;
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
-        if matches!(kind, FrameKind::Commit | FrameKind::Source | FrameKind::Gap) && self.tail.state.open.is_none() {
+        if says_something_whole(kind) && self.tail.state.open.is_none() {
             // Shapes that follow belong to a transaction that is still to come.
             let newest = self.tail.state.shapes.newest();
             self.reached = Some((Location { segment: at.segment, offset: self.end_offset() }, newest));
@@ -289,6 +289,12 @@ impl TrailWriter {
 
 /// Whether a frame takes over the numbers of the one before it.
 fn has_no_number_of_its_own(kind: FrameKind) -> bool {
-    use FrameKind::{Mark, Seal, Shape, ShapeChange, Source, SourceMark};
-    matches!(kind, Shape | ShapeChange | Source | SourceMark | Mark | Seal)
+    use FrameKind::{LoadProgress, Mark, Prepared, Seal, Shape, ShapeChange, Source, SourceMark};
+    matches!(kind, Shape | ShapeChange | Source | SourceMark | LoadProgress | Prepared | Mark | Seal)
+}
+
+/// Whether a frame outside a transaction, or its commit, is something that a flush makes durable.
+fn says_something_whole(kind: FrameKind) -> bool {
+    use FrameKind::{Commit, Gap, LoadProgress, Prepared, Source};
+    matches!(kind, Commit | Source | Gap | LoadProgress | Prepared)
 }

@@ -21,23 +21,28 @@ use crate::trail::Appender;
 #[derive(Debug)]
 pub(in crate::capture) struct Source {
     target: Target,
+    status: SharedStatus,
 }
 
 impl Source {
     /// From a configuration that was validated.
-    pub(in crate::capture) fn new(name: &ResourceName, config: &ExtractConfig, password: Option<Secret>) -> Self {
-        Self { target: Target::new(name, config, password) }
+    pub(in crate::capture) fn new(
+        name: &ResourceName,
+        config: &ExtractConfig,
+        password: Option<Secret>,
+        status: SharedStatus,
+    ) -> Self {
+        Self { target: Target::new(name, config, password), status }
     }
 
     /// Connects and streams until it is asked to stop, or something fails.
     pub(in crate::capture) async fn session(
         &self,
         appender: &mut Appender,
-        status: &SharedStatus,
         coverage: &SharedCoverage,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
-        session::run(&self.target, appender, status, coverage, shutdown).await
+        session::run(&self.target, appender, &self.status, coverage, shutdown).await
     }
 
     /// Looks whether publishing the tables would have the writes of the source's application refused. `known`: the patterns
@@ -54,7 +59,7 @@ impl Source {
     }
 
     /// Looks now and then at the slot, whether the extract runs or not.
-    pub(in crate::capture) async fn watch(&self, status: &SharedStatus) -> Infallible {
-        slot_watch::keep_looking(&self.target, status).await
+    pub(in crate::capture) async fn watch(&self) -> Infallible {
+        slot_watch::keep_looking(&self.target, &self.status).await
     }
 }

@@ -12,14 +12,15 @@ use tokio::sync::watch;
 use super::log::{Event, Log, Sends};
 use super::{Broken, Death, Source};
 use crate::capture::error::{CaptureError, Fault};
+use crate::capture::extract_status::SharedStatus;
 use crate::capture::run::Capture;
-use crate::capture::source::{self, SharedStatus};
+use crate::capture::source;
 use crate::capture::{RunState, SharedCoverage, status};
 use crate::clock::SystemClock;
 use crate::codec::image::Cell;
 use crate::record::{Operation, ResourceName, TrailName};
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::{Appender, Begin, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
+use crate::trail::{Appender, Begin, Body, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
 
 /// Transactions as a trail holds them: id and changes.
 type Transactions = Vec<(String, Vec<String>)>;
@@ -87,7 +88,8 @@ impl Rig {
             match reader.next().unwrap() {
                 Some(Entry::Begin(transaction)) => holds.push((transaction.head.xid.clone(), Vec::new())),
                 Some(Entry::Record(record)) if record.operation == Operation::Ddl => {
-                    holds.last_mut().unwrap().1.push(record.ddl().unwrap().1.to_owned());
+                    let Body::Ddl { statement, .. } = record.body().unwrap() else { panic!("no statement") };
+                    holds.last_mut().unwrap().1.push(statement.to_owned());
                 }
                 Some(Entry::Record(record)) => {
                     let cell = record.row().unwrap().after.unwrap().cells().next().unwrap().unwrap();
@@ -239,7 +241,8 @@ async fn the_run_loop_tries_again_until_the_log_is_in_the_trail() {
         Capture::new(name, serde_json::from_value(config).unwrap(), None, status.clone(), SharedCoverage::default());
     let mut appender = rig.appender().await;
     let (_stop, mut shutdown) = watch::channel(false);
-    capture.attempts(&source::Source::Toy(toy.clone()), &mut appender, &mut shutdown).await.unwrap();
+    let source = source::Source::Toy(toy.clone(), status.common().clone());
+    capture.attempts(&source, &mut appender, &mut shutdown).await.unwrap();
     appender.close().await.unwrap();
     assert_eq!(rig.holds().await, toy.log(|log| log.committed()));
     let shown = status.snapshot().common;

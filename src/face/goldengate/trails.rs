@@ -17,7 +17,7 @@ use crate::face::operation::{NotThere, Stores, Taken};
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::service::retention::retention_of;
-use crate::service::trails::{TrailInfo, writer_name};
+use crate::service::trails::TrailInfo;
 use crate::trail::{TrailStatus, Writer};
 
 /// Of a trail that could not be opened only name, status, error and retention are known.
@@ -123,7 +123,7 @@ async fn shown<N>(call: &Call<N>, info: &TrailInfo) -> Result<ShownTrail, ErrorA
         name: info.name.to_string(),
         status: if error.is_some() { TrailState::Stopped } else { TrailState::Running },
         epoch: description.map(|trail| format!("{:016x}", trail.epoch.0)),
-        writer: description.map(|trail| writer_name(&trail.writer)),
+        writer: description.map(|trail| trail.writer.to_string()),
         partitions: description.map(|trail| trail.partitions),
         segment_bytes: description.map(|trail| trail.segment_bytes),
         created: description.map(|trail| trail.created.clone()),

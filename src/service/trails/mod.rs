@@ -304,7 +304,7 @@ impl Trails {
         }
         let trail = entry.served()?;
         if trail.description().writer != *writer {
-            let writer = writer_name(&trail.description().writer);
+            let writer = trail.description().writer.to_string();
             return Err(TrailError::Busy { trail: name.clone(), writer });
         }
         Ok(entry)
@@ -405,14 +405,6 @@ fn move_away(disk: &dyn Disk, trails: &Path, folder: &Path) -> io::Result<PathBu
         return Err(error);
     }
     Ok(leaving)
-}
-
-/// The writer as people see it.
-pub fn writer_name(writer: &Writer) -> String {
-    match writer {
-        Writer::Puts => "puts".to_owned(),
-        Writer::Extract(name) => format!("extract {name}"),
-    }
 }
 
 #[cfg(test)]

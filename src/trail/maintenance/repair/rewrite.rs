@@ -231,11 +231,7 @@ impl Draft {
         let frame = frame::read_unchecked(&self.pending[start..]).map_err(io::Error::other)?;
         let at = Location { segment: self.segment, offset: self.written + start as u64 };
         state.follow(at, &frame).map_err(io::Error::other)?;
-        let says_nothing_of_time = matches!(
-            header.kind,
-            FrameKind::Shape | FrameKind::ShapeChange | FrameKind::Source | FrameKind::SourceMark
-        );
-        if !says_nothing_of_time {
+        if header.kind.has_commit_time() {
             self.commit_ts_max = self.commit_ts_max.max(header.commit_ts);
         }
         self.last = (header.commit, header.record);

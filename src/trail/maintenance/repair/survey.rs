@@ -300,13 +300,18 @@ impl Walk {
         }
         match header.kind {
             FrameKind::Begin => self.begin(segment, offset, end, header),
-            FrameKind::Record(operation) => self.record(segment, offset, end, header, operation),
+            FrameKind::Record(Operation::Ddl) | FrameKind::Message => self.record(segment, offset, end, header, true),
+            FrameKind::Record(_) => {
+                let readable = self.known_shapes.contains(&header.schema);
+                self.record(segment, offset, end, header, readable);
+            }
             FrameKind::Commit => self.commit(segment, offset, end, header),
             FrameKind::Shape | FrameKind::ShapeChange => self.shape(segment, offset, end, frame),
-            FrameKind::Source | FrameKind::SourceMark => {
+            FrameKind::Source | FrameKind::SourceMark | FrameKind::Prepared => {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
             }
+            FrameKind::LoadProgress => self.load_progress(segment, offset, end),
             FrameKind::Gap => self.earlier_gap(segment, offset, end, frame),
             FrameKind::Mark => {
                 if let Some((_, commit)) = promise::of_frame(frame) {
@@ -331,6 +336,14 @@ impl Walk {
                 open.pieces.push((segment, from, to));
                 open.shapes.push((segment, from, to));
             }
+            None => self.keep(segment, from, to),
+        }
+    }
+
+    /// What a transaction says of a load goes with it.
+    fn load_progress(&mut self, segment: u64, from: u64, to: u64) {
+        match &mut self.open {
+            Some(open) => open.pieces.push((segment, from, to)),
             None => self.keep(segment, from, to),
         }
     }
@@ -363,8 +376,7 @@ impl Walk {
         self.open = Some(Open { commit, commit_ts, next_record: Some(0), pieces, shapes: Vec::new() });
     }
 
-    fn record(&mut self, segment: u64, from: u64, to: u64, header: &FrameHeader, operation: Operation) {
-        let readable = operation == Operation::Ddl || self.known_shapes.contains(&header.schema);
+    fn record(&mut self, segment: u64, from: u64, to: u64, header: &FrameHeader, readable: bool) {
         match &mut self.open {
             Some(open)
                 if readable
