@@ -26,8 +26,8 @@
 //! | 1 | [`record`], [`tasks`], [`log_output`], [`repeats`] | plain values: names, times, positions, operations, schemas of tables, messages; what is seen of panics; the log on its way out; log lines that come once a minute |
 //! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens, WebSocket and event stream framing, close codes |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
-//! | 4 | [`catalog`] | small durable state: streams, extracts, users, sealed secrets, the data folder's lock, the audit's file |
-//! | 5 | [`access`] | users, roles, passwords, throttling, origins |
+//! | 4 | [`catalog`] | small durable state: streams, extracts, users and their grants, sealed secrets, the data folder's lock, the audit's file |
+//! | 5 | [`access`] | users, roles, what grants allow, passwords, tokens, throttling, origins |
 //! | 6 | [`capture`], [`delivery`] | two wings over the trail that do not know each other: sources in; rules, encoding and sessions out |
 //! | 7 | [`service`] | one front door for every face: a registry for each noun (trails, puts, streams, sessions, extracts, credentials, documents), what is refused as a fact, who may do what; health, figures, audit |
 //! | 8 | [`listen`] | sockets: accept, deadlines, caps, drain, the WebSocket pump |
@@ -50,6 +50,7 @@
 //! * Row images are ready-made JSON from capture on: numbers never pass through a float, "unchanged" and "absent" are
 //!   not values.
 //! * Outside input is checked whole before anything changes, and never panics.
+//! * What a caller may do with a trail or a stream is asked by the service, the same for every face, before anything is looked up.
 //! * No log line holds row values, passwords, tokens or query strings.
 //! * Every queue, wait and buffer has its cap in [`limits`].
 //!

@@ -28,7 +28,7 @@ use self::audit::Audit;
 use self::credentials::Credentials;
 use self::documents::Documents;
 use self::extracts::Extracts;
-use self::health::Health;
+use self::health::{Health, Readiness};
 use self::metrics::Page;
 use self::principal::Principal;
 use self::puts::Puts;
@@ -161,6 +161,11 @@ impl Service {
     /// Takes over the audit lines of what was changed in the data folder without a server; once the audit has its writer.
     pub async fn audit_offline_changes(&self) {
         self.audit.take_over_offline(self.folder.path()).await;
+    }
+
+    /// How the server is doing as a whole, in a word.
+    pub fn readiness(&self) -> Readiness {
+        self.health(Principal::House).readiness()
     }
 
     /// How the server is doing, as far as the caller may know. Waits for nothing.

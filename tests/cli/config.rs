@@ -182,6 +182,14 @@ fn what_only_a_start_would_find_is_found_without_one() {
             "line 4: user[0].passwordFile: /nowhere/p",
         ),
         ("[[user]]\nname = \"a\"\nrole = \"User\"\npasswordEnv = \"NOT_SET_7\"".into(), "NOT_SET_7 is not set"),
+        (
+            "[[user]]\nname = \"a\"\nrole = \"User\"\npasswordEnv = \"PATH\"\ngrants = [\"read trails=a\", \"see\"]".into(),
+            "line 5: user[0].grants[1]: may[0]: must be",
+        ),
+        (
+            "[[user]]\nname = \"a\"\nrole = \"User\"\npasswordEnv = \"PATH\"\ngrants = [{trails = [\"a b\"], may = [\"read\"]}]".into(),
+            "line 5: user[0].grants[0].trails[0]: must be a pattern",
+        ),
         ("[[user]]\nname = \"a\"\nrole = \"King\"\npasswordEnv = \"X\"".into(), "line 3: user[0].role: a role is"),
         (extract("e1", "begin = \"then\""), "extract[0].begin: only \"now\""),
         (extract("e1", "") + &extract("e2", ""), "extract[1].trail: another extract of this file writes it"),

@@ -498,6 +498,34 @@ fn write_jwt_config(folder: &Path, key: &KeyPair, role_claim: &str) -> String {
 }
 
 #[test]
+fn another_issuers_token_is_narrowed_by_its_claim_beside_its_user_and_refused_without_one() {
+    let (folder, key) = (Folder::new("jwt"), KeyPair::generate().unwrap());
+    for role_claim in ["roleClaim = \"role\"\n", ""] {
+        let config = write_jwt_config(folder.path(), &key, &format!("{role_claim}grantsClaim = \"may.trailcast\""));
+        let server = furnished(&["--config", &config], &[]);
+        let narrowed =
+            json!({"role": "Operator", "password": "correct-horse-9", "grants": ["read trails=* streams=s*"]});
+        server.post("/services/v2/users/carol", &narrowed).expect(200);
+        let status = |grants: Value| {
+            let claims = json!({"iss": "https://issuer.example", "aud": "trailcast", "sub": "carol", "role": "Operator",
+                                "exp": seconds_from_now(600), "may": {"trailcast": grants}});
+            get(&server, STREAM, Some(&jwt(&key, &claims))).status
+        };
+        assert_eq!(status(json!([{"trails": ["a*"], "streams": ["s1"], "may": ["read"]}])), 200);
+        assert_eq!(status(json!(["read trails=a1 streams=*"])), 200);
+        assert_eq!(status(json!(["read trails=b* streams=*"])), 404);
+        assert_eq!(status(json!(["read trails=a* streams=t*"])), 403);
+        for unreadable in [Value::Null, json!([]), json!("read trails=* streams=*"), json!([{"trails": ["*"]}])] {
+            assert_eq!(status(unreadable.clone()), 403, "{unreadable}");
+        }
+        // A user who exists here has what both allow; one who does not has what his token allows.
+        server.patch("/services/v2/users/carol", &json!({"grants": ["read trails=* streams=t*"]})).expect(200);
+        let wanted = if role_claim.is_empty() { 403 } else { 200 };
+        assert_eq!(status(json!(["read trails=a1 streams=*"])), wanted);
+    }
+}
+
+#[test]
 fn another_issuers_token_gives_the_role_that_it_names_until_it_expires() {
     let (folder, key) = (Folder::new("jwt"), KeyPair::generate().unwrap());
     let config = write_jwt_config(folder.path(), &key, "roleClaim = \"trailcast.role\"");

@@ -13,7 +13,6 @@ use super::error_answer::ErrorAnswer;
 use crate::access::Role;
 use crate::face::Hall;
 use crate::service::health::Readiness;
-use crate::service::principal::Principal;
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]
@@ -57,7 +56,7 @@ pub(super) async fn alive() -> Json<Alive> {
             body = ShownReadiness),
         (status = 503, description = "Somewhere changes do not flow", body = ShownReadiness)))]
 pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Response {
-    let readiness = hall.service.health(Principal::House).readiness();
+    let readiness = hall.service.readiness();
     let ready = readiness != Readiness::NotReady;
     let known = call.filter(|call| call.require(Role::User).is_ok());
     let health = known.map(|call| hall.service.health(call.principal()));
