@@ -206,7 +206,8 @@ impl Encoder {
         if kind.is_some() && kind == self.unwanted {
             return Ok(());
         }
-        if !self.partitions.include(record.partition) {
+        // A statement is about a table, whose rows may be in any partition.
+        if kind.is_some() && !self.partitions.include(record.partition) {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {

@@ -124,7 +124,13 @@ impl Puts {
         if let Err(error) = &answer {
             self.refusals.count(error);
         }
-        answer
+        answer.map_err(|error| match error {
+            // Who writes a trail is for those to know who may see it.
+            PutError::Trail(TrailError::Busy { trail, .. }) if !principal.may_see(&trail) => {
+                TrailError::Busy { trail, writer: "an extract".to_owned() }.into()
+            }
+            other => other,
+        })
     }
 
     async fn put_uncounted(&self, format: PutFormat, trail: &TrailName, body: &[u8]) -> Result<PutAnswer, PutError> {

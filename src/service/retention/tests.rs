@@ -232,7 +232,7 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
 
 /// Whether the figure says that nothing is removed for its age.
 fn age_suspended(service: &Service) -> bool {
-    service.metrics().text().contains("trailcast_retention_age_suspended 1\n")
+    service.metrics(Principal::House).text().contains("trailcast_retention_age_suspended 1\n")
 }
 
 #[tokio::test]
@@ -249,7 +249,13 @@ async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_fo
         assert_eq!(trail.status().segments, before, "{step}");
         assert!(age_suspended(&service));
         assert_eq!(service.retention().age_suspension().unwrap().0.step_seconds, step);
-        assert!(service.health().warnings.iter().any(|warning| warning.contains(&format!("set by {step} s"))));
+        assert!(
+            service
+                .health(Principal::House)
+                .warnings
+                .iter()
+                .any(|warning| warning.contains(&format!("set by {step} s")))
+        );
         // The other limits hold.
         let settings = TrailSettings { retention_bytes: Some(trail.bytes() / 2), ..TrailSettings::default() };
         service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
@@ -262,7 +268,7 @@ async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_fo
         assert_eq!(trail.status().segments, kept);
         clock.advance_seconds(1);
         service.retention().pass();
-        assert!(!age_suspended(&service) && service.health().warnings.is_empty());
+        assert!(!age_suspended(&service) && service.health(Principal::House).warnings.is_empty());
         // By then they are old in truth where the clock was set back, too.
         clock.advance_seconds(16 * DAY_SECONDS);
         service.retention().pass();
@@ -301,7 +307,7 @@ async fn the_clock_is_confirmed_by_a_person_and_not_by_a_restart() {
     service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, before);
     assert_eq!(service.retention().age_suspension(), Some((suspension, DAY_SECONDS as u64)));
-    service.retention().confirm_clock().await.unwrap();
+    service.retention().confirm_clock(Principal::House).await.unwrap();
     assert_eq!(service.retention().age_suspension(), None);
     service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, 1);
