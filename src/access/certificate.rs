@@ -3,7 +3,8 @@
 //! Owns reading, and when each of the listener's files expires; whether a certificate is to be believed is the TLS
 //! handshake's business.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::oid::ObjectIdentifier;
@@ -58,8 +59,8 @@ pub fn expiry_trouble(end: Timestamp, now: Timestamp) -> Option<ExpiryTrouble> {
     (days < limits::CERTIFICATE_SOON_DAYS).then_some(ExpiryTrouble { expired: false, what })
 }
 
-/// A file of the listener with certificates in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A file of a listener with certificates in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CertificateFile {
     /// The server's own, with those between it and its authority.
     Certificate,
@@ -79,41 +80,52 @@ impl CertificateFile {
         }
     }
 
-    /// The member of the configuration that names it.
-    pub fn member(self) -> &'static str {
+    /// The member of the configuration that names it, of the main listener (no name) or of a face's own.
+    fn member(self, listener: &str) -> String {
+        let table = if listener.is_empty() { "tls".to_owned() } else { format!("face.{listener}.tls") };
         match self {
-            Self::Certificate => "tls.certificate",
-            Self::ClientCa => "tls.clientCa",
+            Self::Certificate => format!("{table}.certificate"),
+            Self::ClientCa => format!("{table}.clientCa"),
         }
     }
 }
 
-/// When the first certificate of each file expires; the listener tells, metrics and readiness read it.
-#[derive(Debug)]
-pub struct Expiries([AtomicI64; CertificateFile::ALL.len()]);
-
-impl Default for Expiries {
-    fn default() -> Self {
-        Self([const { AtomicI64::new(i64::MAX) }; CertificateFile::ALL.len()])
-    }
-}
+/// When the first certificate of each file of each listener expires; the listeners tell, metrics and readiness read it. A
+/// listener is called after the face whose own it is; the main one has the empty name.
+#[derive(Debug, Default)]
+pub struct Expiries(Mutex<BTreeMap<(&'static str, CertificateFile), Timestamp>>);
 
 impl Expiries {
-    /// Tells when the first certificate of a file expires, if there is one.
-    pub fn tell(&self, file: CertificateFile, end: Option<Timestamp>) {
-        self.0[file as usize].store(end.map_or(i64::MAX, |end| end.micros()), Ordering::Relaxed);
+    /// Tells when the first certificate of a listener's file expires, if there is one.
+    pub fn tell(&self, listener: &'static str, file: CertificateFile, end: Option<Timestamp>) {
+        let mut ends = self.lock();
+        match end {
+            Some(end) => drop(ends.insert((listener, file), end)),
+            None => drop(ends.remove(&(listener, file))),
+        }
     }
 
-    /// When the first certificate of a file expires; none of a file that is not there or has not been read.
+    /// When the first certificate in such a file of any listener expires; none if there is no file or none has been read.
     pub fn of(&self, file: CertificateFile) -> Option<Timestamp> {
-        let micros = self.0[file as usize].load(Ordering::Relaxed);
-        (micros != i64::MAX).then(|| Timestamp::from_micros(micros))
+        self.lock().iter().filter(|((_, of), _)| *of == file).map(|(_, end)| *end).min()
     }
 
-    /// What is to be said at `now`, file by file.
-    pub fn troubles(&self, now: Timestamp) -> Vec<(CertificateFile, ExpiryTrouble)> {
-        let trouble = |file: CertificateFile| Some((file, expiry_trouble(self.of(file)?, now)?));
-        CertificateFile::ALL.into_iter().filter_map(trouble).collect()
+    /// What is to be said at `now`, by the member of the configuration that names the file.
+    pub fn troubles(&self, now: Timestamp) -> Vec<(String, ExpiryTrouble)> {
+        let trouble = |(&(listener, file), &end): (&(&'static str, CertificateFile), &Timestamp)| {
+            Some((file.member(listener), expiry_trouble(end, now)?))
+        };
+        self.lock().iter().filter_map(trouble).collect()
+    }
+
+    /// The same of one listener.
+    pub fn troubles_of(&self, listener: &str, now: Timestamp) -> Vec<(String, ExpiryTrouble)> {
+        let members = CertificateFile::ALL.map(|file| file.member(listener));
+        self.troubles(now).into_iter().filter(|(member, _)| members.contains(member)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, CertificateFile), Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,10 +184,15 @@ mod tests {
         assert!(said("2026-07-13T04:00:00Z").unwrap().expired);
         let expiries = Expiries::default();
         assert!(expiries.troubles(now).is_empty());
-        expiries.tell(CertificateFile::ClientCa, Some(now));
-        assert_eq!(expiries.troubles(now)[0].0, CertificateFile::ClientCa);
-        expiries.tell(CertificateFile::ClientCa, None);
-        assert_eq!(expiries.of(CertificateFile::ClientCa), None);
+        let later = Timestamp::parse("2026-07-13T05:00:00Z").unwrap();
+        expiries.tell("", CertificateFile::ClientCa, Some(later));
+        expiries.tell("toy", CertificateFile::ClientCa, Some(now));
+        let members: Vec<_> = expiries.troubles(now).into_iter().map(|(member, _)| member).collect();
+        assert_eq!(members, ["tls.clientCa", "face.toy.tls.clientCa"]);
+        assert_eq!(expiries.troubles_of("toy", now).len(), 1);
+        assert_eq!(expiries.of(CertificateFile::ClientCa), Some(now), "the first of them");
+        expiries.tell("toy", CertificateFile::ClientCa, None);
+        assert_eq!(expiries.of(CertificateFile::ClientCa), Some(later));
     }
 
     proptest::proptest! {

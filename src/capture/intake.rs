@@ -204,12 +204,12 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// The trail's schema of a table so far.
     pub(super) fn known_schema(&self, table: &TableName) -> Option<&TableSchema> {
-        self.appender.shape_of(table).map(|schema| &**schema)
+        self.appender.schema_of(table).map(|schema| &**schema)
     }
 
     /// The trail's schema of a table with these columns.
     pub(super) fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, Fault> {
-        Ok(self.appender.shape(table, columns)?)
+        Ok(self.appender.schema(table, columns)?)
     }
 
     /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is
@@ -224,15 +224,8 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             Incoming::Nothing => Err(out_of_order("a row")),
             Incoming::Whole(open) => {
                 open.begin(self.appender, &self.head)?;
-                let mut refused = None;
-                let appended = self.appender.write_row(schema, row, |out| {
-                    refused = write(out).err();
-                    refused.is_none()
-                });
-                match refused {
-                    Some(refused) => Ok(Err(refused)),
-                    None => appended.map(|_| Ok(())).map_err(|error| self.refusal(error.into(), schema)),
-                }
+                let appended = self.appender.write_row(schema, row, write);
+                appended.map(|written| written.map(drop)).map_err(|error| self.refusal(error.into(), schema))
             }
             Incoming::Piece(xid) => {
                 let mut images = Vec::new();
@@ -248,8 +241,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// All rows of a table are gone.
     pub(super) fn truncate(&mut self, schema: &Arc<TableSchema>) -> Result<(), Fault> {
-        let row = RowParts { operation: Operation::Truncate, before: false, after: false, tokens: None };
-        self.write_images(schema, row, &[])
+        self.write_images(schema, RowParts::of(Operation::Truncate, false, false), &[])
     }
 
     fn write_images(&mut self, schema: &Arc<TableSchema>, row: RowParts<'_>, images: &[u8]) -> Result<(), Fault> {
@@ -257,10 +249,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             out.extend_from_slice(images);
             Ok(())
         };
-        self.write_row(schema, row, write).map(|written| match written {
-            Ok(()) => {}
-            Err(never) => match never {},
-        })
+        self.write_row(schema, row, write).map(|Ok(())| ())
     }
 
     /// A row that is too large is named, with the place that the extract does not come past.
@@ -355,8 +344,7 @@ impl<C: Coordinate> Intake<'_, C> {
                 match change {
                     HeldChange::Row(HeldRow { schema, operation, before, after, images }) => {
                         let schema = self.schema(&schema.table, &schema.columns)?;
-                        let row = RowParts { operation: *operation, before: *before, after: *after, tokens: None };
-                        self.write_images(&schema, row, images)?;
+                        self.write_images(&schema, RowParts::of(*operation, *before, *after), images)?;
                     }
                     HeldChange::Ddl { table, statement } => self.ddl(table, statement)?,
                 }

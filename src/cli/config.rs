@@ -12,10 +12,12 @@ use super::logging;
 use super::output::print;
 use super::serve;
 use crate::access::{Expiries, OriginRules};
+use crate::catalog::TlsFiles;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{
     AuditTarget, CONFIG_FILE_DEFAULT, ConfigFile, Overrides, Problem, Settings, SettingsError, located,
 };
+use crate::face::FaceName;
 use crate::listen::Tls;
 
 #[derive(Debug, Args)]
@@ -88,7 +90,7 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
     let over = members_over_the_file(&overrides);
     let mut note = |member: &str, failed: Option<String>| {
         let whole = member.split('[').next().unwrap_or(member);
-        let source = if over.contains(&whole) { " (of a flag or the environment)" } else { "" };
+        let source = if over.iter().any(|member| member == whole) { " (of a flag or the environment)" } else { "" };
         problems.extend(failed.map(|what| Problem::of(&format!("{member}{source}"), what)));
     };
     let tls_files = [
@@ -117,9 +119,15 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
                         overrides.allow_plain_text = Some(true);
                         "tls"
                     }
-                    SettingsError::PlainText(_) => {
+                    SettingsError::PlainText { ref member, .. } => {
                         overrides.allow_plain_text = Some(true);
-                        "listen"
+                        member
+                    }
+                    SettingsError::SameAddress { ref face, .. } => {
+                        let is_it = |name: FaceName| *face == format!("face.{name}");
+                        file.faces.retain(|listener| !is_it(listener.face));
+                        overrides.faces.retain(|(name, _)| !is_it(*name));
+                        face
                     }
                     SettingsError::ProxyProtocolOfNobody => {
                         overrides.proxy_protocol = Some(false);
@@ -137,6 +145,10 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
     for (at, origin) in settings.allowed_origins.iter().enumerate() {
         note(&format!("allowedOrigins[{at}]"), origins(None, std::slice::from_ref(origin)));
     }
+    for listener in &settings.faces {
+        let wrong = OriginRules::new(listener.listen, listener.public_url.as_deref(), &[]).err();
+        note(&listener.member("publicUrl"), wrong.map(|error| error.to_string()));
+    }
     note("log", logging::filter(&settings.log).err().map(|error| error.to_string()));
     note("dataDir", folder_fault(&settings.data_dir));
     if let Some(AuditTarget::File(options)) = &settings.audit {
@@ -144,20 +156,29 @@ fn beyond(mut file: ConfigFile, mut overrides: Overrides) -> Vec<Problem> {
         // Where one cannot be made, the others beside it cannot either, and for the same reason.
         note("audit.file", faults.into_iter().next());
     }
-    if let Some(files) = settings.tls.filter(|_| tls_is_there) {
-        let expiries = Arc::new(Expiries::default());
-        let loaded = Tls::load(files, Arc::new(SystemClock), expiries.clone());
-        note("tls", loaded.err().map(|error| error.to_string()));
-        for (file, trouble) in expiries.troubles(SystemClock.now()) {
-            let what = format!("a certificate in it {}", trouble.what);
-            problems.push(Problem { is_warning: !trouble.expired, ..Problem::of(file.member(), what) });
+    let expiries = Arc::new(Expiries::default());
+    let mut load = |files: TlsFiles, listener, member: &str| {
+        let loaded = Tls::load(files, listener, Arc::new(SystemClock), expiries.clone());
+        note(member, loaded.err().map(|error| error.to_string()));
+    };
+    for listener in settings.faces {
+        // What it has of the main listener is looked at there.
+        if let Some(files) = listener.tls.clone().filter(|files| settings.tls.as_ref() != Some(files)) {
+            load(files, listener.face.name(), &listener.member("tls"));
         }
+    }
+    if let Some(files) = settings.tls.filter(|_| tls_is_there) {
+        load(files, "", "tls");
+    }
+    for (member, trouble) in expiries.troubles(SystemClock.now()) {
+        let what = format!("a certificate in it {}", trouble.what);
+        problems.push(Problem { is_warning: !trouble.expired, ..Problem::of(&member, what) });
     }
     problems
 }
 
 /// Members that flags or the environment give.
-fn members_over_the_file(overrides: &Overrides) -> Vec<&'static str> {
+fn members_over_the_file(overrides: &Overrides) -> Vec<String> {
     let given = [
         ("listen", overrides.listen.is_some()),
         ("dataDir", overrides.data_dir.is_some()),
@@ -170,7 +191,8 @@ fn members_over_the_file(overrides: &Overrides) -> Vec<&'static str> {
         ("log", overrides.log.is_some()),
         ("audit.file", overrides.audit_log.is_some()),
     ];
-    given.into_iter().filter(|(_, is_given)| *is_given).map(|(member, _)| member).collect()
+    let given = given.into_iter().filter(|(_, is_given)| *is_given).map(|(member, _)| member.to_owned());
+    given.chain(overrides.faces.iter().map(|(face, _)| format!("face.{face}.listen"))).collect()
 }
 
 /// Why a file could not be read.
@@ -229,6 +251,15 @@ fn show(settings: Settings, as_json: bool) -> Result<(), Failure> {
     });
     for (member, value) in settings.limits.all() {
         shown[format!("limits.{member}")] = json!(value);
+    }
+    for listener in &settings.faces {
+        let tls = listener.tls.as_ref();
+        shown[listener.member("listen")] = json!(listener.listen.to_string());
+        shown[listener.member("publicUrl")] = json!(listener.public_url);
+        shown[listener.member("connections")] = json!(listener.connections_max);
+        shown[listener.member("tls.certificate")] = json!(tls.map(|files| path(&files.certificate)));
+        shown[listener.member("tls.key")] = json!(tls.map(|files| path(&files.key)));
+        shown[listener.member("tls.clientCa")] = json!(tls.and_then(|files| files.client_ca.as_ref()).map(path));
     }
     let names = |names: Vec<String>| json!(names);
     shown["user"] = names(settings.users.iter().map(|user| user.name.clone()).collect());

@@ -14,7 +14,7 @@ use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::token_keys;
 use crate::access::Network;
-use crate::config::{CONFIG_FILE_DEFAULT, ConfigFile, ListenAddress, LogFormat, Overrides, Settings};
+use crate::config::{CONFIG_FILE_DEFAULT, ConfigFile, FaceAddress, ListenAddress, LogFormat, Overrides, Settings};
 use crate::tasks::{self, Task};
 
 /// The environment's name of the password that the first start gives to `admin`.
@@ -28,6 +28,9 @@ pub(super) struct Arguments {
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:9002]
     #[arg(long, env = "TRAILCAST_LISTEN", value_name = "ADDRESS")]
     listen: Option<ListenAddress>,
+    /// Serve a face alone on a listener of its own too, such as goldengate=127.0.0.1:9100; may be repeated
+    #[arg(long = "face-listen", env = "TRAILCAST_FACE_LISTEN", value_name = "NAME=ADDRESS", value_delimiter = ',')]
+    face_listen: Vec<FaceAddress>,
     /// Folder for trails and catalog [default: ./trailcast-data]
     #[arg(long, env = "TRAILCAST_DATA_DIR", value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
@@ -101,6 +104,7 @@ impl Arguments {
             log: self.log,
             log_format: self.log_format,
             audit_log: self.audit_log,
+            faces: self.face_listen.into_iter().map(|FaceAddress(face, listen)| (face, listen)).collect(),
         }
     }
 }
@@ -126,6 +130,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     drop(signal(SignalKind::hangup()).map_err(Failure::failed)?);
     let options = ServerOptions {
         listen: settings.listen,
+        faces: settings.faces,
         data_dir: settings.data_dir,
         public_url: settings.public_url,
         allowed_origins: settings.allowed_origins,
@@ -152,6 +157,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             "    (made for the user admin on this first start and shown only now; {ADMIN_PASSWORD} sets one)"
         ));
     }
+    for own in &server.own_listeners {
+        say(format_args!("serving {} at {}://{}", own.face, scheme(own.tls), own.address));
+    }
+    // Last: whoever waits for it finds the others there too.
     say(listening(server.address, server.tls));
     let (service, jwt) = (server.service.clone(), settings.jwt);
     tokio::spawn(tasks::keep(Task::TokenKeys, move || token_keys::keep_fresh(service.clone(), jwt.clone())));
@@ -162,7 +171,11 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// The line that scripts wait for.
 pub(super) fn listening(address: SocketAddr, tls: bool) -> String {
-    format!("listening on {}://{address}", if tls { "https" } else { "http" })
+    format!("listening on {}://{address}", scheme(tls))
+}
+
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 #[cfg(test)]

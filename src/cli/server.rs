@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::furnish::{self, Furniture};
 use crate::access::{AccessOptions, OriginRules, TrustedProxies};
 use crate::catalog::{AuditFile, TlsFiles};
 use crate::clock::SystemClock;
-use crate::config::{AuditTarget, LimitMembers};
-use crate::face::goldengate::{Face, router};
+use crate::config::{AuditTarget, FaceListener, LimitMembers};
+use crate::face::requests::Requests;
+use crate::face::{self, FaceName, Hall};
 use crate::limits;
 use crate::listen::{Server, Tls, file_limit};
 use crate::service::audit::Writers;
@@ -26,6 +27,8 @@ use crate::service::{Service, ServiceOptions};
 pub struct ServerOptions {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Listeners that serve one face each.
+    pub faces: Vec<FaceListener>,
     /// The data folder; made if it is not there.
     pub data_dir: PathBuf,
     /// Under which address clients reach the server, such as `https://streams.example.com`.
@@ -48,6 +51,17 @@ pub struct ServerOptions {
     pub furniture: Furniture,
 }
 
+/// A listener that serves one face.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnListener {
+    /// Which.
+    pub face: FaceName,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
 /// A server that accepts connections.
 #[derive(Debug)]
 pub struct RunningServer {
@@ -55,11 +69,13 @@ pub struct RunningServer {
     pub address: SocketAddr,
     /// Whether it speaks TLS.
     pub tls: bool,
+    /// Where faces have listeners of their own.
+    pub own_listeners: Vec<OwnListener>,
     /// What it serves.
     pub service: Arc<Service>,
     generated_password: Option<String>,
     stop: watch::Sender<bool>,
-    serving: JoinHandle<()>,
+    serving: JoinSet<()>,
 }
 
 /// Anything that keeps a server from starting; its text is for the operator.
@@ -68,23 +84,21 @@ pub type ServerError = Box<dyn Error + Send + Sync>;
 impl RunningServer {
     /// Opens the data folder, makes what must exist, and listens.
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
-        let listener = TcpListener::bind(options.listen)
-            .await
-            .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-        let address = listener.local_addr()?;
-        let origins = OriginRules::new(address, options.public_url.as_deref(), &options.allowed_origins)?;
+        let main = Bound::bind(options.listen, options.public_url, &options.allowed_origins).await?;
+        let mut own = Vec::new();
+        for face in &options.faces {
+            own.push(Bound::bind(face.listen, face.public_url.clone(), &options.allowed_origins).await?);
+        }
         let data_dir = options.data_dir.clone();
         let (access, sessions) = (options.access, options.limits.sessions);
         let opened = ServiceOptions { access, sessions, delivery_bytes: options.limits.delivery_bytes };
         let open = move || Service::open(&data_dir, Arc::new(SystemClock), opened);
         let service = Arc::new(tokio::task::spawn_blocking(open).await??);
-        let tls = match options.tls {
-            Some(files) => {
-                let (clock, expiries) = (service.clock().clone(), service.expiries().clone());
-                Some(tokio::task::spawn_blocking(move || Tls::load(files, clock, expiries)).await??)
-            }
-            None => None,
-        };
+        let main_tls = tls(options.tls, "", &service).await?;
+        let mut own_tls = Vec::new();
+        for face in &options.faces {
+            own_tls.push(tls(face.tls.clone(), face.face.name(), &service).await?);
+        }
         if let Some(target) = options.audit {
             service.audit().write_to(audit_writers(target)?);
         }
@@ -94,26 +108,30 @@ impl RunningServer {
         let generated_password = furnish::users(&service, users, options.admin_password.as_deref()).await?;
         furnish::resources(&service, furniture).await?;
         service.start().await;
-        let face = Face {
-            service: service.clone(),
-            requests: Arc::default(),
-            origins: Arc::new(origins),
-            public_url: options.public_url.map(Into::into),
-            tls: tls.is_some(),
-            sockets: options.limits.sockets,
-        };
         let (stop, stopping) = watch::channel(false);
-        let over_tls = tls.is_some();
         let limits = options.limits.server;
         let limits = limits.fitting(file_limit::make_room(limits.connections_max));
-        let server =
-            Server::new(router(face), limits, stopping).counting(service.limit_hits().clone()).behind(options.proxies);
-        let server = match tls {
-            Some(tls) => server.over_tls(tls),
-            None => server,
+        let requests = Arc::<Requests>::default();
+        let hall = |bound: &Bound, tls: bool| Hall {
+            service: service.clone(),
+            requests: requests.clone(),
+            origins: bound.origins.clone(),
+            public_url: bound.public_url.clone(),
+            tls,
+            sockets: options.limits.sockets,
         };
-        let serving = tokio::spawn(async move { server.serve(listener).await });
-        Ok(Self { address, tls: over_tls, service, generated_password, stop, serving })
+        let router = face::on_main_listener(&hall(&main, main_tls.is_some()));
+        let server =
+            Server::new(router, limits, stopping).counting(service.limit_hits().clone()).behind(options.proxies);
+        let (address, over_tls) = (main.address, main_tls.is_some());
+        let (mut own_listeners, mut serving) = (Vec::new(), JoinSet::new());
+        for ((given, bound), tls) in options.faces.iter().zip(own).zip(own_tls) {
+            let router = given.face.alone(hall(&bound, tls.is_some()));
+            own_listeners.push(OwnListener { face: given.face, address: bound.address, tls: tls.is_some() });
+            serve(&mut serving, server.beside(router, given.connections_max), tls, bound.listener);
+        }
+        serve(&mut serving, server, main_tls, main.listener);
+        Ok(Self { address, tls: over_tls, own_listeners, service, generated_password, stop, serving })
     }
 
     /// The drawn password of `admin`, on the first start of a server without users and without a given password.
@@ -126,13 +144,49 @@ impl RunningServer {
         self.stop.send_replace(true);
         // Half a second is left for the process itself to go.
         let all = async {
-            let _ = self.serving.await;
+            self.serving.join_all().await;
             self.service.close().await;
         };
         if tokio::time::timeout(Duration::from_millis(limits::SHUTDOWN_SECONDS_MAX * 1_000 - 500), all).await.is_err() {
             tracing::warn!("not everything ended within the time for shutting down");
         }
     }
+}
+
+/// A listener before it is served: nobody else can take its address any more.
+struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    origins: Arc<OriginRules>,
+    public_url: Option<Arc<str>>,
+}
+
+impl Bound {
+    async fn bind(listen: SocketAddr, public_url: Option<String>, allowed: &[String]) -> Result<Self, ServerError> {
+        let bound = TcpListener::bind(listen).await;
+        let listener = bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        let address = listener.local_addr()?;
+        let origins = OriginRules::new(address, public_url.as_deref(), allowed)?;
+        Ok(Self { listener, address, origins: Arc::new(origins), public_url: public_url.map(Into::into) })
+    }
+}
+
+async fn tls(
+    files: Option<TlsFiles>,
+    listener: &'static str,
+    service: &Arc<Service>,
+) -> Result<Option<Tls>, ServerError> {
+    let Some(files) = files else { return Ok(None) };
+    let (clock, expiries) = (service.clock().clone(), service.expiries().clone());
+    Ok(Some(tokio::task::spawn_blocking(move || Tls::load(files, listener, clock, expiries)).await??))
+}
+
+fn serve(serving: &mut JoinSet<()>, server: Server, tls: Option<Tls>, listener: TcpListener) {
+    let server = match tls {
+        Some(tls) => server.over_tls(tls),
+        None => server,
+    };
+    serving.spawn(async move { server.serve(listener).await });
 }
 
 fn audit_writers(target: AuditTarget) -> Result<Writers, ServerError> {

@@ -1,7 +1,7 @@
 //! Frames: the unit in which a trail lies on disk.
 //!
-//! Owns the byte layout of a frame and of its small payloads, and the checksum. Which frames follow which is the
-//! trail's business. All numbers are little-endian.
+//! Owns the byte layout of a frame and of its payload, and the checksum: payloads of more than a few members have a file of
+//! their own. Which frames follow which is the trail's business. All numbers are little-endian.
 //!
 //! ```text
 //! offset size
@@ -14,14 +14,15 @@
 //!     16    8  commit number
 //!     24    8  commit time, microseconds since 1970 UTC
 //!     32    8  append time, likewise
-//!     40    4  number of the table's shape; 0 where no table is concerned
+//!     40    4  number of the table's schema; 0 where no table is concerned, 2³²−1 in a message
 //!     44    –  payload
 //! ```
 //!
 //! | kind | payload |
 //! |---|---|
-//! | 1–5 row operations | before image if flag 1, after image if flag 2 (see [`image`](crate::codec::image)), tokens as JSON text if flag 4 |
+//! | 1–5 row operations | before image if flag 1, after image if flag 2 (see [`image`](crate::codec::image)), tokens as JSON text if flag 4; flag 16 (3): a row of an initial load, not a change |
 //! | 6 DDL | `u16` length of the table's name, the name, the statement |
+//! | 7 message (3) | key if flag 1, headers if flag 2, value: see [`message`] |
 //! | 16 begin | `u16` length of the transaction id, the id, the source's coordinate after this transaction; flag 8: see [`FLAG_OWN_ID`] |
 //! | 17 commit | none, or `u32` hash of the transaction's content (2) |
 //! | 18 shape | a table's shape as JSON |
@@ -32,8 +33,11 @@
 //! | 22 gap in what is captured (2) | `u64` its own commit number, `u64` the next one, then texts, each with its `u16` length before it: the source's coordinates from and to, the tables |
 //! | 23 source mark (2) | `u32` hash, `u16` length of the transaction id, the id, the source's coordinate; the commit time is the frame's |
 //! | 24 shape change (2) | what changed since the table's shape before, as JSON |
+//! | 25 load progress (3) | how far the initial load of a table has come: see [`load`] |
+//! | 26 prepared (3) | which of the source's transactions are prepared and not committed: see [`prepared`] |
 //!
-//! What is marked (2) stands only in segments of version 2: see [`segment_head`](crate::codec::segment_head).
+//! What is marked with a number stands only in segments of that version or a later one: see
+//! [`segment_head`](crate::codec::segment_head). Flags that a kind does not have are zero, and are not looked at.
 //!
 //! A gap's commit number is the last before the next one there, and its commit time is no earlier than any that is missing.
 //! A gap in what is captured takes a commit number of its own, so that several in a row have different positions.
@@ -41,6 +45,10 @@
 //! A source mark says which transaction of the source was the last: among the repeated frames of a segment's head, and before a
 //! source frame when that transaction is not in the trail, because it had nothing for it. Without an id it says that there
 //! has been none since its coordinate. A commit with a hash says the same of its own transaction.
+
+pub mod load;
+pub mod message;
+pub mod prepared;
 
 use crate::codec::crc::WordEffect;
 use crate::record::{Operation, SchemaId, Timestamp};
@@ -62,6 +70,8 @@ pub const SEAL_FRAME_BYTES: usize = HEADER_BYTES + 16;
 pub enum FrameKind {
     /// A row or a DDL statement.
     Record(Operation),
+    /// A message.
+    Message,
     /// Start of a transaction.
     Begin,
     /// End of a transaction; without it the transaction never was.
@@ -80,12 +90,28 @@ pub enum FrameKind {
     SourceMark,
     /// A table's shape by what changed since the one before.
     ShapeChange,
+    /// How far an initial load has come.
+    LoadProgress,
+    /// The source's transactions that are prepared.
+    Prepared,
 }
 
 impl FrameKind {
+    /// Whether it is a record: what a transaction consists of.
+    #[inline]
+    pub fn is_record(self) -> bool {
+        matches!(self, Self::Record(_) | Self::Message)
+    }
+
+    /// Whether its header says when something that the trail holds, or misses, was committed.
+    pub fn has_commit_time(self) -> bool {
+        self.is_record() || matches!(self, Self::Begin | Self::Commit | Self::Gap)
+    }
+
     fn code(self) -> u8 {
         match self {
             Self::Record(operation) => operation as u8,
+            Self::Message => 7,
             Self::Begin => 16,
             Self::Commit => 17,
             Self::Shape => 18,
@@ -95,12 +121,15 @@ impl FrameKind {
             Self::Gap => 22,
             Self::SourceMark => 23,
             Self::ShapeChange => 24,
+            Self::LoadProgress => 25,
+            Self::Prepared => 26,
         }
     }
 
     #[inline]
     fn from_code(code: u8) -> Option<Self> {
         Some(match code {
+            7 => Self::Message,
             16 => Self::Begin,
             17 => Self::Commit,
             18 => Self::Shape,
@@ -110,6 +139,8 @@ impl FrameKind {
             22 => Self::Gap,
             23 => Self::SourceMark,
             24 => Self::ShapeChange,
+            25 => Self::LoadProgress,
+            26 => Self::Prepared,
             _ => Self::Record(Operation::from_code(code)?),
         })
     }
@@ -123,6 +154,8 @@ pub const FLAG_AFTER: u8 = 2;
 pub const FLAG_TOKENS: u8 = 4;
 /// The transaction came without an id and was given one, by which nobody will ask for it.
 pub const FLAG_OWN_ID: u8 = 8;
+/// The row was there when the capture began, and is no change: an initial load took it.
+pub const FLAG_LOADED: u8 = 16;
 /// The frame repeats, in a segment's head, what an earlier segment said.
 pub const FLAG_REPEATED: u8 = 0x80;
 
@@ -370,10 +403,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_header() -> impl Strategy<Value = FrameHeader> {
-        let kind = prop_oneof![
-            (1_u8..=6).prop_map(|code| FrameKind::from_code(code).unwrap()),
-            (16_u8..=24).prop_map(|code| FrameKind::from_code(code).unwrap()),
-        ];
+        let kind = prop_oneof![1_u8..=7, 16_u8..=26].prop_map(|code| FrameKind::from_code(code).unwrap());
         (kind, any::<u8>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<i64>(), any::<i64>(), any::<u32>())
             .prop_map(|(kind, flags, partition, record, commit, commit_ts, append_ts, schema)| FrameHeader {
                 kind,

@@ -12,6 +12,7 @@ pub mod image;
 pub mod json;
 pub mod json_text;
 pub mod member;
+pub mod message_row;
 pub mod nearest;
 pub mod proxy_header;
 pub mod put;

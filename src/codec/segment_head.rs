@@ -3,7 +3,7 @@
 //! ```text
 //! offset size
 //!      0    8  "TRAILSEG"
-//!      8    2  version: 1 or 2, see below
+//!      8    2  version: 1 to 3, see below
 //!     10    2  flags: 1 = opens inside a transaction
 //!     12    4  bytes of the repeated frames that follow the head (source, shapes in force, the open begin)
 //!     16    8  the trail's epoch
@@ -21,6 +21,7 @@
 //! |---|---|
 //! | 1 | what version 0.1 of the program knew |
 //! | 2 | gaps that name tables, commits with a hash, source marks, changes of shapes: see [`frame`](crate::codec::frame) |
+//! | 3 | messages, rows of initial loads and the progress of these, prepared transactions, `trail.json` with writers of other kinds |
 //!
 //! Whatever a later version changes behind it, these 64 bytes keep their checksum in its place: a head that checks and has
 //! a version that we do not know was written by a newer program, and is not damaged.
@@ -29,7 +30,7 @@ use crate::codec::frame::{u32_at, u64_at};
 use crate::record::{Epoch, Timestamp};
 
 /// The version that segments are made with.
-pub const SEGMENT_VERSION: u16 = 2;
+pub const SEGMENT_VERSION: u16 = 3;
 
 /// Bytes of the head.
 pub const SEGMENT_HEAD_BYTES: usize = 64;

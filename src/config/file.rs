@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::face_listeners::{self, FaceListener};
 use super::limit_members::LimitMembers;
 use super::problem::{Problem, Problems, line_at};
 use super::resources::{self, FileUser, PasswordSource};
@@ -52,6 +53,8 @@ pub struct ConfigFile {
     pub audit_sizes: AuditSizes,
     /// `[limits]`.
     pub limits: LimitMembers,
+    /// `[face.NAME]`.
+    pub faces: Vec<FaceListener>,
     /// `[[user]]`.
     pub users: Vec<FileUser>,
     /// Where the password of each `[[user]]` stands, by its number: also of one that has a fault.
@@ -153,6 +156,7 @@ impl ConfigFile {
             audit_file: audit.as_ref().and_then(|audit| audit.text("file")).map(PathBuf::from),
             audit_sizes: audit.as_ref().map(AuditSizes::read).unwrap_or_default(),
             limits: LimitMembers::read(file),
+            faces: face_listeners::read(file),
             users,
             user_passwords,
             trails: resources::trails(file),
@@ -238,7 +242,7 @@ mod tests {
             error("dataDirectory = \"x\""),
             "line 1: dataDirectory: unknown member; the members here are listen, dataDir, publicUrl, allowedOrigins, \
              allowPlainText, trustedProxies, \
-             proxyProtocol, tls, digest, jwt, log, logFormat, audit, limits, user, extract, trail, stream"
+             proxyProtocol, tls, digest, jwt, log, logFormat, audit, limits, face, user, extract, trail, stream"
         );
         assert_eq!(error("data_dir = \"x\""), "line 1: data_dir: unknown member; did you mean \"dataDir\"?");
         assert!(error("[[extracts]]").contains("did you mean \"extract\"?"));

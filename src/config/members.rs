@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Table(&'static [Member]),
     /// A list of tables.
     Tables(&'static [Member]),
+    /// Tables by names that are not checked here; the documentation calls them NAME.
+    Named(&'static [Member]),
     /// Anything: whoever reads it knows its members.
     Open,
 }
@@ -22,7 +24,7 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member(pub(super) &'static str, pub(super) Kind);
 
-use Kind::{Open, Table, Tables, Value};
+use Kind::{Named, Open, Table, Tables, Value};
 
 /// Those of the file itself.
 pub(super) const FILE: &[Member] = &[
@@ -40,6 +42,7 @@ pub(super) const FILE: &[Member] = &[
     Member("logFormat", Value),
     Member("audit", Table(AUDIT)),
     Member("limits", Table(LIMITS)),
+    Member("face", Named(FACE)),
     Member("user", Tables(USER)),
     Member("extract", Tables(EXTRACT)),
     Member("trail", Tables(TRAIL)),
@@ -49,6 +52,13 @@ pub(super) const FILE: &[Member] = &[
 const TLS: &[Member] =
     &[Member("certificate", Value), Member("key", Value), Member("clientCa", Value), Member("users", Open)];
 
+const FACE: &[Member] = &[
+    Member("listen", Value),
+    Member("publicUrl", Value),
+    Member("connections", Value),
+    Member("tls", Table(&[Member("certificate", Value), Member("key", Value), Member("clientCa", Value)])),
+];
+
 const JWT: &[Member] = &[
     Member("issuer", Value),
     Member("audience", Value),
@@ -56,6 +66,7 @@ const JWT: &[Member] = &[
     Member("keys", Value),
     Member("jwks", Value),
     Member("roleClaim", Value),
+    Member("grantsClaim", Value),
 ];
 
 const AUDIT: &[Member] = &[Member("file", Value), Member("maxBytes", Value), Member("keep", Value)];
@@ -76,8 +87,13 @@ pub(super) const LIMITS: &[Member] = &[
     Member("deliveryBytes", Value),
 ];
 
-const USER: &[Member] =
-    &[Member("name", Value), Member("role", Value), Member("passwordFile", Value), Member("passwordEnv", Value)];
+const USER: &[Member] = &[
+    Member("name", Value),
+    Member("role", Value),
+    Member("grants", Open),
+    Member("passwordFile", Value),
+    Member("passwordEnv", Value),
+];
 
 const EXTRACT: &[Member] = &[
     Member("name", Value),
@@ -137,6 +153,16 @@ pub(super) fn check(path: &str, table: &toml::Table, members: &[Member], problem
         match (kind, value) {
             (Value | Open, _) => {}
             (Table(inner), toml::Value::Table(table)) => check(&here, table, inner, problems),
+            (Named(inner), toml::Value::Table(tables)) => {
+                for (name, element) in tables {
+                    let here = format!("{here}.{name}");
+                    match element {
+                        toml::Value::Table(table) => check(&here, table, inner, problems),
+                        _ => problems.add(&here, format!("is written as a table [{here}]")),
+                    }
+                }
+            }
+            (Named(..), _) => problems.add(&here, format!("is written as tables [{here}.NAME]")),
             (Table(_), _) => problems.add(&here, format!("is written as a table [{}]", without_numbers(&here))),
             (Tables(inner), toml::Value::Array(tables)) => {
                 for (at, element) in tables.iter().enumerate() {
@@ -179,6 +205,7 @@ mod tests {
             let path = if prefix.is_empty() { (*name).to_owned() } else { format!("{prefix}.{name}") };
             match kind {
                 Table(inner) | Tables(inner) => paths(&path, inner, found),
+                Named(inner) => paths(&format!("{path}.NAME"), inner, found),
                 Value | Open => drop(found.insert(path)),
             }
         }

@@ -3,6 +3,7 @@
 //! Owns the file's members, their order of strength (file < environment < flags) and how an error in it is worded.
 //! What an extract or a stream is made of is checked by `catalog`.
 
+mod face_listeners;
 mod file;
 mod limit_members;
 mod members;
@@ -15,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use face_listeners::{FaceAddress, FaceListener};
 pub use file::{ConfigFile, ConfigFileError};
 pub use limit_members::LimitMembers;
 pub use problem::{Problem, located};
@@ -26,6 +28,7 @@ use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::{AuditFileOptions, TlsFiles};
+use crate::face::FaceName;
 use crate::record::{ResourceName, TrailName};
 
 /// Where a server listens unless told otherwise.
@@ -124,6 +127,8 @@ pub struct Overrides {
     pub log_format: Option<LogFormat>,
     /// The file of audit lines.
     pub audit_log: Option<PathBuf>,
+    /// Where faces have listeners of their own.
+    pub faces: Vec<(FaceName, SocketAddr)>,
 }
 
 /// Where audit lines go, when not to the log.
@@ -164,6 +169,8 @@ pub struct Settings {
     pub audit: Option<AuditTarget>,
     /// Where the rules of tokens are read again from.
     pub jwt: Option<JwtMembers>,
+    /// Listeners that serve one face each.
+    pub faces: Vec<FaceListener>,
     /// Users of the file.
     pub users: Vec<FileUser>,
     /// Trails of the file.
@@ -175,15 +182,28 @@ pub struct Settings {
 }
 
 /// The file and what is over it contradict each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Plain text would be spoken to the network, and nobody asked for it by name.
     #[error(
-        "{0} is not a loopback address, and this listener speaks plain text: passwords would cross the network \
+        "{listen} is not a loopback address, and this listener speaks plain text: passwords would cross the network \
          readable. Give it a certificate (--tls-certificate, --tls-key), put a TLS proxy in front of a loopback \
          address, or ask for it with --allow-plain-text"
     )]
-    PlainText(SocketAddr),
+    PlainText {
+        /// The member that says where to listen.
+        member: String,
+        /// Where.
+        listen: SocketAddr,
+    },
+    /// Two listeners cannot have one address.
+    #[error("{listen} is the address of two listeners; give {face}.listen another port")]
+    SameAddress {
+        /// The face whose own listener is the second of them, as `face.NAME`.
+        face: String,
+        /// The address.
+        listen: SocketAddr,
+    },
     /// One of the two files is missing.
     #[error("TLS needs both a certificate and its key (tls.certificate and tls.key)")]
     HalfTls,
@@ -206,15 +226,30 @@ impl Settings {
             (None, None) if client_ca.is_none() => None,
             _ => return Err(SettingsError::HalfTls),
         };
-        let users_of_certificates = tls.as_ref().and_then(|files| files.client_ca.as_ref()).map(|_| file.tls.users);
+        let faces = own_listeners(file.faces, overrides.faces, tls.as_ref());
+        let all_tls = || tls.iter().chain(faces.iter().filter_map(|face| face.tls.as_ref()));
+        let takes_certificates = all_tls().any(|files| files.client_ca.is_some());
+        let users_of_certificates = takes_certificates.then_some(file.tls.users);
         let (jwt, jwt_rules) = file.jwt.unzip();
         let access = AccessOptions {
             digest: overrides.digest.or(file.digest).unwrap_or(false),
             certificates: users_of_certificates,
             jwt: jwt_rules,
         };
-        if tls.is_none() && !listen.ip().is_loopback() && !allow_plain_text {
-            return Err(SettingsError::PlainText(listen));
+        let mains = std::iter::once(("listen".to_owned(), listen, tls.is_some()));
+        let own = faces.iter().map(|face| (face.member("listen"), face.listen, face.tls.is_some()));
+        let mut listeners = mains.chain(own);
+        let is_refused = |(_, listen, over_tls): &(_, SocketAddr, bool)| !over_tls && !listen.ip().is_loopback();
+        if let Some((member, listen, _)) = listeners.find(|one| !allow_plain_text && is_refused(one)) {
+            return Err(SettingsError::PlainText { member, listen });
+        }
+        let mut taken = vec![listen];
+        for face in faces.iter().filter(|face| face.listen.port() != 0) {
+            if taken.contains(&face.listen) {
+                let listen = face.listen;
+                return Err(SettingsError::SameAddress { face: format!("face.{}", face.face), listen });
+            }
+            taken.push(face.listen);
         }
         let given = overrides.trusted_proxies;
         let trusted = if given.is_empty() { file.trusted_proxies } else { given };
@@ -240,12 +275,33 @@ impl Settings {
             log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
             audit: overrides.audit_log.or(file.audit_file).map(|path| file.audit_sizes.target(path)),
             jwt,
+            faces,
             users: file.users,
             trails: file.trails,
             extracts: file.extracts,
             streams: file.streams,
         })
     }
+}
+
+/// The listeners of faces: those of the file and those given over it, each with the files of the main listener unless it has
+/// its own.
+fn own_listeners(
+    file: Vec<FaceListener>,
+    given: Vec<(FaceName, SocketAddr)>,
+    tls: Option<&TlsFiles>,
+) -> Vec<FaceListener> {
+    let mut listeners = file;
+    for (face, listen) in given {
+        match listeners.iter_mut().find(|listener| listener.face == face) {
+            Some(listener) => listener.listen = listen,
+            None => listeners.push(FaceListener::at(face, listen)),
+        }
+    }
+    for listener in &mut listeners {
+        listener.tls = listener.tls.take().or_else(|| tls.cloned());
+    }
+    listeners
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::codec::cloudevents::{self, Event, EventKind, RowEvent, RowEvents};
-use crate::codec::image::Image;
+use crate::codec::image::{Image, MalformedImage};
 use crate::codec::json::{
     DdlRecord, DmlRecord, EncodeError, HeadCache, MetaField, PreparedTable, RecordContext, TransInd, push_ddl,
 };
+use crate::codec::message_row::push_row;
 use crate::codec::token;
 use crate::delivery::batch::{Batch, Finished};
 use crate::delivery::block::Piece;
@@ -21,7 +22,7 @@ use crate::delivery::negotiated::Partitions;
 use crate::delivery::rules::{HeaderVerdict, RecordBody, RecordHeader, Rules};
 use crate::limits::{PIECE_BYTES_MAX, RULE_TABLES_REMEMBERED};
 use crate::record::{Operation, Position, SchemaId, TableName, TableSchema, Timestamp};
-use crate::trail::{Entry, Followed, Location, Record, RowBody, Transaction};
+use crate::trail::{Body, Entry, Followed, Location, Record, RowBody, Transaction};
 
 #[derive(Debug)]
 struct Table {
@@ -44,6 +45,11 @@ struct Outgoing<'a> {
 }
 
 impl<'a> Outgoing<'a> {
+    /// A record with nothing in it yet.
+    fn of(record: &Record<'a>) -> Self {
+        Self::row(record, &RowBody::default())
+    }
+
     fn row(record: &Record<'a>, row: &RowBody<'a>) -> Self {
         Self {
             transaction: record.transaction,
@@ -54,7 +60,7 @@ impl<'a> Outgoing<'a> {
             after: row.after,
             tokens: (!row.tokens.is_empty()).then_some(row.tokens),
             ddl: None,
-            location: record.place,
+            location: record.location,
         }
     }
 }
@@ -88,6 +94,8 @@ pub struct Encoder {
     alike: Option<(SchemaId, Operation)>,
     /// Rows of that schema and operation are left out whatever they hold.
     unwanted: Option<(SchemaId, Operation)>,
+    /// The row that the message at hand is shown as.
+    message_row: Vec<u8>,
     batch: Batch,
     /// Of the message being gathered.
     schemas: Vec<Arc<TableSchema>>,
@@ -120,6 +128,7 @@ impl Encoder {
             events: RowEvents::default(),
             alike: None,
             unwanted: None,
+            message_row: Vec::new(),
             schemas: Vec::new(),
             has_ddl: false,
             records: 0,
@@ -197,7 +206,8 @@ impl Encoder {
         if kind.is_some() && kind == self.unwanted {
             return Ok(());
         }
-        if !self.partitions.include(record.partition) {
+        // A statement is about a table, whose rows may be in any partition.
+        if kind.is_some() && !self.partitions.include(record.partition) {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {
@@ -211,21 +221,47 @@ impl Encoder {
     }
 
     fn record(&mut self, record: &Record<'_>, now: Timestamp) -> Result<(), End> {
+        let mut message_row = std::mem::take(&mut self.message_row);
+        message_row.clear();
+        let taken = self.record_with(&mut message_row, record, now);
+        self.message_row = message_row;
+        taken
+    }
+
+    fn record_with(&mut self, message_row: &mut Vec<u8>, record: &Record<'_>, now: Timestamp) -> Result<(), End> {
         self.alike = None;
-        let ddl = if record.operation == Operation::Ddl { Some(record.ddl()?) } else { None };
-        let table = record.schema.map(|schema| &schema.table).or(ddl.as_ref().map(|(table, _)| table));
+        // A statement names its table in its body; of any other record the header is enough to pass over it.
+        let statement = if record.schema.is_none() { Some(record.body()?) } else { None };
+        let table = match &statement {
+            Some(Body::Ddl { table, .. }) => Some(table),
+            _ => record.schema.map(|schema| &schema.table),
+        };
         let header = RecordHeader { table, operation: record.operation, partition: None };
         let verdict = self.rules.decide_header(&header);
         if verdict == HeaderVerdict::Drop {
             self.unwanted = record.schema.map(|schema| (schema.id, record.operation));
             return Ok(());
         }
-        let row = if ddl.is_some() { RowBody::default() } else { record.row()? };
-        let mut outgoing = Outgoing::row(record, &row);
-        outgoing.ddl = ddl.as_ref().map(|(table, text)| (table, *text));
+        let read;
+        let body = match &statement {
+            Some(statement) => statement,
+            None => {
+                read = record.body()?;
+                &read
+            }
+        };
+        let outgoing = match body {
+            Body::Row(row) => Outgoing::row(record, row),
+            Body::Ddl { table, statement } => Outgoing { ddl: Some((table, statement)), ..Outgoing::of(record) },
+            Body::Message(message) => {
+                push_row(message_row, message, record.partition);
+                Outgoing { after: Some(Image::whole(message_row)), ..Outgoing::of(record) }
+            }
+        };
         if verdict == HeaderVerdict::NeedsBody {
             let schema = record.schema.map(|schema| &**schema);
-            let body = RecordBody { schema, before: row.before, after: row.after, tokens: outgoing.tokens };
+            let Outgoing { before, after, tokens, .. } = outgoing;
+            let body = RecordBody { schema, before, after, tokens };
             if !self.rules.decide(&header, &body) {
                 return Ok(());
             }
@@ -239,9 +275,11 @@ impl Encoder {
         Ok(())
     }
 
-    /// Rows like the one just written need no second look, if all of its kind pass.
+    /// Rows like the one just written need no second look, if all of its kind pass. A message is no row until one is made of
+    /// it.
     fn note_alike(&mut self, written: &Outgoing<'_>, all_pass: bool) {
-        let alike = written.schema.filter(|_| all_pass && !self.is_single());
+        let is_alike = |schema: &&Arc<TableSchema>| all_pass && schema.id != SchemaId::MESSAGES;
+        let alike = written.schema.filter(is_alike).filter(|_| !self.is_single());
         self.alike = alike.map(|schema| (schema.id, written.operation));
     }
 
@@ -255,8 +293,7 @@ impl Encoder {
     ) -> Result<(), End> {
         let last = match followed {
             Followed::ByCommit => true,
-            // One of another partition may be none that is sent.
-            Followed::ByAlike if all_pass && self.partitions.are_all() => false,
+            Followed::ByAlike if all_pass => false,
             Followed::ByAlike | Followed::ByAny => return self.hold(record, now),
         };
         self.release_before(record, now)?;
@@ -370,7 +407,8 @@ impl Encoder {
                 (None, Some((table, text))) => {
                     push_ddl(&DdlRecord { context, table: Some(table), text }, &contract.options, out)?;
                 }
-                (None, None) => {}
+                // Neither a row nor a statement: nothing can stand between the commas.
+                (None, None) => return Err(MalformedImage.into()),
             }
             if contract.events.is_some() {
                 cloudevents::close(out);

@@ -66,10 +66,17 @@ pub struct Connection {
     shutdown: watch::Receiver<bool>,
 }
 
+/// A place among the connections of the server, and among those of its listener where that has a cap of its own.
+#[derive(Debug)]
+struct ConnectionPlace {
+    _of_server: OwnedSemaphorePermit,
+    _of_listener: Option<OwnedSemaphorePermit>,
+}
+
 /// What a connection takes of the caps.
 #[derive(Debug)]
 struct Held {
-    _place: OwnedSemaphorePermit,
+    _place: ConnectionPlace,
     /// None of a trusted proxy's own address, which stands for many.
     _of_address: Option<Place<IpAddr>>,
 }
@@ -189,13 +196,15 @@ fn share(whole: usize, part: usize, of: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// Serves one router on any number of listeners.
+/// Serves a router on any number of listeners.
 #[derive(Debug, Clone)]
 pub struct Server {
     router: Router,
     limits: ServerLimits,
     shutdown: watch::Receiver<bool>,
     places: Arc<Semaphore>,
+    /// The places of this listener alone, where it has a cap of its own.
+    own_places: Option<Arc<Semaphore>>,
     answers: Arc<AnswerRoom>,
     clients: Clients,
     hits: Arc<LimitHits>,
@@ -212,6 +221,7 @@ impl Server {
             limits,
             shutdown,
             places: Arc::new(Semaphore::new(limits.connections_max)),
+            own_places: None,
             clients: Clients {
                 proxies: Arc::default(),
                 places: Arc::new(Places::new(limits.connections_per_address_max)),
@@ -244,6 +254,15 @@ impl Server {
     pub fn over_tls(mut self, tls: Tls) -> Self {
         self.tls = Some(Arc::new(tls));
         self
+    }
+
+    /// The same server for other listeners, where it serves this router, in plain text until it is told otherwise. Caps, what
+    /// clients leave unread and the shutdown are those of the whole; of the connections these listeners take
+    /// `connections_max` at most, if that is said.
+    #[must_use]
+    pub fn beside(&self, router: Router, connections_max: Option<usize>) -> Self {
+        let own_places = connections_max.map(|places| Arc::new(Semaphore::new(places)));
+        Self { router, own_places, tls: None, ..self.clone() }
     }
 
     /// Connections open now, upgraded ones included.
@@ -304,7 +323,7 @@ impl Server {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         tasks::may_panic(Task::Listener);
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Some(place) = self.place() else {
             return self.refuse(&socket, Limit::Connections, FULL_ANSWER);
         };
         let _ = socket.set_nodelay(true);
@@ -322,9 +341,18 @@ impl Server {
         }
     }
 
+    fn place(&self) -> Option<ConnectionPlace> {
+        let take = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        let of_listener = match &self.own_places {
+            Some(places) => Some(take(places)?),
+            None => None,
+        };
+        Some(ConnectionPlace { _of_server: take(&self.places)?, _of_listener: of_listener })
+    }
+
     /// A trusted proxy's connection begins with a header that says whose it is. One that does not is closed: whether it is
     /// the proxy's own or a client's that came past it cannot be said.
-    async fn serve_proxied(self, mut socket: TcpStream, peer: ClientAddr, place: OwnedSemaphorePermit) {
+    async fn serve_proxied(self, mut socket: TcpStream, peer: ClientAddr, place: ConnectionPlace) {
         let mut shutdown = self.shutdown.clone();
         let header = tokio::select! {
             header = timeout(self.limits.header, proxy_header::read(&mut socket)) => header,
@@ -356,7 +384,7 @@ impl Server {
         self,
         socket: TcpStream,
         peer: ClientAddr,
-        (place, of_address): (OwnedSemaphorePermit, Option<Place<IpAddr>>),
+        (place, of_address): (ConnectionPlace, Option<Place<IpAddr>>),
     ) {
         let held = Arc::new(Held { _place: place, _of_address: of_address });
         let Self { router, limits, shutdown, clients, hits, tls, answers, messages, .. } = self;

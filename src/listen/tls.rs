@@ -53,6 +53,8 @@ pub struct PeerCertificate(pub Option<Arc<str>>);
 #[derive(Debug)]
 pub struct Tls {
     files: TlsFiles,
+    /// The face whose own listener it is for; empty for the main one.
+    listener: &'static str,
     loaded: RwLock<(TlsStamp, Arc<ServerConfig>)>,
     /// When what is in use expires.
     expiries: Arc<Expiries>,
@@ -60,13 +62,19 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the files, and tells when they expire; blocks.
-    pub fn load(files: TlsFiles, clock: SharedClock, expiries: Arc<Expiries>) -> Result<Self, TlsError> {
+    /// Reads the files of a listener, and tells when they expire; blocks. `listener` is the name of the face whose own it is,
+    /// empty for the main one.
+    pub fn load(
+        files: TlsFiles,
+        listener: &'static str,
+        clock: SharedClock,
+        expiries: Arc<Expiries>,
+    ) -> Result<Self, TlsError> {
         let stamp = files.stamp();
         let pem = files.read()?;
         let config = Arc::new(configured(&files, &pem)?);
-        tell_expiries(&pem, &expiries);
-        Ok(Self { files, loaded: RwLock::new((stamp, config)), expiries, clock })
+        tell_expiries(listener, &pem, &expiries);
+        Ok(Self { files, listener, loaded: RwLock::new((stamp, config)), expiries, clock })
     }
 
     /// The handshake with a client; its deadline is the caller's.
@@ -114,20 +122,20 @@ impl Tls {
         let pem = self.files.read()?;
         let config = Arc::new(configured(&self.files, &pem)?);
         loaded().1 = config;
-        tell_expiries(&pem, &self.expiries);
+        tell_expiries(self.listener, &pem, &self.expiries);
         Ok(true)
     }
 
     /// Says once a day what has expired or soon will.
     fn warn_of_expiry(&self, warned: &mut Option<Instant>) {
         let pause = Duration::from_secs(limits::CERTIFICATE_WARN_SECONDS);
-        let troubles = self.expiries.troubles(self.clock.now());
+        let troubles = self.expiries.troubles_of(self.listener, self.clock.now());
         if troubles.is_empty() || warned.is_some_and(|last| last.elapsed() < pause) {
             return;
         }
         *warned = Some(Instant::now());
         for (file, trouble) in troubles {
-            let (file, what) = (file.member(), trouble.what);
+            let what = trouble.what;
             if trouble.expired {
                 tracing::error!(file, "a TLS certificate {what}");
             } else {
@@ -138,13 +146,13 @@ impl Tls {
 }
 
 /// Of several certificates in a file the first that expires counts: with it the chain breaks, or an authority is gone.
-fn tell_expiries(pem: &TlsPem, expiries: &Expiries) {
+fn tell_expiries(listener: &'static str, pem: &TlsPem, expiries: &Expiries) {
     let first = |pem: &[u8]| {
         let found = certificates(pem).unwrap_or_default();
         found.iter().filter_map(|certificate| certificate::expiry(certificate)).min()
     };
-    expiries.tell(CertificateFile::Certificate, first(&pem.certificate));
-    expiries.tell(CertificateFile::ClientCa, pem.client_ca.as_deref().and_then(first));
+    expiries.tell(listener, CertificateFile::Certificate, first(&pem.certificate));
+    expiries.tell(listener, CertificateFile::ClientCa, pem.client_ca.as_deref().and_then(first));
 }
 
 async fn heard(hangup: &mut Option<tokio::signal::unix::Signal>) {
@@ -201,7 +209,7 @@ mod tests {
     use super::*;
 
     fn load(files: TlsFiles) -> Result<Tls, TlsError> {
-        Tls::load(files, Arc::new(crate::clock::SystemClock), Arc::default())
+        Tls::load(files, "", Arc::new(crate::clock::SystemClock), Arc::default())
     }
 
     fn write_pair(folder: &std::path::Path) {

@@ -107,6 +107,11 @@ impl TableName {
         Err(InvalidName("a table's name has 1 to 3 parts of 1 to 512 bytes with dots between".into()))
     }
 
+    /// The table that a trail's messages are shown as: `messages.<trail>`.
+    pub fn of_messages(trail: &TrailName) -> Self {
+        Self([NamePart::from("messages"), trail.0.clone()].into())
+    }
+
     /// Reads the printed form.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let mut parts = Vec::new();

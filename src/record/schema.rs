@@ -1,12 +1,17 @@
-//! The shape of a table at one time.
+//! The schema of a table at one time.
 
 use serde::{Deserialize, Serialize};
 
 use crate::record::TableName;
 
-/// Number of a table's shape within one trail; a shape never changes, a changed table gets a new number.
+/// Number of a table's schema within one trail; a schema never changes, a changed table gets a new number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SchemaId(pub u32);
+
+impl SchemaId {
+    /// The number of the schema that messages are shown with, in every trail; no table of a trail has it.
+    pub const MESSAGES: Self = Self(u32::MAX);
+}
 
 /// Which JSON a column's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,14 +50,14 @@ pub struct Column {
 }
 
 impl Column {
-    /// About how many bytes a column with such a name and type takes where shapes are written down.
+    /// About how many bytes a column with such a name and type takes where schemas are written down.
     pub fn described_bytes(name: &str, sql_type: &str) -> usize {
         DESCRIPTION_BYTES + name.len() + sql_type.len()
     }
 }
 
 impl TableSchema {
-    /// About how many bytes it takes where shapes are written down.
+    /// About how many bytes it takes where schemas are written down.
     pub fn described_bytes(&self) -> usize {
         let columns = self.columns.iter().map(|column| Column::described_bytes(&column.name, &column.sql_type));
         Self::described_bytes_of(&self.table) + columns.sum::<usize>()

@@ -18,7 +18,7 @@ pub enum Operation {
     Truncate = 4,
     /// A row inserted, or changed where its key was there.
     Upsert = 5,
-    /// A statement that changes a shape.
+    /// A statement that changes a schema.
     Ddl = 6,
 }
 

@@ -87,9 +87,9 @@ impl Health {
 
     /// Adds what is wrong with what callers are known by: certificates, the keys of another issuer.
     pub(super) fn of_access(&mut self, expiries: &Expiries, keys: &KeyRefresh, now: Timestamp) {
-        for (file, trouble) in expiries.troubles(now) {
+        for (member, trouble) in expiries.troubles(now) {
             if trouble.expired {
-                self.warnings.push(format!("a certificate of {} {}", file.member(), trouble.what));
+                self.warnings.push(format!("a certificate of {member} {}", trouble.what));
             }
         }
         if let Some(error) = keys.figures().and_then(|figures| figures.error) {
@@ -123,7 +123,7 @@ fn trouble_of_trail(trail: &TrailInfo, now: Timestamp) -> Option<String> {
     if let Some(reason) = &status.stopped {
         return Some(format!("trail {} has stopped: {reason}", trail.name));
     }
-    let stalled = status.work.stalled_seconds(now);
+    let stalled = status.counters.stalled_seconds(now);
     let waits = stalled >= limits::TRAIL_STALL_SECONDS;
     waits.then(|| format!("trail {} has written nothing for {stalled} s, and bytes wait", trail.name))
 }

@@ -1,22 +1,28 @@
 //! The writing end: builds the frames of whole transactions and hands them to the trail's writer thread.
 //!
 //! Collects small transactions into chunks; a transaction larger than a chunk is handed over piece by piece, so memory
-//! stays bounded, and stays invisible until its commit frame is flushed.
+//! stays bounded, and stays invisible until its commit frame is flushed. How records get into the chunk is `records`'.
+
+mod records;
+
+pub use records::{Row, RowParts};
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_OWN_ID, FLAG_TOKENS, FrameHeader, FrameKind};
+use crate::codec::frame::{self, FLAG_OWN_ID, FrameHeader, FrameKind};
 use crate::limits;
 use crate::record::{
-    Column, Epoch, Operation, Position, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
+    Column, Epoch, LoadProgress, Position, PreparedTransaction, SourcePosition, TableName, TableSchema, Timestamp,
+    TransactionHead,
 };
 use crate::trail::gap::GAP_RECORD;
+use crate::trail::loads::{Loads, LoadsSaid};
 use crate::trail::recovery::recover_end;
 use crate::trail::replay::remembered_xids;
-use crate::trail::shape_frame;
-use crate::trail::shapes::Shapes;
+use crate::trail::schema_frame;
+use crate::trail::schemas::Schemas;
 use crate::trail::shared::{End, Shared};
 use crate::trail::tail::Tail;
 use crate::trail::writer::{self, Command};
@@ -34,10 +40,12 @@ pub struct Appender {
     usual_bytes: usize,
     /// The chunk ends a transaction or says something of the source.
     due: bool,
-    shapes: Shapes,
+    schemas: Schemas,
     identity: String,
     source: Option<SourcePosition>,
     source_mark: Option<SourceMark>,
+    prepared: Vec<PreparedTransaction>,
+    loads: Loads,
     /// The greatest commit time so far, which a gap's is not below.
     highest_ts: Timestamp,
     xids: Xids,
@@ -55,32 +63,8 @@ struct OpenTransaction {
     records: u32,
     /// Byte of the chunk where it begins; `None` when a part of it has been handed over.
     begins_at: Option<usize>,
-}
-
-/// One row operation.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// What it does; never [`Operation::Ddl`].
-    pub operation: Operation,
-    /// Before image, as [`ImageWriter`](crate::codec::image::ImageWriter) writes it: one cell a column of the shape.
-    pub before: Option<&'a [u8]>,
-    /// After image, likewise.
-    pub after: Option<&'a [u8]>,
-    /// Tokens: a JSON object as text.
-    pub tokens: Option<&'a str>,
-}
-
-/// What a row operation consists of, for [`Appender::write_row`].
-#[derive(Debug, Clone, Copy)]
-pub struct RowParts<'a> {
-    /// What it does; never [`Operation::Ddl`].
-    pub operation: Operation,
-    /// It has a before image.
-    pub before: bool,
-    /// It has an after image.
-    pub after: bool,
-    /// Tokens: a JSON object as text.
-    pub tokens: Option<&'a str>,
+    /// What it has said of initial loads.
+    loads: LoadsSaid,
 }
 
 /// Takes the trail's end and starts its writer thread.
@@ -114,10 +98,12 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         chunk: Vec::new(),
         usual_bytes: 0,
         due: false,
-        shapes: state.shapes,
+        schemas: state.schemas,
         identity: state.identity,
         source: state.source,
         source_mark: state.source_mark,
+        prepared: state.prepared,
+        loads: state.loads,
         highest_ts: state.commit_ts,
         xids,
         next_commit: state.commit + 1,
@@ -225,6 +211,63 @@ impl Appender {
         self.progress(at)
     }
 
+    /// The source's transactions that [`Self::note_prepared`] named last, in this life of the trail or an earlier one.
+    pub fn prepared(&self) -> &[PreparedTransaction] {
+        &self.prepared
+    }
+
+    /// Says which of the source's transactions are prepared, the one that begins first in its log before the others. It is
+    /// durable before any progress that is said later.
+    pub fn note_prepared(&mut self, prepared: &[PreparedTransaction]) -> Result<(), AppendError> {
+        self.outside("prepared transactions are said between transactions")?;
+        for transaction in prepared {
+            text_fits("global transaction id", &transaction.xid, limits::XID_BYTES_MAX)?;
+            for place in [&transaction.begins_at, &transaction.prepared_at] {
+                text_fits("source position", &place.0, limits::IDENTIFIER_BYTES_MAX)?;
+            }
+        }
+        let header = FrameHeader { commit: self.next_commit - 1, ..FrameHeader::new(FrameKind::Prepared) };
+        self.push_fitting(&header, |out| frame::prepared::push(out, prepared))?;
+        self.prepared = prepared.to_vec();
+        self.due = true;
+        Ok(())
+    }
+
+    /// How far the initial load of each table has come, in this life of the trail or an earlier one; of none when no load goes
+    /// on.
+    pub fn loads(&self) -> &[LoadProgress] {
+        self.loads.all()
+    }
+
+    /// Says how far the initial load of a table has come, or that the load has ended: with the transaction that is open, behind
+    /// its rows, or between transactions.
+    pub fn note_load(&mut self, progress: Option<&LoadProgress>) -> Result<(), AppendError> {
+        if let Some(progress) = progress {
+            text_fits("source position", &progress.at.0, limits::IDENTIFIER_BYTES_MAX)?;
+        }
+        let header = FrameHeader { commit: self.next_commit - 1, ..FrameHeader::new(FrameKind::LoadProgress) };
+        self.push_fitting(&header, |out| frame::load::push(out, progress))?;
+        match &mut self.open {
+            Some(open) => open.loads.note(progress.cloned()),
+            None => {
+                self.loads.note(progress.cloned());
+                self.due = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a frame unless it is larger than one may be.
+    fn push_fitting(&mut self, header: &FrameHeader, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), AppendError> {
+        let start = self.chunk.len();
+        let bytes = frame::push(&mut self.chunk, header, write) - frame::HEADER_BYTES;
+        if bytes <= frame::PAYLOAD_BYTES_MAX {
+            return Ok(());
+        }
+        self.chunk.truncate(start);
+        Err(AppendError::TooLarge { bytes, max: frame::PAYLOAD_BYTES_MAX })
+    }
+
     /// Says, between transactions, that the source may have had rows which it did not give: of `missing.tables`, in that range
     /// of its log. Takes a commit number, and more where one frame cannot name all tables; returns the position behind
     /// which a reader goes on. It is durable when [`Self::durable`] has reached its commit number.
@@ -256,27 +299,27 @@ impl Appender {
         self.due = true;
     }
 
-    /// The shape in force for a table, if it is known.
-    pub fn shape_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
-        self.shapes.of(table)
+    /// The schema in force for a table, if it is known.
+    pub fn schema_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.schemas.of(table)
     }
 
-    /// The numbered shape with these columns: the one in force if it has them, else a new one.
-    pub fn shape(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, AppendError> {
-        if let Some(known) = self.shapes.of(table) {
+    /// The numbered schema with these columns: the one in force if it has them, else a new one.
+    pub fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, AppendError> {
+        if let Some(known) = self.schemas.of(table) {
             if known.columns == columns {
                 return Ok(known.clone());
             }
-        } else if self.shapes.len() >= limits::TRAIL_TABLES_MAX {
+        } else if self.schemas.len() >= limits::TRAIL_TABLES_MAX {
             return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
         }
         if columns.len() > limits::TABLE_COLUMNS_MAX {
             return Err(AppendError::TooManyColumns { table: table.to_string(), max: limits::TABLE_COLUMNS_MAX });
         }
-        let before = self.shapes.of(table).cloned();
+        let before = self.schemas.of(table).cloned();
         self.has_room_for(table, columns, before.as_deref())?;
-        let schema = self.shapes.declare(table, columns);
-        shape_frame::push(&mut self.chunk, before.as_deref(), &schema);
+        let schema = self.schemas.declare(table, columns);
+        schema_frame::push(&mut self.chunk, before.as_deref(), &schema);
         Ok(schema)
     }
 
@@ -290,20 +333,20 @@ impl Appender {
         let now = TableSchema::described_bytes_of(table) + of_columns.sum::<usize>();
         let before = before.map_or(0, TableSchema::described_bytes);
         let max = limits::TRAIL_SCHEMA_BYTES_MAX;
-        if now > before && self.shapes.described_bytes() - before + now > max {
+        if now > before && self.schemas.described_bytes() - before + now > max {
             return Err(AppendError::TooManySchemaBytes { table: table.to_string(), max });
         }
         Ok(())
     }
 
-    /// What the shapes in force take where they are written down, in bytes, about: see [`limits::TRAIL_SCHEMA_BYTES_MAX`].
+    /// What the schemas in force take where they are written down, in bytes, about: see [`limits::TRAIL_SCHEMA_BYTES_MAX`].
     pub fn schema_bytes(&self) -> usize {
-        self.shapes.described_bytes()
+        self.schemas.described_bytes()
     }
 
-    /// Number of tables whose shapes are in force.
+    /// Number of tables whose schemas are in force.
     pub fn tables(&self) -> usize {
-        self.shapes.len()
+        self.schemas.len()
     }
 
     /// Opens a transaction.
@@ -323,7 +366,7 @@ impl Appender {
         self.outside("a transaction is open already")?;
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
-        self.shapes.begin();
+        self.schemas.begin();
         if self.chunk.is_empty() {
             self.chunk.reserve(self.usual_bytes);
         }
@@ -335,78 +378,9 @@ impl Appender {
         kept.commit_ts = head.commit_ts;
         kept.source.0.clone_from(&head.source.0);
         let unnamed = flags & FLAG_OWN_ID != 0;
-        self.open = Some(OpenTransaction { head: kept, unnamed, records: 0, begins_at: Some(begins_at) });
+        let (begins_at, loads) = (Some(begins_at), LoadsSaid::default());
+        self.open = Some(OpenTransaction { head: kept, unnamed, records: 0, begins_at, loads });
         Ok(())
-    }
-
-    /// Appends a row operation to the open transaction; returns the record's number.
-    pub fn row(&mut self, schema: &TableSchema, row: Row<'_>) -> Result<u32, AppendError> {
-        let Row { operation, before, after, tokens } = row;
-        let bytes = before.map_or(0, <[u8]>::len) + after.map_or(0, <[u8]>::len) + tokens.map_or(0, str::len);
-        let flags = flags(before.is_some(), after.is_some(), tokens.is_some());
-        self.record(FrameKind::Record(operation), flags, schema.id, bytes, |out| {
-            out.extend_from_slice(before.unwrap_or_default());
-            out.extend_from_slice(after.unwrap_or_default());
-            out.extend_from_slice(tokens.unwrap_or_default().as_bytes());
-        })
-    }
-
-    /// Appends a row operation whose images, the before image first, `write` appends where they stay. If `write` says
-    /// that nothing came of it, nothing is appended and no number returned.
-    pub fn write_row(
-        &mut self,
-        schema: &TableSchema,
-        row: RowParts<'_>,
-        write: impl FnOnce(&mut Vec<u8>) -> bool,
-    ) -> Result<Option<u32>, AppendError> {
-        let start = self.chunk.len();
-        let flags = flags(row.before, row.after, row.tokens.is_some());
-        let mut written = false;
-        let record = self.record(FrameKind::Record(row.operation), flags, schema.id, 0, |out| {
-            written = write(out);
-            out.extend_from_slice(row.tokens.unwrap_or_default().as_bytes());
-        })?;
-        let bytes = self.chunk.len() - start - frame::HEADER_BYTES;
-        let fits = bytes <= frame::PAYLOAD_BYTES_MAX;
-        if written && fits {
-            return Ok(Some(record));
-        }
-        self.chunk.truncate(start);
-        if let Some(open) = &mut self.open {
-            open.records = record;
-        }
-        if fits { Ok(None) } else { Err(AppendError::TooLarge { bytes, max: frame::PAYLOAD_BYTES_MAX }) }
-    }
-
-    /// Appends a DDL statement to the open transaction; returns the record's number.
-    pub fn ddl(&mut self, table: &TableName, statement: &str) -> Result<u32, AppendError> {
-        let name = table.to_string();
-        let bytes = name.len() + statement.len() + 2;
-        self.record(FrameKind::Record(Operation::Ddl), 0, SchemaId(0), bytes, |out| {
-            frame::push_text_pair(out, &name, statement);
-        })
-    }
-
-    fn record(
-        &mut self,
-        kind: FrameKind,
-        flags: u8,
-        schema: SchemaId,
-        bytes: usize,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<u32, AppendError> {
-        let max = frame::PAYLOAD_BYTES_MAX;
-        if bytes > max {
-            return Err(AppendError::TooLarge { bytes, max });
-        }
-        let Some(open) = &mut self.open else {
-            return Err(AppendError::OutOfTurn("a record needs an open transaction"));
-        };
-        let (record, commit_ts) = (open.records, open.head.commit_ts);
-        open.records += 1;
-        let header = FrameHeader { flags, schema, ..self.header(kind, commit_ts, record) };
-        frame::push(&mut self.chunk, &header, write);
-        Ok(record)
     }
 
     fn header(&self, kind: FrameKind, commit_ts: Timestamp, record: u32) -> FrameHeader {
@@ -436,7 +410,8 @@ impl Appender {
             mark.set(&open.head.xid, &open.head.source, open.head.commit_ts, hash);
         }
         self.due = true;
-        self.shapes.commit();
+        open.loads.settle(&mut self.loads);
+        self.schemas.commit();
         let (commit, record) = (self.next_commit, open.records.saturating_sub(1));
         self.next_commit += 1;
         let xid_hash = open.head.xid_hash();
@@ -464,7 +439,7 @@ impl Appender {
             }
         }
         self.open = None;
-        self.shapes.rollback();
+        self.schemas.rollback();
         Ok(())
     }
 
@@ -502,7 +477,7 @@ impl Appender {
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
         let bytes = self.chunk.len();
-        self.shared.work.handed_over(bytes, self.shared.clock.now());
+        self.shared.counters.handed_over(bytes, self.shared.clock.now());
         place.send(Command::Append(std::mem::take(&mut self.chunk)));
         self.usual_bytes = bytes.min(limits::APPEND_CHUNK_BYTES);
         self.due = false;
@@ -571,11 +546,6 @@ impl Durability {
         let flushed = self.flushed.wait_for(|flushed| *flushed >= commit).await;
         flushed.map(drop).map_err(|_| self.shared.stopped())
     }
-}
-
-fn flags(before: bool, after: bool, tokens: bool) -> u8 {
-    let flag = |given: bool, flag: u8| if given { flag } else { 0 };
-    flag(before, FLAG_BEFORE) | flag(after, FLAG_AFTER) | flag(tokens, FLAG_TOKENS)
 }
 
 fn text_fits(what: &'static str, text: &str, max: usize) -> Result<(), AppendError> {

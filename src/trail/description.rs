@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::segment_head::SEGMENT_VERSION;
 use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-use crate::record::{Epoch, ResourceName, Timestamp, TrailName};
-use crate::trail::OpenError;
+use crate::record::{Epoch, Timestamp, TrailName};
+use crate::trail::{OpenError, Writer};
 
 /// What a trail may be told beyond its name.
 #[derive(Debug, Clone)]
@@ -20,16 +20,6 @@ impl Default for TrailOptions {
     fn default() -> Self {
         Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
     }
-}
-
-/// Who may append to a trail, for its whole life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Writer {
-    /// Puts over HTTP.
-    Puts,
-    /// The extract of that name.
-    Extract(ResourceName),
 }
 
 /// A trail's name, epoch, writer and layout.

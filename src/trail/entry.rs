@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE};
+use crate::codec::frame::{self, FLAG_AFTER, FLAG_BEFORE, FLAG_LOADED, FLAG_TOKENS};
 use crate::codec::image::Image;
-use crate::record::{Operation, Position, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Message, Operation, Position, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::trail::{Gap, Location};
 
 /// A transaction being read.
@@ -27,20 +27,38 @@ pub struct Record<'a> {
     pub transaction: &'a Arc<Transaction>,
     /// Its number within the transaction.
     pub number: u32,
-    /// What it does.
-    pub operation: Operation,
-    /// The table's shape; none for DDL.
-    pub schema: Option<&'a Arc<TableSchema>>,
-    /// Its partition of the trail.
+    /// Its partition.
     pub partition: u16,
+    /// What it does. A message is shown as a new row, and so it has [`Operation::Insert`].
+    pub operation: Operation,
+    /// The table's schema; of a message that of the table which messages are shown as; none for DDL.
+    pub schema: Option<&'a Arc<TableSchema>>,
     /// When the trail took it.
     pub append_ts: Timestamp,
     /// Where its frame lies.
-    pub place: Location,
+    pub location: Location,
     /// What follows it in the trail, as far as that is known.
     pub followed: Followed,
-    pub(super) body: &'a [u8],
+    /// The frame holds a message, not a row.
+    pub(super) is_message: bool,
+    pub(super) payload: &'a [u8],
     pub(super) flags: u8,
+}
+
+/// What a record holds.
+#[derive(Debug, Clone)]
+pub enum Body<'a> {
+    /// A row: its operation and schema are the record's.
+    Row(RowBody<'a>),
+    /// A statement.
+    Ddl {
+        /// The table that it is about.
+        table: TableName,
+        /// Its text.
+        statement: &'a str,
+    },
+    /// A message.
+    Message(Message<'a>),
 }
 
 /// What follows a record.
@@ -48,7 +66,7 @@ pub struct Record<'a> {
 pub enum Followed {
     /// Anything: the next frame was not looked at, or is none of the others.
     ByAny,
-    /// Another record of its transaction, of the same table's shape and the same operation.
+    /// Another record of its transaction, of the same partition, the same table's schema and the same operation.
     ByAlike,
     /// The end of its transaction.
     ByCommit,
@@ -72,19 +90,39 @@ impl<'a> Record<'a> {
         Position { epoch, commit: transaction.commit, record: self.number, xid_hash: transaction.xid_hash }
     }
 
-    /// Its images and tokens.
+    /// What it holds.
+    #[inline]
+    pub fn body(&self) -> Result<Body<'a>, MalformedRecord> {
+        if self.is_message {
+            return frame::message::read(self.flags, self.payload).map(Body::Message).map_err(|_| self.malformed());
+        }
+        if self.operation == Operation::Ddl {
+            return self.ddl();
+        }
+        self.row().map(Body::Row)
+    }
+
+    /// Images and tokens of a record that is a row.
     #[inline]
     pub fn row(&self) -> Result<RowBody<'a>, MalformedRecord> {
-        match self.flags {
-            FLAG_BEFORE => Ok(RowBody { before: Some(Image::whole(self.body)), ..RowBody::default() }),
-            FLAG_AFTER => Ok(RowBody { after: Some(Image::whole(self.body)), ..RowBody::default() }),
+        if self.is_message {
+            return Err(self.malformed());
+        }
+        match self.flags & (FLAG_BEFORE | FLAG_AFTER | FLAG_TOKENS) {
+            FLAG_BEFORE => Ok(RowBody { before: Some(Image::whole(self.payload)), ..RowBody::default() }),
+            FLAG_AFTER => Ok(RowBody { after: Some(Image::whole(self.payload)), ..RowBody::default() }),
             _ => self.split_row(),
         }
     }
 
+    /// Whether it is a row that an initial load took, and no change.
+    pub fn is_loaded(&self) -> bool {
+        !self.is_message && self.flags & FLAG_LOADED != 0
+    }
+
     fn split_row(&self) -> Result<RowBody<'a>, MalformedRecord> {
         let mut row = RowBody::default();
-        let mut rest = self.body;
+        let mut rest = self.payload;
         if self.flags & FLAG_BEFORE != 0 {
             let (image, after) = Image::split(rest).map_err(|_| self.malformed())?;
             (row.before, rest) = (Some(image), after);
@@ -97,19 +135,19 @@ impl<'a> Record<'a> {
         Ok(row)
     }
 
-    /// The table and the statement of a DDL record.
-    pub fn ddl(&self) -> Result<(TableName, &'a str), MalformedRecord> {
-        let (table, statement) = frame::read_text_pair(self.body).map_err(|_| self.malformed())?;
-        Ok((TableName::parse(table).map_err(|_| self.malformed())?, statement))
+    #[cold]
+    fn ddl(&self) -> Result<Body<'a>, MalformedRecord> {
+        let (table, statement) = frame::read_text_pair(self.payload).map_err(|_| self.malformed())?;
+        Ok(Body::Ddl { table: TableName::parse(table).map_err(|_| self.malformed())?, statement })
     }
 
     /// Bytes of its body in the trail.
     pub fn bytes(&self) -> usize {
-        self.body.len()
+        self.payload.len()
     }
 
     fn malformed(&self) -> MalformedRecord {
-        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.place.segment }
+        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.location.segment }
     }
 }
 

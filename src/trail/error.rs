@@ -114,6 +114,14 @@ pub enum AppendError {
         /// The cap in bytes.
         max: usize,
     },
+    /// The trail has no such partition.
+    #[error("partition {partition} does not exist: the trail has {partitions}, and the first is 0")]
+    NoPartition {
+        /// The partition asked for.
+        partition: u16,
+        /// How many there are.
+        partitions: u16,
+    },
     /// A name or text is longer than its field.
     #[error("{what} is longer than {max} bytes")]
     TooLong {

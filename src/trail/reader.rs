@@ -16,11 +16,11 @@ use crate::record::{
 use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
 use crate::trail::fetch::Fetch;
 use crate::trail::gap::Gap;
+use crate::trail::schema_frame;
 use crate::trail::segment::Segment;
-use crate::trail::shape_frame;
 use crate::trail::shared::Shared;
 use crate::trail::store::SegmentBytes;
-use crate::trail::{DurableMark, Location, ReadError};
+use crate::trail::{DurableMark, Location, Note, ReadError};
 
 /// What filling a reader's block came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub enum Fill {
     Filled,
     /// Everything durable has been given.
     AtMark,
+}
+
+/// An entry, or what stands between two entries.
+#[derive(Debug)]
+pub enum Told<'a> {
+    /// An entry.
+    Entry(Entry<'a>),
+    /// A note on the source.
+    Note(Note),
 }
 
 /// Which entries are passed over at first.
@@ -42,7 +51,7 @@ pub(super) enum Skip {
     /// Up to the first transaction committed at or after this time.
     UntilTime(Timestamp),
     /// Up to this byte.
-    UntilPlace(Location),
+    UntilLocation(Location),
 }
 
 /// Reads a trail.
@@ -59,7 +68,7 @@ pub struct Reader {
     /// Byte of the block that follows the last entry given.
     given: usize,
     schemas: HashMap<SchemaId, Arc<TableSchema>>,
-    /// The shape of the last record.
+    /// The schema of the last record.
     recent: Option<Arc<TableSchema>>,
     pub(super) transaction: Option<Arc<Transaction>>,
     pub(super) skip: Skip,
@@ -88,7 +97,7 @@ impl Reader {
         match frame.header.kind {
             FrameKind::Shape | FrameKind::ShapeChange => {
                 let known = |_: &TableName, id| self.schemas.get(&id).cloned();
-                let schema = shape_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
+                let schema = schema_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
                 self.recent = None;
                 self.schemas.insert(schema.id, Arc::new(schema));
             }
@@ -116,13 +125,25 @@ impl Reader {
     /// The next entry of the block at hand that starts before `limit`; `None` when there is none in the block, or the
     /// reader stands at the limit.
     pub fn next_before(&mut self, limit: Location) -> Result<Option<Entry<'_>>, ReadError> {
-        match self.find_entry(limit)? {
+        match self.find_entry(limit, |_| false)? {
             Some((at, header, bytes)) => {
                 self.given = at + bytes;
                 self.entry(at, &header, bytes).map(Some)
             }
             None => Ok(None),
         }
+    }
+
+    /// The next entry or note of the block at hand. What a segment's head repeats is not among them.
+    pub fn next_told(&mut self) -> Result<Option<Told<'_>>, ReadError> {
+        let Some((at, header, bytes)) = self.find_entry(Location::MAX, Note::is)? else { return Ok(None) };
+        self.given = at + bytes;
+        if !Note::is(header.kind) {
+            return self.entry(at, &header, bytes).map(|entry| Some(Told::Entry(entry)));
+        }
+        let frame = Frame { header, payload: &self.block[at + HEADER_BYTES..at + bytes] };
+        let note = Note::of(&frame).ok_or_else(|| self.damage(at, "malformed note on the source"))?;
+        Ok(Some(Told::Note(note)))
     }
 
     /// Gives `take` the rows that lie here one behind the other, of one transaction and one table, up to `limit` at the
@@ -139,35 +160,40 @@ impl Reader {
         let (Some(transaction), Some(schema), Skip::Nothing) = (&self.transaction, &self.recent, self.skip) else {
             return Ok(());
         };
-        let row = |frame: &Frame<'_>| match frame.header.kind {
-            FrameKind::Record(operation) if operation != Operation::Ddl => {
-                (frame.header.schema == schema.id && frame.header.flags & FLAG_REPEATED == 0).then_some(operation)
-            }
-            _ => None,
+        let row = |frame: &Frame<'_>| {
+            let header = &frame.header;
+            let operation = match header.kind {
+                FrameKind::Record(operation) if operation != Operation::Ddl => operation,
+                FrameKind::Message => Operation::Insert,
+                _ => return None,
+            };
+            let is_here = header.schema == schema.id && header.flags & FLAG_REPEATED == 0;
+            is_here.then_some((operation, header.partition))
         };
         let mut next = frame::read_unchecked(&self.block[self.given..]);
         while self.given < stop
             && let Ok(frame) = next
-            && let Some(operation) = row(&frame)
+            && let Some((operation, partition)) = row(&frame)
         {
-            let place = Location { segment, offset: start + self.given as u64 };
+            let location = Location { segment, offset: start + self.given as u64 };
             self.given += frame.bytes();
             next = frame::read_unchecked(&self.block[self.given..]);
             let followed = match &next {
-                Ok(next) if row(next) == Some(operation) => Followed::ByAlike,
+                Ok(next) if row(next) == Some((operation, partition)) => Followed::ByAlike,
                 Ok(next) if next.header.kind == FrameKind::Commit => Followed::ByCommit,
                 _ => Followed::ByAny,
             };
             take(&Record {
                 transaction,
                 number: frame.header.record,
+                partition,
                 operation,
                 schema: Some(schema),
-                partition: frame.header.partition,
                 append_ts: frame.header.append_ts,
-                place,
+                location,
                 followed,
-                body: frame.payload,
+                is_message: frame.header.kind == FrameKind::Message,
+                payload: frame.payload,
                 flags: frame.header.flags,
             })?;
         }
@@ -177,11 +203,16 @@ impl Reader {
     /// Passes over what is not to be given, up to the first entry that is; says whether the reader now knows where it
     /// starts. If not, more must be filled, or become durable.
     pub fn settle(&mut self) -> Result<bool, ReadError> {
-        Ok(self.skip == Skip::Nothing || self.find_entry(Location::MAX)?.is_some())
+        Ok(self.skip == Skip::Nothing || self.find_entry(Location::MAX, |_| false)?.is_some())
     }
 
-    /// Finds the next entry to give, and stands at it; says where in the block it lies, what it is and how long.
-    fn find_entry(&mut self, limit: Location) -> Result<Option<(usize, FrameHeader, usize)>, ReadError> {
+    /// Finds the next entry to give, or frame of a kind that is wanted too, and stands at it; says where in the block it lies,
+    /// what it is and how long.
+    fn find_entry(
+        &mut self,
+        limit: Location,
+        wants: impl Fn(FrameKind) -> bool,
+    ) -> Result<Option<(usize, FrameHeader, usize)>, ReadError> {
         let stop = self.byte_in_block(limit);
         while self.given < stop {
             let at = self.given;
@@ -195,9 +226,9 @@ impl Reader {
                 loaded.map_err(|error| self.damage(at, error))??;
             }
             let kind = header.kind;
-            let entry = matches!(kind, FrameKind::Begin | FrameKind::Record(_) | FrameKind::Commit | FrameKind::Gap);
-            if !repeated && !self.passes_over(at, &header) && entry {
-                if matches!(kind, FrameKind::Record(_)) {
+            let is_entry = kind.is_record() || matches!(kind, FrameKind::Begin | FrameKind::Commit | FrameKind::Gap);
+            if !repeated && !self.passes_over(at, &header) && (is_entry || wants(kind)) {
+                if kind.is_record() {
                     self.look_up(header.schema);
                 }
                 return Ok(Some((at, header, bytes)));
@@ -207,13 +238,13 @@ impl Reader {
         Ok(None)
     }
 
-    fn byte_in_block(&self, place: Location) -> usize {
+    fn byte_in_block(&self, location: Location) -> usize {
         let here = self.segment.number();
-        if place.segment > here {
+        if location.segment > here {
             return self.block.len();
         }
         let start = self.next.saturating_sub(self.block.len() as u64);
-        let byte = if place.segment < here { 0 } else { place.offset.saturating_sub(start) };
+        let byte = if location.segment < here { 0 } else { location.offset.saturating_sub(start) };
         usize::try_from(byte).map_or(self.block.len(), |byte| byte.min(self.block.len()))
     }
 
@@ -224,10 +255,10 @@ impl Reader {
             Skip::UntilTime(time) => {
                 matches!(header.kind, FrameKind::Begin | FrameKind::Gap) && header.commit_ts >= time
             }
-            Skip::UntilPlace(place) => self.place(at) >= place,
+            Skip::UntilLocation(location) => self.location_of(at) >= location,
             Skip::Through(commit, record) => match header.kind {
                 FrameKind::Begin => header.commit > commit,
-                FrameKind::Record(_) => (header.commit, header.record) > (commit, record),
+                FrameKind::Record(_) | FrameKind::Message => (header.commit, header.record) > (commit, record),
                 // A gap of unknown length has the number of the transaction before it.
                 FrameKind::Commit | FrameKind::Gap if record >= BEHIND_RECORD => header.commit > commit,
                 FrameKind::Commit | FrameKind::Gap => header.commit >= commit,
@@ -244,7 +275,8 @@ impl Reader {
     #[inline]
     fn look_up(&mut self, schema: SchemaId) {
         if self.recent.as_ref().is_none_or(|recent| recent.id != schema) {
-            self.recent = self.schemas.get(&schema).cloned();
+            let of_messages = schema == SchemaId::MESSAGES;
+            self.recent = if of_messages { Some(&self.shared.messages) } else { self.schemas.get(&schema) }.cloned();
         }
     }
 
@@ -256,25 +288,28 @@ impl Reader {
         let Some(transaction) = &self.transaction else {
             return Err(self.damage(at, "record outside a transaction").into());
         };
+        let record = |operation, is_message| {
+            let schema = match operation {
+                Operation::Ddl => None,
+                _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown schema"))?),
+            };
+            Ok::<_, ReadError>(Entry::Record(Record {
+                transaction,
+                number: header.record,
+                partition: header.partition,
+                operation,
+                schema,
+                append_ts: header.append_ts,
+                location: self.location_of(at),
+                followed: Followed::ByAny,
+                is_message,
+                payload: frame.payload,
+                flags: header.flags,
+            }))
+        };
         Ok(match header.kind {
-            FrameKind::Record(operation) => {
-                let schema = match operation {
-                    Operation::Ddl => None,
-                    _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown shape"))?),
-                };
-                Entry::Record(Record {
-                    transaction,
-                    number: header.record,
-                    operation,
-                    schema,
-                    partition: header.partition,
-                    append_ts: header.append_ts,
-                    place: self.place(at),
-                    followed: Followed::ByAny,
-                    body: frame.payload,
-                    flags: header.flags,
-                })
-            }
+            FrameKind::Record(operation) => record(operation, false)?,
+            FrameKind::Message => record(Operation::Insert, true)?,
             FrameKind::Commit => {
                 let (commit, records) = (header.commit, header.record);
                 Entry::Commit(Commit { commit, records, xid_hash: transaction.xid_hash })
@@ -383,7 +418,7 @@ impl Reader {
 
     /// The byte that comes next.
     pub fn location(&self) -> Location {
-        self.place(self.given)
+        self.location_of(self.given)
     }
 
     /// Whether everything that is durable now has been given, or is in the block at hand.
@@ -400,10 +435,12 @@ impl Reader {
         }
     }
 
-    /// The tables whose shapes are known where the reader stands, each in its newest shape, by name.
+    /// The tables whose schemas are known where the reader stands, each in its newest schema, by name. Where messages are
+    /// appended, the table that they are shown as is one of them.
     pub fn tables(&self) -> Vec<Arc<TableSchema>> {
         let mut newest = std::collections::BTreeMap::new();
-        for schema in self.schemas.values() {
+        let of_messages = self.shared.description.writer.appends_messages().then_some(&self.shared.messages);
+        for schema in self.schemas.values().chain(of_messages) {
             let known = newest.entry(schema.table.clone()).or_insert_with(|| schema.clone());
             if known.id < schema.id {
                 *known = schema.clone();
@@ -418,10 +455,10 @@ impl Reader {
     }
 
     fn damage(&self, at: usize, what: impl ToString) -> crate::trail::Damage {
-        self.shared.damage(self.place(at), what)
+        self.shared.damage(self.location_of(at), what)
     }
 
-    fn place(&self, at: usize) -> Location {
+    fn location_of(&self, at: usize) -> Location {
         let start = self.next.saturating_sub(self.block.len() as u64);
         Location { segment: self.segment.number(), offset: start + at as u64 }
     }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
-use crate::record::SourceIdentity;
+use crate::record::{SourceIdentity, TableSchema, messages_schema};
+use crate::trail::counters::Counters;
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
 use crate::trail::tail::Tail;
-use crate::trail::work::Work;
 use crate::trail::{
     AppendError, Damage, DurableMark, Location, OpenError, ReadError, RetentionRule, TrailDescription, Writer,
 };
@@ -29,13 +29,15 @@ pub(super) struct Shared {
     pub(super) mark: watch::Sender<DurableMark>,
     pub(super) source: SourceIdentity,
     pub(super) recent: Recent,
+    /// The schema of the table that its messages are shown as.
+    pub(super) messages: Arc<TableSchema>,
     /// Held to look and to swap, never while the store is waited for.
     pub(super) end: Mutex<End>,
     /// Told when an appender's writer has given the end back, in whatever state.
     pub(super) given_back: Notify,
     /// The first damage that was met. From then on the trail takes no appends and no new readers.
     pub(super) damaged: OnceLock<Damage>,
-    pub(super) work: Work,
+    pub(super) counters: Counters,
 }
 
 /// A segment that is no part of the trail any more, and that is still to be removed from the store for good.
@@ -67,6 +69,7 @@ impl Shared {
     /// A trail of which nothing is loaded yet.
     pub(super) fn unopened(description: TrailDescription, store: Store, clock: SharedClock) -> Self {
         Self {
+            messages: Arc::new(messages_schema(&description.name)),
             description,
             store,
             clock,
@@ -78,7 +81,7 @@ impl Shared {
             end: Mutex::new(End::Taken),
             given_back: Notify::new(),
             damaged: OnceLock::new(),
-            work: Work::default(),
+            counters: Counters::default(),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::record::{SchemaId, SourcePosition, TableName, Timestamp};
+use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameKind, read_commit_hash, read_text_pair};
+use crate::record::{LoadProgress, PreparedTransaction, SchemaId, SourcePosition, TableName, Timestamp};
+use crate::trail::loads::{Loads, LoadsSaid};
+use crate::trail::schema_frame::{self, BadSchema};
+use crate::trail::schemas::Schemas;
 use crate::trail::segment::Segment;
-use crate::trail::shape_frame::{self, BadShape};
-use crate::trail::shapes::Shapes;
 use crate::trail::xids::Xids;
 use crate::trail::{DurableMark, Gap, Location, SourceMark};
 
@@ -26,14 +28,18 @@ pub(super) struct Tail {
 /// What the frames so far have established.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    /// Tables' shapes in force.
-    pub(super) shapes: Shapes,
+    /// Tables' schemas in force.
+    pub(super) schemas: Schemas,
     /// Who the source is; empty until it said so.
     pub(super) identity: String,
     /// How far the source has been taken.
     pub(super) source: Option<SourcePosition>,
     /// The last transaction of the source whose commit had a hash.
     pub(super) source_mark: Option<SourceMark>,
+    /// The source's transactions that are prepared.
+    pub(super) prepared: Vec<PreparedTransaction>,
+    /// How far initial loads have come.
+    pub(super) loads: Loads,
     /// Commit number of the last whole transaction.
     pub(super) commit: u64,
     /// Its commit time.
@@ -53,6 +59,8 @@ pub(super) struct OpenTransaction {
     pub(super) at: Location,
     /// The source's coordinate after it.
     pub(super) source: SourcePosition,
+    /// What it has said of initial loads.
+    pub(super) loads: LoadsSaid,
 }
 
 /// A frame that a state cannot follow: only damage that passed its checksum, or a fault of ours, makes one.
@@ -64,7 +72,7 @@ impl Tail {
     /// The durable mark, when all of the trail is durable.
     pub(super) fn mark(&self) -> DurableMark {
         let end = Location { segment: self.segment.number(), offset: self.offset };
-        self.state.mark_at(end, self.state.shapes.newest())
+        self.state.mark_at(end, self.state.schemas.newest())
     }
 }
 
@@ -76,8 +84,7 @@ impl State {
     }
 
     /// Follows the next frame, which lies at `at`.
-    pub(super) fn follow(&mut self, at: Location, frame: &crate::codec::frame::Frame<'_>) -> Result<(), OutOfPlace> {
-        use crate::codec::frame::{FLAG_REPEATED, FrameKind, read_commit_hash, read_text_pair};
+    pub(super) fn follow(&mut self, at: Location, frame: &Frame<'_>) -> Result<(), OutOfPlace> {
         let header = &frame.header;
         match header.kind {
             FrameKind::Begin => {
@@ -87,23 +94,24 @@ impl State {
                 }
                 let (_, source) = read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed begin frame"))?;
                 if !repeated || self.open.is_none() {
-                    self.shapes.begin();
+                    self.schemas.begin();
                     let mut open = std::mem::take(&mut self.spare);
                     open.at = at;
                     open.frame.clear();
-                    crate::codec::frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
+                    frame::push(&mut open.frame, header, |out| out.extend_from_slice(frame.payload));
                     open.source.0.clear();
                     open.source.0.push_str(source);
+                    open.loads.clear();
                     self.open = Some(open);
                 }
             }
             FrameKind::Commit => {
                 let Some(mut open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
-                self.shapes.commit();
+                self.schemas.commit();
                 self.commit = header.commit;
                 self.commit_ts = header.commit_ts;
                 if let Some(hash) = read_commit_hash(frame.payload) {
-                    let begin = crate::codec::frame::read_unchecked(&open.frame);
+                    let begin = frame::read_unchecked(&open.frame);
                     let xid =
                         begin.ok().and_then(|begin| read_text_pair(begin.payload).ok()).map_or("", |(xid, _)| xid);
                     let mark = self.source_mark.get_or_insert_default();
@@ -112,15 +120,16 @@ impl State {
                 if !open.source.0.is_empty() {
                     std::mem::swap(self.source.get_or_insert_default(), &mut open.source);
                 }
+                open.loads.settle(&mut self.loads);
                 self.spare = open;
             }
             FrameKind::Shape | FrameKind::ShapeChange => {
-                let in_force = |table: &TableName, id| self.shapes.of(table).filter(|known| known.id == id).cloned();
-                let schema = shape_frame::read(frame, in_force).map_err(|bad| match bad {
-                    BadShape::Malformed => OutOfPlace("malformed shape frame"),
-                    BadShape::BaseUnknown => OutOfPlace("change of a shape that is not in force"),
+                let in_force = |table: &TableName, id| self.schemas.of(table).filter(|known| known.id == id).cloned();
+                let schema = schema_frame::read(frame, in_force).map_err(|bad| match bad {
+                    BadSchema::Malformed => OutOfPlace("malformed schema frame"),
+                    BadSchema::BaseUnknown => OutOfPlace("change of a schema that is not in force"),
                 })?;
-                self.shapes.set(Arc::new(schema));
+                self.schemas.set(Arc::new(schema));
             }
             FrameKind::Source => {
                 let (identity, source) =
@@ -137,20 +146,39 @@ impl State {
                 let mark = SourceMark::of(frame).ok_or(OutOfPlace("malformed source mark"))?;
                 self.source_mark = Some(mark);
             }
-            FrameKind::Record(_) if self.open.is_none() => return Err(OutOfPlace("record outside a transaction")),
-            FrameKind::Record(_) | FrameKind::Mark | FrameKind::Seal => {}
+            FrameKind::LoadProgress => {
+                let said = frame::load::read(frame.payload).map_err(|_| OutOfPlace("malformed load progress"))?;
+                self.note_load(at, header.flags & FLAG_REPEATED != 0, said);
+            }
+            FrameKind::Prepared => {
+                let malformed = |_| OutOfPlace("malformed list of prepared transactions");
+                self.prepared = frame::prepared::read(frame.payload).map_err(malformed)?;
+            }
+            kind if kind.is_record() && self.open.is_none() => {
+                return Err(OutOfPlace("record outside a transaction"));
+            }
+            FrameKind::Record(_) | FrameKind::Message | FrameKind::Mark | FrameKind::Seal => {}
         }
         Ok(())
     }
 
-    /// Whether a shape of that number is in force.
-    pub(super) fn knows(&self, shape: SchemaId) -> bool {
-        self.shapes.all().iter().any(|known| known.id == shape)
+    fn note_load(&mut self, at: Location, repeated: bool, said: Option<LoadProgress>) {
+        match &mut self.open {
+            None => self.loads.note(said),
+            // A head repeats what was said in segments before it: who has followed these knows.
+            Some(open) if repeated && open.at.segment != at.segment => {}
+            Some(open) => open.loads.note(said),
+        }
+    }
+
+    /// Whether a schema of that number is in force.
+    pub(super) fn knows(&self, schema: SchemaId) -> bool {
+        self.schemas.all().iter().any(|known| known.id == schema)
     }
 
     /// Forgets the open transaction.
     pub(super) fn rollback(&mut self) -> Option<OpenTransaction> {
-        self.shapes.rollback();
+        self.schemas.rollback();
         self.open.take()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::codec::frame::FrameKind;
+use crate::codec::frame::{self, FLAG_LOADED, FLAG_REPEATED, FrameHeader, FrameKind};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
 use crate::trail::handle::Trail;
 use crate::trail::promise::CUT_SHORT;
@@ -12,17 +12,66 @@ use crate::trail::shared::Shared;
 use crate::trail::tail::State;
 use crate::trail::{Location, OpenError};
 
+/// How many frames there are of the kinds that not every trail has, without what a head repeats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FrameCounts {
+    /// Messages.
+    pub messages: u64,
+    /// Rows of initial loads.
+    pub loaded_rows: u64,
+    /// Gaps.
+    pub gaps: u64,
+    /// Source marks.
+    pub source_marks: u64,
+    /// Lists of prepared transactions.
+    pub prepared: u64,
+    /// Load progress.
+    pub load_progress: u64,
+}
+
+impl FrameCounts {
+    /// Each with what it is called, in one word and in several.
+    pub fn named(&self) -> [(&'static str, &'static str, u64); 6] {
+        [
+            ("messages", "messages", self.messages),
+            ("loadedRows", "loaded rows", self.loaded_rows),
+            ("gaps", "gaps", self.gaps),
+            ("sourceMarks", "source marks", self.source_marks),
+            ("prepared", "lists of prepared transactions", self.prepared),
+            ("loadProgress", "notes of load progress", self.load_progress),
+        ]
+    }
+
+    fn count(&mut self, header: &FrameHeader) {
+        let counter = match header.kind {
+            _ if header.flags & FLAG_REPEATED != 0 => return,
+            FrameKind::Message => &mut self.messages,
+            FrameKind::Record(_) if header.flags & FLAG_LOADED != 0 => &mut self.loaded_rows,
+            FrameKind::Gap => &mut self.gaps,
+            FrameKind::SourceMark => &mut self.source_marks,
+            FrameKind::Prepared => &mut self.prepared,
+            FrameKind::LoadProgress => &mut self.load_progress,
+            _ => return,
+        };
+        *counter += 1;
+    }
+}
+
 /// What verification found in one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentReport {
     /// Its number.
     pub segment: u64,
+    /// Version of its format.
+    pub version: u16,
     /// Its bytes; of the open one without the zeros that are written ahead.
     pub bytes: u64,
     /// Good frames in it.
     pub frames: u64,
     /// Transactions that end in it.
     pub transactions: u64,
+    /// Frames of the rarer kinds.
+    pub counts: FrameCounts,
     /// Whether it is closed.
     pub closed: bool,
     /// The first bad place, and what is wrong there.
@@ -67,9 +116,11 @@ fn verify_segment(
     let number = segment.number();
     let mut report = SegmentReport {
         segment: number,
+        version: segment.head.version,
         bytes: segment.length(),
         frames: 0,
         transactions: 0,
+        counts: FrameCounts::default(),
         closed: segment.seal().is_some(),
         bad: None,
         unmarked_bytes: 0,
@@ -88,6 +139,12 @@ fn verify_segment(
                 report.bad = Some((at, error.to_string()));
                 return;
             }
+            let (kind, flags) = (frame.header.kind, frame.header.flags);
+            if kind == FrameKind::Message && frame::message::read(flags, frame.payload).is_err() {
+                report.bad = Some((at, "malformed message".to_owned()));
+                return;
+            }
+            report.counts.count(&frame.header);
             report.frames += 1;
             report.transactions += u64::from(frame.header.kind == FrameKind::Commit);
         })

@@ -86,3 +86,28 @@ fn the_first_start_prints_a_password_once_and_it_works() {
     let said = second.last_words();
     assert!(!said.contains("password"), "{said}");
 }
+
+#[test]
+fn a_face_is_served_on_a_listener_of_its_own_too() {
+    let folder = Folder::new("own");
+    let data = folder.path().to_str().unwrap();
+    let mut command =
+        trailcast(&["serve", "--listen", "127.0.0.1:0", "--face-listen", "goldengate=127.0.0.1:0", "--data-dir", data]);
+    command.stdin(std::process::Stdio::null());
+    let mut server = crate::support::Program::start(command);
+    let main = server.wait_for_complaint("listening on http://127.0.0.1:", super::command::PATIENCE);
+    let own = server.wait_for_complaint("serving goldengate at http://127.0.0.1:", super::command::PATIENCE);
+    let port = |line: &str| line.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    assert_ne!(port(&main), port(&own));
+    for line in [&main, &own] {
+        crate::support::http::request(port(line), "GET", "/healthz", &[], b"").unwrap().expect(200);
+    }
+    super::command::interrupt(&mut server);
+}
+
+#[test]
+fn a_face_that_is_none_is_refused_with_those_that_are() {
+    fails(&["serve", "--face-listen", "kinesis=127.0.0.1:1"], 2, "there is goldengate");
+    fails(&["serve", "--face-listen", "goldengate"], 2, "such as goldengate=127.0.0.1:9100");
+    fails(&["serve", "--face-listen", "goldengate=0.0.0.0:1"], 2, "--allow-plain-text");
+}

@@ -1,4 +1,4 @@
-//! Random transactions over a handful of tables whose shapes change, written to a real trail on disk.
+//! Random transactions over a handful of tables whose shapes change, with messages between, written to a real trail on disk.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use trailcast::clock::{HandClock, SharedClock};
 use trailcast::codec::image::ImageWriter;
 use trailcast::codec::json_text::quoted;
 use trailcast::record::{
-    Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
+    Column, JsonKind, Message, Operation, SourcePosition, TableName, Timestamp, TrailName, TransactionHead,
 };
 use trailcast::trail::local::disk::SystemDisk;
 use trailcast::trail::{Row, Trail, TrailOptions, Writer};
@@ -62,6 +62,10 @@ pub enum AnyOperation {
         table: usize,
         text: String,
     },
+    Message {
+        key: Option<Vec<u8>>,
+        value: Vec<u8>,
+    },
 }
 
 pub type AnyTransactions = Vec<Vec<AnyOperation>>;
@@ -76,6 +80,19 @@ fn any_text() -> BoxedStrategy<String> {
 
 fn any_cell() -> BoxedStrategy<AnyCell> {
     (0..8_u8, any_text()).boxed()
+}
+
+/// JSON, text or neither.
+fn any_bytes() -> BoxedStrategy<Vec<u8>> {
+    prop_oneof![
+        any_text().prop_map(String::into_bytes),
+        (0..7_usize, any_text()).prop_map(|(kind, text)| {
+            use JsonKind::{Any, Array, Boolean, Float, Number, Object, String};
+            value_of([String, Number, Float, Boolean, Object, Array, Any][kind], &text).into_bytes()
+        }),
+        proptest::collection::vec(any::<u8>(), 0..40),
+    ]
+    .boxed()
 }
 
 /// The JSON text of a value of that kind, made of any text.
@@ -112,6 +129,7 @@ fn any_operation() -> BoxedStrategy<AnyOperation> {
         ),
         2 => (0..6_usize, columns).prop_map(|(table, columns)| AnyOperation::Reshape { table, columns }),
         1 => (0..6_usize, any_text()).prop_map(|(table, text)| AnyOperation::Ddl { table, text }),
+        2 => (proptest::option::of(any_bytes()), any_bytes()).prop_map(|(key, value)| AnyOperation::Message { key, value }),
     ]
     .boxed()
 }
@@ -174,9 +192,12 @@ pub async fn write(folder: &std::path::Path, transactions: &AnyTransactions) -> 
                 AnyOperation::Ddl { table, text } => {
                     appender.ddl(&tables[*table].name, text).unwrap();
                 }
+                AnyOperation::Message { key, value } => {
+                    appender.message(0, &Message { key: key.as_deref(), headers: Vec::new(), value }).unwrap();
+                }
                 AnyOperation::Row { table, operation, before, after, token } => {
                     let table = &tables[*table];
-                    let schema = appender.shape(&table.name, &table.columns).unwrap();
+                    let schema = appender.schema(&table.name, &table.columns).unwrap();
                     let before = before.as_ref().map(|cells| image(cells, &table.columns));
                     let after = after.as_ref().map(|cells| image(cells, &table.columns));
                     let tokens = token.then_some(r#"{"user":"ann","e\"x":"\u2028"}"#);

@@ -1,11 +1,11 @@
 //! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
 
-mod ahead;
 mod backup;
 mod closing;
 mod converting;
 mod crash;
 mod dumping;
+mod every_body;
 mod every_frame;
 mod failing_flush;
 mod inspecting;
@@ -17,11 +17,13 @@ mod message_log;
 mod messages;
 mod operating;
 mod overtaking;
+mod preallocation;
 mod promised;
 mod reading;
 mod remembering;
 mod repair;
 mod retaining;
 mod seek;
+mod showing;
 mod stores;
 mod workload;

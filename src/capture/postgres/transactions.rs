@@ -131,7 +131,7 @@ impl<'a> Transactions<'a> {
         let wanted = self.intake.wants_changes()?;
         let Some(relation) = self.relations.get_mut(&relation) else { return Err(out_of_order("a row of a table")) };
         let (Some(relation), true) = (relation, wanted) else { return Ok(()) };
-        let row = RowParts { operation, before: old.is_some(), after: new.is_some(), tokens: None };
+        let row = RowParts::of(operation, old.is_some(), new.is_some());
         loop {
             let write = |out: &mut Vec<u8>| relation.write_row(out, &mut self.scratch, old, new);
             match self.intake.write_row(&relation.schema, row, write)? {

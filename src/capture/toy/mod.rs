@@ -247,7 +247,7 @@ fn row(intake: &mut Intake<'_, EventNumber>, value: u32) -> Result<(), Fault> {
         key: true,
     }];
     let schema = intake.schema(&table()?, &columns)?;
-    let row = RowParts { operation: Operation::Insert, before: false, after: true, tokens: None };
+    let row = RowParts::of(Operation::Insert, false, true);
     let written = intake.write_row(&schema, row, |out| -> Result<(), Fault> {
         ImageWriter::new(out).json(value.to_string().as_bytes());
         Ok(())

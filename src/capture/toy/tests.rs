@@ -20,7 +20,7 @@ use crate::clock::SystemClock;
 use crate::codec::image::Cell;
 use crate::record::{Operation, ResourceName, TrailName};
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::{Appender, Begin, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
+use crate::trail::{Appender, Begin, Body, Entry, Fill, OpenError, Trail, TrailOptions, Writer};
 
 /// Transactions as a trail holds them: id and changes.
 type Transactions = Vec<(String, Vec<String>)>;
@@ -88,7 +88,8 @@ impl Rig {
             match reader.next().unwrap() {
                 Some(Entry::Begin(transaction)) => holds.push((transaction.head.xid.clone(), Vec::new())),
                 Some(Entry::Record(record)) if record.operation == Operation::Ddl => {
-                    holds.last_mut().unwrap().1.push(record.ddl().unwrap().1.to_owned());
+                    let Body::Ddl { statement, .. } = record.body().unwrap() else { panic!("no statement") };
+                    holds.last_mut().unwrap().1.push(statement.to_owned());
                 }
                 Some(Entry::Record(record)) => {
                     let cell = record.row().unwrap().after.unwrap().cells().next().unwrap().unwrap();

@@ -1,17 +1,17 @@
 //! `trailcast trail dump`: records with their header fields, as text or as JSON lines.
 
-use std::fmt::Write as _;
+mod record_line;
 
 use clap::Args;
+use serde_json::json;
 
 use super::House;
 use crate::cli::failure::Failure;
 use crate::cli::output::{harmless, print};
-use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::quoted;
 use crate::codec::token;
-use crate::record::{Operation, Timestamp};
-use crate::trail::{Begin, Entry, Fill, Gap, Missing, ReadError, Reader, Record, SeekError, Trail};
+use crate::record::{LoadLeft, LoadProgress, PreparedTransaction, Timestamp};
+use crate::trail::{Begin, Entry, Fill, Gap, Missing, Note, ReadError, Reader, SeekError, SourceMark, Told, Trail};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,6 +23,10 @@ pub(super) struct Arguments {
     /// Stop after so many records
     #[arg(long, env = "TRAILCAST_LIMIT")]
     limit: Option<u64>,
+    /// Also what the trail notes of its source between the records: how far it has been taken, its prepared transactions, the
+    /// progress of an initial load
+    #[arg(long, env = "TRAILCAST_NOTES", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    notes: bool,
 }
 
 /// Prints records up to the last mark on disk. A server that runs beside it may remove segments meanwhile: where that
@@ -31,6 +35,7 @@ pub(super) async fn run(house: &House, arguments: &Arguments) -> Result<(), Fail
     let mut dump = Dump {
         trail: house.open(&arguments.trail)?,
         as_json: house.json,
+        notes: arguments.notes,
         left: arguments.limit.unwrap_or(u64::MAX),
         next: None,
         begun: false,
@@ -87,6 +92,7 @@ impl From<Stopped> for Failure {
 struct Dump {
     trail: Trail,
     as_json: bool,
+    notes: bool,
     /// Records still to be printed.
     left: u64,
     /// Commit number of the first transaction that has not been printed whole; none before anything was.
@@ -109,14 +115,26 @@ impl Dump {
         Ok(())
     }
 
+    fn next<'r>(&self, reader: &'r mut Reader) -> Result<Option<Told<'r>>, ReadError> {
+        if self.notes { reader.next_told() } else { reader.next().map(|entry| entry.map(Told::Entry)) }
+    }
+
     /// Adds the lines of the block at hand to `text`.
     fn gather(&mut self, reader: &mut Reader, text: &mut String) -> Result<(), Stopped> {
         while self.left > 0
-            && let Some(entry) = reader.next().map_err(|error| Stopped::Reading(error.into()))?
+            && let Some(told) = self.next(reader).map_err(|error| Stopped::Reading(error.into()))?
         {
+            let entry = match told {
+                Told::Entry(entry) => entry,
+                Told::Note(note) => {
+                    text.push_str(&note_line(&note, self.as_json));
+                    text.push('\n');
+                    continue;
+                }
+            };
             match entry {
                 Entry::Record(record) => {
-                    text.push_str(&line(&self.trail, &record, self.as_json)?);
+                    text.push_str(&record_line::of(&self.trail, &record, self.as_json)?);
                     self.left -= 1;
                     // A dump that starts inside a transaction sees no begin of it.
                     (self.next, self.begun) = (Some(record.transaction.commit), true);
@@ -138,6 +156,52 @@ impl Dump {
         }
         Ok(())
     }
+}
+
+/// A note on the source, as an object or as words behind a name; it does not count as a record.
+fn note_line(note: &Note, as_json: bool) -> String {
+    let (name, mut object, words) = match note {
+        Note::Source { identity, at } => {
+            ("SOURCE", json!({"identity": identity, "at": at.0}), format!("{identity} has been taken up to {at}"))
+        }
+        Note::SourceMark(SourceMark { source, xid, commit_ts, hash }) => (
+            "SOURCE_MARK",
+            json!({"at": source.0, "xid": xid, "op_ts": commit_ts.to_op_ts(), "hash": hash}),
+            format!("transaction {xid} of {} up to {source} had nothing for the trail", commit_ts.to_rfc3339()),
+        ),
+        Note::Prepared(prepared) => {
+            let object = |one: &PreparedTransaction| {
+                json!({
+                    "xid": one.xid, "begins_at": one.begins_at.0, "prepared_at": one.prepared_at.0,
+                    "prepared_ts": one.prepared_ts.to_op_ts(), "hash": one.hash,
+                })
+            };
+            let words: Vec<_> = prepared.iter().map(|one| format!("{} from {} on", one.xid, one.begins_at)).collect();
+            let words = if words.is_empty() { "none".to_owned() } else { words.join(", ") };
+            ("PREPARED", json!({"transactions": prepared.iter().map(object).collect::<Vec<_>>()}), words)
+        }
+        Note::Load(None) => ("LOAD_ENDED", json!({}), "every table has been loaded".to_owned()),
+        Note::Load(Some(LoadProgress { table, left, rows, at })) => {
+            let (behind, words) = match left {
+                LoadLeft::Behind(key) if key.is_empty() => (Some(key), "all rows are left".to_owned()),
+                LoadLeft::Behind(key) => (Some(key), format!("the rows behind {key} are left")),
+                LoadLeft::Nothing => (None, "none are left".to_owned()),
+            };
+            (
+                "LOAD_PROGRESS",
+                json!({"qual_table": table.to_string(), "rows": rows, "behind": behind, "at": at.0}),
+                format!("{table}: {rows} rows as of {at}, {words}"),
+            )
+        }
+    };
+    if !as_json {
+        return harmless(&format!("- {name} {words}"));
+    }
+    let mut line = json!({ "op_type": name });
+    if let (Some(line), Some(members)) = (line.as_object_mut(), object.as_object_mut()) {
+        line.append(members);
+    }
+    line.to_string()
 }
 
 /// What stands for transactions that retention took while they were to be read: the first one is the first that was not
@@ -179,88 +243,4 @@ fn begin(text: &str) -> Result<Begin, Failure> {
     }
     let time = Timestamp::parse(text);
     time.map(Begin::Time).map_err(|_| Failure::usage("--begin is earliest, an ISO 8601 timestamp, or a position"))
-}
-
-fn line(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<String, Failure> {
-    let position = record.position(trail.epoch());
-    let pos = token::encode_trail(&position);
-    let transaction = record.transaction;
-    let body = body(record)?;
-    let table = match record.schema {
-        Some(schema) => schema.table.to_string(),
-        None => record.ddl().map_err(Failure::failed)?.0.to_string(),
-    };
-    let operation = record.operation.as_str();
-    Ok(if as_json {
-        format!(
-            "{{\"csn\":{},\"record\":{},\"op_type\":\"{operation}\",\"qual_table\":{},\"xid\":{},\"op_ts\":{},\"appended\":{},\"source\":{},\"segment\":{},\"offset\":{},\"pos\":\"{}\"{body}}}",
-            position.commit,
-            position.record,
-            quoted(&table),
-            quoted(&transaction.head.xid),
-            quoted(&transaction.head.commit_ts.to_op_ts()),
-            quoted(&record.append_ts.to_rfc3339()),
-            quoted(&transaction.head.source.0),
-            record.place.segment(),
-            record.place.offset(),
-            pos.as_str(),
-        )
-    } else {
-        harmless(&format!(
-            "{}.{} {operation:<8} {table}  xid={} op_ts={} at={}:{} {} bytes{}",
-            position.commit,
-            position.record,
-            transaction.head.xid,
-            transaction.head.commit_ts.to_rfc3339(),
-            record.place.segment(),
-            record.place.offset(),
-            record.bytes(),
-            body.replacen(',', "  ", 1),
-        ))
-    })
-}
-
-/// `,"before":{…},"after":{…}`, or `,"ddl":"…"`.
-fn body(record: &Record<'_>) -> Result<String, Failure> {
-    let mut out = String::new();
-    if record.operation == Operation::Ddl {
-        let (_, statement) = record.ddl().map_err(Failure::failed)?;
-        let _ = write!(out, ",\"ddl\":{}", quoted(statement));
-        return Ok(out);
-    }
-    let row = record.row().map_err(Failure::failed)?;
-    let mut unchanged = Vec::new();
-    for (name, image) in [("before", row.before), ("after", row.after)] {
-        if let Some(image) = image {
-            let _ = write!(out, ",\"{name}\":{}", object(record, image, &mut unchanged)?);
-        }
-    }
-    if !unchanged.is_empty() {
-        let _ = write!(out, ",\"unchanged\":[{}]", unchanged.join(","));
-    }
-    if !row.tokens.is_empty() {
-        let _ = write!(out, ",\"tokens\":{}", row.tokens);
-    }
-    Ok(out)
-}
-
-/// An image's values; names of columns that the source did not send because they did not change go to `unchanged`.
-fn object(record: &Record<'_>, image: Image<'_>, unchanged: &mut Vec<String>) -> Result<String, Failure> {
-    let columns = record.schema.map(|schema| schema.columns.as_slice()).unwrap_or_default();
-    let mut out = String::from("{");
-    for (column, cell) in columns.iter().zip(image.cells()) {
-        let value = match cell.map_err(Failure::failed)? {
-            Cell::Absent => continue,
-            Cell::Null => "null",
-            Cell::Unchanged => {
-                unchanged.push(quoted(&column.name));
-                continue;
-            }
-            Cell::Json(text) => text,
-        };
-        let comma = if out.len() > 1 { "," } else { "" };
-        let _ = write!(out, "{comma}{}:{value}", quoted(&column.name));
-    }
-    out.push('}');
-    Ok(out)
 }

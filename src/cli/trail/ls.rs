@@ -5,17 +5,14 @@ use serde_json::{Value, json};
 use super::House;
 use crate::cli::failure::Failure;
 use crate::cli::output::{harmless, print};
-use crate::trail::{Trail, Writer};
+use crate::trail::Trail;
 
 fn described(trail: &Trail) -> Value {
     let (description, status) = (trail.description(), trail.status());
     json!({
         "name": description.name.as_str(),
         "epoch": format!("{:016x}", description.epoch.0),
-        "writer": match &description.writer {
-            Writer::Puts => "puts".to_owned(),
-            Writer::Extract(name) => format!("extract {name}"),
-        },
+        "writer": description.writer.to_string(),
         "created": description.created,
         "partitions": description.partitions,
         "segmentBytes": description.segment_bytes,

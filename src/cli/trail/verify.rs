@@ -13,17 +13,20 @@ pub(super) fn run(house: &House, name: &str) -> Result<(), Failure> {
     for report in trail.verify().map_err(Failure::failed)? {
         let bad = report.bad.as_ref().map(|(at, what)| format!("{at}: {what}"));
         let line = if house.json {
-            json!({
-                "segment": report.segment, "bytes": report.bytes, "frames": report.frames,
+            let mut line = json!({
+                "segment": report.segment, "format": report.version, "bytes": report.bytes, "frames": report.frames,
                 "transactions": report.transactions, "closed": report.closed,
                 "unmarkedBytes": report.unmarked_bytes, "bad": bad,
-            })
-            .to_string()
+            });
+            report.counts.named().into_iter().for_each(|(name, _, count)| line[name] = count.into());
+            line.to_string()
         } else {
             let state = if report.closed { "closed" } else { "open" };
             let verdict = bad.as_ref().map_or("good".to_owned(), |bad| harmless(&format!("BAD at {bad}")));
+            let rarer = report.counts.named().into_iter().filter(|(_, _, count)| *count > 0);
+            let rarer: String = rarer.map(|(_, words, count)| format!(", {count} {words}")).collect();
             format!(
-                "segment {:>6}  {:>12} bytes  {:>10} frames  {:>9} transactions  {state:<6}  {verdict}",
+                "segment {:>6}  {:>12} bytes  {:>10} frames  {:>9} transactions  {state:<6}  {verdict}{rarer}",
                 report.segment, report.bytes, report.frames, report.transactions
             )
         };

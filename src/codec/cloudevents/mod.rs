@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::{push_string, quoted};
-use crate::record::{Operation, Position, TableSchema, Timestamp};
+use crate::record::{Column, Operation, Position, SchemaId, TableSchema, Timestamp};
 
 /// The last part of an event's `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,12 +154,20 @@ pub fn stable_id(record: &[u8]) -> String {
     })
 }
 
-/// The key columns' values: one as its text, several as a JSON array. Without a key, or where the image does not hold
-/// it whole, the table's name, so that the table stays in order. Never empty.
+/// The numbers of the columns that decide the partition: a table's key, a message's key.
+fn partition_columns(schema: &TableSchema) -> impl Iterator<Item = usize> {
+    let of_messages = schema.id == SchemaId::MESSAGES;
+    let decides = move |(at, column): (usize, &Column)| (column.key || (of_messages && at == 0)).then_some(at);
+    schema.columns.iter().enumerate().filter_map(decides)
+}
+
+/// The values of the columns that decide it: one as its text, several as a JSON array. Without any, or where the image does
+/// not hold them all, the table's name, so that the table stays in order. Never empty.
 pub fn partition_key(schema: &TableSchema, image: Option<Image<'_>>) -> String {
     let table = || schema.table.to_string();
     let Some(image) = image else { return table() };
-    let cells = schema.columns.iter().zip(image.cells()).filter(|(column, _)| column.key);
+    let mut deciding = partition_columns(schema).peekable();
+    let cells = image.cells().enumerate().filter(|(at, _)| deciding.next_if_eq(at).is_some());
     let values = cells.map(|(_, cell)| match cell {
         Ok(Cell::Json(json)) => Some(json),
         _ => None,
@@ -180,7 +188,8 @@ pub fn partition_key(schema: &TableSchema, image: Option<Image<'_>>) -> String {
 mod tests {
     use super::*;
     use crate::codec::image::ImageWriter;
-    use crate::record::{Column, Epoch, JsonKind, SchemaId, TableName};
+    use crate::codec::message_row::push_row;
+    use crate::record::{Epoch, JsonKind, Message, TableName, TrailName, messages_schema};
     use serde_json::{Value, json};
 
     fn event() -> Event<'static> {
@@ -276,6 +285,16 @@ mod tests {
         assert_eq!(key_of([false, false], ["7", "1"]), "a.b");
         assert_eq!(key_of([true, true], ["7", "-"]), "a.b");
         assert_eq!(key_of([true, false], ["\"\"", "1"]), "a.b");
+    }
+
+    #[test]
+    fn a_message_goes_by_its_key_and_without_one_by_its_trail() {
+        let schema = messages_schema(&TrailName::new("a1").unwrap());
+        for (key, expected) in [(Some(&b"k\"1"[..]), "k\"1"), (Some(b"\xFF"), "/w=="), (None, "messages.a1")] {
+            let mut image = Vec::new();
+            push_row(&mut image, &Message { key, ..Message::default() }, 0);
+            assert_eq!(partition_key(&schema, Some(Image::whole(&image))), expected);
+        }
     }
 
     #[test]

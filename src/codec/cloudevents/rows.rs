@@ -1,6 +1,6 @@
 //! How the events of rows begin: what those of one table, operation and transaction share is written once and copied.
 
-use crate::codec::cloudevents::{EventContext, EventKind, partition_key};
+use crate::codec::cloudevents::{EventContext, EventKind, partition_columns, partition_key};
 use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::push_string;
 use crate::codec::token::{ContractHash, TransactionTokens};
@@ -35,7 +35,7 @@ struct Shared {
     middle: Vec<u8>,
     /// From behind the partition key to before the record's number.
     sequence: Vec<u8>,
-    /// The key's column, if it is just one.
+    /// The column that decides the partition, if it is just one.
     key: Option<usize>,
 }
 
@@ -60,8 +60,8 @@ impl EventContext {
         let subject = row.schema.table.to_string();
         self.push_shared(&mut middle, EventKind::Record(row.operation), Some(row.time), &subject);
         middle.extend_from_slice(b",\"partitionkey\":");
-        let mut keys = row.schema.columns.iter().enumerate().filter(|(_, column)| column.key);
-        let key = keys.next().map(|(at, _)| at).filter(|_| keys.next().is_none());
+        let mut columns = partition_columns(row.schema);
+        let key = columns.next().filter(|_| columns.next().is_none());
         Shared {
             of: (row.schema.id, row.operation, row.position.commit),
             tokens: TransactionTokens::new(&row.position, row.contract),

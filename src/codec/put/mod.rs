@@ -10,7 +10,7 @@ mod events;
 mod form;
 mod raw_object;
 mod scan;
-mod value;
+pub(in crate::codec) mod value;
 mod walk;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a column's value, or any text of a put, may hold beyond being JSON: whole characters, and no deeper nesting than
+//! What a column's value, or any text of a put or a message, may hold beyond being JSON: whole characters, and no deeper nesting than
 //! readers can follow.
 //!
 //! Nothing here calls itself, however deep a value is, and no number is decoded, however large it is.
@@ -9,7 +9,7 @@ use crate::limits::NESTING_MAX;
 
 /// Why a value is refused although it is JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
+pub(in crate::codec) enum Unfit {
     /// `\ud800` without its other half: no client could decode it.
     HalfPair,
     /// Arrays and objects inside one another beyond [`NESTING_MAX`].
@@ -26,7 +26,7 @@ impl fmt::Display for Unfit {
 }
 
 /// What is wrong with a value that is known to be JSON, if anything is.
-pub(super) fn unfit(json: &str) -> Option<Unfit> {
+pub(in crate::codec) fn unfit(json: &str) -> Option<Unfit> {
     if json.starts_with(['{', '[']) && depth(json) > NESTING_MAX {
         return Some(Unfit::TooDeep);
     }

@@ -5,17 +5,36 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::messages::Message;
+use super::schema_names::{Collection, CollectionItem, StandardResponse};
+use crate::face::Address;
+
+/// How an answer stands to what a link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Relation {
+    /// The resource's own address.
+    Canonical,
+    /// The address of this answer.
+    #[serde(rename = "self")]
+    Itself,
+    /// What it stands in.
+    Parent,
+    /// Its document.
+    DescribedBy,
+}
 
 /// A link; the `href` is absolute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Link {
-    /// `canonical`, `self` or `describedby`.
-    pub rel: &'static str,
+    /// What it leads to.
+    #[schema(inline)]
+    pub rel: Relation,
     /// Where it leads.
+    #[schema(format = "uri")]
     pub href: String,
     /// What is there.
     pub media_type: &'static str,
@@ -23,50 +42,93 @@ pub struct Link {
 
 impl Link {
     /// A link to JSON, such as `canonical` and `self`.
-    pub fn json(rel: &'static str, href: impl Into<String>) -> Self {
+    pub fn json(rel: Relation, href: impl Into<String>) -> Self {
         Self { rel, href: href.into(), media_type: "application/json" }
     }
 
     /// The link to a stream's AsyncAPI document.
     pub fn described_by(href: impl Into<String>) -> Self {
-        Self { rel: "describedby", href: href.into(), media_type: "application/yaml" }
+        Self { rel: Relation::DescribedBy, href: href.into(), media_type: "application/yaml" }
     }
 }
 
-/// An answer in the making. Its status is 200 unless [`Envelope::status`] says otherwise.
-#[derive(Debug, Clone, Serialize)]
-pub struct Envelope {
+/// The envelope of every JSON answer but those of /healthz and /readyz and of documents.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Envelope<T> {
     #[serde(rename = "$schema")]
-    schema: &'static str,
+    #[schema(inline)]
+    schema: StandardResponse,
     links: Vec<Link>,
     messages: Vec<Message>,
-    response: Value,
+    response: T,
+    /// 200 unless [`Envelope::status`] says otherwise.
     #[serde(skip)]
+    #[schema(ignore)]
     status: StatusCode,
 }
 
-impl Default for Envelope {
-    fn default() -> Self {
-        Self {
-            schema: "api:standardResponse",
-            links: Vec::new(),
-            messages: Vec::new(),
-            response: Value::Object(serde_json::Map::new()),
-            status: StatusCode::OK,
-        }
+/// Nothing to say but that it is done, or why it is not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(max_properties = 0)]
+pub struct Empty {}
+
+/// What stands at an address, each with where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Items<T> {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: Collection,
+    items: Vec<T>,
+}
+
+/// A name, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NamedItem {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: CollectionItem,
+    name: String,
+    links: Vec<Link>,
+}
+
+impl NamedItem {
+    /// A name with links.
+    pub fn new(name: impl Into<String>, links: Vec<Link>) -> Self {
+        Self { schema: CollectionItem, name: name.into(), links }
     }
 }
 
-impl Envelope {
+/// A collection of what this server has none of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct NoItems {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: Collection,
+    #[schema(max_items = 0)]
+    items: Vec<NamedItem>,
+}
+
+impl Default for Envelope<Empty> {
+    fn default() -> Self {
+        Self::new(Empty {})
+    }
+}
+
+impl<T> Envelope<T> {
     /// An answer without links and messages.
-    pub fn new(response: Value) -> Self {
-        Self { response, ..Self::default() }
+    pub fn new(response: T) -> Self {
+        let (links, messages) = (Vec::new(), Vec::new());
+        Self { schema: StandardResponse, links, messages, response, status: StatusCode::OK }
     }
 
-    /// A list of what stands at this address, each an `ogg:collectionItem`.
-    pub fn collection(items: Vec<Value>, here: &str) -> Self {
-        let collection = json!({"$schema": "ogg:collection", "items": items});
-        Self::new(collection).link(Link::json("canonical", here)).link(Link::json("self", here))
+    /// The answer about what stands at this address.
+    pub fn at(at: &Address, response: T) -> Self {
+        Self::new(response).link(Link::json(Relation::Itself, at.here()))
+    }
+
+    /// The links of a collection that stands at this address.
+    pub fn of_collection(self, at: &Address) -> Self {
+        self.link(Link::json(Relation::Canonical, at.here())).link(Link::json(Relation::Itself, at.here()))
     }
 
     /// Adds a link.
@@ -91,7 +153,14 @@ impl Envelope {
     }
 }
 
-impl IntoResponse for Envelope {
+impl<T> Envelope<Items<T>> {
+    /// A list of what stands at this address.
+    pub fn collection(at: &Address, items: Vec<T>) -> Self {
+        Envelope::new(Items { schema: Collection, items }).of_collection(at)
+    }
+}
+
+impl<T: Serialize> IntoResponse for Envelope<T> {
     fn into_response(self) -> Response {
         // Strings, numbers and maps with string keys always have a JSON form; the empty text is never seen.
         let mut text = serde_json::to_vec(&self).unwrap_or_default();
@@ -114,7 +183,7 @@ mod tests {
     fn the_envelope_is_as_the_contract_draws_it() {
         let issued = Timestamp::parse("2026-07-13T04:00:00Z").unwrap();
         let envelope = Envelope::new(serde_json::json!({"status": "running"}))
-            .link(Link::json("self", "http://127.0.0.1:9002/services/v2/stream/s1"))
+            .link(Link::json(Relation::Itself, "http://127.0.0.1:9002/services/v2/stream/s1"))
             .link(Link::described_by("http://127.0.0.1:9002/services/v2/stream/s1/yaml"))
             .message(Message::at(Fact::TrailMissing, "a1", issued));
         let expected = serde_json::json!({
@@ -132,6 +201,7 @@ mod tests {
             "response": {"status": "running"}
         });
         assert_eq!(serde_json::to_value(&envelope).unwrap(), expected);
+        assert_eq!(serde_json::to_value(Envelope::default()).unwrap()["response"], serde_json::json!({}));
     }
 
     #[test]

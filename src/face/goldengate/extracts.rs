@@ -1,23 +1,40 @@
 //! Extracts over REST.
 
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::IntoResponse;
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::address::Address;
-use super::body;
-use super::caller::{Caller, Named};
-use super::envelope::{Envelope, Link};
+use super::envelope::{Empty, Envelope};
 use super::messages::{Fact, Message};
-use super::routes::Face;
-use super::streams::Answer;
+use super::schema_names::ExtractCollection;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
+use crate::face::Content;
+use crate::face::operation::{NotThere, Stores, Taken};
 use crate::record::ResourceName;
 use crate::service::extracts::{ExtractError, ExtractInfo, LeftTrail};
+
+/// How an extract is doing.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = Object)]
+pub(super) struct ExtractStatus(Value);
+
+/// An extract's configuration without its password, and how it is doing.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = Object)]
+pub(super) struct DescribedExtract(Value);
+
+/// Every extract.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExtractCollection)]
+pub(super) struct ShownExtracts {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: ExtractCollection,
+    items: Vec<ExtractStatus>,
+}
 
 pub(super) fn described(extract: &ExtractInfo) -> Value {
     let mut config = extract.config.redacted();
@@ -42,76 +59,92 @@ fn lost(lost: &LostCoverage) -> Value {
     json!({"tables": lost.tables, "from": lost.from, "to": lost.to})
 }
 
-pub(super) fn find(face: &Face, caller: &Caller, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
-    face.service.extracts().find(caller.principal(), name)
+pub(super) fn find<N>(call: &Call<N>, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
+    call.service().extracts().find(call.principal(), name)
 }
 
-pub(super) async fn list(State(face): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let items: Vec<Value> = face.service.extracts().list(caller.principal()).iter().map(status).collect();
-    let response = json!({"$schema": "trailcast:extractCollection", "items": items});
-    Ok(Envelope::new(response).link(Link::json("self", at.here())).into_response())
+/// Every extract
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/extracts", operation_id = "listExtracts",
+    responses((status = 200, description = "Done", body = Envelope<ShownExtracts>)))]
+pub(super) async fn list(call: Call) -> Answer<ShownExtracts> {
+    call.require(Role::User)?;
+    let extracts = call.service().extracts().list(call.principal());
+    let items = extracts.iter().map(|extract| ExtractStatus(status(extract))).collect();
+    Ok(Envelope::at(&call.at, ShownExtracts { schema: ExtractCollection, items }))
 }
 
-pub(super) async fn describe(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::Operator)?;
-    let extract = find(&face, &caller, &name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+/// An extract's configuration
+///
+/// Role: Operator.
+#[utoipa::path(get, path = "/services/v2/extracts/{name}", operation_id = "describeExtract",
+    responses((status = 200, description = "Done", body = Envelope<DescribedExtract>), NotThere))]
+pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtract> {
+    call.require(Role::Operator)?;
+    let extract = find(&call, &call.name)?;
+    Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
-pub(super) async fn info(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-) -> Answer {
-    caller.require(Role::User)?;
-    let extract = find(&face, &caller, &name)?;
-    Ok(Envelope::new(status(&extract)).link(Link::json("self", at.here())).into_response())
+/// An extract's status, position and lag
+///
+/// Role: User. publication, when there is something to say: refusedWrites, leftOut (each with table, why and mend), insertsOnly,
+/// columnsLeftOut. waitsFor, while its slot is being made: what, seconds, pid, transactionSeconds. degraded: tables that do not flow
+/// as asked although it runs. coverage: lost (tables, from, to) after coverage_lost, notAsAsked with the reason of each table, the
+/// last gaps.
+#[utoipa::path(get, path = "/services/v2/extracts/{name}/info", operation_id = "extractInfo",
+    responses((status = 200, description = "Done", body = Envelope<ExtractStatus>), NotThere))]
+pub(super) async fn info(call: Call<ResourceName>) -> Answer<ExtractStatus> {
+    call.require(Role::User)?;
+    let extract = find(&call, &call.name)?;
+    Ok(Envelope::at(&call.at, ExtractStatus(status(&extract))))
 }
 
-pub(super) async fn make(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let config: ExtractConfig = body::typed(&headers, content).await?;
-    face.service.extracts().make(caller.principal(), &name, config).await?;
-    let extract = find(&face, &caller, &name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+/// Makes and starts an extract
+///
+/// Role: Administrator. 409 if another extract has the name, the trail, the slot or the publication, or if publishing its tables
+/// would have the application's own UPDATEs and DELETEs refused by the source: the message names each table with the statement that
+/// mends it. withoutIdentity (skip, insertsOnly) says what to do with such tables instead.
+#[utoipa::path(post, path = "/services/v2/extracts/{name}", operation_id = "makeExtract",
+    request_body(content = ref("#/components/schemas/Extract"), content_type = "application/json"),
+    responses((status = 200, description = "Done", body = Envelope<DescribedExtract>), NotThere, Taken, Stores))]
+pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer<DescribedExtract> {
+    call.require(Role::Administrator)?;
+    let config: ExtractConfig = content.typed().await?;
+    call.service().extracts().make(call.principal(), &call.name, config).await?;
+    let extract = find(&call, &call.name)?;
+    Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
-pub(super) async fn patch(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    headers: HeaderMap,
-    content: Body,
-) -> Answer {
-    caller.require(Role::Administrator)?;
-    let patch = body::merge_patch(&headers, content).await?;
-    face.service.extracts().patch(caller.principal(), &name, &patch).await?;
-    let extract = find(&face, &caller, &name)?;
-    Ok(Envelope::new(described(&extract)).link(Link::json("self", at.here())).into_response())
+/// Changes, starts or stops an extract
+///
+/// Role: Administrator. A JSON merge patch of the configuration. 409 as when an extract is made, for what it would publish anew.
+/// {"acceptGap": true}, which is not stored, goes on after coverage_lost: the trail gets a gap that names the tables; 409 when
+/// nothing was lost.
+#[utoipa::path(patch, path = "/services/v2/extracts/{name}", operation_id = "changeExtract",
+    request_body(content((ref("#/components/schemas/ExtractPatch") = "application/json"), (ref("#/components/schemas/ExtractPatch") = "application/merge-patch+json"))),
+    responses((status = 200, description = "Done", body = Envelope<DescribedExtract>), NotThere, Taken, Stores))]
+pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<DescribedExtract> {
+    call.require(Role::Administrator)?;
+    let patch = content.merge_patch().await?;
+    call.service().extracts().patch(call.principal(), &call.name, &patch).await?;
+    let extract = find(&call, &call.name)?;
+    Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
 }
 
-pub(super) async fn remove(State(face): State<Face>, caller: Caller, Named(name): Named<ResourceName>) -> Answer {
-    caller.require(Role::Administrator)?;
-    let LeftTrail { name: trail, is_empty } = face.service.extracts().delete(caller.principal(), &name).await?;
+/// Deletes an extract; its trail stays
+///
+/// Role: Administrator.
+#[utoipa::path(delete, path = "/services/v2/extracts/{name}", operation_id = "deleteExtract",
+    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
+pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
+    call.require(Role::Administrator)?;
+    let LeftTrail { name: trail, is_empty } = call.service().extracts().delete(call.principal(), &call.name).await?;
     let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
     let done = format!(
-        "The extract {name} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
-         (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it"
+        "The extract {} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
+         (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it",
+        call.name
     );
-    Ok(Envelope::default().message(Message::new(Fact::Done, done)).into_response())
+    Ok(Envelope::default().message(Message::new(Fact::Done, done)))
 }

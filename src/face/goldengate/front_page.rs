@@ -9,13 +9,15 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
-use serde_json::json;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
-use super::address::Address;
-use super::envelope::{Envelope, Link};
-use super::messages::{ErrorAnswer, Fact};
-use super::streams::Answer;
+use super::envelope::{Envelope, Link, Relation};
+use super::error_answer::ErrorAnswer;
+use super::messages::Fact;
+use super::schema_names::ServerName;
+use crate::face::Address;
 
 const PAGE: &str = include_str!("front_page.html");
 const STYLE: &str = include_str!("front_page.css");
@@ -30,8 +32,36 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The page for browsers, JSON for others.
-pub(super) async fn show(at: Address, headers: HeaderMap) -> Answer {
+/// Where things are on this server.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Server)]
+struct ServerAddresses {
+    #[serde(rename = "$schema")]
+    #[schema(inline)]
+    schema: ServerName,
+    #[schema(pattern = "^trailcast$")]
+    name: &'static str,
+    version: &'static str,
+    #[schema(format = "uri")]
+    streams: String,
+    #[schema(format = "uri")]
+    openapi: String,
+    #[schema(format = "uri")]
+    health: String,
+    #[schema(format = "uri")]
+    readiness: String,
+}
+
+/// What this server is, and where things are
+///
+/// Open to all. HTML for who likes that best (Accept), as browsers do; else JSON.
+#[utoipa::path(get, path = "/", operation_id = "frontPage",
+    responses(
+        (status = 200, description = "What is here", content(
+            (String = "text/html"), (Envelope<ServerAddresses> = "application/json"))),
+        (status = 406, description = "Neither HTML nor JSON is wanted", body = ref("#/components/schemas/Refusal"),
+            content_type = "application/json")))]
+pub(super) async fn show(at: Address, headers: HeaderMap) -> Result<Response, ErrorAnswer> {
     let mut response = match preferred(&headers) {
         Some(Form::Page) => page(&at),
         Some(Form::Json) => addresses(&at),
@@ -66,16 +96,16 @@ fn page(at: &Address) -> Response {
 }
 
 fn addresses(at: &Address) -> Response {
-    let response = json!({
-        "$schema": "trailcast:server",
-        "name": "trailcast",
-        "version": env!("CARGO_PKG_VERSION"),
-        "streams": at.url("/services/v2/stream"),
-        "openapi": at.url("/openapi.json"),
-        "health": at.url("/healthz"),
-        "readiness": at.url("/readyz"),
-    });
-    Envelope::new(response).link(Link::json("self", at.url("/"))).into_response()
+    let addresses = ServerAddresses {
+        schema: ServerName,
+        name: "trailcast",
+        version: env!("CARGO_PKG_VERSION"),
+        streams: at.url("/services/v2/stream"),
+        openapi: at.url("/openapi.json"),
+        health: at.url("/healthz"),
+        readiness: at.url("/readyz"),
+    };
+    Envelope::new(addresses).link(Link::json(Relation::Itself, at.url("/"))).into_response()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

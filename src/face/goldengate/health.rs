@@ -5,40 +5,78 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::caller::Caller;
-use super::messages::ErrorAnswer;
-use super::routes::Face;
-use super::streams::Answer;
+use super::Call;
+use super::error_answer::ErrorAnswer;
 use crate::access::Role;
+use crate::face::Hall;
 use crate::service::health::Readiness;
+use crate::service::principal::Principal;
 
 /// The process answers.
-pub(super) async fn alive() -> Json<serde_json::Value> {
-    Json(json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}))
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    #[schema(pattern = "^alive$")]
+    status: &'static str,
+    version: &'static str,
 }
 
-/// Whether changes flow everywhere. What is wrong holds names and texts of errors, which are for those who log in.
-pub(super) async fn ready(State(face): State<Face>, caller: Option<Caller>) -> Response {
-    let health = face.service.health();
-    let readiness = health.readiness();
+/// Whether changes flow. What is wrong holds names and texts of errors, which are for those who log in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
+pub(super) struct ShownReadiness {
+    /// Changes flow everywhere.
+    ready: bool,
+    #[schema(pattern = "^(ready|degraded|not-ready)$")]
+    state: &'static str,
+    /// Where changes do not flow, and why; for those who log in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    troubles: Option<Vec<String>>,
+    /// What goes on with less than it should have; for those who log in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warnings: Option<Vec<String>>,
+}
+
+/// Whether the process answers
+#[utoipa::path(get, path = "/healthz", operation_id = "alive",
+    responses((status = 200, description = "The process answers", body = Alive)))]
+pub(super) async fn alive() -> Json<Alive> {
+    Json(Alive { status: "alive", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Whether changes flow everywhere
+///
+/// Open to all. Who logs in, with whatever role, hears what is wrong in `troubles` and `warnings` too.
+#[utoipa::path(get, path = "/readyz", operation_id = "ready",
+    responses(
+        (status = 200, description = "Changes flow; in the state `degraded` something is wrong all the same",
+            body = ShownReadiness),
+        (status = 503, description = "Somewhere changes do not flow", body = ShownReadiness)))]
+pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Response {
+    let readiness = hall.service.health(Principal::House).readiness();
     let ready = readiness != Readiness::NotReady;
-    let mut answer = json!({"ready": ready, "state": readiness.name()});
-    if caller.is_some_and(|caller| caller.require(Role::User).is_ok()) {
-        answer["troubles"] = json!(health.troubles);
-        answer["warnings"] = json!(health.warnings);
-    }
+    let known = call.filter(|call| call.require(Role::User).is_ok());
+    let health = known.map(|call| hall.service.health(call.principal()));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(answer)).into_response()
+    let (troubles, warnings) = health.map(|health| (health.troubles, health.warnings)).unzip();
+    let shown = ShownReadiness { ready, state: readiness.name(), troubles, warnings };
+    (status, Json(shown)).into_response()
 }
 
-/// Figures in the text format of Prometheus.
-pub(super) async fn metrics(State(face): State<Face>, caller: Caller) -> Answer {
-    caller.require(Role::User)?;
+/// Figures for Prometheus
+///
+/// Role: User.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics",
+    responses((status = 200, description = "Done", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(call: Call) -> Result<Response, ErrorAnswer> {
+    call.require(Role::User)?;
     let look = move || {
-        let mut page = face.service.metrics();
-        face.requests.sample(&mut page);
+        let mut page = call.service().metrics(call.principal());
+        call.hall.requests.sample(&mut page);
         page.text()
     };
     let looked = tokio::task::spawn_blocking(look).await;

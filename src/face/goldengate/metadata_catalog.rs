@@ -1,41 +1,51 @@
 //! The metadata catalog: JSON Schemas of the resources, of the envelope and of every kind of record.
 
-use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::address::Address;
-use super::caller::{Caller, Named};
-use super::envelope::{Envelope, Link};
-use super::messages::ErrorAnswer;
-use super::routes::Face;
-use super::streams::Answer;
+use super::envelope::{Envelope, Items, Link, NamedItem, Relation};
+use super::error_answer::ErrorAnswer;
+use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::config_schema;
 use crate::codec::asyncapi::record_kinds;
 use crate::codec::json::JsonOptions;
+use crate::face::operation::NotThere;
 use crate::service::refusal;
 
 const DRAFT_04: &str = "http://json-schema.org/draft-04/schema#";
 
-pub(super) async fn list(State(_): State<Face>, caller: Caller, at: Address) -> Answer {
-    caller.require(Role::User)?;
-    let here = at.here();
+/// Every type of the metadata catalog
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/metadata-catalog", operation_id = "listTypes",
+    responses((status = 200, description = "Done", body = Envelope<Items<NamedItem>>)))]
+pub(super) async fn list(call: Call) -> Answer<Items<NamedItem>> {
+    call.require(Role::User)?;
+    let here = call.at.here();
     let item = |(name, _): &(String, Value)| {
-        let link = Link { rel: "canonical", href: format!("{here}/{name}"), media_type: "application/schema+json" };
-        json!({"$schema": "ogg:collectionItem", "name": name, "links": [link]})
+        let href = format!("{here}/{name}");
+        let link = Link { rel: Relation::Canonical, href, media_type: "application/schema+json" };
+        NamedItem::new(name, vec![link])
     };
-    let items: Vec<_> = schemas().iter().map(item).collect();
-    Ok(Envelope::collection(items, &here).into_response())
+    Ok(Envelope::collection(&call.at, schemas().iter().map(item).collect()))
 }
 
-pub(super) async fn describe(State(_): State<Face>, caller: Caller, Named(name): Named<String>) -> Answer {
-    caller.require(Role::User)?;
-    let known = schemas().into_iter().find(|(known, _)| *known == name);
-    let (_, schema) =
-        known.ok_or_else(|| ErrorAnswer::new(refusal::Fact::NotFound, format!("the type {name} does not exist")))?;
+/// The JSON Schema of a type
+///
+/// Role: User.
+#[utoipa::path(get, path = "/services/v2/metadata-catalog/{name}", operation_id = "describeType",
+    responses(
+        (status = 200, description = "A JSON Schema of draft 4", body = ref("#/components/schemas/JsonSchema"),
+            content_type = "application/schema+json"),
+        NotThere))]
+pub(super) async fn describe(call: Call<String>) -> Result<Response, ErrorAnswer> {
+    call.require(Role::User)?;
+    let known = schemas().into_iter().find(|(known, _)| *known == call.name);
+    let missing = || ErrorAnswer::new(refusal::Fact::NotFound, format!("the type {} does not exist", call.name));
+    let (_, schema) = known.ok_or_else(missing)?;
     let mut response = Response::new(axum::body::Body::from(schema.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/schema+json"));
     Ok(response)

@@ -2,32 +2,76 @@
 //!
 //! Owns paths, envelopes, message codes and the translation of the service's errors. Holds no state of its own.
 
-mod address;
-mod audit;
-mod body;
-mod caller;
 mod commands;
 mod credentials;
-mod cross_origin;
 mod document;
 pub mod envelope;
+pub mod error_answer;
 mod extracts;
 mod front_page;
+mod grants;
 mod health;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;
-mod pieces;
-mod query;
+mod proxied;
+mod put_body;
 mod refusal;
 mod retention;
 mod routes;
+mod schema_names;
 mod socket;
 mod streams;
 mod tokens;
 mod trails;
 mod users;
 
+use axum::Router;
+use axum::http::Method;
+
 pub use envelope::{Envelope, Link};
-pub use messages::{ErrorAnswer, Fact, Message, Severity};
-pub use routes::{Face, router};
+pub use error_answer::ErrorAnswer;
+pub use messages::{Fact, Message, Severity};
+
+use super::hall::{ACCESS_TOKEN, Face, Hall};
+
+/// GoldenGate Data Streams.
+#[derive(Debug, Clone, Copy)]
+pub struct GoldenGate;
+
+/// A request to this face.
+type Call<N = ()> = super::Call<GoldenGate, N>;
+/// What it is answered with.
+type Answer<T = envelope::Empty> = Result<Envelope<T>, ErrorAnswer>;
+
+/// Where a session begins: a parameter of the stream's socket.
+const BEGIN: &str = "begin";
+
+impl Face for GoldenGate {
+    const NAME: &'static str = "goldengate";
+    const IS_ON_MAIN_LISTENER: bool = true;
+
+    type Refusal = ErrorAnswer;
+
+    fn routes() -> Router<Hall> {
+        routes::routes()
+    }
+
+    fn route_name(template: &str) -> String {
+        proxied::native(template)
+    }
+
+    fn query_parameters(route: &str, method: &Method) -> &'static [&'static str] {
+        let is_stream = route.trim_end_matches('/').ends_with("/stream/{name}");
+        match *method {
+            Method::GET if is_stream => &[BEGIN, ACCESS_TOKEN],
+            Method::GET => &[ACCESS_TOKEN],
+            _ => &[],
+        }
+    }
+
+    /// Puts of rows, and commands to an extract, which only ask how it is doing.
+    fn is_data_route(route: &str) -> bool {
+        ["/services/v2/trails/{name}/transactions", "/services/v2/extracts/{name}/command"].contains(&route)
+    }
+}

@@ -1,9 +1,11 @@
-//! What is refused, as an answer of this face: by the service, and before the service is asked.
+//! What is refused, as an answer of this face: by the service, and by the hall before the service is asked.
 
-use super::messages::{ErrorAnswer, Fact};
+use super::error_answer::ErrorAnswer;
+use super::messages::Fact;
 use crate::access::OriginError;
+use crate::face;
 use crate::limits;
-use crate::listen::{HandshakeError, NoRoom};
+use crate::listen::HandshakeError;
 use crate::service::refusal::{self, Refusal};
 use crate::service::sessions::InvalidBegin;
 
@@ -22,6 +24,32 @@ where
     }
 }
 
+/// Whatever the hall turns away.
+impl From<face::Refusal> for ErrorAnswer {
+    fn from(refusal: face::Refusal) -> Self {
+        use face::Refusal as Hall;
+        let fact = match refusal {
+            Hall::Service { refusal, challenges } => return Self::from(refusal).challenges(challenges),
+            Hall::Method { allowed } => return Self::method_not_allowed(allowed),
+            Hall::TooLarge { bytes_max } => return Self::new(Fact::TooLarge, format!("{bytes_max} bytes")),
+            Hall::NoRoom(no_room) => {
+                let answer = Self::new(refusal::Fact::Unavailable, no_room);
+                return answer.retry_after(limits::ANSWER_RETRY_SECONDS);
+            }
+            Hall::Path => refusal::Fact::NotFound.into(),
+            Hall::Origin(OriginError::Host) => Fact::HostRefused,
+            Hall::Origin(OriginError::Origin | OriginError::Malformed) => Fact::OriginRefused,
+            Hall::Origin(OriginError::MalformedHost) | Hall::Malformed(_) => Fact::MalformedRequest,
+            Hall::Query(_) => Fact::MalformedQuery,
+            Hall::MediaType(_) => Fact::UnsupportedMediaType,
+            Hall::Encoding(_) => Fact::UnsupportedEncoding,
+            Hall::TooLate(_) => Fact::BodyTooLate,
+            Hall::Json { .. } => Fact::MalformedJson,
+        };
+        Self::new(fact, refusal)
+    }
+}
+
 impl From<InvalidBegin> for ErrorAnswer {
     fn from(error: InvalidBegin) -> Self {
         match error {
@@ -29,23 +57,6 @@ impl From<InvalidBegin> for ErrorAnswer {
             // It stands in the query.
             InvalidBegin::Form => Self::new(Fact::MalformedQuery, error),
         }
-    }
-}
-
-impl From<OriginError> for ErrorAnswer {
-    fn from(error: OriginError) -> Self {
-        let fact = match error {
-            OriginError::Host => Fact::HostRefused,
-            OriginError::MalformedHost => Fact::MalformedRequest,
-            OriginError::Origin | OriginError::Malformed => Fact::OriginRefused,
-        };
-        Self::new(fact, error)
-    }
-}
-
-impl From<NoRoom> for ErrorAnswer {
-    fn from(no_room: NoRoom) -> Self {
-        Self::new(refusal::Fact::Unavailable, no_room).retry_after(limits::ANSWER_RETRY_SECONDS)
     }
 }
 

@@ -2,26 +2,26 @@
 
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 
-use super::address::Address;
-use super::audit::auth_of;
-use super::caller::{Caller, Named};
-use super::query;
-use super::routes::Face;
-use super::streams::{self, Answer};
-use crate::access::Role;
+use super::envelope::Envelope;
+use super::error_answer::ErrorAnswer;
+use super::streams::{self, DataStream};
+use super::{BEGIN, Call};
+use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
 use crate::codec::close_code::CloseCode;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
 use crate::codec::token;
 use crate::delivery::end::End;
 use crate::delivery::framing::Framing;
-use crate::delivery::negotiated::{Envelope, Negotiated};
+use crate::delivery::negotiated::{self, Negotiated};
 use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
+use crate::face::operation::{NotThere, Taken, Upgrades};
+use crate::face::{auth_of, query};
 use crate::limits;
 use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
 use crate::record::ResourceName;
@@ -34,37 +34,48 @@ const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
 const BEGIN_DEFAULT: &str = "earliest";
 
-pub(super) async fn get_or_upgrade(
-    State(face): State<Face>,
-    caller: Caller,
-    Named(name): Named<ResourceName>,
-    at: Address,
-    mut request: Request,
-) -> Answer {
-    caller.require_on(Role::Operator, &name)?;
+/// The stored configuration; with Upgrade: websocket the stream itself
+///
+/// Role: Operator.
+#[utoipa::path(get, path = "/services/v2/stream/{name}", operation_id = "describeStream",
+    params(("begin" = Option<String>, Query, description = "now, earliest (unless it is given), an ISO 8601 timestamp with \
+        zone and at most nine digits after the second (a point or a comma before them), the op_ts of a record (UTC), or the pos \
+        of the last record processed. A parameter of nearly this name is refused with 400")),
+    responses(
+        (status = 200, description = "Done", body = Envelope<DataStream>),
+        (status = 101, description = "The socket: text messages, each a JSON array of records", headers(
+            ("Trailcast-Begin" = String, description = "The begin with which to go on should the connection be lost before a \
+                record came; in place of now the position of that moment"),
+            ("Trailcast-Ping-Seconds" = u64, description = "Silence after which the server sends a ping, in seconds"))),
+        NotThere, Taken, Upgrades))]
+pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Request) -> Result<Response, ErrorAnswer> {
+    call.require_on_stream(Role::Operator)?;
     if !is_upgrade(request.headers()) {
-        return streams::describe(&face, &caller, &name, &at);
+        return streams::describe(&call).map(IntoResponse::into_response);
     }
-    let stream = streams::find(&face, &caller, &name)?;
+    let stream = streams::find(&call, &call.name)?;
     let auth = auth_of(&request);
-    let given = query::only(request.uri().query(), query::BEGIN)?;
+    let given = query::only(request.uri().query(), BEGIN)?;
     let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
     let begin = BeginRequest::parse(&begin_text)?;
     let begin_kind = begin.kind();
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
     let envelope = match pending.subprotocol() {
-        Some(_) => Envelope::CloudEvent,
-        None => Envelope::configured(&stream.config),
+        Some(_) => negotiated::Envelope::CloudEvent,
+        None => negotiated::Envelope::configured(&stream.config),
     };
     let session = SessionRequest {
-        user: caller.identity.name.clone(),
-        peer: caller.peer.0.to_string(),
+        user: call.caller.identity.name.clone(),
+        peer: call.caller.peer.0.to_string(),
         begin_text,
         begin,
         negotiated: Negotiated::new(Framing::WebSocket, envelope),
     };
-    let session = face.service.sessions().open(caller.principal(), &stream, session).await?;
-    let rights = face.service.authenticator().rights(&caller.identity, Role::Operator);
+    let session = call.service().sessions().open(call.principal(), &stream, session).await?;
+    let trail = stream.config.source.trail.clone();
+    let needed = Needed { role: Role::Operator, stream: call.name.to_string(), trail };
+    let rights = call.service().authenticator().rights(&call.caller.identity, needed);
+    let Call { hall, caller, name, .. } = call;
     let audited = audit::AuditedSession {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
         number: session.number(),
@@ -73,10 +84,10 @@ pub(super) async fn get_or_upgrade(
     };
     let (progress, goes_on_from) = (session.shared_progress(), session.goes_on_from().to_owned());
     let session = WatchedSession::new(session, rights);
-    let (audit, opened) = (face.service.audit().clone(), Instant::now());
+    let (audit, opened) = (hall.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
-    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..face.sockets };
+    let timings = PumpTimings { tcp_keep_alive: keep_alive, ..hall.sockets };
     tell_start(response.headers_mut(), &goes_on_from, &timings);
     let activity = stream.activity.clone();
     pending.start(SocketFeed(session), timings, move |end| {

@@ -17,6 +17,10 @@ pub(super) struct Fitting {
     after: Option<Vec<Place>>,
 }
 
+/// A value does not fit its column as the shape has it.
+#[derive(Debug)]
+pub(super) struct Unfitting;
+
 /// The fittings used last: few, because each is as long as its table's list of columns, and a body may have any number
 /// of forms.
 #[derive(Debug, Default)]
@@ -75,13 +79,18 @@ impl Fitting {
         (self.before.is_some(), self.after.is_some())
     }
 
-    /// Appends the operation's images; says whether its values fit the shape, else what was appended is of no use.
-    pub(super) fn write(&self, out: &mut Vec<u8>, transaction: &PutTransaction<'_>, operation: &PutOperation) -> bool {
+    /// Appends the operation's images. Unless its values fit the shape what was appended is of no use.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        transaction: &PutTransaction<'_>,
+        operation: &PutOperation,
+    ) -> Result<(), Unfitting> {
         let (before, after) = transaction.images(operation);
         let write = |out: &mut Vec<u8>, places: &Option<Vec<Place>>, cells| {
             places.as_ref().is_none_or(|places| write_image(out, places, cells))
         };
-        write(out, &self.before, before) && write(out, &self.after, after)
+        if write(out, &self.before, before) && write(out, &self.after, after) { Ok(()) } else { Err(Unfitting) }
     }
 }
 

@@ -279,12 +279,14 @@ async fn deleted(gone: &mut Option<watch::Receiver<bool>>) {
 
 fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
-    let database = match description.writer {
-        crate::trail::Writer::Puts => "puts",
-        crate::trail::Writer::Extract(_) => capture::product_of(trail.source_identity().product().as_deref()),
+    let database = match &description.writer {
+        crate::trail::Writer::Extract(_) => {
+            capture::product_of(trail.source_identity().product().as_deref()).to_owned()
+        }
+        writer => writer.to_string(),
     };
     StreamMetadata {
-        database: DatabaseInfo { name: database.to_owned(), ..DatabaseInfo::default() },
+        database: DatabaseInfo { name: database, ..DatabaseInfo::default() },
         machine: MachineInfo::default(),
         source: SourceInfo {
             file: description.name.to_string(),
