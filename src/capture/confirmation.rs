@@ -110,18 +110,21 @@ pub(super) fn trail_stopped(appender: &Appender) -> impl Future<Output = Fault> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::toy::Place;
+    use crate::capture::toy::EventNumber;
 
     #[test]
     fn nothing_is_confirmed_beyond_what_is_durable_and_what_this_session_has_received() {
-        let mark = DurableMark { source: Some(Place(100).to_position()), ..DurableMark::default() };
+        let mark = DurableMark { source: Some(EventNumber(100).to_position()), ..DurableMark::default() };
         let (_durable, watched) = watch::channel(mark);
-        let mut confirmation = Confirmation::new(watched, Place(50));
+        let mut confirmation = Confirmation::new(watched, EventNumber(50));
         for (complete, expected) in [(0, 50), (80, 80), (70, 80), (200, 100)] {
-            confirmation.complete(&Place(complete));
-            assert_eq!((confirmation.confirm(), confirmation.confirmed()), (Place(expected), &Place(expected)));
+            confirmation.complete(&EventNumber(complete));
+            assert_eq!(
+                (confirmation.confirm(), confirmation.confirmed()),
+                (EventNumber(expected), &EventNumber(expected))
+            );
         }
         confirmation.hold(true);
-        assert_eq!(confirmation.confirm(), Place(100));
+        assert_eq!(confirmation.confirm(), EventNumber(100));
     }
 }

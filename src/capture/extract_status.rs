@@ -35,6 +35,7 @@ pub struct ExtractStatus {
 /// What only one product shows of an extract.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
+#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "an extract has one; only tests have the small variant"))]
 pub enum ProductStatus {
     /// PostgreSQL.
     Postgresql(postgres::PostgresStatus),

@@ -174,34 +174,34 @@ impl<C: Coordinate> fmt::Display for Mark<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::toy::Place;
+    use crate::capture::toy::EventNumber;
 
     const SELECTION: u8 = 7;
 
-    fn mark(at: u64, xid: u32, rows: &[u8]) -> Mark<Place> {
+    fn mark(at: u64, xid: u32, rows: &[u8]) -> Mark<EventNumber> {
         let mut hash = ContentHash::default();
         hash.add(rows);
         let hash = hash.finish(SELECTION);
-        Mark { at: Place(at), commit_ts: Timestamp::from_micros(i64::from(xid)), xid: xid.to_string(), hash }
+        Mark { at: EventNumber(at), commit_ts: Timestamp::from_micros(i64::from(xid)), xid: xid.to_string(), hash }
     }
 
-    fn overlap(taken: u64, confirmed: u64, mark: Mark<Place>) -> Overlap<Place> {
-        Overlap::new(Place(taken), Place(confirmed), Some(mark), SELECTION)
+    fn overlap(taken: u64, confirmed: u64, mark: Mark<EventNumber>) -> Overlap<EventNumber> {
+        Overlap::new(EventNumber(taken), EventNumber(confirmed), Some(mark), SELECTION)
     }
 
     #[test]
     fn the_transaction_taken_last_is_asked_for_again_and_has_to_come() {
         let last = mark(101, 5, b"row");
         let mut overlap = overlap(101, 40, last.clone());
-        assert_eq!(*overlap.start(), Place(100));
-        overlap.comes(&Place(101)).unwrap();
-        overlap.all_sent_before(&Place(100)).unwrap();
-        for passed in [overlap.comes(&Place(102)), overlap.all_sent_before(&Place(101))] {
+        assert_eq!(*overlap.start(), EventNumber(100));
+        overlap.comes(&EventNumber(101)).unwrap();
+        overlap.all_sent_before(&EventNumber(100)).unwrap();
+        for passed in [overlap.comes(&EventNumber(102)), overlap.all_sent_before(&EventNumber(101))] {
             assert!(passed.unwrap_err().to_string().contains("no longer in its log"));
         }
         overlap.sent_again(last).unwrap();
-        overlap.comes(&Place(5_000)).unwrap();
-        overlap.all_sent_before(&Place(5_000)).unwrap();
+        overlap.comes(&EventNumber(5_000)).unwrap();
+        overlap.all_sent_before(&EventNumber(5_000)).unwrap();
     }
 
     #[test]
@@ -223,40 +223,40 @@ mod tests {
     fn nothing_may_come_between_the_transaction_taken_last_and_the_position() {
         // Confirmed since, so it does not come again.
         let mut overlap = overlap(300, 200, mark(101, 5, b"row"));
-        assert_eq!(*overlap.start(), Place(200));
-        overlap.all_sent_before(&Place(250)).unwrap();
+        assert_eq!(*overlap.start(), EventNumber(200));
+        overlap.all_sent_before(&EventNumber(250)).unwrap();
         assert!(overlap.sent_again(mark(261, 9, b"new")).is_err());
     }
 
     #[test]
     fn a_trail_that_took_nothing_yet_awaits_nothing_and_takes_nothing_for_known() {
-        let none = Mark::none_since(Place(100), SELECTION);
+        let none = Mark::none_since(EventNumber(100), SELECTION);
         let mut overlap = overlap(300, 100, none);
-        assert_eq!(*overlap.start(), Place(100));
-        overlap.all_sent_before(&Place(400)).unwrap();
+        assert_eq!(*overlap.start(), EventNumber(100));
+        overlap.all_sent_before(&EventNumber(400)).unwrap();
         assert!(overlap.sent_again(mark(151, 9, b"new")).unwrap_err().to_string().contains("no transaction since"));
     }
 
     #[test]
     fn a_mark_comes_back_from_the_trail_as_it_went() {
-        for mark in [mark(101, 5, b"row"), Mark::none_since(Place(100), SELECTION)] {
+        for mark in [mark(101, 5, b"row"), Mark::none_since(EventNumber(100), SELECTION)] {
             assert_eq!(Mark::of_trail(&mark.to_trail()), Some(mark));
         }
         let mut foreign = mark(101, 5, b"row").to_trail();
         foreign.source.0 = "another product's".into();
-        assert_eq!(Mark::<Place>::of_trail(&foreign), None);
+        assert_eq!(Mark::<EventNumber>::of_trail(&foreign), None);
     }
 
     #[test]
     fn what_cannot_be_compared_is_not() {
         let last = mark(101, 5, b"row");
-        let other_selection = Overlap::new(Place(101), Place(40), Some(last.clone()), SELECTION + 1);
-        let unknown = Overlap::new(Place(101), Place(40), None, SELECTION);
+        let other_selection = Overlap::new(EventNumber(101), EventNumber(40), Some(last.clone()), SELECTION + 1);
+        let unknown = Overlap::new(EventNumber(101), EventNumber(40), None, SELECTION);
         let ahead = overlap(99, 40, last);
         for (mut overlap, taken) in [(other_selection, 101), (unknown, 101), (ahead, 99)] {
-            assert_eq!((overlap.start(), overlap.taken()), (&Place(taken), &Place(taken)));
-            overlap.comes(&Place(5_000)).unwrap();
-            overlap.all_sent_before(&Place(5_000)).unwrap();
+            assert_eq!((overlap.start(), overlap.taken()), (&EventNumber(taken), &EventNumber(taken)));
+            overlap.comes(&EventNumber(5_000)).unwrap();
+            overlap.all_sent_before(&EventNumber(5_000)).unwrap();
             overlap.sent_again(mark(51, 9, b"")).unwrap();
         }
     }

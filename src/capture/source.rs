@@ -27,6 +27,7 @@ use crate::trail::Appender;
 
 /// A source of one extract.
 #[derive(Debug)]
+#[cfg_attr(test, expect(clippy::large_enum_variant, reason = "an extract has one; only tests have the small variant"))]
 pub(super) enum Source {
     /// PostgreSQL.
     Postgresql(postgres::Source),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::place::Place;
+use super::event_number::EventNumber;
 use crate::capture::gap::Gap;
 
 /// How transactions are sent.
@@ -37,17 +37,17 @@ pub(super) enum Event {
 /// What the server sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
-    Begin { xid: u32, at: Place },
-    Commit { at: Place },
+    Begin { xid: u32, at: EventNumber },
+    Commit { at: EventNumber },
     Abort,
     Resume { xid: String },
     Pause,
-    CommitHeld { xid: String, at: Place },
+    CommitHeld { xid: String, at: EventNumber },
     AbortHeld { xid: String },
     Row { value: u32 },
     Ddl { statement: String },
-    Gap(Gap<Place>),
-    AllSentBefore { end: Place },
+    Gap(Gap<EventNumber>),
+    AllSentBefore { end: EventNumber },
 }
 
 /// Whether the table of that row is captured.
@@ -68,11 +68,11 @@ impl Log {
         Self { events, forgotten: 0 }
     }
 
-    pub(super) fn forgotten(&self) -> Place {
-        Place(self.forgotten)
+    pub(super) fn forgotten(&self) -> EventNumber {
+        EventNumber(self.forgotten)
     }
 
-    pub(super) fn forget(&mut self, before: Place) {
+    pub(super) fn forget(&mut self, before: EventNumber) {
         self.forgotten = self.forgotten.max(before.0);
     }
 
@@ -106,7 +106,7 @@ impl Log {
 
     /// What the server sends to a stream that begins at `start`: transactions whose commit is there or behind it, unless they
     /// are forgotten.
-    pub(super) fn messages(&self, start: Place, sends: Sends) -> Vec<Message> {
+    pub(super) fn messages(&self, start: EventNumber, sends: Sends) -> Vec<Message> {
         let start = start.0.max(self.forgotten) as usize;
         match sends {
             Sends::Whole => self.whole(start),
@@ -117,7 +117,7 @@ impl Log {
     fn whole(&self, start: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         for (index, event) in self.events.iter().enumerate().skip(start) {
-            let at = Place(index as u64 + 1);
+            let at = EventNumber(index as u64 + 1);
             match *event {
                 Event::Commit { xid } | Event::Abort { xid } => {
                     messages.push(Message::Begin { xid, at });
@@ -145,7 +145,7 @@ impl Log {
         let mut messages = Vec::new();
         let mut piece = None;
         for (index, event) in self.events.iter().enumerate() {
-            let at = Place(index as u64 + 1);
+            let at = EventNumber(index as u64 + 1);
             let of = match *event {
                 Event::Row { xid, .. } | Event::Ddl { xid } => Some(xid).filter(|xid| !ended_before.contains(xid)),
                 _ => None,
@@ -182,12 +182,12 @@ fn change_of(event: &Event, of: u32) -> Option<Message> {
     }
 }
 
-fn loss(at: Place) -> Message {
+fn loss(at: EventNumber) -> Message {
     let tables = BTreeMap::from([("toy.t".to_owned(), "its rows were lost".to_owned())]);
-    Message::Gap(Gap { tables, from: Place(at.0 - 1), to: Some(at) })
+    Message::Gap(Gap { tables, from: EventNumber(at.0 - 1), to: Some(at) })
 }
 
 /// A sign of life now and then.
-fn idle(at: Place) -> Option<Message> {
+fn idle(at: EventNumber) -> Option<Message> {
     at.0.is_multiple_of(3).then_some(Message::AllSentBefore { end: at })
 }

@@ -4,8 +4,8 @@
 //! messages and the trail is what every product uses: nothing of that is played here. Each rule of capture can be broken by
 //! name, so that a test can see what the rule is for.
 
+mod event_number;
 mod log;
-mod place;
 mod tests;
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-pub(super) use self::place::Place;
+pub(super) use self::event_number::EventNumber;
 
 use self::log::{Log, Message, Sends};
 use super::confirmation::{Confirmation, wait_durable};
@@ -93,7 +93,7 @@ impl Source {
         status: &SharedStatus,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
-        let taken = Taken::<Place>::of(appender)?;
+        let taken = Taken::<EventNumber>::of(appender)?;
         let (system, history, reader) = ("1", "1", "e1");
         let identity = SourceParts { product: "toy", system, history, database: "", reader }.text();
         taken.check_identity(&identity)?;
@@ -118,7 +118,7 @@ impl Source {
     }
 
     /// Where the trail stands, which is not before what the source has forgotten.
-    fn position(&self, taken: &Taken<Place>, confirmed: Place) -> Result<Place, CaptureError> {
+    fn position(&self, taken: &Taken<EventNumber>, confirmed: EventNumber) -> Result<EventNumber, CaptureError> {
         match taken.position {
             None => Ok(confirmed),
             Some(_) if self.broken == Broken::ForgetsWhatItTook => Ok(confirmed),
@@ -135,8 +135,8 @@ impl Source {
 /// One session.
 struct Reading<'a> {
     source: &'a Source,
-    intake: Intake<'a, Place>,
-    confirmation: Confirmation<Place>,
+    intake: Intake<'a, EventNumber>,
+    confirmation: Confirmation<EventNumber>,
 }
 
 impl Reading<'_> {
@@ -162,7 +162,7 @@ impl Reading<'_> {
             return Err(Fault::Passing("the source died at the end of its log".to_owned()));
         }
         self.hand_over().await?;
-        let reached = self.intake.appender.source_position().and_then(Place::of_position).unwrap_or_default();
+        let reached = self.intake.appender.source_position().and_then(EventNumber::of_position).unwrap_or_default();
         wait_durable(self.intake.appender, &reached).await?;
         self.confirm();
         Ok(())
@@ -225,7 +225,7 @@ impl Reading<'_> {
     }
 }
 
-fn time(at: Place) -> Timestamp {
+fn time(at: EventNumber) -> Timestamp {
     Timestamp::from_micros(at.0.cast_signed() * 1_000)
 }
 
@@ -234,7 +234,7 @@ fn table() -> Result<TableName, CaptureError> {
 }
 
 /// Rows of some tables are not captured, and the schema of those that are changes with the value.
-fn row(intake: &mut Intake<'_, Place>, value: u32) -> Result<(), Fault> {
+fn row(intake: &mut Intake<'_, EventNumber>, value: u32) -> Result<(), Fault> {
     intake.content(&value.to_le_bytes());
     if !log::is_captured(value) || !intake.wants_changes()? {
         return Ok(());

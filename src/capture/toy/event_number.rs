@@ -1,4 +1,4 @@
-//! Places in the toy's log.
+//! Coordinates of the toy's log.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::record::SourcePosition;
 
 /// A place in the log: so many events lie before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(in crate::capture) struct Place(pub(in crate::capture) u64);
+pub(in crate::capture) struct EventNumber(pub(in crate::capture) u64);
 
-impl fmt::Display for Place {
+impl fmt::Display for EventNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
 }
 
-impl Coordinate for Place {
+impl Coordinate for EventNumber {
     const NAME: &'static str = "number of an event";
 
     fn write_position(&self, position: &mut SourcePosition) {
