@@ -60,7 +60,7 @@ impl<'a> Outgoing<'a> {
             after: row.after,
             tokens: (!row.tokens.is_empty()).then_some(row.tokens),
             ddl: None,
-            location: record.place,
+            location: record.location,
         }
     }
 }

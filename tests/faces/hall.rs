@@ -13,13 +13,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use trailcast::access::{OriginRules, Role};
+use trailcast::access::{NewUser, OriginRules, Role};
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
-use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, hall};
+use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, layers};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
 use trailcast::record::ResourceName;
 use trailcast::service::audit::Writers;
+use trailcast::service::principal::Principal;
 use trailcast::service::refusal::Fact;
 use trailcast::service::{Service, ServiceOptions};
 
@@ -149,12 +150,13 @@ impl House {
             };
             service.audit().write_to(writers);
             service.accounts().first_start(Some("correct-horse-9")).await.unwrap();
-            service.accounts().add("kid", Role::User, "correct-horse-9").await.unwrap();
+            let kid = NewUser { name: "kid", role: Role::User, grants: None, password: "correct-horse-9" };
+            service.accounts().add(kid).await.unwrap();
             let [(main, main_hall), (toy, toy_hall)] =
                 [bound(&service, &requests).await, bound(&service, &requests).await];
             let addresses = (main.local_addr().unwrap(), toy.local_addr().unwrap());
             let server = Server::new(face::on_main_listener(&main_hall), ServerLimits::default(), stopping);
-            let own = server.beside(hall::whole::<Toy>(toy_hall), Some(1));
+            let own = server.beside(layers::whole::<Toy>(toy_hall), Some(1));
             tokio::spawn(async move { server.serve(main).await });
             tokio::spawn(async move { own.serve(toy).await });
             addresses
@@ -179,7 +181,7 @@ impl House {
     }
 
     fn figures(&self) -> String {
-        let mut page = self.service.metrics();
+        let mut page = self.service.metrics(Principal::House);
         self.requests.sample(&mut page);
         page.text()
     }

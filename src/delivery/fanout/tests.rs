@@ -229,7 +229,7 @@ impl World {
         let mut passing = Vec::new();
         for (number, (wants, width)) in (0_u32..).zip(transaction) {
             let table = TableName::parse(if *wants { "t.wanted" } else { "t.other" }).unwrap();
-            let schema = self.appender.shape(&table, &columns).unwrap();
+            let schema = self.appender.schema(&table, &columns).unwrap();
             let mut image = Vec::new();
             let mut writer = ImageWriter::new(&mut image);
             writer.json(self.rows.to_string().as_bytes());
