@@ -370,6 +370,15 @@ pub const KEPT_PIECE_BYTES_MAX: usize = 8 << 20;
 
 /// Users in the catalog.
 pub const USERS_MAX: usize = 10_000;
+/// Grants of one user or token, and patterns in one list of a grant: enough for a team's names, and little to look through for each
+/// item of a list.
+pub const GRANTS_MAX: usize = 32;
+/// See [`GRANTS_MAX`].
+pub const GRANT_PATTERNS_MAX: usize = 32;
+/// Longest pattern in a grant, in characters: as long as the longest name of what we make.
+pub const GRANT_PATTERN_CHARS_MAX: usize = TRAIL_NAME_CHARS_MAX;
+/// Largest grants of a token of ours, in bytes of their JSON: they stand in the token, and that in addresses.
+pub const TOKEN_GRANTS_BYTES_MAX: usize = 4 << 10;
 /// Longest user name and password, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 256;
 /// Time for which a verified credential is remembered under a keyed hash since it was last used, in seconds: argon2 on each request would make

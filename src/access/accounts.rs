@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::authenticator::Authenticator;
 use super::password::PasswordError;
 use crate::catalog::user::check_user_name;
-use crate::catalog::{Catalog, CatalogError, InvalidUserName, Role, Shelf, User};
+use crate::catalog::{Catalog, CatalogError, Grants, InvalidUserName, Role, Shelf, User};
 use crate::limits;
 
 /// Name of the user that a server without users makes for itself.
@@ -45,6 +45,30 @@ pub enum AccountError {
     NoRandomness,
 }
 
+/// Whoever is to be made.
+#[derive(Debug, Clone)]
+pub struct NewUser<'a> {
+    /// The name, which must be free.
+    pub name: &'a str,
+    /// What the user may do.
+    pub role: Role,
+    /// To what the user is narrowed; none: to nothing.
+    pub grants: Option<Grants>,
+    /// The first password.
+    pub password: &'a str,
+}
+
+/// What is to be changed of a user.
+#[derive(Debug, Clone, Default)]
+pub struct UserChange<'a> {
+    /// Another role.
+    pub role: Option<Role>,
+    /// Other grants, or from now on none.
+    pub grants: Option<Option<Grants>>,
+    /// Another password.
+    pub password: Option<&'a str>,
+}
+
 /// The users of this server.
 #[derive(Debug, Clone)]
 pub struct Accounts {
@@ -68,7 +92,8 @@ impl Accounts {
         }
         let drawn = if password.is_some() { None } else { Some(draw_password()?) };
         let password = password.or(drawn.as_deref()).unwrap_or_default();
-        self.add(FIRST_ADMINISTRATOR, Role::Administrator, password).await?;
+        let (name, role) = (FIRST_ADMINISTRATOR, Role::Administrator);
+        self.add(NewUser { name, role, grants: None, password }).await?;
         Ok(drawn)
     }
 
@@ -78,27 +103,36 @@ impl Accounts {
     }
 
     /// Makes a user whose name is free.
-    pub async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), AccountError> {
-        check_user_name(name)?;
-        let digest = self.authenticator.digest_of(name, password);
-        let user = User { name: name.into(), role, password_hash: self.hash(password).await?, digest };
+    pub async fn add(&self, new: NewUser<'_>) -> Result<(), AccountError> {
+        check_user_name(new.name)?;
+        let user = User {
+            name: new.name.into(),
+            role: new.role,
+            password_hash: self.hash(new.password).await?,
+            digest: self.authenticator.digest_of(new.name, new.password),
+            grants: new.grants.map(Arc::new),
+        };
         let _one_at_a_time = self.changes.lock().await;
         self.blocking(move |catalog| catalog.put_new(Shelf::Users, &user.name, &user)).await
     }
 
-    /// Changes a user's role, password, or both.
-    pub async fn change(&self, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), AccountError> {
-        let new_hash = match password {
+    /// Changes of a user what is given.
+    pub async fn change(&self, name: &str, change: UserChange<'_>) -> Result<(), AccountError> {
+        let new_hash = match change.password {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
         let _one_at_a_time = self.changes.lock().await;
         let mut user = self.get(name).await?;
-        if role.is_some_and(|role| role < Role::Administrator) {
-            self.keep_an_administrator(&user).await?;
+        let before = user.clone();
+        user.role = change.role.unwrap_or(user.role);
+        if let Some(grants) = change.grants {
+            user.grants = grants.map(Arc::new);
         }
-        user.role = role.unwrap_or(user.role);
-        if let (Some(hash), Some(password)) = (new_hash, password) {
+        if !user.may_everything() {
+            self.keep_an_administrator(&before).await?;
+        }
+        if let (Some(hash), Some(password)) = (new_hash, change.password) {
             user.password_hash = hash;
             user.digest = self.authenticator.digest_of(name, password);
         }
@@ -132,8 +166,8 @@ impl Accounts {
 
     async fn keep_an_administrator(&self, leaving: &User) -> Result<(), AccountError> {
         let others = self.list().await?;
-        let remains = |user: &User| user.role == Role::Administrator && user.name != leaving.name;
-        if leaving.role < Role::Administrator || others.iter().any(remains) {
+        let remains = |user: &User| user.may_everything() && user.name != leaving.name;
+        if !leaving.may_everything() || others.iter().any(remains) {
             return Ok(());
         }
         Err(AccountError::LastAdministrator(leaving.name.clone()))
@@ -174,6 +208,10 @@ mod tests {
         (folder, Accounts::new(catalog, authenticator))
     }
 
+    fn new<'a>(name: &'a str, role: Role, password: &'a str) -> NewUser<'a> {
+        NewUser { name, role, grants: None, password }
+    }
+
     async fn logs_in(accounts: &Accounts, name: &str, password: &str) -> bool {
         let header = format!("Basic {}", STANDARD.encode(format!("{name}:{password}")));
         accounts.authenticator.authenticate(Some(&header), [127, 0, 0, 1].into()).await.is_ok()
@@ -201,9 +239,9 @@ mod tests {
     #[tokio::test]
     async fn a_change_or_removal_ends_the_old_credential_at_once() {
         let (_folder, accounts) = accounts();
-        accounts.add("ann", Role::User, "one").await.unwrap();
+        accounts.add(new("ann", Role::User, "one")).await.unwrap();
         assert!(logs_in(&accounts, "ann", "one").await);
-        accounts.change("ann", None, Some("two")).await.unwrap();
+        accounts.change("ann", UserChange { password: Some("two"), ..UserChange::default() }).await.unwrap();
         assert!(!logs_in(&accounts, "ann", "one").await);
         assert!(logs_in(&accounts, "ann", "two").await);
         accounts.remove("ann").await.unwrap();
@@ -214,13 +252,21 @@ mod tests {
     #[tokio::test]
     async fn the_last_administrator_stays() {
         let (_folder, accounts) = accounts();
-        accounts.add("ann", Role::Administrator, "a").await.unwrap();
+        accounts.add(new("ann", Role::Administrator, "a")).await.unwrap();
         assert!(matches!(accounts.remove("ann").await, Err(AccountError::LastAdministrator(_))));
-        let demoted = accounts.change("ann", Some(Role::User), None).await;
+        let demoted = accounts.change("ann", UserChange { role: Some(Role::User), ..UserChange::default() }).await;
         assert!(matches!(demoted, Err(AccountError::LastAdministrator(_))));
-        accounts.add("bob", Role::Administrator, "b").await.unwrap();
+        let narrow = Grants::from_value("grants", &serde_json::json!(["manage trails=* streams=*"])).unwrap();
+        let narrowed = UserChange { grants: Some(Some(narrow.clone())), ..UserChange::default() };
+        let narrowed = accounts.change("ann", narrowed).await;
+        assert!(matches!(narrowed, Err(AccountError::LastAdministrator(_))), "who is narrowed can make nobody");
+        let carol = NewUser { grants: Some(narrow), ..new("carol", Role::Administrator, "c") };
+        accounts.add(carol).await.unwrap();
+        assert!(matches!(accounts.remove("ann").await, Err(AccountError::LastAdministrator(_))));
+        accounts.remove("carol").await.unwrap();
+        accounts.add(new("bob", Role::Administrator, "b")).await.unwrap();
         accounts.remove("ann").await.unwrap();
-        let taken = accounts.add("bob", Role::User, "b").await;
+        let taken = accounts.add(new("bob", Role::User, "b")).await;
         assert!(matches!(taken, Err(AccountError::Catalog(CatalogError::Exists { .. }))));
     }
 }

@@ -4,92 +4,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
-use super::basic::{self, BasicError, Credential};
-use super::digest::{self, DigestAnswer, DigestError};
+use super::basic::{self, Credential};
+use super::denial::AccessError;
+use super::digest::{self, DigestAnswer};
+use super::identity::{Identity, PasswordMark, Reach};
 use super::jwt::{JwtRefusal, JwtRules};
 use super::key_refresh::KeyRefresh;
-use super::password::{PasswordError, Passwords};
-use super::rights::Rights;
+use super::password::Passwords;
+use super::rights::{Needed, Rights};
 use super::stream_token::{self, StreamToken};
-use super::throttle::{Throttle, Throttled};
-use super::verified::Verified;
+use super::throttle::Throttle;
+use super::verified::{Known, Verified};
 use crate::catalog::user::DigestHashes;
-use crate::catalog::{Catalog, CatalogError, Role, Shelf, User};
+use crate::catalog::{Catalog, Grants, Role, Shelf, User};
 use crate::clock::{SharedClock, SystemClock};
 use crate::record::Timestamp;
-
-/// How far a credential reaches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    /// Everything that the role allows.
-    Everything,
-    /// Reading streams and their documents.
-    Streams,
-    /// Reading this stream and its documents.
-    Stream(String),
-}
-
-/// A verified user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's name.
-    pub name: String,
-    /// What the user may do.
-    pub role: Role,
-    /// Where the credential counts.
-    pub reach: Reach,
-    /// When the credential ends.
-    pub expires: Option<Timestamp>,
-    /// Whether it is a user of the catalog; others come with the tokens of another issuer.
-    pub stored: bool,
-    /// Which password the credential stands on, if it stands on one.
-    pub password: Option<PasswordMark>,
-}
-
-/// Tells one password of a user from the next, and nothing about either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PasswordMark(u64);
-
-impl PasswordMark {
-    /// Of the stored hash, which has a salt of its own for each password that is set.
-    pub fn of(password_hash: &str) -> Self {
-        let digest = Sha256::digest(password_hash.as_bytes());
-        Self(digest.iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte)))
-    }
-}
-
-impl Identity {
-    /// A user of the catalog, with nothing held back.
-    pub fn of_user(name: impl Into<String>, role: Role) -> Self {
-        Self { name: name.into(), role, reach: Reach::Everything, expires: None, stored: true, password: None }
-    }
-
-    /// The same, known by the password of that mark.
-    #[must_use]
-    pub fn by_password(self, mark: PasswordMark) -> Self {
-        Self { password: Some(mark), ..self }
-    }
-
-    /// Refuses whoever has less than `role`, and credentials that count for streams only.
-    pub fn require(&self, role: Role) -> Result<(), AccessError> {
-        if self.reach == Reach::Everything { self.check(role) } else { Err(AccessError::OutOfReach) }
-    }
-
-    /// Refuses whoever may not read this stream with at least `role`.
-    pub fn require_on(&self, role: Role, stream: &str) -> Result<(), AccessError> {
-        match &self.reach {
-            Reach::Stream(only) if only != stream => Err(AccessError::OutOfReach),
-            Reach::Stream(_) | Reach::Streams | Reach::Everything => self.check(role),
-        }
-    }
-
-    fn check(&self, role: Role) -> Result<(), AccessError> {
-        if self.role >= role { Ok(()) } else { Err(AccessError::Forbidden { needed: role }) }
-    }
-}
 
 /// What a request presents.
 #[derive(Clone, Copy)]
@@ -121,68 +52,6 @@ pub struct AccessOptions {
     pub certificates: Option<BTreeMap<String, String>>,
     /// Tokens of another issuer.
     pub jwt: Option<JwtRules>,
-}
-
-/// A request is not let in.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// No `Authorization` header.
-    #[error("this needs a user name and a password")]
-    Missing,
-    /// The header cannot be read.
-    #[error(transparent)]
-    Malformed(#[from] BasicError),
-    /// The Digest header cannot be taken.
-    #[error(transparent)]
-    Digest(#[from] DigestError),
-    /// The Digest's nonce is too old, or of another life of the server.
-    #[error("the nonce is no longer valid; answer the new challenge")]
-    Stale,
-    /// A token that is not ours, was altered, or whose user is gone or has a new password.
-    #[error("the token is not valid here")]
-    Token,
-    /// A token whose time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// A credential for a stream, used elsewhere.
-    #[error("this credential counts for reading its stream only")]
-    OutOfReach,
-    /// Unknown user or wrong password; which of them is not said.
-    #[error("the user name or the password is wrong")]
-    Wrong,
-    /// Too many failures.
-    #[error(transparent)]
-    Throttled(#[from] Throttled),
-    /// The role is not enough.
-    #[error("this needs the role {needed}")]
-    Forbidden {
-        /// The least role that may.
-        needed: Role,
-    },
-    /// Too many log-ins wait.
-    #[error("too many log-ins wait to be checked; try again in a few seconds")]
-    Busy,
-    /// Our tokens stand for users of this server.
-    #[error("tokens are given to users of this server, and this one is known from another issuer's token only")]
-    NotStored,
-    /// Something of ours failed.
-    #[error("the log-in could not be checked")]
-    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<PasswordError> for AccessError {
-    fn from(error: PasswordError) -> Self {
-        match error {
-            PasswordError::Busy => Self::Busy,
-            PasswordError::Failed => Self::Internal(error.into()),
-        }
-    }
-}
-
-impl From<CatalogError> for AccessError {
-    fn from(error: CatalogError) -> Self {
-        Self::Internal(error.into())
-    }
 }
 
 /// Checks credentials against the catalog's users.
@@ -308,8 +177,7 @@ impl Authenticator {
         }
         let user = user.ok_or(AccessError::Wrong)?;
         let reach = if answer.is_for_any_path() { Reach::Streams } else { Reach::Everything };
-        let mark = PasswordMark::of(&user.password_hash);
-        Ok(Identity { reach, ..Identity::of_user(user.name, user.role) }.by_password(mark))
+        Ok(Identity { reach, ..Identity::of_password(user) })
     }
 
     async fn bearer(&self, token: &str) -> Result<Identity, AccessError> {
@@ -323,9 +191,9 @@ impl Authenticator {
                 return Err(AccessError::Expired);
             }
             let reach = Reach::Stream(token.stream);
-            let mark = PasswordMark::of(&user.password_hash);
-            let identity = Identity { reach, expires: Some(expires), ..Identity::of_user(user.name, user.role) };
-            return Ok(identity.by_password(mark));
+            let mut identity = Identity { reach, expires: Some(expires), ..Identity::of_password(user) };
+            identity.narrowing.credential = token.grants.into_iter().map(Arc::new).collect();
+            return Ok(identity);
         }
         let rules = || self.jwt.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(AccessError::Token);
         let mut claims = rules()?.check(token, now);
@@ -337,38 +205,49 @@ impl Authenticator {
             JwtRefusal::Expired => AccessError::Expired,
             JwtRefusal::Invalid | JwtRefusal::UnknownKey => AccessError::Token,
             JwtRefusal::NoRole => AccessError::Forbidden { needed: Role::User },
+            JwtRefusal::NoGrants => AccessError::NoGrants,
         })?;
-        let (role, stored) = match claims.role {
-            Some(role) => (role, false),
-            None => (self.user(&claims.name).await?.ok_or(AccessError::Token)?.role, true),
+        let mut identity = match claims.role {
+            Some(role) => Identity { stored: false, ..Identity::of_user(claims.name, role, None) },
+            None => {
+                let user = self.user(&claims.name).await?.ok_or(AccessError::Token)?;
+                Identity::of_user(user.name, user.role, user.grants)
+            }
         };
-        let (reach, expires) = (Reach::Everything, Some(claims.expires));
-        Ok(Identity { name: claims.name, role, reach, expires, stored, password: None })
+        identity.expires = Some(claims.expires);
+        identity.narrowing.credential = claims.grants.into_iter().map(Arc::new).collect();
+        Ok(identity)
     }
 
     async fn certified(&self, name: &str) -> Result<Identity, AccessError> {
         let users = self.options.certificates.as_ref().ok_or(AccessError::Missing)?;
         let user = self.user(users.get(name).map_or(name, String::as_str)).await?;
-        user.map(|user| Identity::of_user(user.name, user.role)).ok_or(AccessError::Wrong)
+        user.map(|user| Identity::of_user(user.name, user.role, user.grants)).ok_or(AccessError::Wrong)
     }
 
-    /// A token for one stream, of at most `seconds`, and when it ends. It never outlives the credential that asked for it.
+    /// A token for one stream, of at most `seconds`, and when it ends. It never outlives the credential that asked for it, and
+    /// never has more than that: it stands for the user with his grants at the time that it is used, those that the credential had
+    /// besides, and those that are asked for.
     pub async fn stream_token(
         &self,
         identity: &Identity,
         stream: &str,
         seconds: u64,
+        grants: Option<Grants>,
     ) -> Result<(String, Timestamp), AccessError> {
         let user = if identity.stored { self.user(&identity.name).await? } else { None };
         let user = user.ok_or(AccessError::NotStored)?;
         let asked = self.clock.now().micros().saturating_add(i64::try_from(seconds).unwrap_or(0) * 1_000_000);
         let expires = identity.expires.map_or(asked, |end| end.micros().min(asked));
-        let token = stream_token::make(&self.token_key, &user, stream, expires).ok_or(AccessError::Token)?;
+        let narrowed = identity.narrowing.credential.iter().map(|grants| (**grants).clone());
+        let grants = narrowed.chain(grants).collect();
+        let token =
+            stream_token::make(&self.token_key, &user, stream, expires, grants).ok_or(AccessError::TokenGrants)?;
         Ok((token, Timestamp::from_micros(expires)))
     }
 
     /// The rights of somebody who stays connected.
-    pub fn rights(&self, identity: &Identity, needed: Role) -> Rights {
+    pub fn rights(&self, identity: &Identity, needed: Needed) -> Rights {
         Rights::new(self.catalog.clone(), self.changes.subscribe(), identity, needed, self.clock.now())
     }
 
@@ -378,8 +257,8 @@ impl Authenticator {
     /// checked whatever the failures: nobody is locked out by a stranger's guesses.
     pub async fn authenticate(&self, header: Option<&str>, peer: IpAddr) -> Result<Identity, AccessError> {
         let credential = basic::parse(header.ok_or(AccessError::Missing)?)?;
-        if let Some((role, mark)) = self.verified.known(&credential) {
-            return Ok(Identity::of_user(credential.name, role).by_password(mark));
+        if let Some(known) = self.verified.known(&credential) {
+            return Ok(of_known(credential, known));
         }
         let was_right = self.verified.was_right(&credential);
         if !was_right {
@@ -392,8 +271,8 @@ impl Authenticator {
         let turn = self.passwords.turn().await?;
         // While this one waited, another request with the same credential may have settled it either way: a thousand
         // clients that come back at once cost one hash, and a thousand guesses at once do not pass the throttle.
-        if let Some((role, mark)) = self.verified.known(&credential) {
-            return Ok(Identity::of_user(credential.name, role).by_password(mark));
+        if let Some(known) = self.verified.known(&credential) {
+            return Ok(of_known(credential, known));
         }
         if !was_right {
             self.throttle.check(peer, &credential.name)?;
@@ -405,9 +284,10 @@ impl Authenticator {
         match user {
             Some(user) if fits => {
                 self.throttle.succeeded(peer, &user.name);
-                let mark = PasswordMark::of(&user.password_hash);
-                self.verified.remember(&credential, (user.role, mark), revision);
-                Ok(Identity::of_user(user.name, user.role).by_password(mark))
+                let password = PasswordMark::of(&user.password_hash);
+                let known = Known { role: user.role, password, grants: user.grants };
+                self.verified.remember(&credential, known.clone(), revision);
+                Ok(of_known(credential, known))
             }
             _ => {
                 self.throttle.failed(peer, &credential.name);
@@ -422,7 +302,7 @@ impl Authenticator {
         Ok(found.await.map_err(|error| AccessError::Internal(error.into()))??)
     }
 
-    /// Must be told when a user's password or role changed or the user is gone: what was remembered is forgotten.
+    /// Must be told when a user's password, role or grants changed or the user is gone: what was remembered is forgotten.
     pub fn user_changed(&self, name: &str) {
         self.verified.forget(name);
         self.changes.send_modify(|count| *count += 1);
@@ -432,6 +312,10 @@ impl Authenticator {
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
+}
+
+fn of_known(credential: Credential, known: Known) -> Identity {
+    Identity::of_user(credential.name, known.role, known.grants).by_password(known.password)
 }
 
 fn random_key() -> Result<[u8; 32], AccessError> {

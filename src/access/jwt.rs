@@ -9,8 +9,8 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 use serde_json::Value;
 
-use crate::catalog::Role;
 use crate::catalog::user::check_user_name;
+use crate::catalog::{Grants, Role};
 use crate::limits;
 use crate::record::Timestamp;
 
@@ -53,6 +53,7 @@ pub struct JwtRules {
     algorithms: Vec<Algorithm>,
     keys: Vec<(Option<String>, DecodingKey)>,
     role_claim: Option<String>,
+    grants_claim: Option<String>,
 }
 
 impl std::fmt::Debug for JwtRules {
@@ -68,6 +69,8 @@ pub struct JwtClaims {
     pub name: String,
     /// The role that it gives, if roles come from tokens; else the user of that name has his own.
     pub role: Option<Role>,
+    /// What it is narrowed to, if grants come from tokens.
+    pub grants: Option<Grants>,
     /// When it ends.
     pub expires: Timestamp,
 }
@@ -83,10 +86,13 @@ pub enum JwtRefusal {
     UnknownKey,
     /// It is believed, but gives no role.
     NoRole,
+    /// It is believed, but grants are to come from tokens, and it has none that can be read.
+    NoGrants,
 }
 
 impl JwtRules {
-    /// Rules for tokens of one issuer. `role_claim` names the claim with the role, dots leading into objects.
+    /// Rules for tokens of one issuer. `role_claim` names the claim with the role, dots leading into objects; see also
+    /// [`Self::narrowed_by`].
     pub fn new(
         issuer: &str,
         audience: &str,
@@ -107,6 +113,7 @@ impl JwtRules {
             algorithms: algorithms.clone(),
             keys,
             role_claim: role_claim.map(str::to_owned),
+            grants_claim: None,
         };
         if matches!(given, JwtKeys::ToBeFetched) {
             return Ok(rules(keys));
@@ -120,6 +127,14 @@ impl JwtRules {
             return Err(InvalidJwtRules(format!("no key is of the kind that the algorithm {first:?} needs")));
         }
         Ok(rules(keys))
+    }
+
+    /// The same, with grants from the claim of that name: a token without it is not let in, since whoever forgets to narrow one
+    /// has not widened it.
+    #[must_use]
+    pub fn narrowed_by(mut self, claim: Option<&str>) -> Self {
+        self.grants_claim = claim.map(str::to_owned);
+        self
     }
 
     /// Checks the name of an algorithm.
@@ -176,7 +191,14 @@ impl JwtRules {
             None => None,
             Some(claim) => Some(role_in(claims, claim).ok_or(JwtRefusal::NoRole)?),
         };
-        Ok(JwtClaims { name: name.into(), role, expires: Timestamp::from_micros(expires) })
+        let grants = match &self.grants_claim {
+            None => None,
+            Some(claim) => {
+                let given = found(claims, claim).ok_or(JwtRefusal::NoGrants)?;
+                Some(Grants::from_value(claim, given).map_err(|_| JwtRefusal::NoGrants)?)
+            }
+        };
+        Ok(JwtClaims { name: name.into(), role, grants, expires: Timestamp::from_micros(expires) })
     }
 }
 
@@ -255,15 +277,19 @@ fn jwks_keys(text: &str) -> Result<Vec<(Option<String>, DecodingKey)>, InvalidJw
     Ok(usable.collect())
 }
 
+/// The claim of that name, or where its dots lead.
+fn found<'c>(claims: &'c Value, claim: &str) -> Option<&'c Value> {
+    claims.get(claim).or_else(|| claim.split('.').try_fold(claims, |value, part| value.get(part)))
+}
+
 /// The highest role that the claim names: a text, or a list of texts of which those that are no role do not count. The
 /// names are those of the documentation to the letter: what an issuer calls `administrator` may be something else there.
 fn role_in(claims: &Value, claim: &str) -> Option<Role> {
-    let found = claims.get(claim).or_else(|| claim.split('.').try_fold(claims, |value, part| value.get(part)))?;
     let role = |value: &Value| {
         let text = value.as_str()?;
         [Role::User, Role::Operator, Role::Administrator].into_iter().find(|role| role.to_string() == text)
     };
-    match found {
+    match found(claims, claim)? {
         Value::Array(values) => values.iter().filter_map(role).max(),
         value => role(value),
     }
@@ -315,6 +341,22 @@ mod tests {
         let known = issuer.rules(None).check(&issuer.token(&claims()), NOW).unwrap();
         assert_eq!((known.name.as_str(), known.role), ("ann", None));
         assert_eq!(known.expires.micros(), (NOW_SECONDS + 60) * 1_000_000);
+    }
+
+    #[test]
+    fn grants_come_from_the_claim_that_is_named_and_a_token_without_any_is_not_let_in() {
+        let issuer = Issuer::new();
+        let rules = issuer.rules(None).narrowed_by(Some("app.grants"));
+        let checked = |grants: Value| rules.check(&issuer.token(&with("app", json!({"grants": grants}))), NOW);
+        let object = json!({"trails": ["a*"], "streams": ["*"], "may": ["read"]});
+        let known = checked(json!([object])).unwrap().grants.unwrap();
+        assert_eq!(checked(json!(["read trails=a* streams=*"])).unwrap().grants, Some(known));
+        for none in [json!([]), Value::Null, json!("read trails=a*"), json!(["see trails=a"]), json!([object, 7])] {
+            assert_eq!(checked(none.clone()), Err(JwtRefusal::NoGrants), "{none}");
+        }
+        assert_eq!(rules.check(&issuer.token(&claims()), NOW), Err(JwtRefusal::NoGrants));
+        let unasked = issuer.rules(None).check(&issuer.token(&with("grants", json!([object]))), NOW).unwrap();
+        assert_eq!(unasked.grants, None);
     }
 
     #[test]

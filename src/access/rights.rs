@@ -4,8 +4,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::authenticator::{Identity, PasswordMark};
-use crate::catalog::{Catalog, Role, Shelf, User};
+use super::grants::Narrowing;
+use super::identity::{Identity, PasswordMark};
+use crate::catalog::{Catalog, Role, Shelf, User, Verb};
 use crate::record::Timestamp;
 
 /// How rights ended.
@@ -13,8 +14,25 @@ use crate::record::Timestamp;
 pub enum Loss {
     /// The credential's time is over.
     Expired,
-    /// The user is gone, or has a lesser role or another password.
+    /// The user is gone, or has a lesser role, another password, or grants that no longer cover the stream.
     Withdrawn,
+}
+
+/// What somebody must be allowed for as long as he is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Needed {
+    /// The least role.
+    pub role: Role,
+    /// The stream that is read.
+    pub stream: String,
+    /// Its trail.
+    pub trail: String,
+}
+
+impl Needed {
+    fn is_allowed(&self, role: Role, narrowing: &Narrowing) -> bool {
+        role >= self.role && narrowing.allows_stream(Verb::Read, &self.stream, &self.trail)
+    }
 }
 
 /// Rights under watch.
@@ -23,7 +41,8 @@ pub struct Rights {
     catalog: Catalog,
     /// `None`: the identity is not one of the catalog, and so only expires.
     user: Option<String>,
-    needed: Role,
+    needed: Needed,
+    narrowing: Narrowing,
     /// The password that the credential stands on: with another one it would not have been let in.
     password: Option<PasswordMark>,
     until: Option<Instant>,
@@ -41,7 +60,7 @@ impl Rights {
         catalog: Catalog,
         changes: watch::Receiver<u64>,
         identity: &Identity,
-        needed: Role,
+        needed: Needed,
         now: Timestamp,
     ) -> Self {
         let until = identity.expires.map(|expires| {
@@ -51,7 +70,8 @@ impl Rights {
         });
         let user = identity.stored.then(|| identity.name.clone());
         let password = identity.password;
-        Self { catalog, user, needed, password, until, changes, looked_at: None, look: None }
+        let narrowing = identity.narrowing.clone();
+        Self { catalog, user, needed, narrowing, password, until, changes, looked_at: None, look: None }
     }
 
     /// Waits until the rights are lost. May be dropped and called again.
@@ -85,11 +105,12 @@ impl Rights {
             let changed = self.changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count);
             // The sender goes with the server.
             let Ok(count) = changed else { return std::future::pending().await };
-            let (catalog, needed, password) = (self.catalog.clone(), self.needed, self.password);
+            let (catalog, needed, password) = (self.catalog.clone(), self.needed.clone(), self.password);
+            let credential = self.narrowing.credential.clone();
             let look = move || match catalog.get::<User>(Shelf::Users, &name) {
                 Ok(user) => user.is_some_and(|user| {
                     let same = password.is_none_or(|mark| mark == PasswordMark::of(&user.password_hash));
-                    user.role >= needed && same
+                    same && needed.is_allowed(user.role, &Narrowing { user: user.grants, credential })
                 }),
                 Err(_) => false,
             };
@@ -100,18 +121,25 @@ impl Rights {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::catalog::Grants;
 
     fn catalog() -> (tempfile::TempDir, Catalog) {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path()).unwrap();
-        let ann = User { name: "ann".into(), role: Role::Operator, password_hash: "hash".into(), digest: None };
+        let ann =
+            User { name: "ann".into(), role: Role::Operator, password_hash: "hash".into(), digest: None, grants: None };
         catalog.put(Shelf::Users, "ann", &ann).unwrap();
         (folder, catalog)
     }
 
     fn rights(catalog: &Catalog, changes: &watch::Sender<u64>, identity: &Identity) -> Rights {
-        Rights::new(catalog.clone(), changes.subscribe(), identity, Role::Operator, Timestamp::from_micros(0))
+        let needed = Needed { role: Role::Operator, stream: "s1".into(), trail: "a1".into() };
+        Rights::new(catalog.clone(), changes.subscribe(), identity, needed, Timestamp::from_micros(0))
     }
 
     /// The loss, if it comes while something else is always ready and each wait is dropped at once.
@@ -130,7 +158,7 @@ mod tests {
     async fn a_removed_user_is_noticed_beside_endless_work() {
         let (_folder, catalog) = catalog();
         let changes = watch::Sender::new(0);
-        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator, None));
         assert_eq!(lost_beside_work(&mut rights, 20_000).await, None);
         catalog.delete(Shelf::Users, "ann").unwrap();
         changes.send_modify(|count| *count += 1);
@@ -142,7 +170,7 @@ mod tests {
         let (_folder, catalog) = catalog();
         let changes = watch::Sender::new(0);
         catalog.delete(Shelf::Users, "ann").unwrap();
-        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator));
+        let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator, None));
         assert_eq!(rights.lost().await, Loss::Withdrawn);
     }
 
@@ -150,11 +178,17 @@ mod tests {
     async fn a_new_password_ends_what_stands_on_the_old_one_only() {
         let (_folder, catalog) = catalog();
         let changes = watch::Sender::new(0);
-        let ann = Identity::of_user("ann", Role::Operator);
+        let ann = Identity::of_user("ann", Role::Operator, None);
         let mut by_password = rights(&catalog, &changes, &ann.clone().by_password(PasswordMark::of("hash")));
         let mut by_certificate = rights(&catalog, &changes, &ann);
         assert_eq!(lost_beside_work(&mut by_password, 20_000).await, None);
-        let new = User { name: "ann".into(), role: Role::Operator, password_hash: "other".into(), digest: None };
+        let new = User {
+            name: "ann".into(),
+            role: Role::Operator,
+            password_hash: "other".into(),
+            digest: None,
+            grants: None,
+        };
         catalog.put(Shelf::Users, "ann", &new).unwrap();
         changes.send_modify(|count| *count += 1);
         assert_eq!(lost_beside_work(&mut by_password, 20_000_000).await, Some(Loss::Withdrawn));
@@ -162,11 +196,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn grants_that_no_longer_cover_stream_or_trail_end_what_stands_on_them() {
+        let grants = |line: &str| Some(Arc::new(Grants::from_value("grants", &json!([line])).unwrap()));
+        for (line, ends) in [
+            ("read trails=a* streams=s?", false),
+            ("read trails=b* streams=s?", true),
+            ("read trails=a* streams=t", true),
+            ("write,manage trails=a* streams=s1", true),
+        ] {
+            let (_folder, catalog) = catalog();
+            let changes = watch::Sender::new(0);
+            let mut rights = rights(&catalog, &changes, &Identity::of_user("ann", Role::Operator, None));
+            assert_eq!(lost_beside_work(&mut rights, 20_000).await, None);
+            let ann = catalog.get::<User>(Shelf::Users, "ann").unwrap().unwrap();
+            catalog.put(Shelf::Users, "ann", &User { grants: grants(line), ..ann }).unwrap();
+            changes.send_modify(|count| *count += 1);
+            let rounds = if ends { 20_000_000 } else { 20_000 };
+            assert_eq!(lost_beside_work(&mut rights, rounds).await, ends.then_some(Loss::Withdrawn), "{line}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_credential_ends_at_its_time_and_a_foreign_user_is_not_looked_up() {
         let (_folder, catalog) = catalog();
         let changes = watch::Sender::new(0);
         let expires = Some(Timestamp::from_micros(20_000));
-        let carol = Identity { expires, stored: false, ..Identity::of_user("carol", Role::Operator) };
+        let carol = Identity { expires, stored: false, ..Identity::of_user("carol", Role::Operator, None) };
         assert_eq!(rights(&catalog, &changes, &carol).lost().await, Loss::Expired);
     }
 }

@@ -9,7 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::catalog::User;
+use crate::catalog::{Grants, User};
 use crate::limits;
 
 /// What every token starts with; tells it from a JWT.
@@ -22,6 +22,9 @@ struct Claims {
     stream: String,
     /// Microseconds since 1970.
     expires: i64,
+    /// Grants beside the user's own. A program that does not know them refuses the token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<Grants>,
 }
 
 /// A token that was read but not verified yet.
@@ -33,13 +36,18 @@ pub struct StreamToken {
     pub stream: String,
     /// When it ends, in microseconds since 1970.
     pub expires_micros: i64,
+    /// What it is narrowed to beside the user's own grants: all of these.
+    pub grants: Vec<Grants>,
     signed: String,
     signature: Vec<u8>,
 }
 
-/// Makes a token; `None` only if the text cannot be written.
-pub fn make(key: &[u8; 32], user: &User, stream: &str, expires_micros: i64) -> Option<String> {
-    let claims = Claims { user: user.name.clone(), stream: stream.into(), expires: expires_micros };
+/// Makes a token; `None` if its grants are too large to be sent.
+pub fn make(key: &[u8; 32], user: &User, stream: &str, expires_micros: i64, grants: Vec<Grants>) -> Option<String> {
+    if serde_json::to_vec(&grants).ok()?.len() > limits::TOKEN_GRANTS_BYTES_MAX {
+        return None;
+    }
+    let claims = Claims { user: user.name.clone(), stream: stream.into(), expires: expires_micros, grants };
     let signed = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).ok()?));
     let signature = signature(key, &signed, user)?.finalize().into_bytes();
     Some(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
@@ -63,6 +71,7 @@ impl StreamToken {
             user: claims.user,
             stream: claims.stream,
             expires_micros: claims.expires,
+            grants: claims.grants,
             signed: signed.into(),
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
         })
@@ -90,20 +99,38 @@ mod tests {
     const KEY: [u8; 32] = [3; 32];
 
     fn ann(password_hash: &str) -> User {
-        User { name: "ann".into(), role: Role::Operator, password_hash: password_hash.into(), digest: None }
+        User {
+            name: "ann".into(),
+            role: Role::Operator,
+            password_hash: password_hash.into(),
+            digest: None,
+            grants: None,
+        }
     }
 
     #[test]
     fn a_token_says_for_whom_for_what_and_until_when() {
-        let text = make(&KEY, &ann("hash"), "s1", 42).unwrap();
+        let text = make(&KEY, &ann("hash"), "s1", 42, Vec::new()).unwrap();
         let token = StreamToken::read(&text).unwrap();
         assert_eq!((token.user.as_str(), token.stream.as_str(), token.expires_micros), ("ann", "s1", 42));
         assert!(is_ours(&text) && token.is_of(&KEY, &ann("hash")));
     }
 
     #[test]
+    fn a_token_carries_the_grants_it_was_made_with_up_to_a_limit() {
+        let grants = |pattern: &str| {
+            let value = serde_json::json!([{"trails": [pattern, pattern], "may": ["read"]}]);
+            Grants::from_value("grants", &value).unwrap()
+        };
+        let text = make(&KEY, &ann("hash"), "s1", 42, vec![grants("a*"), grants("b?")]).unwrap();
+        assert_eq!(StreamToken::read(&text).unwrap().grants, [grants("a*"), grants("b?")]);
+        let long = vec![grants(&"a".repeat(64)); limits::TOKEN_GRANTS_BYTES_MAX / 128];
+        assert_eq!(make(&KEY, &ann("hash"), "s1", 42, long), None);
+    }
+
+    #[test]
     fn another_key_a_new_password_or_one_changed_character_ends_it() {
-        let text = make(&KEY, &ann("hash"), "s1", 42).unwrap();
+        let text = make(&KEY, &ann("hash"), "s1", 42, Vec::new()).unwrap();
         let token = StreamToken::read(&text).unwrap();
         assert!(!token.is_of(&[4; 32], &ann("hash")) && !token.is_of(&KEY, &ann("new")));
         for at in 0..text.len() {

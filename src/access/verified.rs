@@ -6,14 +6,14 @@
 //! digests that mean nothing without it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 use tokio::time::{Duration, Instant};
 
-use super::authenticator::PasswordMark;
 use super::basic::Credential;
-use crate::catalog::Role;
+use super::identity::PasswordMark;
+use crate::catalog::{Grants, Role};
 use crate::limits;
 
 type CredentialDigest = [u8; 32];
@@ -36,11 +36,22 @@ struct State {
     revision: u64,
 }
 
+/// What was known of the user when the credential was verified.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What the user may do.
+    pub role: Role,
+    /// The password that was right.
+    pub password: PasswordMark,
+    /// What the user is narrowed to.
+    pub grants: Option<Arc<Grants>>,
+}
+
 #[derive(Debug)]
 struct Entry {
     name: String,
     /// None of an answer to a Digest challenge, which is checked each time.
-    known: Option<(Role, PasswordMark)>,
+    known: Option<Known>,
     used: Instant,
 }
 
@@ -63,9 +74,8 @@ impl Verified {
         Ok(Self { key, state: Mutex::default() })
     }
 
-    /// The role of a credential that was verified and used within the last minute, and the mark of its password; it counts
-    /// as used now.
-    pub fn known(&self, credential: &Credential) -> Option<(Role, PasswordMark)> {
+    /// Whose credential it is that was verified and used within the last minute; it counts as used now.
+    pub fn known(&self, credential: &Credential) -> Option<Known> {
         let digest = self.digest(credential);
         let now = Instant::now();
         let mut state = self.lock();
@@ -74,7 +84,7 @@ impl Verified {
             return None;
         }
         entry.used = now;
-        entry.known
+        entry.known.clone()
     }
 
     /// Whether a credential was right within the last hours, and its user has not changed since. It must be verified again.
@@ -108,11 +118,11 @@ impl Verified {
     }
 
     /// Remembers a verified credential, unless a user changed since `revision` was read.
-    pub fn remember(&self, credential: &Credential, known: (Role, PasswordMark), revision: u64) {
+    pub fn remember(&self, credential: &Credential, known: Known, revision: u64) {
         self.insert(self.digest(credential), &credential.name, Some(known), revision);
     }
 
-    fn insert(&self, digest: CredentialDigest, name: &str, known: Option<(Role, PasswordMark)>, revision: u64) {
+    fn insert(&self, digest: CredentialDigest, name: &str, known: Option<Known>, revision: u64) {
         let now = Instant::now();
         let mut state = self.lock();
         if state.revision != revision {
@@ -159,12 +169,12 @@ impl Verified {
 mod tests {
     use super::*;
 
-    fn known(role: Role) -> (Role, PasswordMark) {
-        (role, PasswordMark::of("hash"))
+    fn known(role: Role) -> Known {
+        Known { role, password: PasswordMark::of("hash"), grants: None }
     }
 
     fn role_of(verified: &Verified, credential: &Credential) -> Option<Role> {
-        verified.known(credential).map(|(role, _)| role)
+        verified.known(credential).map(|known| known.role)
     }
 
     fn credential(name: &str, password: &str) -> Credential {

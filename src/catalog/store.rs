@@ -20,8 +20,8 @@ use crate::repeats::warn_rarely;
 pub(super) const CATALOG_FILE: &str = "catalog.redb";
 
 /// The format that the catalog is written in. 1, which no catalog says, is that of version 0.1; 2 may have members that
-/// version 0.1 did not know; in 3 a stream's limit without `truncateOrChunk` truncates.
-const FORMAT: u64 = 3;
+/// version 0.1 did not know; in 3 a stream's limit without `truncateOrChunk` truncates; in 4 users may have grants.
+const FORMAT: u64 = 4;
 const FORMAT_UNSAID: u64 = 1;
 /// See [`FORMAT`].
 const FORMAT_LIMITS_TRUNCATE: u64 = 3;

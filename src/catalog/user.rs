@@ -1,11 +1,13 @@
-//! A user as stored: name, role, password hash.
+//! A user as stored: name, role, password hash, grants.
 //!
 //! Owns the form and the range of names; checking passwords belongs to `access`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::grant::Grants;
 use crate::limits;
 
 /// What a user may do; each role may do what the ones before it may.
@@ -61,6 +63,17 @@ pub struct User {
     /// For Digest authentication; only there when the password was set while it was on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestHashes>,
+    /// What the user is narrowed to, if he is: only there since format 4 of the catalog, which programs that do not know
+    /// grants refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Arc<Grants>>,
+}
+
+impl User {
+    /// Whether there is nothing that this user may not do.
+    pub fn may_everything(&self) -> bool {
+        self.role == Role::Administrator && self.grants.is_none()
+    }
 }
 
 /// What Digest authentication stores of a password: as good as the password itself for whoever steals it, and so kept only
@@ -117,8 +130,13 @@ mod tests {
 
     #[test]
     fn the_hash_is_not_printed() {
-        let user =
-            User { name: "ann".into(), role: Role::User, password_hash: "$argon2id$secret".into(), digest: None };
+        let user = User {
+            name: "ann".into(),
+            role: Role::User,
+            password_hash: "$argon2id$secret".into(),
+            digest: None,
+            grants: None,
+        };
         assert!(!format!("{user:?}").contains("secret"));
     }
 }

@@ -2,8 +2,8 @@
 //! may have been changed on purpose.
 
 use super::server::ServerError;
-use crate::access::Role;
 use crate::access::accounts::FIRST_ADMINISTRATOR;
+use crate::access::{NewUser, Role};
 use crate::catalog::extract::ExtractConfig;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -40,7 +40,7 @@ pub(super) async fn users(
     admin_password: Option<&str>,
 ) -> Result<Option<String>, ServerError> {
     let accounts = service.accounts();
-    let is_administrator = |user: &FileUser| user.role == Role::Administrator;
+    let is_administrator = |user: &FileUser| user.role == Role::Administrator && user.grants.is_none();
     let drawn = match admin_password {
         None if users.iter().any(is_administrator) => None,
         given => {
@@ -54,15 +54,19 @@ pub(super) async fn users(
     };
     for user in users {
         if let Ok(stored) = accounts.get(&user.name).await {
-            if stored.role != user.role {
-                tracing::warn!(user = user.name, "exists with another role; the file's is not applied, PATCH it");
+            if stored.role != user.role || stored.grants.as_deref() != user.grants.as_ref() {
+                tracing::warn!(
+                    user = user.name,
+                    "exists with another role or other grants; the file's are not applied, PATCH it"
+                );
             }
             continue;
         }
         let source = user.password;
         let password = tokio::task::spawn_blocking(move || source.read()).await?;
         let password = password.map_err(|error| format!("user {}: {error}", user.name))?;
-        accounts.add(&user.name, user.role, &password).await.map_err(|error| format!("user {}: {error}", user.name))?;
+        let new = NewUser { name: &user.name, role: user.role, grants: user.grants, password: &password };
+        accounts.add(new).await.map_err(|error| format!("user {}: {error}", user.name))?;
         made(service, "users", &user.name, "file").await;
     }
     Ok(drawn)

@@ -66,6 +66,7 @@ const JWT: &[Member] = &[
     Member("keys", Value),
     Member("jwks", Value),
     Member("roleClaim", Value),
+    Member("grantsClaim", Value),
 ];
 
 const AUDIT: &[Member] = &[Member("file", Value), Member("maxBytes", Value), Member("keep", Value)];
@@ -86,8 +87,13 @@ pub(super) const LIMITS: &[Member] = &[
     Member("deliveryBytes", Value),
 ];
 
-const USER: &[Member] =
-    &[Member("name", Value), Member("role", Value), Member("passwordFile", Value), Member("passwordEnv", Value)];
+const USER: &[Member] = &[
+    Member("name", Value),
+    Member("role", Value),
+    Member("grants", Open),
+    Member("passwordFile", Value),
+    Member("passwordEnv", Value),
+];
 
 const EXTRACT: &[Member] = &[
     Member("name", Value),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::section::Section;
 use crate::access::Role;
 use crate::catalog::extract::ExtractConfig;
+use crate::catalog::grant::Grants;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::user::check_user_name;
@@ -28,6 +29,8 @@ pub struct FileUser {
     pub name: String,
     /// `role`.
     pub role: Role,
+    /// `grants`.
+    pub grants: Option<Grants>,
     /// `passwordFile` or `passwordEnv`.
     pub password: PasswordSource,
 }
@@ -86,6 +89,10 @@ pub(super) fn users(file: &Section<'_>) -> (Vec<FileUser>, Vec<(usize, PasswordS
             Some(name.to_owned())
         });
         let role = section.need("role").and_then(|role| section.noted("role", role.parse()));
+        let grants = section.table().get("grants").map(|given| {
+            let read = Grants::from_value("grants", &to_json(given));
+            read.map_err(|error| section.problem(&error.member, error.message)).ok()
+        });
         let password = match (section.text("passwordFile"), section.text("passwordEnv")) {
             (Some(path), None) => Some(PasswordSource::File(path.into())),
             (None, Some(variable)) => Some(PasswordSource::Environment(variable.into())),
@@ -95,8 +102,9 @@ pub(super) fn users(file: &Section<'_>) -> (Vec<FileUser>, Vec<(usize, PasswordS
             }
         };
         passwords.extend(password.clone().map(|password| (at, password)));
-        if let (Some(name), Some(role), Some(password)) = (name, role, password) {
-            users.push(FileUser { name, role, password });
+        // Whoever cannot be narrowed as the file says is not made at all.
+        if let (Some(name), Some(role), Some(password), None | Some(Some(_))) = (name, role, password, &grants) {
+            users.push(FileUser { name, role, grants: grants.flatten(), password });
         }
     }
     (users, passwords)

@@ -66,6 +66,7 @@ pub struct JwtMembers {
     algorithms: Vec<String>,
     keys: KeyPlace,
     role_claim: Option<String>,
+    grants_claim: Option<String>,
     loaded: KeyStamp,
 }
 
@@ -161,10 +162,12 @@ impl JwtMembers {
                 ("jwt", None)
             }
         };
-        let role_claim = jwt.text("roleClaim").map(str::to_owned);
+        let claim = |member: &str| jwt.text(member).map(str::to_owned);
+        let (role_claim, grants_claim) = (claim("roleClaim"), claim("grantsClaim"));
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let (issuer, audience) = (text(issuer), text(audience));
-        let members = Self { issuer, audience, algorithms, keys: keys?, role_claim, loaded: KeyStamp(None) };
+        let loaded = KeyStamp(None);
+        let members = Self { issuer, audience, algorithms, keys: keys?, role_claim, grants_claim, loaded };
         let members = Self { loaded: members.stamp(), ..members };
         // The keys are looked at whatever else is wrong.
         let rules = jwt.noted(member, members.load())?;
@@ -190,7 +193,8 @@ impl JwtMembers {
 
     fn rules(&self, keys: JwtKeys<'_>) -> Result<JwtRules, String> {
         let rules = JwtRules::new(&self.issuer, &self.audience, &self.algorithms, keys, self.role_claim.as_deref());
-        rules.map_err(|error| error.to_string())
+        let rules = rules.map_err(|error| error.to_string())?;
+        Ok(rules.narrowed_by(self.grants_claim.as_deref()))
     }
 
     /// Where keys are fetched, if they do not stand in a file.

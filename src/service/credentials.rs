@@ -1,5 +1,7 @@
 //! Database passwords that extracts name: stored sealed, never read back over a face. Their names can be listed.
 
+use super::principal::Principal;
+use crate::access::NotGranted;
 use crate::catalog::extract::{CredentialsRef, Secret};
 use crate::catalog::{Catalog, CatalogError, Shelf, Vault, VaultError};
 use crate::record::ResourceName;
@@ -22,6 +24,9 @@ pub enum CredentialsError {
         /// Their alias.
         alias: String,
     },
+    /// The caller is narrowed to trails and streams, and these are of no trail.
+    #[error(transparent)]
+    Denied(#[from] NotGranted),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -38,23 +43,32 @@ impl Credentials {
     /// Stores a password, over one that was there.
     pub async fn put(
         &self,
+        principal: Principal<'_>,
         domain: &ResourceName,
         alias: &ResourceName,
         password: &str,
     ) -> Result<(), CredentialsError> {
+        principal.check_server()?;
         let (key, sealed) = (format!("{domain}/{alias}"), self.vault.seal(password)?);
         Ok(self.catalog.blocking(move |catalog| catalog.put(Shelf::Credentials, &key, &sealed)).await?)
     }
 
     /// Domain and alias of every stored password, in their order. Never the passwords.
-    pub async fn names(&self) -> Result<Vec<(String, String)>, CredentialsError> {
+    pub async fn names(&self, principal: Principal<'_>) -> Result<Vec<(String, String)>, CredentialsError> {
+        principal.check_server()?;
         let names = self.catalog.blocking(|catalog| catalog.names(Shelf::Credentials)).await?;
         let split = |name: String| name.split_once('/').map(|(domain, alias)| (domain.to_owned(), alias.to_owned()));
         Ok(names.into_iter().filter_map(split).collect())
     }
 
     /// Removes a stored password.
-    pub async fn remove(&self, domain: &ResourceName, alias: &ResourceName) -> Result<(), CredentialsError> {
+    pub async fn remove(
+        &self,
+        principal: Principal<'_>,
+        domain: &ResourceName,
+        alias: &ResourceName,
+    ) -> Result<(), CredentialsError> {
+        principal.check_server()?;
         let key = format!("{domain}/{alias}");
         if self.catalog.blocking(move |catalog| catalog.delete(Shelf::Credentials, &key)).await? {
             return Ok(());

@@ -37,7 +37,7 @@ use self::sessions::Sessions;
 use self::sessions::places::SessionCaps;
 use self::streams::{OpenStreamsError, Streams};
 use self::trails::Trails;
-use crate::access::{AccessError, AccessOptions, Accounts, Authenticator, Expiries, LimitHits};
+use crate::access::{AccessError, AccessOptions, Accounts, Authenticator, Expiries, LimitHits, NotGranted};
 use crate::catalog::{Catalog, CatalogError, DataFolder, FolderError, Vault, VaultError};
 use crate::clock::SharedClock;
 use crate::limits;
@@ -63,7 +63,7 @@ pub struct Service {
     #[cfg(test)]
     catalog: Catalog,
     // Dropped last: the lock on the data folder outlives what works in it.
-    folder: DataFolder,
+    folder: Arc<DataFolder>,
 }
 
 /// What a service is opened with.
@@ -110,7 +110,7 @@ pub enum StartError {
 impl Service {
     /// Opens the data folder and everything in it. Blocks; extracts and retention start with [`Self::start`].
     pub fn open(folder: &Path, clock: SharedClock, options: ServiceOptions) -> Result<Self, StartError> {
-        let folder = DataFolder::open(folder)?;
+        let folder = Arc::new(DataFolder::open(folder)?);
         let catalog = Catalog::open(folder.path())?;
         let vault = Vault::open_folder(folder.path())?;
         let authenticator = Authenticator::new(catalog.clone())?;
@@ -118,7 +118,7 @@ impl Service {
         let authenticator = Arc::new(authenticator.with(clock.clone(), options.access, token_key));
         let limit_hits = Arc::new(LimitHits::default());
         let trails = Trails::open(&folder.path().join("trails"), Arc::new(SystemDisk), clock.clone(), catalog.clone());
-        let trails = Arc::new(trails.map_err(StartError::Trails)?);
+        let trails = Arc::new(trails.map_err(StartError::Trails)?.in_folder(folder.clone()));
         let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
         let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
         let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);
@@ -163,11 +163,11 @@ impl Service {
         self.audit.take_over_offline(self.folder.path()).await;
     }
 
-    /// How the server is doing. Waits for nothing.
-    pub fn health(&self) -> Health {
+    /// How the server is doing, as far as the caller may know. Waits for nothing.
+    pub fn health(&self, principal: Principal<'_>) -> Health {
         let (mut health, now) = (Health::default(), self.clock.now());
-        health.of_trails(&self.trails.list(Principal::House), now);
-        health.of_extracts(&self.extracts.all());
+        health.of_trails(&self.trails.list(principal), now);
+        health.of_extracts(&self.extracts.list(principal));
         health.of_access(&self.expiries, self.authenticator.key_refresh(), now);
         health.of_audit(&self.audit);
         health.of_retention(&self.retention);
@@ -175,14 +175,14 @@ impl Service {
         health
     }
 
-    /// The page of the service's figures now, to which faces add theirs. Asks the kernel: not for a thread that serves
+    /// The page of the service's figures now, of trails, extracts and streams those that the caller may know; faces add theirs. Asks the kernel: not for a thread that serves
     /// sessions.
-    pub fn metrics(&self) -> Page {
+    pub fn metrics(&self, principal: Principal<'_>) -> Page {
         let mut page = Page::new();
-        metrics::sample_trails(&mut page, &self.trails, &self.puts, self.clock.now());
+        metrics::sample_trails(&mut page, principal, &self.trails, &self.puts, self.clock.now());
         metrics::sample_disk(&mut page, &self.retention);
-        metrics::sample_extracts(&mut page, &self.extracts.all());
-        metrics::sample_streams(&mut page, &self.streams);
+        metrics::sample_extracts(&mut page, &self.extracts.list(principal));
+        metrics::sample_streams(&mut page, principal, &self.streams);
         metrics::sample_documents(&mut page, self.documents.figures());
         metrics::sample_limits(&mut page, &self.limit_hits, self.sessions.budget());
         metrics::sample_access(&mut page, &self.expiries, self.authenticator.key_refresh());
@@ -201,7 +201,12 @@ impl Service {
         &self.authenticator
     }
 
-    /// Users.
+    /// Users, for a caller who is narrowed to no trails and streams: they are of none.
+    pub fn users(&self, principal: Principal<'_>) -> Result<&Accounts, NotGranted> {
+        principal.check_server().map(|()| &self.accounts)
+    }
+
+    /// Users, for the server itself.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
     }

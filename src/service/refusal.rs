@@ -6,6 +6,7 @@
 use std::error::Error;
 use std::fmt::Display;
 
+use crate::access::NotGranted;
 use crate::access::{AccessError, AccountError};
 use crate::catalog::CatalogError;
 use crate::catalog::extract::InvalidExtract;
@@ -15,8 +16,8 @@ use crate::repeats::error_rarely;
 use crate::service::credentials::CredentialsError;
 use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
-use crate::service::principal::Denied;
 use crate::service::puts::PutError;
+use crate::service::retention::ConfirmError;
 use crate::service::sessions::places::NoPlace;
 use crate::service::sessions::{RefusedSession, SessionError};
 use crate::service::streams::StreamError;
@@ -145,17 +146,20 @@ impl From<AccessError> for Refusal {
             AccessError::Throttled(throttled) => {
                 Self::new(Fact::Throttled, throttled).retry_after(throttled.retry_after_seconds)
             }
-            AccessError::Forbidden { .. } | AccessError::OutOfReach | AccessError::NotStored => {
-                Self::new(Fact::Forbidden, error)
-            }
+            AccessError::Forbidden { .. }
+            | AccessError::OutOfReach
+            | AccessError::NotStored
+            | AccessError::NotGranted(_)
+            | AccessError::NoGrants => Self::new(Fact::Forbidden, error),
+            AccessError::TokenGrants => Self::new(Fact::OutOfRange, format!("grants: {error}")),
             AccessError::Busy => Self::new(Fact::Throttled, error).retry_after(limits::PLACE_RETRY_SECONDS),
             AccessError::Internal(_) => Self::internal("the log-in could not be checked", &error),
         }
     }
 }
 
-impl From<Denied> for Refusal {
-    fn from(error: Denied) -> Self {
+impl From<NotGranted> for Refusal {
+    fn from(error: NotGranted) -> Self {
         Self::new(Fact::Forbidden, error)
     }
 }
@@ -284,8 +288,18 @@ impl From<CredentialsError> for Refusal {
     fn from(error: CredentialsError) -> Self {
         match error {
             CredentialsError::Missing { .. } => Self::new(Fact::NotFound, error),
+            CredentialsError::Denied(error) => error.into(),
             CredentialsError::Catalog(error) => error.into(),
             CredentialsError::Vault(error) => Self::internal("the password cannot be sealed or opened", &error),
+        }
+    }
+}
+
+impl From<ConfirmError> for Refusal {
+    fn from(error: ConfirmError) -> Self {
+        match error {
+            ConfirmError::Denied(error) => error.into(),
+            ConfirmError::Catalog(error) => error.into(),
         }
     }
 }

@@ -9,8 +9,10 @@ use std::sync::{Arc, Weak};
 use age::AgeRule;
 pub use age::AgeSuspension;
 
+use super::principal::Principal;
 use super::supervisor;
 use super::trails::Trails;
+use crate::access::NotGranted;
 use crate::catalog::trail::TrailSettings;
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::SharedClock;
@@ -28,6 +30,17 @@ pub struct DiskFigures {
     pub free_bytes: AtomicU64,
     /// What all trails together may take of it, in bytes.
     pub share_bytes: AtomicU64,
+}
+
+/// The clock cannot be confirmed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfirmError {
+    /// The caller is narrowed to trails and streams, and the clock is the whole server's.
+    #[error(transparent)]
+    Denied(#[from] NotGranted),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 /// Removes what no limit keeps.
@@ -66,9 +79,10 @@ impl RetentionPasses {
     }
 
     /// Somebody says that the clock is right: segments may go for their age again.
-    pub async fn confirm_clock(&self) -> Result<(), CatalogError> {
+    pub async fn confirm_clock(&self, principal: Principal<'_>) -> Result<(), ConfirmError> {
+        principal.check_server()?;
         let rule = self.age_rule.clone();
-        self.catalog.blocking(move |catalog| rule.confirm(catalog)).await
+        Ok(self.catalog.blocking(move |catalog| rule.confirm(catalog)).await?)
     }
 
     /// One pass over every trail. Blocks on the disk.

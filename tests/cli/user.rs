@@ -50,6 +50,43 @@ fn users_are_made_changed_listed_and_removed_at_a_running_server() {
 }
 
 #[test]
+fn grants_are_given_shown_and_taken_away_at_a_server_and_in_the_folder_of_a_stopped_one() {
+    let mut server = Server::start();
+    let data = server.data_dir().to_str().unwrap().to_owned();
+    for stopped in [false, true] {
+        if stopped {
+            assert!(server.terminate().success());
+        }
+        let at = server.url("http");
+        let user = |arguments: &[&str]| {
+            let place: &[&str] = if stopped { &["--data-dir", &data] } else { &["--url", &at] };
+            run(trailcast(&[&["user"], arguments, place].concat()), "one-1\n")
+        };
+        let grants = ["--grant", "read trails=a*,b? streams=*", "--grant", "write trails=b1"];
+        done(&user(&[&["add", "ann", "--role", "Operator"], &grants[..]].concat()), "user ann added as Operator\n");
+        let expected = serde_json::json!([
+            {"trails": ["a*", "b?"], "streams": ["*"], "may": ["read"]}, {"trails": ["b1"], "may": ["write"]},
+        ]);
+        let shown = || users(&user(&["ls", "--json"]))[1].clone();
+        assert_eq!(shown(), serde_json::json!({"name": "ann", "role": "Operator", "grants": expected}));
+        let line = "ann                      Operator      read trails=a*,b? streams=*; write trails=b1\n";
+        assert!(stdout(&user(&["ls"])).ends_with(line), "{}", stdout(&user(&["ls"])));
+        done(
+            &user(&["grant", "ann", "read streams=s1", "read trails=t"]),
+            "user ann may read streams=s1; read trails=t\n",
+        );
+        assert_eq!(shown()["grants"].as_array().unwrap().len(), 2);
+        done(&user(&["grant", "ann", "--none"]), "user ann has no grants: only the role counts\n");
+        assert_eq!(shown(), serde_json::json!({"name": "ann", "role": "Operator"}));
+        fails(&user(&["grant", "ann", "see trails=a"]), 2, "must be \"read\" or \"write\" or \"manage\"");
+        fails(&user(&["grant", "ann", "read trails=a b"]), 2, "neither trails= nor streams=");
+        fails(&user(&["grant", "ann"]), 2, "required");
+        fails(&user(&["grant", "admin", "read trails=a"]), 1, "last Administrator");
+        done(&user(&["rm", "ann"]), "user ann removed\n");
+    }
+}
+
+#[test]
 fn users_are_managed_in_the_folder_of_a_stopped_server_and_a_lost_password_is_set_anew() {
     let mut server = Server::start();
     let data = server.data_dir().to_str().unwrap().to_owned();

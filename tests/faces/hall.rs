@@ -13,13 +13,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use trailcast::access::{OriginRules, Role};
+use trailcast::access::{NewUser, OriginRules, Role};
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
 use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, layers};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
 use trailcast::record::ResourceName;
 use trailcast::service::audit::Writers;
+use trailcast::service::principal::Principal;
 use trailcast::service::refusal::Fact;
 use trailcast::service::{Service, ServiceOptions};
 
@@ -149,7 +150,8 @@ impl House {
             };
             service.audit().write_to(writers);
             service.accounts().first_start(Some("correct-horse-9")).await.unwrap();
-            service.accounts().add("kid", Role::User, "correct-horse-9").await.unwrap();
+            let kid = NewUser { name: "kid", role: Role::User, grants: None, password: "correct-horse-9" };
+            service.accounts().add(kid).await.unwrap();
             let [(main, main_hall), (toy, toy_hall)] =
                 [bound(&service, &requests).await, bound(&service, &requests).await];
             let addresses = (main.local_addr().unwrap(), toy.local_addr().unwrap());
@@ -179,7 +181,7 @@ impl House {
     }
 
     fn figures(&self) -> String {
-        let mut page = self.service.metrics();
+        let mut page = self.service.metrics(Principal::House);
         self.requests.sample(&mut page);
         page.text()
     }

@@ -14,6 +14,7 @@ mod examples;
 mod front_page;
 mod gaps;
 mod generated_clients;
+mod grants;
 mod hall;
 mod http_edge;
 mod mcp;

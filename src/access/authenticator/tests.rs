@@ -4,6 +4,7 @@ use super::*;
 use crate::limits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 
 const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 const AWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
@@ -14,7 +15,11 @@ async fn authenticator() -> (tempfile::TempDir, Authenticator) {
     let authenticator = Authenticator::new(catalog.clone()).unwrap();
     let password_hash = authenticator.passwords().hash("right").await.unwrap();
     catalog
-        .put(Shelf::Users, "ann", &User { name: "ann".into(), role: Role::Operator, password_hash, digest: None })
+        .put(
+            Shelf::Users,
+            "ann",
+            &User { name: "ann".into(), role: Role::Operator, password_hash, digest: None, grants: None },
+        )
         .unwrap();
     (folder, authenticator)
 }
@@ -27,7 +32,7 @@ fn header(name: &str, password: &str) -> String {
 async fn the_right_password_gives_name_and_role() {
     let (_folder, authenticator) = authenticator().await;
     let ann = authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
-    assert_eq!(ann, Identity { password: ann.password, ..Identity::of_user("ann", Role::Operator) });
+    assert_eq!(ann, Identity { password: ann.password, ..Identity::of_user("ann", Role::Operator, None) });
     assert!(ann.require(Role::User).is_ok() && ann.require(Role::Operator).is_ok());
     assert!(matches!(ann.require(Role::Administrator), Err(AccessError::Forbidden { .. })));
 }
@@ -147,7 +152,7 @@ async fn a_changed_password_counts_at_once() {
     let (_folder, authenticator) = authenticator().await;
     authenticator.authenticate(Some(&header("ann", "right")), HOME).await.unwrap();
     let password_hash = authenticator.passwords().hash("new").await.unwrap();
-    let changed = User { name: "ann".into(), role: Role::User, password_hash, digest: None };
+    let changed = User { name: "ann".into(), role: Role::User, password_hash, digest: None, grants: None };
     authenticator.catalog.put(Shelf::Users, "ann", &changed).unwrap();
     authenticator.user_changed("ann");
     assert!(authenticator.authenticate(Some(&header("ann", "right")), HOME).await.is_err());

@@ -24,7 +24,7 @@ use super::serve::listening;
 use super::server::{RunningServer, ServerOptions};
 use super::stop::Stop;
 use super::tail::Tail;
-use crate::access::{AccessOptions, TrustedProxies};
+use crate::access::{AccessOptions, NewUser, TrustedProxies, UserChange};
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::user::Role;
 use crate::client::{Credentials, ServerAddress, Trust};
@@ -134,9 +134,11 @@ async fn show(server: &RunningServer, data_dir: &std::path::Path, rate: u32, mut
 async fn set_up(server: &RunningServer, rate: u32) -> Result<Writer, Failure> {
     let accounts = server.service.accounts();
     if accounts.get(USER).await.is_ok() {
-        accounts.change(USER, Some(Role::Administrator), Some(USER)).await.map_err(Failure::failed)?;
+        let (role, grants, password) = (Some(Role::Administrator), Some(None), Some(USER));
+        accounts.change(USER, UserChange { role, grants, password }).await.map_err(Failure::failed)?;
     } else {
-        accounts.add(USER, Role::Administrator, USER).await.map_err(Failure::failed)?;
+        let new = NewUser { name: USER, role: Role::Administrator, grants: None, password: USER };
+        accounts.add(new).await.map_err(Failure::failed)?;
     }
     let trail = TrailName::new(TRAIL).map_err(Failure::failed)?;
     let goes_on = match server.service.trails().make(Principal::House, &trail, trail::Writer::Puts, None).await {

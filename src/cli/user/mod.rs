@@ -1,4 +1,5 @@
-//! `trailcast user`: makes, changes, removes and lists users, over REST or in the data folder of a stopped server.
+//! `trailcast user`: makes, changes, removes and lists users and their grants, over REST or in the data folder of a stopped
+//! server.
 
 mod new_password;
 mod offline;
@@ -12,7 +13,8 @@ use serde_json::json;
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
 use super::output::{print, shown};
-use crate::access::Role;
+use crate::access::{NewUser, Role, UserChange};
+use crate::catalog::{Grant, Grants};
 use crate::client::ServerAddress;
 use crate::config::DATA_DIR_DEFAULT;
 use new_password::NewPassword;
@@ -32,7 +34,9 @@ Where users are changed:
   neither            in ./trailcast-data if it is there and no server uses it, else at http://127.0.0.1:9002
 
 Roles: User sees what there is; Operator reads streams and puts transactions; Administrator changes things.
-A new password, a lesser role and a removal end the user's tokens and open sessions (close code 4001).
+Grants narrow a user to trails and streams, and to read, write or manage: \"read,write trails=a*,b? streams=*\"; * is any
+characters and ? one. A stream needs both its name and its trail. Without grants only the role counts.
+A new password, a lesser role, lesser grants and a removal end the user's tokens and open sessions (close code 4001).
 Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 const PASSWORDS: &str = "\
@@ -49,6 +53,9 @@ enum Command {
         /// User, Operator or Administrator
         #[arg(long, env = "TRAILCAST_ROLE", default_value = "User")]
         role: Role,
+        /// Narrow the user to this, such as "read trails=a* streams=*"; may be given again
+        #[arg(long = "grant", value_name = "GRANT")]
+        grants: Vec<Grant>,
         #[command(flatten)]
         password: NewPassword,
         #[command(flatten)]
@@ -73,6 +80,19 @@ enum Command {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Narrow a user to these grants, in place of those that the user had
+    Grant {
+        /// The user's name
+        name: String,
+        /// Such as "read trails=a* streams=*"
+        #[arg(required_unless_present = "none", value_name = "GRANT")]
+        grants: Vec<Grant>,
+        /// Take all grants away: only the role counts
+        #[arg(long, conflicts_with = "grants")]
+        none: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Remove a user
     Rm {
         /// The user's name
@@ -80,7 +100,7 @@ enum Command {
         #[command(flatten)]
         place: PlaceArguments,
     },
-    /// List the users and their roles
+    /// List the users, their roles and grants
     Ls {
         /// Print JSON, one object a line
         #[arg(long, env = "TRAILCAST_JSON", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
@@ -127,12 +147,14 @@ impl PlaceArguments {
 /// Runs a subcommand.
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
-        Command::Add { name, role, password, place } => {
+        Command::Add { name, role, grants, password, place } => {
+            let grants = if grants.is_empty() { None } else { Some(checked(grants)?) };
             let place = place.find().await?;
             let password = password.read().await?;
+            let new = NewUser { name: &name, role, grants, password: &password };
             let added = match &place {
-                Place::Server(address) | Place::Usual(address) => online::add(address, &name, role, &password).await,
-                Place::Folder(folder) => folder.add(&name, role, &password).await,
+                Place::Server(address) | Place::Usual(address) => online::add(address, new).await,
+                Place::Folder(folder) => folder.add(new).await,
             };
             place.worded(added)?;
             done(&format!("user {name} added as {role}"))
@@ -140,13 +162,24 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Passwd { name, password, place } => {
             let place = place.find().await?;
             let password = password.read().await?;
-            place.worded(change(&place, &name, None, Some(&password)).await)?;
+            change(&place, &name, UserChange { password: Some(&password), ..UserChange::default() }).await?;
             done(&format!("user {name} has a new password"))
         }
         Command::Role { name, role, place } => {
             let place = place.find().await?;
-            place.worded(change(&place, &name, Some(role), None).await)?;
+            change(&place, &name, UserChange { role: Some(role), ..UserChange::default() }).await?;
             done(&format!("user {name} has the role {role}"))
+        }
+        Command::Grant { name, grants, none, place } => {
+            let grants = if none { None } else { Some(checked(grants)?) };
+            let place = place.find().await?;
+            let said = if none {
+                "has no grants: only the role counts".to_owned()
+            } else {
+                format!("may {}", shown_grants(grants.as_ref()))
+            };
+            change(&place, &name, UserChange { grants: Some(grants), ..UserChange::default() }).await?;
+            done(&format!("user {name} {said}"))
         }
         Command::Rm { name, place } => {
             let place = place.find().await?;
@@ -176,11 +209,27 @@ impl Place {
     }
 }
 
-async fn change(place: &Place, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
-    match place {
-        Place::Server(address) | Place::Usual(address) => online::change(address, name, role, password).await,
-        Place::Folder(folder) => folder.change(name, role, password).await,
-    }
+async fn change(place: &Place, name: &str, change: UserChange<'_>) -> Result<(), Failure> {
+    place.worded(match place {
+        Place::Server(address) | Place::Usual(address) => online::change(address, name, change).await,
+        Place::Folder(folder) => folder.change(name, change).await,
+    })
+}
+
+fn checked(grants: Vec<Grant>) -> Result<Grants, Failure> {
+    Grants::new(grants).map_err(Failure::failed)
+}
+
+/// The grants in one line.
+fn shown_grants(grants: Option<&Grants>) -> String {
+    grants.map(|grants| grants.iter().map(Grant::to_string).collect::<Vec<_>>().join("; ")).unwrap_or_default()
+}
+
+/// A user as it is listed.
+struct Listed {
+    name: String,
+    role: Role,
+    grants: Option<Grants>,
 }
 
 async fn list(place: &Place, as_json: bool) -> Result<(), Failure> {
@@ -189,11 +238,16 @@ async fn list(place: &Place, as_json: bool) -> Result<(), Failure> {
         Place::Folder(folder) => folder.list().await?,
     };
     let mut text = String::new();
-    for (name, role) in users {
+    for Listed { name, role, grants } in users {
         if as_json {
-            text += &format!("{}\n", json!({"name": name, "role": role}));
+            let mut user = json!({"name": name, "role": role});
+            if let Some(grants) = grants {
+                user["grants"] = json!(grants);
+            }
+            text += &format!("{user}\n");
         } else {
-            text += &format!("{:<24} {role}\n", shown(&name));
+            let line = format!("{:<24} {:<13} {}", shown(&name), role.to_string(), shown_grants(grants.as_ref()));
+            text += &format!("{}\n", line.trim_end());
         }
     }
     Ok(print(text.as_bytes())?)

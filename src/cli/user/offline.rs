@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::access::{AccessOptions, AccountError, Accounts, Authenticator, Role};
+use super::Listed;
+use crate::access::{AccessOptions, AccountError, Accounts, Authenticator, NewUser, Role, UserChange};
 use crate::catalog::{AuditFile, Catalog, DataFolder, FolderError, Shelf, User, Vault};
 use crate::cli::failure::Failure;
 use crate::clock::SystemClock;
@@ -86,26 +87,32 @@ impl Offline {
         }
     }
 
-    pub(super) async fn add(&self, name: &str, role: Role, password: &str) -> Result<(), Failure> {
-        let added = if role < Role::Administrator && self.accounts.is_empty().await.map_err(Failure::failed)? {
+    pub(super) async fn add(&self, new: NewUser<'_>) -> Result<(), Failure> {
+        let name = new.name;
+        let may_everything = new.role == Role::Administrator && new.grants.is_none();
+        let added = if !may_everything && self.accounts.is_empty().await.map_err(Failure::failed)? {
             Err(AccountError::FirstUser)
         } else {
-            self.accounts.add(name, role, password).await
+            self.accounts.add(new).await
         };
         self.audited(Action::Make, name, added).await
     }
 
-    pub(super) async fn change(&self, name: &str, role: Option<Role>, password: Option<&str>) -> Result<(), Failure> {
-        self.audited(Action::Change, name, self.accounts.change(name, role, password).await).await
+    pub(super) async fn change(&self, name: &str, change: UserChange<'_>) -> Result<(), Failure> {
+        self.audited(Action::Change, name, self.accounts.change(name, change).await).await
     }
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), Failure> {
         self.audited(Action::Delete, name, self.accounts.remove(name).await).await
     }
 
-    pub(super) async fn list(&self) -> Result<Vec<(String, Role)>, Failure> {
+    pub(super) async fn list(&self) -> Result<Vec<Listed>, Failure> {
         let users = self.accounts.list().await.map_err(Failure::failed)?;
-        Ok(users.into_iter().map(|user| (user.name, user.role)).collect())
+        let listed = |user: User| {
+            let grants = user.grants.map(|grants| (*grants).clone());
+            Listed { name: user.name, role: user.role, grants }
+        };
+        Ok(users.into_iter().map(listed).collect())
     }
 }
 

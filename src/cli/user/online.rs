@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::access::Role;
+use super::Listed;
+use crate::access::{NewUser, UserChange};
+use crate::catalog::Grants;
 use crate::cli::failure::Failure;
 use crate::client::{self, ServerAddress};
 
@@ -13,23 +15,24 @@ fn path_of(name: &str) -> [&str; 4] {
     [services, version, users, name]
 }
 
-pub(super) async fn add(address: &ServerAddress, name: &str, role: Role, password: &str) -> Result<(), Failure> {
-    let body = json!({"role": role, "password": password});
-    client::call(address, "POST", &path_of(name), Some(&body)).await?;
+pub(super) async fn add(address: &ServerAddress, new: NewUser<'_>) -> Result<(), Failure> {
+    let mut body = json!({"role": new.role, "password": new.password});
+    if let Some(grants) = new.grants {
+        body["grants"] = json!(grants);
+    }
+    client::call(address, "POST", &path_of(new.name), Some(&body)).await?;
     Ok(())
 }
 
-pub(super) async fn change(
-    address: &ServerAddress,
-    name: &str,
-    role: Option<Role>,
-    password: Option<&str>,
-) -> Result<(), Failure> {
+pub(super) async fn change(address: &ServerAddress, name: &str, change: UserChange<'_>) -> Result<(), Failure> {
     let mut body = json!({});
-    if let Some(role) = role {
+    if let Some(role) = change.role {
         body["role"] = json!(role);
     }
-    if let Some(password) = password {
+    if let Some(grants) = change.grants {
+        body["grants"] = json!(grants);
+    }
+    if let Some(password) = change.password {
         body["password"] = password.into();
     }
     client::call(address, "PATCH", &path_of(name), Some(&body)).await?;
@@ -41,11 +44,14 @@ pub(super) async fn remove(address: &ServerAddress, name: &str) -> Result<(), Fa
     Ok(())
 }
 
-pub(super) async fn list(address: &ServerAddress) -> Result<Vec<(String, Role)>, Failure> {
+pub(super) async fn list(address: &ServerAddress) -> Result<Vec<Listed>, Failure> {
     let answer = client::call(address, "GET", &USERS, None).await?;
     let user = |item: &Value| {
-        let role = item["role"].as_str()?.parse().ok()?;
-        Some((item["name"].as_str()?.to_owned(), role))
+        let grants = match item.get("grants") {
+            None => None,
+            Some(given) => Some(Grants::from_value("grants", given).ok()?),
+        };
+        Some(Listed { name: item["name"].as_str()?.to_owned(), role: item["role"].as_str()?.parse().ok()?, grants })
     };
     let users = answer["response"]["items"].as_array().and_then(|items| items.iter().map(user).collect());
     users.ok_or_else(|| Failure::failed("the answer is no list of users"))

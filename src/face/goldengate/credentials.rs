@@ -71,7 +71,7 @@ fn item(name: &str, at: &Address) -> NamedItem {
 pub(super) async fn domains(call: Call) -> Answer<Items<NamedItem>> {
     call.require(Role::User)?;
     let mut domains: Vec<_> =
-        call.service().credentials().names().await?.into_iter().map(|(domain, _)| domain).collect();
+        call.service().credentials().names(call.principal()).await?.into_iter().map(|(domain, _)| domain).collect();
     domains.dedup();
     let items = domains.iter().map(|domain| item(domain, &call.at)).collect();
     Ok(Envelope::collection(&call.at, items))
@@ -85,7 +85,7 @@ pub(super) async fn domains(call: Call) -> Answer<Items<NamedItem>> {
 pub(super) async fn aliases(call: Call<Domain>) -> Answer<Items<NamedItem>> {
     call.require(Role::User)?;
     let Domain(domain) = &call.name;
-    let names = call.service().credentials().names().await?;
+    let names = call.service().credentials().names(call.principal()).await?;
     let aliases = names.iter().filter(|(of, _)| of == domain.as_str()).map(|(_, alias)| alias);
     let items: Vec<_> = aliases.map(|alias| item(alias, &call.at)).collect();
     if items.is_empty() {
@@ -102,7 +102,7 @@ pub(super) async fn aliases(call: Call<Domain>) -> Answer<Items<NamedItem>> {
 pub(super) async fn describe(call: Call<CredentialName>) -> Answer<KnownCredentials> {
     call.require(Role::User)?;
     let CredentialName { domain, alias } = &call.name;
-    let names = call.service().credentials().names().await?;
+    let names = call.service().credentials().names(call.principal()).await?;
     if !names.iter().any(|(of, name)| of == domain.as_str() && name == alias.as_str()) {
         return Err(ErrorAnswer::new(refusal::Fact::NotFound, format!("credentials {domain}/{alias} do not exist")));
     }
@@ -138,7 +138,7 @@ async fn store(call: Call<CredentialName>, content: Content) -> Answer {
         let range = format!("password: 1 to {} bytes", limits::SOURCE_PASSWORD_BYTES_MAX);
         return Err(ErrorAnswer::new(refusal::Fact::OutOfRange, range));
     }
-    call.service().credentials().put(domain, alias, &password).await?;
+    call.service().credentials().put(call.principal(), domain, alias, &password).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were stored"));
     let mut envelope = Envelope::default().message(done);
     if userid.is_some() {
@@ -155,7 +155,7 @@ async fn store(call: Call<CredentialName>, content: Content) -> Answer {
 pub(super) async fn remove(call: Call<CredentialName>) -> Answer {
     call.require(Role::Administrator)?;
     let CredentialName { domain, alias } = &call.name;
-    call.service().credentials().remove(domain, alias).await?;
+    call.service().credentials().remove(call.principal(), domain, alias).await?;
     let done = Message::new(Fact::Done, format!("The credentials {domain}/{alias} were removed"));
     Ok(Envelope::default().message(done))
 }

@@ -28,6 +28,7 @@ use crate::face::{Address, Content, Hall, MediaTypes, Pieces, Refusal};
 use crate::limits::{self, CONTROL_BODY_BYTES_MAX};
 use crate::record::{ResourceName, TableSchema};
 use crate::service::documents::{Document, DocumentError, DocumentKey, Draft};
+use crate::service::principal::Verb;
 use crate::service::streams::{SetDocument, Stream};
 use crate::trail::Trail;
 
@@ -77,7 +78,7 @@ pub(super) async fn goldengate_yaml(call: Call<ResourceName>, headers: HeaderMap
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
 pub(super) async fn replace_yaml(call: Call<ResourceName>, content: Content) -> Answer {
     call.require(Role::Administrator)?;
-    streams::find(&call, &call.name)?;
+    call.service().streams().find_for(call.principal(), Verb::Manage, &call.name)?;
     let invalid = |what: &dyn std::fmt::Display| ErrorAnswer::new(Fact::InvalidDocument, what);
     let document = given(content).await?.map_err(|error| invalid(&error))?;
     check(&document).map_err(|error| invalid(&error))?;

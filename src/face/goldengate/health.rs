@@ -13,6 +13,7 @@ use super::error_answer::ErrorAnswer;
 use crate::access::Role;
 use crate::face::Hall;
 use crate::service::health::Readiness;
+use crate::service::principal::Principal;
 
 /// The process answers.
 #[derive(Serialize, ToSchema)]
@@ -56,17 +57,13 @@ pub(super) async fn alive() -> Json<Alive> {
             body = ShownReadiness),
         (status = 503, description = "Somewhere changes do not flow", body = ShownReadiness)))]
 pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Response {
-    let health = hall.service.health();
-    let readiness = health.readiness();
+    let readiness = hall.service.health(Principal::House).readiness();
     let ready = readiness != Readiness::NotReady;
-    let logged_in = call.is_some_and(|call| call.require(Role::User).is_ok());
+    let known = call.filter(|call| call.require(Role::User).is_ok());
+    let health = known.map(|call| hall.service.health(call.principal()));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let shown = ShownReadiness {
-        ready,
-        state: readiness.name(),
-        troubles: logged_in.then_some(health.troubles),
-        warnings: logged_in.then_some(health.warnings),
-    };
+    let (troubles, warnings) = health.map(|health| (health.troubles, health.warnings)).unzip();
+    let shown = ShownReadiness { ready, state: readiness.name(), troubles, warnings };
     (status, Json(shown)).into_response()
 }
 
@@ -78,7 +75,7 @@ pub(super) async fn ready(State(hall): State<Hall>, call: Option<Call>) -> Respo
 pub(super) async fn metrics(call: Call) -> Result<Response, ErrorAnswer> {
     call.require(Role::User)?;
     let look = move || {
-        let mut page = call.service().metrics();
+        let mut page = call.service().metrics(call.principal());
         call.hall.requests.sample(&mut page);
         page.text()
     };

@@ -184,7 +184,7 @@ pub struct Message {
     code: &'static str,
     #[schema(inline)]
     severity: Severity,
-    title: String,
+    pub(super) title: String,
     #[schema(format = DateTime)]
     issued: String,
     #[serde(rename = "type")]

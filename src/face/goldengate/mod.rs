@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod error_answer;
 mod extracts;
 mod front_page;
+mod grants;
 mod health;
 pub mod messages;
 mod metadata_catalog;

@@ -87,7 +87,7 @@ pub(super) async fn patch(call: Call, content: Content) -> Answer<ServerRetentio
     if let Some(age) = members.get("age")
         && Members::of("age", age, &["status"])?.choice("status", &[("running", ())])?.is_some()
     {
-        call.service().retention().confirm_clock().await?;
+        call.service().retention().confirm_clock(call.principal()).await?;
     }
     Ok(Envelope::at(&call.at, described(&call.hall)))
 }

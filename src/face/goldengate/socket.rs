@@ -16,7 +16,7 @@ use super::envelope::Envelope;
 use super::error_answer::ErrorAnswer;
 use super::streams::{self, DataStream};
 use super::{BEGIN, Call};
-use crate::access::Role;
+use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
 use crate::codec::close_code::CloseCode;
 use crate::codec::session_start::{BEGIN_HEADER, PING_HEADER, ping_seconds};
@@ -96,7 +96,9 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         negotiated: Negotiated::new(Framing::WebSocket, envelope),
     };
     let session = call.service().sessions().open(call.principal(), &stream, session).await?;
-    let rights = call.service().authenticator().rights(&call.caller.identity, Role::Operator);
+    let trail = stream.config.source.trail.clone();
+    let needed = Needed { role: Role::Operator, stream: call.name.to_string(), trail };
+    let rights = call.service().authenticator().rights(&call.caller.identity, needed);
     let Call { hall, caller, name, .. } = call;
     let audited = audit::AuditedSession {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },

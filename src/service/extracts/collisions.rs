@@ -9,15 +9,25 @@ use crate::record::ResourceName;
 
 /// What an extract would share with another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("extract {other} uses {what}")]
+#[error("{} uses {what}", other.as_ref().map_or_else(|| "another extract".to_owned(), |name| format!("extract {name}")))]
 pub struct Collision {
-    /// The extract that has it.
-    other: ResourceName,
+    /// The extract that has it, for whom that is no secret.
+    other: Option<ResourceName>,
     /// What that is, and what to do.
     what: String,
 }
 
 impl Collision {
+    /// The extract that has it.
+    pub(super) fn other(&self) -> Option<&ResourceName> {
+        self.other.as_ref()
+    }
+
+    /// The same without that extract's name.
+    pub(super) fn unnamed(self) -> Self {
+        Self { other: None, ..self }
+    }
+
     /// Compares an extract with every other one.
     pub(super) fn find<'a>(
         this: capture::Named<'_>,
@@ -25,7 +35,7 @@ impl Collision {
     ) -> Result<(), Self> {
         for other in others.filter(|other| is_same_server(&this.1.source, &other.1.source)) {
             if let Some(what) = capture::shared_at_source(this, other) {
-                return Err(Self { other: other.0.clone(), what });
+                return Err(Self { other: Some(other.0.clone()), what });
             }
         }
         Ok(())

@@ -15,8 +15,9 @@ use self::coverage::KeptCoverage;
 use self::running::{Running, run_extract};
 use self::stored::{StoredExtract, ask_again_elsewhere, without_accept_gap};
 use super::credentials::{Credentials, CredentialsError};
-use super::principal::{Denied, Principal, Verb};
+use super::principal::{Principal, Verb};
 use super::trails::{Claim, TrailError, Trails};
+use crate::access::NotGranted;
 use crate::capture::{self, CaptureError, ExtractStatus, SharedStatus};
 use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, WithoutIdentity};
@@ -111,7 +112,7 @@ pub enum ExtractError {
     Source(#[from] CaptureError),
     /// The caller may not.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] NotGranted),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -154,8 +155,8 @@ impl Extracts {
     /// One extract, for a caller who may see the trail that it writes.
     pub fn find(&self, principal: Principal<'_>, name: &ResourceName) -> Result<ExtractInfo, ExtractError> {
         let extract = self.known(name)?;
-        principal.check_trail(Verb::Read, &extract.config.trail)?;
-        Ok(extract)
+        let may_see = principal.may_see(&extract.config.trail);
+        if may_see { Ok(extract) } else { Err(ExtractError::Missing(name.clone())) }
     }
 
     /// Every extract whose trail the caller may see, by name.
@@ -201,7 +202,7 @@ impl Extracts {
         principal.check_trail(Verb::Manage, &config.trail)?;
         config.validate()?;
         // Told before the source is looked at; the lock is not held meanwhile.
-        self.check_free(name, &config)?;
+        self.check_free(principal, name, &config)?;
         if config.status == DesiredStatus::Running {
             self.preflight(name, &config, config.source.password.clone(), None).await?;
         }
@@ -218,7 +219,7 @@ impl Extracts {
         principal.check_trail(Verb::Manage, &config.trail)?;
         config.validate()?;
         let _one_at_a_time = self.changing.lock().await;
-        self.check_free(name, &config)?;
+        self.check_free(principal, name, &config)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let stored = self.sealed(config)?;
         let trail = stored.config.trail.clone();
@@ -245,7 +246,12 @@ impl Extracts {
     }
 
     /// Whether the name, the trail and what it uses at the source are free.
-    fn check_free(&self, name: &ResourceName, config: &ExtractConfig) -> Result<(), ExtractError> {
+    fn check_free(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        config: &ExtractConfig,
+    ) -> Result<(), ExtractError> {
         let others = self.all();
         if others.iter().any(|other| other.name == *name) {
             return Err(ExtractError::Exists(name.clone()));
@@ -255,7 +261,22 @@ impl Extracts {
             return Err(TrailError::Busy { trail, writer }.into());
         }
         self.check_left(name, &config.trail)?;
-        Ok(Collision::find((name, config), others.iter().map(|other| (&other.name, &other.config)))?)
+        self.check_collisions(principal, name, config)
+    }
+
+    /// Refuses what another extract uses, whose name is said to those only who may see it.
+    fn check_collisions(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        config: &ExtractConfig,
+    ) -> Result<(), ExtractError> {
+        let others = self.all();
+        let others = others.iter().filter(|other| other.name != *name);
+        let seen = |other: &ResourceName| self.get(other).is_some_and(|other| principal.may_see(&other.config.trail));
+        let found = Collision::find((name, config), others.map(|other| (&other.name, &other.config)));
+        Ok(found
+            .map_err(|collision| if collision.other().is_some_and(seen) { collision } else { collision.unnamed() })?)
     }
 
     /// Refuses the trail of an extract that was deleted: of it nobody could tell why it has another writer.
@@ -289,15 +310,14 @@ impl Extracts {
     /// speak against what would be published anew.
     async fn check_change(
         &self,
+        principal: Principal<'_>,
         name: &ResourceName,
         old: &StoredExtract,
         new: &StoredExtract,
     ) -> Result<(), ExtractError> {
         let (before, after) = (&old.config, &new.config);
         if !before.captures_like(after) {
-            let others = self.all();
-            let others = others.iter().filter(|other| other.name != *name);
-            Collision::find((name, after), others.map(|other| (&other.name, &other.config)))?;
+            self.check_collisions(principal, name, after)?;
         }
         let inserts_only = Some(WithoutIdentity::InsertsOnly);
         if after.without_identity == inserts_only && before.without_identity != inserts_only {
@@ -324,7 +344,7 @@ impl Extracts {
         let _one_at_a_time = self.changing.lock().await;
         let old = self.with(|known| known.get(name).map(|extract| extract.stored.clone()));
         let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
-        principal.check_trail(Verb::Manage, &old.config.trail)?;
+        check_managing(principal, name, &old.config.trail)?;
         let (patch, accepts_gap) = without_accept_gap(patch)?;
         let config = old.patched(&patch)?;
         if config.trail != old.config.trail {
@@ -336,7 +356,7 @@ impl Extracts {
         if stored.password.is_none() && stored.config.source.credentials.is_none() {
             stored.password.clone_from(&old.password);
         }
-        self.check_change(name, &old, &stored).await?;
+        self.check_change(principal, name, &old, &stored).await?;
         if accepts_gap {
             self.accept_gap(name).await?;
         }
@@ -367,7 +387,7 @@ impl Extracts {
     pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<LeftTrail, ExtractError> {
         let _one_at_a_time = self.changing.lock().await;
         let extract = self.known(name)?;
-        principal.check_trail(Verb::Manage, &extract.config.trail)?;
+        check_managing(principal, name, &extract.config.trail)?;
         self.stop(name).await;
         let key = name.to_string();
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Extracts, &key)).await?;
@@ -432,6 +452,14 @@ impl Extracts {
     }
 }
 
+/// Refuses who may not manage the trail of an extract. To who may not even see it, the extract is not there.
+fn check_managing(principal: Principal<'_>, name: &ResourceName, trail: &TrailName) -> Result<(), ExtractError> {
+    if !principal.may_see(trail) {
+        return Err(ExtractError::Missing(name.clone()));
+    }
+    Ok(principal.check_trail(Verb::Manage, trail)?)
+}
+
 impl Extract {
     fn new(stored: StoredExtract, coverage: KeptCoverage, claim: Option<Claim>) -> Self {
         let status = SharedStatus::new(stored.config.source.kind);
@@ -492,7 +520,7 @@ mod tests {
         let reference = json!({"credentials": {"domain": "d", "alias": "a"}});
         service
             .credentials()
-            .put(&ResourceName::new("d").unwrap(), &ResourceName::new("a").unwrap(), "p")
+            .put(Principal::House, &ResourceName::new("d").unwrap(), &ResourceName::new("a").unwrap(), "p")
             .await
             .unwrap();
         service.extracts().make(Principal::House, &own, config("own", json!({"password": "hush"}))).await.unwrap();

@@ -13,6 +13,7 @@ use table::Metric;
 use super::audit::Audit;
 use super::documents::DocumentFigures;
 use super::extracts::ExtractInfo;
+use super::principal::{Principal, Verb};
 use super::puts::Puts;
 use super::retention::RetentionPasses;
 use super::streams::Streams;
@@ -32,8 +33,9 @@ use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus, Wri
 const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
 
 /// Trails, and what puts have brought to them.
-pub(super) fn sample_trails(page: &mut Page, trails: &Trails, puts: &Puts, now: Timestamp) {
-    for (name, entry) in trails.entries() {
+pub(super) fn sample_trails(page: &mut Page, principal: Principal<'_>, trails: &Trails, puts: &Puts, now: Timestamp) {
+    let entries = trails.entries().into_iter();
+    for (name, entry) in entries.filter(|(name, _)| principal.may_with_trail(Verb::Read, name)) {
         let name = name.as_str();
         let status = entry.served().ok().map(Trail::status);
         let stopped = status.as_ref().is_none_or(|status| status.stopped.is_some());
@@ -50,7 +52,7 @@ pub(super) fn sample_trails(page: &mut Page, trails: &Trails, puts: &Puts, now: 
 }
 
 fn sample_trail(page: &mut Page, name: &str, status: &TrailStatus, now: Timestamp) {
-    let work = &status.work;
+    let work = &status.counters;
     let age = work.pending_since.map_or(0.0, |since| now.micros().saturating_sub(since.micros()).max(0) as f64 / 1e6);
     let figures = [
         (Metric::TrailBytes, status.bytes as f64),
@@ -99,8 +101,8 @@ pub(super) fn sample_extracts(page: &mut Page, extracts: &[ExtractInfo]) {
 }
 
 /// Streams: their sessions, what was encoded for them, their rules.
-pub(super) fn sample_streams(page: &mut Page, streams: &Streams) {
-    for stream in streams.all() {
+pub(super) fn sample_streams(page: &mut Page, principal: Principal<'_>, streams: &Streams) {
+    for stream in streams.list(principal) {
         let name = stream.name.as_str();
         let figures = stream.activity.figures();
         for (state, live) in SessionState::ALL.into_iter().zip(figures.live) {

@@ -34,7 +34,7 @@ async fn fill(trail: &Trail) {
         let commit_ts = Timestamp::from_micros(number * 1_000_000);
         let head = TransactionHead { xid: format!("x{number}"), commit_ts, source: SourcePosition::default() };
         appender.begin(&head).unwrap();
-        let schema = appender.shape(&TableName::parse("t.rows").unwrap(), std::slice::from_ref(&column)).unwrap();
+        let schema = appender.schema(&TableName::parse("t.rows").unwrap(), std::slice::from_ref(&column)).unwrap();
         let mut image = Vec::new();
         ImageWriter::new(&mut image).json(format!("\"{}\"", "v".repeat(500)).as_bytes());
         let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
@@ -56,7 +56,7 @@ fn trail(service: &Service, name: &str) -> Trail {
 }
 
 fn removed(trail: &Trail, rule: RetentionRule) -> u64 {
-    trail.status().work.removed[rule as usize].0
+    trail.status().counters.removed[rule as usize].0
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
     // The last segment stays, however old it is.
     assert_eq!((usual.status().segments, shorter.status().segments), (1, 1));
     assert_eq!(removed(&usual, RetentionRule::Age), before as u64 - 1);
-    assert!(usual.status().work.removed[RetentionRule::Age as usize].1 > 0);
+    assert!(usual.status().counters.removed[RetentionRule::Age as usize].1 > 0);
     assert_eq!((removed(&usual, RetentionRule::Size), removed(&usual, RetentionRule::Disk)), (0, 0));
     assert!(usual.status().first_commit > 1 && usual.status().last_commit == 40);
 }
@@ -191,7 +191,7 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
         }
     }
     // A writer that goes on, closes segments and makes new ones, or gives up.
-    let big = appender.shape(&TableName::parse("t.rows").unwrap(), &[]).unwrap();
+    let big = appender.schema(&TableName::parse("t.rows").unwrap(), &[]).unwrap();
     for number in 0..60 {
         let head = TransactionHead { xid: format!("late{number}"), ..TransactionHead::default() };
         if appender.begin(&head).is_err() {
@@ -232,7 +232,7 @@ async fn a_trail_is_not_made_changed_or_deleted_while_the_options_of_one_of_its_
 
 /// Whether the figure says that nothing is removed for its age.
 fn age_suspended(service: &Service) -> bool {
-    service.metrics().text().contains("trailcast_retention_age_suspended 1\n")
+    service.metrics(Principal::House).text().contains("trailcast_retention_age_suspended 1\n")
 }
 
 #[tokio::test]
@@ -249,7 +249,13 @@ async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_fo
         assert_eq!(trail.status().segments, before, "{step}");
         assert!(age_suspended(&service));
         assert_eq!(service.retention().age_suspension().unwrap().0.step_seconds, step);
-        assert!(service.health().warnings.iter().any(|warning| warning.contains(&format!("set by {step} s"))));
+        assert!(
+            service
+                .health(Principal::House)
+                .warnings
+                .iter()
+                .any(|warning| warning.contains(&format!("set by {step} s")))
+        );
         // The other limits hold.
         let settings = TrailSettings { retention_bytes: Some(trail.bytes() / 2), ..TrailSettings::default() };
         service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
@@ -262,7 +268,7 @@ async fn a_clock_that_jumps_by_a_week_takes_nothing_until_it_has_run_steadily_fo
         assert_eq!(trail.status().segments, kept);
         clock.advance_seconds(1);
         service.retention().pass();
-        assert!(!age_suspended(&service) && service.health().warnings.is_empty());
+        assert!(!age_suspended(&service) && service.health(Principal::House).warnings.is_empty());
         // By then they are old in truth where the clock was set back, too.
         clock.advance_seconds(16 * DAY_SECONDS);
         service.retention().pass();
@@ -301,7 +307,7 @@ async fn the_clock_is_confirmed_by_a_person_and_not_by_a_restart() {
     service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, before);
     assert_eq!(service.retention().age_suspension(), Some((suspension, DAY_SECONDS as u64)));
-    service.retention().confirm_clock().await.unwrap();
+    service.retention().confirm_clock(Principal::House).await.unwrap();
     assert_eq!(service.retention().age_suspension(), None);
     service.retention().pass();
     assert_eq!(trail(&service, "t1").status().segments, 1);

@@ -71,9 +71,14 @@ impl Sessions {
         request: SessionRequest,
     ) -> Result<OpenSession, RefusedSession> {
         let source = &stream.config.source;
-        self.opened(principal, stream, request).await.map_err(|error| RefusedSession {
-            trail_start: error.is_of_position().then(|| self.supplies.trails.start_of(source)),
-            error,
+        self.opened(principal, stream, request).await.map_err(|error| {
+            let error = match error {
+                // A trail that the caller may not see is not here for him.
+                SessionError::OtherTrail(other) if !principal.may_see(&other) => SessionError::OtherEpoch,
+                error => error,
+            };
+            let trail_start = error.is_of_position().then(|| self.supplies.trails.start_of(source));
+            RefusedSession { trail_start, error }
         })
     }
 
@@ -84,6 +89,7 @@ impl Sessions {
         request: SessionRequest,
     ) -> Result<OpenSession, SessionError> {
         principal.check_stream(Verb::Read, &stream.name)?;
+        principal.check_source(&stream.config.source.trail)?;
         let place = self.places.take(&request.user, stream.name.as_str())?;
         if !self.supplies.budget.has_room() {
             self.hits.count(Limit::DeliveryMemory);

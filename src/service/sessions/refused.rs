@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::places::NoPlace;
+use crate::access::NotGranted;
 use crate::catalog::stream::ConfigError;
 use crate::record::TrailName;
-use crate::service::principal::Denied;
 use crate::service::trails::Unserved;
 use crate::trail::{ReadError, SeekError};
 
@@ -50,7 +50,7 @@ pub enum SessionError {
     Rules(#[from] ConfigError),
     /// The caller may not.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] NotGranted),
     /// No place is left for it.
     #[error(transparent)]
     Full(#[from] NoPlace),

@@ -82,21 +82,36 @@ impl Streams {
         Ok(Self { catalog, trails, documents, compiler, known, changing })
     }
 
-    /// The stream of that name.
+    /// The stream of that name, for the server itself and for who has been asked for his rights already.
     pub fn get(&self, name: &ResourceName) -> Option<Arc<Stream>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The stream of that name, for a caller who may read it.
     pub fn find(&self, principal: Principal<'_>, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
-        principal.check_stream(Verb::Read, name)?;
-        self.known(name)
+        self.find_for(principal, Verb::Read, name)
+    }
+
+    /// The stream of that name, for a caller who may do this with it. One over a trail that he may not read is to him as
+    /// one that is not there.
+    pub fn find_for(
+        &self,
+        principal: Principal<'_>,
+        verb: Verb,
+        name: &ResourceName,
+    ) -> Result<Arc<Stream>, StreamError> {
+        principal.check_stream(verb, name)?;
+        let stream = self.known(name)?;
+        let may = principal.may_with_stream(verb, name, &stream.config.source.trail);
+        if may { Ok(stream) } else { Err(StreamError::Missing(name.clone())) }
     }
 
     /// Every stream that the caller may see, by name.
     pub fn list(&self, principal: Principal<'_>) -> Vec<Arc<Stream>> {
         let mut streams = self.all();
-        streams.retain(|stream| principal.may_with_stream(Verb::Read, &stream.name));
+        let may_read =
+            |stream: &Stream| principal.may_with_stream(Verb::Read, &stream.name, &stream.config.source.trail);
+        streams.retain(|stream| may_read(stream));
         streams
     }
 
@@ -142,6 +157,7 @@ impl Streams {
         config: StreamConfig,
     ) -> Result<Arc<Stream>, StreamError> {
         principal.check_stream(Verb::Manage, name)?;
+        principal.check_source(&config.source.trail)?;
         if self.get(name).is_some() {
             return Err(StreamError::Exists(name.clone()));
         }
@@ -166,9 +182,8 @@ impl Streams {
         name: &ResourceName,
         document: Value,
     ) -> Result<Arc<Stream>, StreamError> {
-        principal.check_stream(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
-        let stream = self.known(name)?;
+        let stream = self.find_for(principal, Verb::Manage, name)?;
         let (key, stored) = (name.to_string(), document.clone());
         self.catalog.blocking(move |catalog| catalog.put(Shelf::Documents, &key, &stored)).await?;
         stream.set_document(Some(document));
@@ -197,11 +212,11 @@ impl Streams {
         name: &ResourceName,
         patch: &Value,
     ) -> Result<(Arc<Stream>, bool), StreamError> {
-        principal.check_stream(Verb::Manage, name)?;
         let (_one_at_a_time, old, config, rules) = loop {
-            let old = self.known(name)?;
+            let old = self.find_for(principal, Verb::Manage, name)?;
             let (before, patch) = (old.clone(), patch.clone());
             let config = off_thread(move || before.config.patched(&patch)).await?;
+            principal.check_source(&config.source.trail)?;
             let rules = if config.rules == old.config.rules {
                 old.rules.clone()
             } else {
@@ -230,9 +245,8 @@ impl Streams {
 
     /// Deletes a stream. Its sessions end after what they are owed; its trail stays.
     pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
-        principal.check_stream(Verb::Manage, name)?;
         let _one_at_a_time = self.changing.lock().await;
-        let stream = self.known(name)?;
+        let stream = self.find_for(principal, Verb::Manage, name)?;
         self.drop_document(&stream).await?;
         let key = name.to_string();
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Streams, &key)).await?;

@@ -1,9 +1,9 @@
 //! Why a stream is not made, changed or found.
 
+use crate::access::NotGranted;
 use crate::catalog::CatalogError;
 use crate::catalog::stream::ConfigError;
 use crate::record::ResourceName;
-use crate::service::principal::Denied;
 use crate::tasks::Panicked;
 
 /// A stream cannot be made, found or stored.
@@ -26,7 +26,7 @@ pub enum StreamError {
     Panicked(#[from] Panicked),
     /// The caller may not.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] NotGranted),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -14,10 +14,11 @@ pub(super) use claims::Claim;
 use claims::{Claimant, Claims};
 pub use entry::{PutFigures, TrailEntry, TrailInfo, Unserved};
 
-use super::principal::{Denied, Principal, Verb};
+use super::principal::{Principal, Verb};
+use crate::access::NotGranted;
 use crate::catalog::stream::SourceConfig;
 use crate::catalog::trail::TrailSettings;
-use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::catalog::{Catalog, CatalogError, DataFolder, Shelf};
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
@@ -42,6 +43,8 @@ pub struct Trails {
     /// Held while a trail is made, changed or deleted together with its stored options: those of a trail that is deleted
     /// are not to become those of the next one of its name, nor to take that one's with them.
     changing: Mutex<()>,
+    // Dropped last: the lock on the data folder outlives what works in it.
+    _lock: Option<Arc<DataFolder>>,
 }
 
 /// A trail cannot be had, made or deleted.
@@ -80,7 +83,7 @@ pub enum TrailError {
     TooMany(usize),
     /// The caller may not.
     #[error(transparent)]
-    Denied(#[from] Denied),
+    Denied(#[from] NotGranted),
     /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -130,10 +133,16 @@ impl Trails {
         }
         let (folder, known, claims) = (folder.to_owned(), RwLock::new(known), Arc::default());
         let (changes, changing) = (watch::Sender::new(0), Mutex::new(()));
-        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing })
+        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing, _lock: None })
     }
 
-    /// The trail of that name.
+    /// The same, in a data folder whose lock is held for as long as anybody works with its trails.
+    #[must_use]
+    pub(super) fn in_folder(self, lock: Arc<DataFolder>) -> Self {
+        Self { _lock: Some(lock), ..self }
+    }
+
+    /// The trail of that name, for the server itself and for who has been asked for his rights already.
     pub fn get(&self, name: &TrailName) -> Option<Arc<TrailEntry>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
@@ -151,7 +160,7 @@ impl Trails {
 
     /// What is known of one trail.
     pub fn describe(&self, principal: Principal<'_>, name: &TrailName) -> Result<TrailInfo, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+        principal.check_seeing(name)?;
         Ok(self.known(name)?.info(name))
     }
 
@@ -243,7 +252,7 @@ impl Trails {
         principal: Principal<'_>,
         name: &TrailName,
     ) -> Result<Option<TrailSettings>, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+        principal.check_seeing(name)?;
         let key = name.to_string();
         Ok(self.catalog.blocking(move |catalog| catalog.get(Shelf::Trails, &key)).await?)
     }
