@@ -161,6 +161,9 @@ impl Comparison<'_> {
                 self.note(place, format!("{limit} {:?} has become {:?}", old.get(limit), new.get(limit)));
             }
         }
+        if let Some(usual) = old.get("default").filter(|usual| new.get("default") != Some(usual)) {
+            self.note(place, format!("left out it was {usual}, and is {:?}", new.get("default")));
+        }
         let (needed, kept) = (names(outer, "required"), names(inner, "required"));
         for missing in needed.difference(&kept) {
             self.note(place, format!("whether {missing} has to be there has changed"));
@@ -295,7 +298,7 @@ fn a_promise_that_is_broken_is_noticed() {
                 "operationId": "x",
                 "description": "Role: User.",
                 "requestBody": {"content": {"application/json": {"schema": {
-                    "type": "object", "required": ["a"], "properties": {"a": {"type": ["integer", "null"], "maximum": 9}},
+                    "type": "object", "required": ["a"], "properties": {"a": {"type": ["integer", "null"], "maximum": 9, "default": 1}},
                 }}}},
                 "responses": {"200": {
                     "headers": {"ETag": {"required": true, "schema": {"type": "string"}}},
@@ -319,6 +322,7 @@ fn a_promise_that_is_broken_is_noticed() {
         (format!("{operation}/requestBody/content"), json!({}), "application/json is gone"),
         (format!("{body}/properties/a/type"), json!("integer"), "has become"),
         (format!("{body}/properties/a/maximum"), json!(8), "maximum"),
+        (format!("{body}/properties/a/default"), json!(2), "left out"),
         (format!("{body}/properties"), json!({}), "a is gone"),
         (format!("{body}/required"), json!(["a", "z"]), "z has to be there"),
         (format!("{operation}/responses"), json!({}), "200: it is gone"),

@@ -80,5 +80,7 @@ fn without_begin_a_session_begins_with_the_earliest_record() {
         assert_eq!(ids, [Some(1), Some(2), Some(3)], "{query:?}");
     }
     let document = server.get("/openapi.json").expect(200).json();
-    assert_eq!(document["components"]["parameters"]["begin"]["schema"]["default"], "earliest");
+    let parameters = document["paths"]["/services/v2/stream/{name}"]["get"]["parameters"].as_array().unwrap();
+    let begin = parameters.iter().find(|parameter| parameter["name"] == "begin").unwrap();
+    assert_eq!(begin["schema"]["default"], "earliest");
 }

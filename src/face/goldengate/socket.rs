@@ -6,11 +6,12 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use utoipa::IntoResponses;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{self, RefOr};
+use utoipa::{IntoParams, IntoResponses};
 
 use super::envelope::Envelope;
 use super::error_answer::ErrorAnswer;
@@ -40,6 +41,22 @@ const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
 const BEGIN_DEFAULT: &str = "earliest";
 
+/// The parameter that says where a session begins.
+struct Begin;
+
+impl IntoParams for Begin {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let schema = ObjectBuilder::new().schema_type(Type::String).default(Some(BEGIN_DEFAULT.into())).build();
+        let parameter = ParameterBuilder::new().name(BEGIN).parameter_in(ParameterIn::Query).schema(Some(schema));
+        let described = parameter.description(Some(
+            "now, earliest, an ISO 8601 timestamp with zone and at most nine digits after the second (a point or a comma before \
+             them), the op_ts of a record (UTC), or the pos of the last record processed. A parameter of nearly this name is \
+             refused with 400",
+        ));
+        vec![described.build()]
+    }
+}
+
 /// The answer that a socket begins with.
 struct Socket;
 
@@ -65,9 +82,7 @@ impl IntoResponses for Socket {
 ///
 /// Role: Operator.
 #[utoipa::path(get, path = "/services/v2/stream/{name}", operation_id = "describeStream",
-    params(("begin" = Option<String>, Query, description = "now, earliest (unless it is given), an ISO 8601 timestamp with \
-        zone and at most nine digits after the second (a point or a comma before them), the op_ts of a record (UTC), or the pos \
-        of the last record processed. A parameter of nearly this name is refused with 400")),
+    params(Begin),
     responses(
         (status = 200, description = "Done", body = Envelope<DataStream>),
         Socket,
