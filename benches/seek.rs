@@ -155,7 +155,7 @@ async fn fill(folder: &Path, name: &str, bytes: u64) {
         number += 1;
         let head = TransactionHead { xid: xid(number), commit_ts: time(number), source: SourcePosition(String::new()) };
         appender.begin(&head).unwrap();
-        let schema = appender.shape(&table, &columns).unwrap();
+        let schema = appender.schema(&table, &columns).unwrap();
         for row in 0..4 {
             let mut image = Vec::new();
             let mut writer = ImageWriter::new(&mut image);

@@ -95,7 +95,7 @@ pub async fn trail(folder: &Path, transactions: u64) -> Trail {
 
 /// Appends one transaction.
 pub fn append(appender: &mut trailcast::trail::Appender, number: u64) -> Position {
-    let schema = appender.shape(&table(), &columns()).unwrap();
+    let schema = appender.schema(&table(), &columns()).unwrap();
     appender.begin(&head(number)).unwrap();
     for row in 0..ROWS_A_TRANSACTION {
         let after = image(number * ROWS_A_TRANSACTION + row);

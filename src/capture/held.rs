@@ -1,6 +1,7 @@
 //! Transactions that a source sends in pieces before they end, kept until it is known how they end.
 //!
-//! Owns their changes, in memory and within one cap for all of them; leaves what becomes of them to `intake`.
+//! Owns their changes, in memory and within one cap for all of them; leaves what becomes of them to `intake`. Nothing of them is
+//! in the trail before they are committed: a source has to send them from their beginning again after each session's end.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -204,12 +204,12 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// The trail's schema of a table so far.
     pub(super) fn known_schema(&self, table: &TableName) -> Option<&TableSchema> {
-        self.appender.shape_of(table).map(|schema| &**schema)
+        self.appender.schema_of(table).map(|schema| &**schema)
     }
 
     /// The trail's schema of a table with these columns.
     pub(super) fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, Fault> {
-        Ok(self.appender.shape(table, columns)?)
+        Ok(self.appender.schema(table, columns)?)
     }
 
     /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is

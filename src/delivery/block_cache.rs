@@ -58,7 +58,7 @@ impl SharedBlock {
     }
 
     /// So many blocks behind it are to be made too.
-    pub(super) fn make_ahead(&self, blocks: u32) {
+    pub(super) fn want_ahead(&self, blocks: u32) {
         self.ahead.store(blocks, Ordering::Relaxed);
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Outgoing<'a> {
             after: row.after,
             tokens: (!row.tokens.is_empty()).then_some(row.tokens),
             ddl: None,
-            location: record.place,
+            location: record.location,
         }
     }
 }
@@ -206,7 +206,8 @@ impl Encoder {
         if kind.is_some() && kind == self.unwanted {
             return Ok(());
         }
-        if !self.partitions.include(record.partition) {
+        // A statement is about a table, whose rows may be in any partition.
+        if kind.is_some() && !self.partitions.include(record.partition) {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {

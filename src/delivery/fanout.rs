@@ -213,7 +213,7 @@ impl Fanout {
             match shared.get() {
                 Some(block) => start = block.to,
                 // Whoever makes it goes on with the next ones.
-                None => return shared.make_ahead(BLOCKS_AHEAD),
+                None => return shared.want_ahead(BLOCKS_AHEAD),
             }
         }
     }
@@ -223,7 +223,7 @@ impl Fanout {
             return;
         }
         let Some(Begun::Making { making, maker, end, charge }) = self.begin(from) else { return };
-        making.block.make_ahead(BLOCKS_AHEAD);
+        making.block.want_ahead(BLOCKS_AHEAD);
         tokio::task::spawn_blocking(move || caught_here(Task::Encoder, || making.make_on(maker, end, charge)));
     }
 
@@ -271,7 +271,7 @@ impl Making {
             let Some(Begun::Making { making: next, maker: at, end: to, charge: room }) = fanout.begin(block.to) else {
                 return;
             };
-            next.block.make_ahead(ahead - 1);
+            next.block.want_ahead(ahead - 1);
             (making, maker, end, charge) = (next, at, to, room);
         }
     }

@@ -69,7 +69,8 @@ pub enum Compression {
     None,
 }
 
-/// Of which partitions of the trail a connection is sent records.
+/// Of which partitions of the trail a connection is sent rows and messages. A statement is about a table, whose rows may be
+/// in any partition: every connection is sent it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Partitions {
     /// Of all, those to come too.

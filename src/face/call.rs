@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 
 use super::address::Address;
 use super::audit::Known;
-use super::hall::{Face, Hall};
+use super::hall::{ACCESS_TOKEN, Face, Hall};
 use super::path::{FromPath, PathNames};
 use super::query;
 use super::refusal::Refusal;
@@ -129,5 +129,5 @@ impl Caller {
 
 /// `access_token` in the query of a GET: for clients that cannot set headers.
 fn access_token(query: Option<&str>) -> Result<Option<String>, Refusal> {
-    Ok(query::only(query, query::ACCESS_TOKEN)?.filter(|token| !token.is_empty()))
+    Ok(query::only(query, ACCESS_TOKEN)?.filter(|token| !token.is_empty()))
 }

@@ -1,24 +1,22 @@
-//! The hall that every face stands in: what each request has at hand, and what is done around each route.
+//! What each request has at hand in the hall, and what a face is.
 //!
-//! Owns the order of these: a fault of the program is answered, a change is audited, an answer counted, a page of another
-//! site turned away, an unread answer bounded, a slip in the query refused. Which routes there are and what they answer is
-//! for each face.
+//! What is done around each route is in [`layers`](super::layers); which routes there are and what they answer is for each
+//! face.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
+use axum::response::IntoResponse;
 
 use super::refusal::Refusal;
 use super::requests::Requests;
-use super::{audit, count, origin_guard, query, unread};
 use crate::access::OriginRules;
 use crate::listen::PumpTimings;
 use crate::service::Service;
-use crate::service::refusal::Fact;
-use crate::tasks::{self, Task};
+
+/// A token, for clients that cannot set headers: a parameter of every GET.
+pub const ACCESS_TOKEN: &str = "access_token";
 
 /// What every handler has at hand, whichever face it is of: the service, and the listener's side of things.
 #[derive(Debug, Clone)]
@@ -57,8 +55,8 @@ pub trait Face: Sized + Send + Sync + 'static {
     }
 
     /// The parameters that a route reads in the query; `route` is its template.
-    fn query_parameters(_route: &str, method: &axum::http::Method) -> &'static [&'static str] {
-        if method == axum::http::Method::GET { &[query::ACCESS_TOKEN] } else { &[] }
+    fn query_parameters(_route: &str, method: &Method) -> &'static [&'static str] {
+        if method == Method::GET { &[ACCESS_TOKEN] } else { &[] }
     }
 
     /// Whether a request that is not safe changes nothing of what the server is, as a put of rows. Such a request is audited
@@ -75,33 +73,4 @@ pub struct Refused {
     pub reason: &'static str,
     /// The code that the face gives it.
     pub code: &'static str,
-}
-
-/// Everything that a face serves, on a listener of its own or as the one that answers for paths of no face.
-pub fn whole<F: Face>(hall: Hall) -> Router {
-    let nothing_here = |request: Request| async move { origin_guard::nothing_here::<F>(&request) };
-    around::<F>(F::routes().fallback(nothing_here), hall)
-}
-
-/// The routes of a face, on a listener where another one answers for every other path.
-pub fn beside<F: Face>(hall: Hall) -> Router {
-    around::<F>(F::routes(), hall)
-}
-
-fn around<F: Face>(routes: Router<Hall>, hall: Hall) -> Router {
-    routes
-        .layer(from_fn(query::check::<F>))
-        .layer(from_fn(answered::<F>))
-        .layer(from_fn(unread::held::<F>))
-        .layer(from_fn_with_state(hall.clone(), origin_guard::admit::<F>))
-        .layer(from_fn_with_state(hall.clone(), count::counted::<F>))
-        .layer(from_fn_with_state(hall.clone(), audit::audited::<F>))
-        .layer(from_fn(answered::<F>))
-        .with_state(hall)
-}
-
-/// An answer also where the program itself is at fault: innermost, so that it is counted and audited, and around that.
-async fn answered<F: Face>(request: Request, next: Next) -> Response {
-    let answer = tasks::caught(Task::Request, next.run(request)).await;
-    answer.unwrap_or_else(|panicked| F::Refusal::from(Refusal::new(Fact::Internal, panicked)).into_response())
 }

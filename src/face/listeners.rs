@@ -6,7 +6,8 @@
 use axum::Router;
 
 use super::goldengate::GoldenGate;
-use super::hall::{self, Face, Hall};
+use super::hall::{Face, Hall};
+use super::layers;
 
 /// A face, as `[face.NAME]` of the configuration names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,14 +42,14 @@ impl FaceName {
     /// What a listener of its own serves.
     pub fn alone(self, hall: Hall) -> Router {
         match self {
-            Self::GoldenGate => hall::whole::<GoldenGate>(hall),
+            Self::GoldenGate => layers::whole::<GoldenGate>(hall),
         }
     }
 
     /// Its routes, on a listener where another face answers for every other path.
     fn beside(self, hall: Hall) -> Router {
         match self {
-            Self::GoldenGate => hall::beside::<GoldenGate>(hall),
+            Self::GoldenGate => layers::beside::<GoldenGate>(hall),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The hall of faces, and its rooms: each translates one protocol into calls of the service, and holds no state.
 //!
 //! The hall owns what is the same for every protocol: what a handler has at hand ([`Hall`]), who calls and what for
-//! ([`Call`]), how a body is read ([`Content`]), and what is done around each route ([`hall`]). A room says how it words a
+//! ([`Call`]), how a body is read ([`Content`]), and what is done around each route ([`layers`]). A room says how it words a
 //! refusal ([`Face`]), and has its routes.
 
 mod address;
@@ -10,7 +10,8 @@ mod call;
 mod content;
 mod count;
 pub mod goldengate;
-pub mod hall;
+mod hall;
+pub mod layers;
 mod listeners;
 pub mod operation;
 mod origin_guard;
@@ -25,7 +26,7 @@ pub use address::Address;
 pub use audit::auth_of;
 pub use call::{Call, Caller};
 pub use content::{Content, MediaTypes};
-pub use hall::{Face, Hall, Refused};
+pub use hall::{ACCESS_TOKEN, Face, Hall, Refused};
 pub use listeners::{FaceName, UnknownFace, on_main_listener};
 pub use operation::Operations;
 pub use path::{FromPath, PathNames};

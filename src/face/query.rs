@@ -11,9 +11,6 @@ use super::hall::Face;
 use super::refusal::Refusal;
 use crate::codec::nearest::slip;
 
-/// A token, for clients that cannot set headers.
-pub const ACCESS_TOKEN: &str = "access_token";
-
 /// Refuses a parameter whose name is nearly one that the route reads.
 pub(super) async fn check<F: Face>(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
@@ -43,6 +40,7 @@ pub fn only(query: Option<&str>, parameter: &str) -> Result<Option<String>, Refu
 
 #[cfg(test)]
 mod tests {
+    use super::super::hall::ACCESS_TOKEN;
     use super::*;
 
     fn detail(known: &[&str], query: &str) -> Option<String> {

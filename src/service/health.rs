@@ -123,7 +123,7 @@ fn trouble_of_trail(trail: &TrailInfo, now: Timestamp) -> Option<String> {
     if let Some(reason) = &status.stopped {
         return Some(format!("trail {} has stopped: {reason}", trail.name));
     }
-    let stalled = status.work.stalled_seconds(now);
+    let stalled = status.counters.stalled_seconds(now);
     let waits = stalled >= limits::TRAIL_STALL_SECONDS;
     waits.then(|| format!("trail {} has written nothing for {stalled} s, and bytes wait", trail.name))
 }

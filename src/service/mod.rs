@@ -63,7 +63,7 @@ pub struct Service {
     #[cfg(test)]
     catalog: Catalog,
     // Dropped last: the lock on the data folder outlives what works in it.
-    folder: DataFolder,
+    folder: Arc<DataFolder>,
 }
 
 /// What a service is opened with.
@@ -110,7 +110,7 @@ pub enum StartError {
 impl Service {
     /// Opens the data folder and everything in it. Blocks; extracts and retention start with [`Self::start`].
     pub fn open(folder: &Path, clock: SharedClock, options: ServiceOptions) -> Result<Self, StartError> {
-        let folder = DataFolder::open(folder)?;
+        let folder = Arc::new(DataFolder::open(folder)?);
         let catalog = Catalog::open(folder.path())?;
         let vault = Vault::open_folder(folder.path())?;
         let authenticator = Authenticator::new(catalog.clone())?;
@@ -118,7 +118,7 @@ impl Service {
         let authenticator = Arc::new(authenticator.with(clock.clone(), options.access, token_key));
         let limit_hits = Arc::new(LimitHits::default());
         let trails = Trails::open(&folder.path().join("trails"), Arc::new(SystemDisk), clock.clone(), catalog.clone());
-        let trails = Arc::new(trails.map_err(StartError::Trails)?);
+        let trails = Arc::new(trails.map_err(StartError::Trails)?.in_folder(folder.clone()));
         let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
         let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
         let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);

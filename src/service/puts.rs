@@ -257,7 +257,7 @@ fn check_room(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[
             if form.operation == Operation::Ddl {
                 continue;
             }
-            let known = appender.shape_of(&form.table);
+            let known = appender.schema_of(&form.table);
             if known.is_none() && !grown.contains_key(&form.table) {
                 tables += 1;
                 schema_bytes += TableSchema::described_bytes_of(&form.table);
@@ -337,7 +337,7 @@ fn write_row(
     fittings: &mut Fittings,
 ) -> Result<bool, AppendError> {
     let form = &transaction.forms[put.form];
-    let Some(fitting) = fittings.of(put.form, form, || appender.shape_of(&form.table)) else { return Ok(false) };
+    let Some(fitting) = fittings.of(put.form, form, || appender.schema_of(&form.table)) else { return Ok(false) };
     let (before, after) = fitting.images();
     let row = RowParts { tokens: put.tokens.as_deref(), ..RowParts::of(form.operation, before, after) };
     let written = appender.write_row(&fitting.schema, row, |out| fitting.write(out, transaction, put))?;
@@ -348,7 +348,7 @@ fn write_row(
 fn widen(appender: &mut Appender, transaction: &PutTransaction<'_>, put: &PutOperation) -> Result<(), AppendError> {
     let form = &transaction.forms[put.form];
     let (before, after) = transaction.images(put);
-    let mut columns = appender.shape_of(&form.table).map(|schema| schema.columns.clone()).unwrap_or_default();
+    let mut columns = appender.schema_of(&form.table).map(|schema| schema.columns.clone()).unwrap_or_default();
     let images = [(&form.after, after), (&form.before, before)];
     let cells = images.into_iter().flat_map(|(names, cells)| names.iter().flatten().zip(cells));
     for (name, cell) in cells {
@@ -368,7 +368,7 @@ fn widen(appender: &mut Appender, transaction: &PutTransaction<'_>, put: &PutOpe
             }),
         }
     }
-    appender.shape(&form.table, &columns).map(drop)
+    appender.schema(&form.table, &columns).map(drop)
 }
 
 fn widened(kind: JsonKind, json: &str) -> JsonKind {

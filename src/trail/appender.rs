@@ -21,8 +21,8 @@ use crate::trail::gap::GAP_RECORD;
 use crate::trail::loads::{Loads, LoadsSaid};
 use crate::trail::recovery::recover_end;
 use crate::trail::replay::remembered_xids;
-use crate::trail::shape_frame;
-use crate::trail::shapes::Shapes;
+use crate::trail::schema_frame;
+use crate::trail::schemas::Schemas;
 use crate::trail::shared::{End, Shared};
 use crate::trail::tail::Tail;
 use crate::trail::writer::{self, Command};
@@ -40,7 +40,7 @@ pub struct Appender {
     usual_bytes: usize,
     /// The chunk ends a transaction or says something of the source.
     due: bool,
-    shapes: Shapes,
+    schemas: Schemas,
     identity: String,
     source: Option<SourcePosition>,
     source_mark: Option<SourceMark>,
@@ -98,7 +98,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         chunk: Vec::new(),
         usual_bytes: 0,
         due: false,
-        shapes: state.shapes,
+        schemas: state.schemas,
         identity: state.identity,
         source: state.source,
         source_mark: state.source_mark,
@@ -299,27 +299,27 @@ impl Appender {
         self.due = true;
     }
 
-    /// The shape in force for a table, if it is known.
-    pub fn shape_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
-        self.shapes.of(table)
+    /// The schema in force for a table, if it is known.
+    pub fn schema_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.schemas.of(table)
     }
 
-    /// The numbered shape with these columns: the one in force if it has them, else a new one.
-    pub fn shape(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, AppendError> {
-        if let Some(known) = self.shapes.of(table) {
+    /// The numbered schema with these columns: the one in force if it has them, else a new one.
+    pub fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, AppendError> {
+        if let Some(known) = self.schemas.of(table) {
             if known.columns == columns {
                 return Ok(known.clone());
             }
-        } else if self.shapes.len() >= limits::TRAIL_TABLES_MAX {
+        } else if self.schemas.len() >= limits::TRAIL_TABLES_MAX {
             return Err(AppendError::TooManyTables(limits::TRAIL_TABLES_MAX));
         }
         if columns.len() > limits::TABLE_COLUMNS_MAX {
             return Err(AppendError::TooManyColumns { table: table.to_string(), max: limits::TABLE_COLUMNS_MAX });
         }
-        let before = self.shapes.of(table).cloned();
+        let before = self.schemas.of(table).cloned();
         self.has_room_for(table, columns, before.as_deref())?;
-        let schema = self.shapes.declare(table, columns);
-        shape_frame::push(&mut self.chunk, before.as_deref(), &schema);
+        let schema = self.schemas.declare(table, columns);
+        schema_frame::push(&mut self.chunk, before.as_deref(), &schema);
         Ok(schema)
     }
 
@@ -333,20 +333,20 @@ impl Appender {
         let now = TableSchema::described_bytes_of(table) + of_columns.sum::<usize>();
         let before = before.map_or(0, TableSchema::described_bytes);
         let max = limits::TRAIL_SCHEMA_BYTES_MAX;
-        if now > before && self.shapes.described_bytes() - before + now > max {
+        if now > before && self.schemas.described_bytes() - before + now > max {
             return Err(AppendError::TooManySchemaBytes { table: table.to_string(), max });
         }
         Ok(())
     }
 
-    /// What the shapes in force take where they are written down, in bytes, about: see [`limits::TRAIL_SCHEMA_BYTES_MAX`].
+    /// What the schemas in force take where they are written down, in bytes, about: see [`limits::TRAIL_SCHEMA_BYTES_MAX`].
     pub fn schema_bytes(&self) -> usize {
-        self.shapes.described_bytes()
+        self.schemas.described_bytes()
     }
 
-    /// Number of tables whose shapes are in force.
+    /// Number of tables whose schemas are in force.
     pub fn tables(&self) -> usize {
-        self.shapes.len()
+        self.schemas.len()
     }
 
     /// Opens a transaction.
@@ -366,7 +366,7 @@ impl Appender {
         self.outside("a transaction is open already")?;
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
-        self.shapes.begin();
+        self.schemas.begin();
         if self.chunk.is_empty() {
             self.chunk.reserve(self.usual_bytes);
         }
@@ -411,7 +411,7 @@ impl Appender {
         }
         self.due = true;
         open.loads.settle(&mut self.loads);
-        self.shapes.commit();
+        self.schemas.commit();
         let (commit, record) = (self.next_commit, open.records.saturating_sub(1));
         self.next_commit += 1;
         let xid_hash = open.head.xid_hash();
@@ -439,7 +439,7 @@ impl Appender {
             }
         }
         self.open = None;
-        self.shapes.rollback();
+        self.schemas.rollback();
         Ok(())
     }
 
@@ -477,7 +477,7 @@ impl Appender {
         // The place is taken before the bytes are: a caller that stops waiting has lost nothing.
         let Ok(place) = self.to_writer.reserve().await else { return Err(self.stopped()) };
         let bytes = self.chunk.len();
-        self.shared.work.handed_over(bytes, self.shared.clock.now());
+        self.shared.counters.handed_over(bytes, self.shared.clock.now());
         place.send(Command::Append(std::mem::take(&mut self.chunk)));
         self.usual_bytes = bytes.min(limits::APPEND_CHUNK_BYTES);
         self.due = false;

@@ -36,7 +36,7 @@ pub struct Record<'a> {
     /// When the trail took it.
     pub append_ts: Timestamp,
     /// Where its frame lies.
-    pub place: Location,
+    pub location: Location,
     /// What follows it in the trail, as far as that is known.
     pub followed: Followed,
     /// The frame holds a message, not a row.
@@ -147,7 +147,7 @@ impl<'a> Record<'a> {
     }
 
     fn malformed(&self) -> MalformedRecord {
-        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.place.segment }
+        MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.location.segment }
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 
 use crate::clock::SharedClock;
 use crate::record::{Epoch, SourceIdentity, Timestamp, TrailName};
+use crate::trail::counters::TrailCounters;
 use crate::trail::local::disk::Disk;
 #[cfg(feature = "fault-injection")]
 use crate::trail::messages::MessageLog;
 use crate::trail::recovery;
 use crate::trail::shared::{End, Shared};
-use crate::trail::work::TrailWork;
 use crate::trail::{Appender, DurableMark, Location, OpenError, TrailDescription, TrailOptions, Writer, appender};
 
 /// A trail's figures, for people and metrics.
@@ -33,7 +33,7 @@ pub struct TrailStatus {
     /// Commit time of the last durable transaction.
     pub last_commit_ts: Timestamp,
     /// What it has done since it was opened.
-    pub work: TrailWork,
+    pub counters: TrailCounters,
     /// Whether the writer has stopped because the disk was full, which passes by itself.
     pub disk_full: bool,
     /// Why the trail has stopped, if it has: damage, or a failed write or flush.
@@ -160,25 +160,25 @@ impl Trail {
             first_commit: self.shared.first_commit(),
             last_commit: mark.commit,
             last_commit_ts: mark.commit_ts,
-            work: self.shared.work.snapshot(),
+            counters: self.shared.counters.snapshot(),
             disk_full,
             stopped,
         }
     }
 
-    /// Bytes from a place to the durable mark: what a reader there has still to read. Segments count whole, with what
+    /// Bytes from a location to the durable mark: what a reader there has still to read. Segments count whole, with what
     /// frames them.
-    pub fn bytes_behind(&self, place: Location) -> u64 {
+    pub fn bytes_behind(&self, location: Location) -> u64 {
         let end = self.shared.mark.borrow().end;
-        if place >= end {
+        if location >= end {
             return 0;
         }
         let segments = self.shared.segments();
-        let between = segments.iter().filter(|segment| (place.segment..end.segment).contains(&segment.number()));
+        let between = segments.iter().filter(|segment| (location.segment..end.segment).contains(&segment.number()));
         let whole: u64 = between.map(|segment| segment.length()).sum();
         let first = segments.first().map_or(0, |segment| segment.number());
         // Of a segment that is gone nothing is left to read.
-        let passed = if place.segment >= first { place.offset } else { 0 };
+        let passed = if location.segment >= first { location.offset } else { 0 };
         (whole + end.offset).saturating_sub(passed)
     }
 

@@ -1,7 +1,7 @@
 //! The sparse index of one segment: a hint that makes seeks independent of the trail's size, rebuilt when in doubt.
 //!
 //! Built frame by frame, by the writer as it appends and by a scan when the index file is missing or does not check.
-//! The file beside a closed segment (`….idx`): `"TRAILIX2"`, the segment's [`Stamp`], the numbers of blocks and shapes,
+//! The file beside a closed segment (`….idx`): `"TRAILIX2"`, the segment's [`Stamp`], the numbers of blocks and schemas,
 //! then these, then CRC-32C of all of it; little-endian. Transaction ids, which seeks do not need, have a file of their
 //! own: see [`xids`](crate::trail::xids).
 
@@ -28,11 +28,11 @@ pub(super) struct Block {
     pub(super) commit_ts_max: Timestamp,
 }
 
-/// Blocks, places of shapes, and transaction ids of a segment.
+/// Blocks, places of schemas, and transaction ids of a segment.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct SegmentIndex {
     blocks: Vec<Block>,
-    shapes: Vec<u64>,
+    schemas: Vec<u64>,
     xids: SegmentXids,
     open: Option<Open>,
 }
@@ -64,7 +64,7 @@ impl SegmentIndex {
                     self.xids.push(Remembered { fingerprint, commit: header.commit, last_record });
                 }
             }
-            FrameKind::Shape | FrameKind::ShapeChange if !repeated => self.shapes.push(offset),
+            FrameKind::Shape | FrameKind::ShapeChange if !repeated => self.schemas.push(offset),
             _ => {}
         }
     }
@@ -85,7 +85,7 @@ impl SegmentIndex {
     /// Forgets what lies at or behind `offset`, where no transaction is open.
     pub(super) fn cut(&mut self, offset: u64, commit: u64) {
         self.blocks.retain(|block| block.offset < offset);
-        self.shapes.retain(|shape| *shape < offset);
+        self.schemas.retain(|schema| *schema < offset);
         self.xids.cut(commit);
         self.open = None;
     }
@@ -107,9 +107,9 @@ impl SegmentIndex {
         self.blocks.iter().find(|block| block.commit_ts_max >= time).copied()
     }
 
-    /// Places of shape frames before `offset`, without those in the segment's head.
-    pub(super) fn shapes_before(&self, offset: u64) -> Vec<u64> {
-        self.shapes.iter().copied().take_while(|shape| *shape < offset).collect()
+    /// Places of schema frames before `offset`, without those in the segment's head.
+    pub(super) fn schemas_before(&self, offset: u64) -> Vec<u64> {
+        self.schemas.iter().copied().take_while(|schema| *schema < offset).collect()
     }
 
     /// Greatest commit time of the segment.
@@ -134,15 +134,15 @@ impl SegmentIndex {
 
     /// Memory that it takes without the transaction ids, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + self.shapes.capacity() * 8
+        size_of::<Self>() + self.blocks.capacity() * size_of::<Block>() + self.schemas.capacity() * 8
     }
 
     /// The bytes of the index file.
     pub(super) fn encode(&self, stamp: &Stamp) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEAD_BYTES + self.blocks.len() * BLOCK_BYTES + self.shapes.len() * 8 + 4);
+        let mut out = Vec::with_capacity(HEAD_BYTES + self.blocks.len() * BLOCK_BYTES + self.schemas.len() * 8 + 4);
         out.extend_from_slice(MAGIC);
         stamp.push(&mut out);
-        let counts = [self.blocks.len() as u64, self.shapes.len() as u64];
+        let counts = [self.blocks.len() as u64, self.schemas.len() as u64];
         counts.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
         for block in &self.blocks {
             out.extend_from_slice(&block.offset.to_le_bytes());
@@ -151,7 +151,7 @@ impl SegmentIndex {
             out.extend_from_slice(&block.begin.to_le_bytes());
             out.extend_from_slice(&block.commit_ts_max.micros().to_le_bytes());
         }
-        self.shapes.iter().for_each(|shape| out.extend_from_slice(&shape.to_le_bytes()));
+        self.schemas.iter().for_each(|schema| out.extend_from_slice(&schema.to_le_bytes()));
         push_checksum(&mut out);
         out
     }
@@ -160,9 +160,9 @@ impl SegmentIndex {
     pub(super) fn decode(bytes: &[u8], stamp: &Stamp) -> Option<Self> {
         let body = checked(bytes, MAGIC, stamp).filter(|body| body.len() >= HEAD_BYTES)?;
         let count = |at: usize| usize::try_from(u64_at(body, at)).ok().filter(|count| *count <= body.len());
-        let (blocks, shapes) = (count(HEAD_BYTES - 16)?, count(HEAD_BYTES - 8)?);
-        let shapes_at = HEAD_BYTES + blocks * BLOCK_BYTES;
-        if body.len() != shapes_at + shapes * 8 {
+        let (blocks, schemas) = (count(HEAD_BYTES - 16)?, count(HEAD_BYTES - 8)?);
+        let schemas_at = HEAD_BYTES + blocks * BLOCK_BYTES;
+        if body.len() != schemas_at + schemas * 8 {
             return None;
         }
         let block = |at: usize| Block {
@@ -173,7 +173,7 @@ impl SegmentIndex {
         };
         Some(Self {
             blocks: (0..blocks).map(|number| block(HEAD_BYTES + number * BLOCK_BYTES)).collect(),
-            shapes: (0..shapes).map(|number| u64_at(body, shapes_at + number * 8)).collect(),
+            schemas: (0..schemas).map(|number| u64_at(body, schemas_at + number * 8)).collect(),
             ..Self::default()
         })
     }
@@ -187,7 +187,7 @@ mod tests {
     fn an_index_file_reads_back_and_any_damage_makes_it_no_index() {
         let index = SegmentIndex {
             blocks: vec![Block { offset: 64, first: (1, 0), begin: 0, commit_ts_max: Timestamp::from_micros(5) }],
-            shapes: vec![70, 80],
+            schemas: vec![70, 80],
             ..SegmentIndex::default()
         };
         let stamp = Stamp { file_id: 9, bytes: 4_000, closed_ts: Timestamp::from_micros(6) };

@@ -6,7 +6,7 @@
 //! # Where its bytes lie
 //!
 //! A trail is one sequence of bytes in segments, addressed by [`Location`], and everything here works on these bytes: `appender`
-//! builds frames, `writer` gathers them into groups, `roll` ends one segment and begins the next, `take_back` makes an earlier
+//! builds frames, `writer` gathers them into groups, `rollover` ends one segment and begins the next, `take_back` makes an earlier
 //! byte the end again; `seek` finds a byte, `fetch` gets a block of whole, checked frames, `reader` gives what is in it;
 //! `retention` says which segment goes. What holds the bytes is a `store`, with four seams: the end, the bytes, the segments,
 //! the first one's going. [`local`] is the store of this page, files in a folder; `recovery` opens one, [`maintenance`] looks
@@ -35,12 +35,12 @@
 //! force and, when a transaction goes on in it, that transaction's begin frame and what it has said of loads.
 //!
 //! ```text
-//! flush group: mark | begin record* commit | [shape] begin record* commit | source | …
+//! flush group: mark | begin record* commit | [schema] begin record* commit | source | …
 //! ```
 //!
 //! A segment is closed when its own data, without what its head repeats, comes to the trail's segment size, and to no less
 //! than its head takes: however many columns the tables have, heads are no more than half of what lies there. What tables'
-//! columns take together has a cap, and a table whose columns change says only what has changed: heads alone repeat shapes
+//! columns take together has a cap, and a table whose columns change says only what has changed: heads alone repeat schemas
 //! whole.
 //!
 //! Zeros stand behind the data of the open segment, written ahead by the flush that came to the end of the ones before: a
@@ -80,6 +80,7 @@
 //! then the seal is cut with the rest.
 
 mod appender;
+mod counters;
 mod description;
 mod entry;
 mod error;
@@ -88,9 +89,9 @@ mod gap;
 mod handle;
 mod hint;
 mod index;
-mod lately_used;
 mod loads;
 pub mod local;
+mod lru;
 pub mod maintenance;
 mod mark;
 #[cfg(feature = "fault-injection")]
@@ -102,24 +103,24 @@ mod recent;
 mod recovery;
 mod replay;
 mod retention;
-mod roll;
+mod rollover;
 mod scan;
+mod schema_frame;
+mod schemas;
 mod seek;
 mod segment;
-mod shape_frame;
-mod shapes;
 mod shared;
 mod source_mark;
 mod store;
 mod tail;
 mod take_back;
 mod verify;
-mod work;
 mod writer;
 mod writer_kind;
 mod xids;
 
 pub use appender::{Appender, Row, RowParts};
+pub use counters::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailCounters};
 pub use description::{TrailDescription, TrailOptions};
 pub use entry::{Body, Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
 pub use error::{AppendError, Damage, OpenError, ReadError, SeekError};
@@ -132,5 +133,4 @@ pub use retention::{Floor, Retention, Trimmed};
 pub use seek::Begin;
 pub use source_mark::SourceMark;
 pub use verify::{FrameCounts, SegmentReport};
-pub use work::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailWork};
 pub use writer_kind::Writer;

@@ -16,8 +16,8 @@ use crate::record::{
 use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
 use crate::trail::fetch::Fetch;
 use crate::trail::gap::Gap;
+use crate::trail::schema_frame;
 use crate::trail::segment::Segment;
-use crate::trail::shape_frame;
 use crate::trail::shared::Shared;
 use crate::trail::store::SegmentBytes;
 use crate::trail::{DurableMark, Location, Note, ReadError};
@@ -51,7 +51,7 @@ pub(super) enum Skip {
     /// Up to the first transaction committed at or after this time.
     UntilTime(Timestamp),
     /// Up to this byte.
-    UntilPlace(Location),
+    UntilLocation(Location),
 }
 
 /// Reads a trail.
@@ -68,7 +68,7 @@ pub struct Reader {
     /// Byte of the block that follows the last entry given.
     given: usize,
     schemas: HashMap<SchemaId, Arc<TableSchema>>,
-    /// The shape of the last record.
+    /// The schema of the last record.
     recent: Option<Arc<TableSchema>>,
     pub(super) transaction: Option<Arc<Transaction>>,
     pub(super) skip: Skip,
@@ -97,7 +97,7 @@ impl Reader {
         match frame.header.kind {
             FrameKind::Shape | FrameKind::ShapeChange => {
                 let known = |_: &TableName, id| self.schemas.get(&id).cloned();
-                let schema = shape_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
+                let schema = schema_frame::read(frame, known).map_err(|error| self.damage(0, error))?;
                 self.recent = None;
                 self.schemas.insert(schema.id, Arc::new(schema));
             }
@@ -175,7 +175,7 @@ impl Reader {
             && let Ok(frame) = next
             && let Some((operation, partition)) = row(&frame)
         {
-            let place = Location { segment, offset: start + self.given as u64 };
+            let location = Location { segment, offset: start + self.given as u64 };
             self.given += frame.bytes();
             next = frame::read_unchecked(&self.block[self.given..]);
             let followed = match &next {
@@ -190,7 +190,7 @@ impl Reader {
                 operation,
                 schema: Some(schema),
                 append_ts: frame.header.append_ts,
-                place,
+                location,
                 followed,
                 is_message: frame.header.kind == FrameKind::Message,
                 payload: frame.payload,
@@ -238,13 +238,13 @@ impl Reader {
         Ok(None)
     }
 
-    fn byte_in_block(&self, place: Location) -> usize {
+    fn byte_in_block(&self, location: Location) -> usize {
         let here = self.segment.number();
-        if place.segment > here {
+        if location.segment > here {
             return self.block.len();
         }
         let start = self.next.saturating_sub(self.block.len() as u64);
-        let byte = if place.segment < here { 0 } else { place.offset.saturating_sub(start) };
+        let byte = if location.segment < here { 0 } else { location.offset.saturating_sub(start) };
         usize::try_from(byte).map_or(self.block.len(), |byte| byte.min(self.block.len()))
     }
 
@@ -255,7 +255,7 @@ impl Reader {
             Skip::UntilTime(time) => {
                 matches!(header.kind, FrameKind::Begin | FrameKind::Gap) && header.commit_ts >= time
             }
-            Skip::UntilPlace(place) => self.place(at) >= place,
+            Skip::UntilLocation(location) => self.location_of(at) >= location,
             Skip::Through(commit, record) => match header.kind {
                 FrameKind::Begin => header.commit > commit,
                 FrameKind::Record(_) | FrameKind::Message => (header.commit, header.record) > (commit, record),
@@ -291,7 +291,7 @@ impl Reader {
         let record = |operation, is_message| {
             let schema = match operation {
                 Operation::Ddl => None,
-                _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown shape"))?),
+                _ => Some(self.recent.as_ref().ok_or_else(|| self.damage(at, "record of unknown schema"))?),
             };
             Ok::<_, ReadError>(Entry::Record(Record {
                 transaction,
@@ -300,7 +300,7 @@ impl Reader {
                 operation,
                 schema,
                 append_ts: header.append_ts,
-                place: self.place(at),
+                location: self.location_of(at),
                 followed: Followed::ByAny,
                 is_message,
                 payload: frame.payload,
@@ -418,7 +418,7 @@ impl Reader {
 
     /// The byte that comes next.
     pub fn location(&self) -> Location {
-        self.place(self.given)
+        self.location_of(self.given)
     }
 
     /// Whether everything that is durable now has been given, or is in the block at hand.
@@ -435,7 +435,7 @@ impl Reader {
         }
     }
 
-    /// The tables whose shapes are known where the reader stands, each in its newest shape, by name. Where messages are
+    /// The tables whose schemas are known where the reader stands, each in its newest schema, by name. Where messages are
     /// appended, the table that they are shown as is one of them.
     pub fn tables(&self) -> Vec<Arc<TableSchema>> {
         let mut newest = std::collections::BTreeMap::new();
@@ -455,10 +455,10 @@ impl Reader {
     }
 
     fn damage(&self, at: usize, what: impl ToString) -> crate::trail::Damage {
-        self.shared.damage(self.place(at), what)
+        self.shared.damage(self.location_of(at), what)
     }
 
-    fn place(&self, at: usize) -> Location {
+    fn location_of(&self, at: usize) -> Location {
         let start = self.next.saturating_sub(self.block.len() as u64);
         Location { segment: self.segment.number(), offset: start + at as u64 }
     }

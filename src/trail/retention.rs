@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use crate::record::{Position, Timestamp};
+use crate::trail::counters::RetentionRule;
 use crate::trail::handle::Trail;
 use crate::trail::segment::Segment;
 use crate::trail::shared::{Leaving, Shared};
-use crate::trail::work::RetentionRule;
 
 /// How long a trail keeps what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,7 +133,7 @@ impl Trail {
         segment.stored.remove()?;
         let (bytes, rule, number) = (segment.length(), *rule, segment.number());
         *leaving = None;
-        self.shared.work.removed(rule, bytes);
+        self.shared.counters.removed(rule, bytes);
         let rule = rule.name();
         tracing::info!(trail = %self.name(), segment = number, bytes, rule, "segment removed by retention");
         Ok(Some(bytes))

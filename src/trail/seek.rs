@@ -43,7 +43,7 @@ impl Trail {
         Ok((self.read(Begin::After(position)).await?, position))
     }
 
-    /// The tables at the durable end, each in its newest shape, by name. Reads the disk: not for a thread that serves others.
+    /// The tables at the durable end, each in its newest schema, by name. Reads the disk: not for a thread that serves others.
     pub fn tables(&self) -> Result<Vec<Arc<TableSchema>>, SeekError> {
         self.shared.undamaged().map_err(ReadError::Damaged)?;
         Ok(find(&self.shared, Begin::Now)?.tables())
@@ -55,7 +55,7 @@ impl Trail {
         let segment = shared.segment(at.segment).ok_or(ReadError::Overtaken)?;
         let block = look_up(shared, &segment, |index| index.block_before(at.offset))?;
         let (from, begin) = block.map_or((segment.first_own(), 0), |block| (block.offset, block.begin));
-        reader_at(shared, segment, from, begin, Skip::UntilPlace(at))
+        reader_at(shared, segment, from, begin, Skip::UntilLocation(at))
     }
 }
 
@@ -223,8 +223,8 @@ fn reader_at(
     if let Some(bad) = end.bad {
         return Err(shared.damage(Location { segment: segment.number(), offset: end.offset }, bad).into());
     }
-    let shapes = look_up(shared, &segment, |index| index.shapes_before(from))?;
-    for at in shapes.into_iter().chain((begin != 0).then_some(begin)) {
+    let schemas = look_up(shared, &segment, |index| index.schemas_before(from))?;
+    for at in schemas.into_iter().chain((begin != 0).then_some(begin)) {
         let bytes = read_frame(shared, &segment, at)?;
         match frame::read(&bytes, segment.head.file_id) {
             Ok(frame) => load(&frame),

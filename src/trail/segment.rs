@@ -14,7 +14,7 @@ use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
 use crate::trail::hint::{Hint, Stamp};
 use crate::trail::index::SegmentIndex;
-use crate::trail::lately_used::LatelyUsed;
+use crate::trail::lru::Lru;
 use crate::trail::scan::{ReadBytes, ScanEnd, scan};
 use crate::trail::store::{SegmentBytes, StoredSegment};
 use crate::trail::xids::SegmentXids;
@@ -92,10 +92,10 @@ pub(super) enum NoIndex {
 }
 
 /// Indexes of closed segments that were used lately, of all trails.
-static LOOKED_UP: LazyLock<Mutex<LatelyUsed<Arc<SegmentIndex>>>> =
-    LazyLock::new(|| Mutex::new(LatelyUsed::new(INDEX_MEMORY_BYTES_MAX)));
+static LOOKED_UP: LazyLock<Mutex<Lru<Arc<SegmentIndex>>>> =
+    LazyLock::new(|| Mutex::new(Lru::new(INDEX_MEMORY_BYTES_MAX)));
 
-fn looked_up() -> MutexGuard<'static, LatelyUsed<Arc<SegmentIndex>>> {
+fn looked_up() -> MutexGuard<'static, Lru<Arc<SegmentIndex>>> {
     LOOKED_UP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -7,11 +7,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::record::{SourceIdentity, TableSchema, messages_schema};
+use crate::trail::counters::Counters;
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
 use crate::trail::tail::Tail;
-use crate::trail::work::Work;
 use crate::trail::{
     AppendError, Damage, DurableMark, Location, OpenError, ReadError, RetentionRule, TrailDescription, Writer,
 };
@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) given_back: Notify,
     /// The first damage that was met. From then on the trail takes no appends and no new readers.
     pub(super) damaged: OnceLock<Damage>,
-    pub(super) work: Work,
+    pub(super) counters: Counters,
 }
 
 /// A segment that is no part of the trail any more, and that is still to be removed from the store for good.
@@ -81,7 +81,7 @@ impl Shared {
             end: Mutex::new(End::Taken),
             given_back: Notify::new(),
             damaged: OnceLock::new(),
-            work: Work::default(),
+            counters: Counters::default(),
         }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::codec::frame::{self, FLAG_REPEATED, Frame, FrameKind, read_commit_hash, read_text_pair};
 use crate::record::{LoadProgress, PreparedTransaction, SchemaId, SourcePosition, TableName, Timestamp};
 use crate::trail::loads::{Loads, LoadsSaid};
+use crate::trail::schema_frame::{self, BadSchema};
+use crate::trail::schemas::Schemas;
 use crate::trail::segment::Segment;
-use crate::trail::shape_frame::{self, BadShape};
-use crate::trail::shapes::Shapes;
 use crate::trail::xids::Xids;
 use crate::trail::{DurableMark, Gap, Location, SourceMark};
 
@@ -28,8 +28,8 @@ pub(super) struct Tail {
 /// What the frames so far have established.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
-    /// Tables' shapes in force.
-    pub(super) shapes: Shapes,
+    /// Tables' schemas in force.
+    pub(super) schemas: Schemas,
     /// Who the source is; empty until it said so.
     pub(super) identity: String,
     /// How far the source has been taken.
@@ -72,7 +72,7 @@ impl Tail {
     /// The durable mark, when all of the trail is durable.
     pub(super) fn mark(&self) -> DurableMark {
         let end = Location { segment: self.segment.number(), offset: self.offset };
-        self.state.mark_at(end, self.state.shapes.newest())
+        self.state.mark_at(end, self.state.schemas.newest())
     }
 }
 
@@ -94,7 +94,7 @@ impl State {
                 }
                 let (_, source) = read_text_pair(frame.payload).map_err(|_| OutOfPlace("malformed begin frame"))?;
                 if !repeated || self.open.is_none() {
-                    self.shapes.begin();
+                    self.schemas.begin();
                     let mut open = std::mem::take(&mut self.spare);
                     open.at = at;
                     open.frame.clear();
@@ -107,7 +107,7 @@ impl State {
             }
             FrameKind::Commit => {
                 let Some(mut open) = self.open.take() else { return Err(OutOfPlace("commit without begin")) };
-                self.shapes.commit();
+                self.schemas.commit();
                 self.commit = header.commit;
                 self.commit_ts = header.commit_ts;
                 if let Some(hash) = read_commit_hash(frame.payload) {
@@ -124,12 +124,12 @@ impl State {
                 self.spare = open;
             }
             FrameKind::Shape | FrameKind::ShapeChange => {
-                let in_force = |table: &TableName, id| self.shapes.of(table).filter(|known| known.id == id).cloned();
-                let schema = shape_frame::read(frame, in_force).map_err(|bad| match bad {
-                    BadShape::Malformed => OutOfPlace("malformed shape frame"),
-                    BadShape::BaseUnknown => OutOfPlace("change of a shape that is not in force"),
+                let in_force = |table: &TableName, id| self.schemas.of(table).filter(|known| known.id == id).cloned();
+                let schema = schema_frame::read(frame, in_force).map_err(|bad| match bad {
+                    BadSchema::Malformed => OutOfPlace("malformed schema frame"),
+                    BadSchema::BaseUnknown => OutOfPlace("change of a schema that is not in force"),
                 })?;
-                self.shapes.set(Arc::new(schema));
+                self.schemas.set(Arc::new(schema));
             }
             FrameKind::Source => {
                 let (identity, source) =
@@ -171,14 +171,14 @@ impl State {
         }
     }
 
-    /// Whether a shape of that number is in force.
-    pub(super) fn knows(&self, shape: SchemaId) -> bool {
-        self.shapes.all().iter().any(|known| known.id == shape)
+    /// Whether a schema of that number is in force.
+    pub(super) fn knows(&self, schema: SchemaId) -> bool {
+        self.schemas.all().iter().any(|known| known.id == schema)
     }
 
     /// Forgets the open transaction.
     pub(super) fn rollback(&mut self) -> Option<OpenTransaction> {
-        self.shapes.rollback();
+        self.schemas.rollback();
         self.open.take()
     }
 }

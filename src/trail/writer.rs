@@ -15,7 +15,7 @@ use crate::record::{SchemaId, Timestamp};
 use crate::repeats::{error_rarely, warn_rarely};
 use crate::tasks::{self, Task, caught_here};
 use crate::trail::Location;
-use crate::trail::roll;
+use crate::trail::rollover;
 use crate::trail::shared::{End, Shared};
 use crate::trail::store::WritingEnd;
 use crate::trail::tail::Tail;
@@ -50,7 +50,7 @@ fn run(shared: &Arc<Shared>, mut writer: TrailWriter, mut commands: mpsc::Receiv
         // What it was at is not known: the next appender recovers the end as after a failed write.
         Err(io::Error::other(panicked))
     });
-    shared.work.nothing_pending();
+    shared.counters.nothing_pending();
     let end = match outcome {
         Ok(()) => End::Free(Box::new(writer.tail)),
         Err(error) => {
@@ -178,8 +178,8 @@ impl TrailWriter {
         self.pending.extend_from_slice(bytes);
         self.group_bytes += bytes.len();
         if says_something_whole(kind) && self.tail.state.open.is_none() {
-            // Shapes that follow belong to a transaction that is still to come.
-            let newest = self.tail.state.shapes.newest();
+            // Schemas that follow belong to a transaction that is still to come.
+            let newest = self.tail.state.schemas.newest();
             self.reached = Some((Location { segment: at.segment, offset: self.end_offset() }, newest));
         }
         if self.pending.len() >= FLUSH_GROUP_BYTES_MAX {
@@ -191,7 +191,7 @@ impl TrailWriter {
     fn note(&mut self, at: Location, frame: &Frame<'_>) -> io::Result<()> {
         self.last = (frame.header.commit, frame.header.record);
         if frame.header.kind == FrameKind::Commit {
-            self.shared.work.committed(frame.header.record);
+            self.shared.counters.committed(frame.header.record);
         }
         let keep_xids = self.shared.keeps_xids();
         self.tail.segment.change_index(|index| index.note(at.offset, frame, keep_xids));
@@ -217,7 +217,7 @@ impl TrailWriter {
 
     fn write_pending(&mut self) -> io::Result<()> {
         self.end.write(&self.pending, self.tail.offset)?;
-        self.shared.work.wrote(self.pending.len(), self.shared.clock.now());
+        self.shared.counters.wrote(self.pending.len(), self.shared.clock.now());
         let at = Location { segment: self.tail.segment.number(), offset: self.tail.offset };
         self.tail.offset += self.pending.len() as u64;
         self.tail.segment.set_length(self.tail.offset);
@@ -231,7 +231,7 @@ impl TrailWriter {
             let mark = self.tail.state.mark_at(end, newest_schema);
             let began = self.shared.clock.now();
             let took = self.end.settle(self.tail.offset, self.closes_at())?;
-            self.shared.work.flushed(took);
+            self.shared.counters.flushed(took);
             self.settle(began);
             let commit = mark.commit;
             self.shared.publish(mark);
@@ -242,7 +242,7 @@ impl TrailWriter {
 
     /// Nothing of what came so far waits for a flush any more; what came during the last one does.
     fn settle(&mut self, since: Timestamp) {
-        self.shared.work.settled(std::mem::take(&mut self.unsettled_bytes), since);
+        self.shared.counters.settled(std::mem::take(&mut self.unsettled_bytes), since);
     }
 
     /// Takes back the open transaction, if there is one: its bytes and what it declared.
@@ -268,10 +268,10 @@ impl TrailWriter {
     /// Closes the segment and opens the next.
     fn next_segment(&mut self) -> io::Result<()> {
         let ends_inside = self.tail.state.open.is_some();
-        roll::seal(&self.tail.segment, &mut self.pending, ends_inside, self.last, self.shared.clock.now());
+        rollover::seal(&self.tail.segment, &mut self.pending, ends_inside, self.last, self.shared.clock.now());
         self.write_pending()?;
         self.end.close(self.tail.offset)?;
-        let next = roll::next_segment(&self.shared, &self.tail.segment, &self.tail.state)?;
+        let next = rollover::next_segment(&self.shared, &self.tail.segment, &self.tail.state)?;
         (self.tail.offset, self.tail.segment) = (next.length(), next);
         self.end.moved_to(&self.tail.segment.stored, self.tail.offset);
         Ok(())

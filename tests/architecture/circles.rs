@@ -14,8 +14,6 @@ const CIRCLES: &[&str] = &[
     "cli: failure logging output",
     "cli: furnish server",
     "codec/asyncapi: payload single",
-    "face/goldengate: address audit caller commands credentials cross_origin document extracts front_page health metadata_catalog openapi retention routes socket streams tokens trails users",
-    "face/goldengate: envelope messages",
 ];
 
 /// A path as it stands in the code, or where it leads from the crate's root.

@@ -347,6 +347,20 @@ fn a_flag_is_stronger_than_the_environment_and_that_than_the_file_for_every_sett
         assert_eq!(value(&holds(line, environment, &flag), member), of_flag);
         assert_eq!(value(&holds(line, None, &flag), member), of_flag);
     }
+    let line = "[face.goldengate]\nlisten = \"127.0.0.1:1\"";
+    let (environment, flag) = (
+        Some(("TRAILCAST_FACE_LISTEN", "goldengate=127.0.0.1:2")),
+        ["--face-listen=goldengate=127.0.0.1:3".to_owned()],
+    );
+    for (environment, flag, address) in [
+        (None, &[][..], "127.0.0.1:1"),
+        (environment, &[], "127.0.0.1:2"),
+        (environment, &flag, "127.0.0.1:3"),
+        (None, &flag, "127.0.0.1:3"),
+    ] {
+        assert_eq!(holds(line, environment, flag)["face.goldengate.listen"], address);
+    }
+    tested.push("face.goldengate.listen");
     for (member, variable, flag, [one, other]) in [
         ("allowPlainText", "TRAILCAST_ALLOW_PLAIN_TEXT", "--allow-plain-text", [json!(true), json!(false)]),
         ("proxyProtocol", "TRAILCAST_PROXY_PROTOCOL", "--proxy-protocol", [json!(true), json!(false)]),

@@ -197,7 +197,7 @@ pub async fn write(folder: &std::path::Path, transactions: &AnyTransactions) -> 
                 }
                 AnyOperation::Row { table, operation, before, after, token } => {
                     let table = &tables[*table];
-                    let schema = appender.shape(&table.name, &table.columns).unwrap();
+                    let schema = appender.schema(&table.name, &table.columns).unwrap();
                     let before = before.as_ref().map(|cells| image(cells, &table.columns));
                     let after = after.as_ref().map(|cells| image(cells, &table.columns));
                     let tokens = token.then_some(r#"{"user":"ann","e\"x":"\u2028"}"#);

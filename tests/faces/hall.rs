@@ -1,7 +1,7 @@
 //! Goal: the hall does the same for every face, in that face's words. Method: a toy face, which has a few routes and words of
 //! its own, is served on a listener of its own beside the native one, and asked in the ways in which requests go wrong.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,7 @@ use trailcast::access::{NewUser, OriginRules, Role, UserChange};
 use trailcast::catalog::Grants;
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
-use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, hall};
+use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, layers};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
 use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::audit::Writers;
@@ -175,7 +175,7 @@ impl House {
                 [bound(&service, &requests).await, bound(&service, &requests).await];
             let addresses = (main.local_addr().unwrap(), toy.local_addr().unwrap());
             let server = Server::new(face::on_main_listener(&main_hall), ServerLimits::default(), stopping);
-            let own = server.beside(hall::whole::<Toy>(toy_hall), Some(1));
+            let own = server.beside(layers::whole::<Toy>(toy_hall), Some(1));
             tokio::spawn(async move { server.serve(main).await });
             tokio::spawn(async move { own.serve(toy).await });
             addresses
@@ -248,9 +248,13 @@ fn a_face_is_guarded_counted_and_audited_and_refuses_in_its_own_words() {
         assert!(answer.text().contains(code), "{code}: {answer}");
     }
     let renamed = until(|| {
-        let said =
-            http::raw(house.toy.port(), b"GET /toys/ball HTTP/1.1\r\nHost: toys.example\r\nConnection: close\r\n\r\n");
-        if said.contains(" 503 ") { Err(said) } else { Ok(said) }
+        let head = b"GET /toys/ball HTTP/1.1\r\nHost: toys.example\r\nConnection: close\r\n\r\n";
+        let mut said = String::new();
+        let asked = http::connect(house.toy.port(), std::time::Duration::from_secs(30)).and_then(|mut stream| {
+            stream.write_all(head)?;
+            stream.read_to_string(&mut said)
+        });
+        if asked.is_err() || said.contains(" 503 ") { Err(format!("{asked:?} {said}")) } else { Ok(said) }
     });
     assert!(renamed.starts_with("HTTP/1.1 403") && renamed.contains("TOY-4"), "{renamed}");
 

@@ -138,7 +138,13 @@ impl Comparison<'_> {
             self.note(place, format!("of {allowed:?} it has become {:?}", values(inner)));
         }
         for exact in ["pattern", "format"] {
-            if values(outer).is_none() && outer.get(exact).is_some_and(|wanted| inner.get(exact) != Some(wanted)) {
+            // How many bits a number has is said of what its limits say already.
+            let is_size = exact == "format"
+                && outer.get(exact).and_then(Value::as_str).is_some_and(|name| name.starts_with("int"));
+            if values(outer).is_none()
+                && !is_size
+                && outer.get(exact).is_some_and(|wanted| inner.get(exact) != Some(wanted))
+            {
                 self.note(place, format!("the {exact} {} has become {:?}", outer[exact], inner.get(exact)));
             }
         }

@@ -56,7 +56,7 @@ async fn append(appender: &mut Appender, table: &str, id: u64, text: Option<&str
     appender.begin(&TransactionHead { xid: format!("x{id}"), commit_ts, source: SourcePosition::default() }).unwrap();
     let mut columns = vec![column("id", JsonKind::Number, true)];
     columns.extend(text.map(|_| column("text", JsonKind::String, false)));
-    let schema = appender.shape(&table_name(table), &columns).unwrap();
+    let schema = appender.schema(&table_name(table), &columns).unwrap();
     let mut image = Vec::new();
     let mut writer = ImageWriter::new(&mut image);
     writer.json(id.to_string().as_bytes());

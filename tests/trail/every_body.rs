@@ -131,7 +131,7 @@ async fn write(appender: &mut Appender, number: u64, records: &[Held], load: &Op
             Held::Row { loaded, value } => {
                 let kind = JsonKind::String;
                 let column = Column { name: "c".into(), kind, sql_type: String::new(), nullable: false, key: true };
-                let schema = appender.shape(&table(at % 3), &[column]).unwrap();
+                let schema = appender.schema(&table(at % 3), &[column]).unwrap();
                 let row = RowParts { loaded: *loaded, ..RowParts::of(Operation::Insert, false, true) };
                 let write = |out: &mut Vec<u8>| {
                     ImageWriter::new(out).json(format!("\"{value}\"").as_bytes());
@@ -373,7 +373,7 @@ fn a_record_goes_into_a_partition_that_there_is() {
         let refused = writing.message(1, &message).unwrap_err();
         assert_eq!(refused.to_string(), "partition 1 does not exist: the trail has 1, and the first is 0");
         assert_eq!(writing.message(0, &message).unwrap(), 0);
-        let schema = writing.shape(&table(0), &[]).unwrap();
+        let schema = writing.schema(&table(0), &[]).unwrap();
         let row = Row { operation: Operation::Truncate, before: None, after: None, tokens: None };
         assert_eq!(writing.row(&schema, row).unwrap(), 1);
     });

@@ -32,7 +32,7 @@ async fn put_row(appender: &mut Appender, number: u64, table: &TableName, column
     let commit_ts = Timestamp::from_micros(number as i64);
     let head = TransactionHead { xid: format!("x{number}"), commit_ts, source: SourcePosition::default() };
     appender.begin(&head).unwrap();
-    let schema = appender.shape(table, columns).unwrap();
+    let schema = appender.schema(table, columns).unwrap();
     let mut image = Vec::new();
     let mut writer = ImageWriter::new(&mut image);
     columns.iter().for_each(|_| writer.absent());
@@ -121,16 +121,16 @@ fn a_table_for_which_a_trail_has_no_room_is_refused_by_name_and_the_others_go_on
         let longest = longest_columns();
         let table = |number: usize| TableName::parse(&format!("shop.large_{number}")).unwrap();
         let refused =
-            (0..100).find_map(|number| writing.shape(&table(number), &longest).err().map(|error| (number, error)));
+            (0..100).find_map(|number| writing.schema(&table(number), &longest).err().map(|error| (number, error)));
         let (number, error) = refused.unwrap();
         let max = limits::TRAIL_SCHEMA_BYTES_MAX;
         assert_eq!(error, AppendError::TooManySchemaBytes { table: format!("shop.large_{number}"), max });
         assert!(error.to_string().contains("write some of the tables to another trail"), "{error}");
         assert!(writing.schema_bytes() <= max && writing.schema_bytes() > max / 2);
         // What is there stays, and may become less.
-        writing.shape(&table(0), &longest).unwrap();
-        writing.shape(&table(1), &longest[..7]).unwrap();
-        writing.shape(&table(number), &longest[..7]).unwrap();
+        writing.schema(&table(0), &longest).unwrap();
+        writing.schema(&table(1), &longest[..7]).unwrap();
+        writing.schema(&table(number), &longest[..7]).unwrap();
         // What was taken back takes no room.
         let before = writing.schema_bytes();
         writing.abort().await.unwrap();
@@ -252,7 +252,7 @@ async fn rows_read_back<S: TestStore>(changes: &Changes) {
         if number % 7 == 0 {
             // A transaction that is taken back takes its shape with it.
             writing.begin(&TransactionHead { xid: "none".into(), ..TransactionHead::default() }).unwrap();
-            writing.shape(name, &self::columns(number as usize)).unwrap();
+            writing.schema(name, &self::columns(number as usize)).unwrap();
             writing.abort().await.unwrap();
         }
         positions.push(put_row(&mut writing, number, name, columns).await);

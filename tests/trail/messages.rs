@@ -14,8 +14,10 @@ async fn filled(transactions: u64) -> (MemoryLog, Trail, Vec<Seen>) {
     for number in 1..=transactions {
         let transaction = Transaction { number, rows: 2, width: 250 };
         transaction.write(&mut writing, false).await;
-        written.push(expected(writing.commit().unwrap().commit, &transaction));
+        let commit = writing.commit().unwrap().commit;
+        written.push(expected(commit, &transaction));
         writing.hand_over().await.unwrap();
+        writing.wait_durable(commit).await.unwrap();
     }
     writing.close().await.unwrap();
     (log, trail, written)
@@ -43,9 +45,9 @@ async fn a_message_that_is_not_what_was_written_is_damage_and_never_passed_over(
         match read_all(&trail, Begin::Earliest).await {
             Ok(seen) if !has_body => assert_eq!(seen, written, "message {at}"),
             Err(SeekError::Read(ReadError::Damaged(_))) => {}
-            // The last flush group cannot be told from one that was not stored.
+            // A length in the last flush group that is too large cannot be told from a frame whose end was not stored.
             Ok(seen) => {
-                assert!(written.starts_with(&seen) && seen.len() + 5 >= written.len(), "message {at}: {seen:?}")
+                assert!(written.starts_with(&seen) && seen.len() + 1 >= written.len(), "message {at}: {seen:?}")
             }
             Err(error) => panic!("message {at}: {error}"),
         }

@@ -1,6 +1,5 @@
 //! The local trail through its public face: what it gives back, what survives a crash, what it refuses.
 
-mod ahead;
 mod backup;
 mod closing;
 mod converting;
@@ -18,6 +17,7 @@ mod message_log;
 mod messages;
 mod operating;
 mod overtaking;
+mod preallocation;
 mod promised;
 mod reading;
 mod remembering;

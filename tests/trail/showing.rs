@@ -77,7 +77,7 @@ fn make_loaded(data: &Path) {
         let kind = JsonKind::Number;
         let column = Column { name: "id".into(), kind, sql_type: String::new(), nullable: false, key: true };
         let row = |appender: &mut Appender, loaded| {
-            let schema = appender.shape(&table, std::slice::from_ref(&column)).unwrap();
+            let schema = appender.schema(&table, std::slice::from_ref(&column)).unwrap();
             let parts = RowParts { loaded, ..RowParts::of(Operation::Insert, false, true) };
             let write = |out: &mut Vec<u8>| {
                 ImageWriter::new(out).json(b"7");

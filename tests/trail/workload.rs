@@ -66,7 +66,7 @@ impl Transaction {
             nullable: false,
             key: true,
         }];
-        let schema = appender.shape(&table, &columns).unwrap();
+        let schema = appender.schema(&table, &columns).unwrap();
         for value in self.values() {
             let mut image = Vec::new();
             ImageWriter::new(&mut image).json(value.as_bytes());

@@ -83,7 +83,7 @@ fn own(house: &House) -> Result<DataFolder, Failure> {
 }
 
 fn as_json(trail: &str, told: &Repair) -> String {
-    let place = |place: &repair::DamagedPlace| json!({"file": place.file, "segment": place.segment, "from": place.from, "to": place.to, "what": place.what});
+    let place = |place: &repair::DamagedRange| json!({"file": place.file, "segment": place.segment, "from": place.from, "to": place.to, "what": place.what});
     let gap = |gap: &crate::trail::Gap| json!({"firstMissing": gap.first, "next": gap.next});
     let object = json!({
         "trail": trail,

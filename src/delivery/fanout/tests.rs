@@ -1,6 +1,6 @@
 //! Goal: whatever the order in which sessions come, take, stand still and go, each gets exactly the records behind its
 //! start, once and in order. Method: random steps over a real trail of small segments, with blocks, shelves and a budget
-//! so small that all of them are in each other's way, in each framing.
+//! so small that all of them are in each other's way, in each framing, of all partitions or of some.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::codec::json::{DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata};
 use crate::codec::token;
 use crate::delivery::framing::Framing;
 use crate::delivery::framing::reading::texts;
-use crate::delivery::negotiated::{Envelope, Negotiated};
+use crate::delivery::negotiated::{Envelope, Negotiated, Partitions};
 use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
 use crate::delivery::session::{Delivery, Session};
@@ -27,9 +27,11 @@ use crate::record::{
     TransactionHead,
 };
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::{Appender, Begin, Missing, Row, TrailOptions, Writer};
+use crate::trail::{Appender, Begin, Missing, RowParts, TrailOptions, Writer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Partitions of every trail here; a row's width decides which one it is in.
+const PARTITIONS: u16 = 3;
 
 /// What a session must hear of one record: number, its place in its transaction, `trans_ind`.
 type Heard = (u64, String, String);
@@ -162,21 +164,23 @@ struct World {
 
 impl World {
     fn new(home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
-        Self::framed(Framing::WebSocket, home, limits, budget_bytes)
+        Self::negotiated(Negotiated::new(Framing::WebSocket, Envelope::Records), home, limits, budget_bytes)
     }
 
-    fn framed(framing: Framing, home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
+    /// Of a trail of [`PARTITIONS`], with sessions that negotiated that.
+    fn negotiated(negotiated: Negotiated, home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
         let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
         let name = TrailName::new("t1").unwrap();
         let options = TrailOptions { segment_bytes: 6_000 };
-        let trail = Trail::create(&home.join("t1"), name, Writer::Puts, &options, disk, clock.clone()).unwrap();
+        let folder = home.join("t1");
+        drop(Trail::create(&folder, name, Writer::Puts, &options, disk.clone(), clock.clone()).unwrap());
+        let trail = with_partitions(&folder, disk, clock.clone());
         let config = br#"{"source":{"trail":"t1"},"bufferSize":131072,
             "rules":[{"action":"include","filter":{"objectNames":["*.wanted"]}}],
             "encoding":{"json":{"metaFields":{"transInd":true}}}}"#;
         let config = StreamConfig::parse(config).unwrap();
         let stream = ResourceName::new("s1").unwrap();
         let rules = Rules::compile(&config).unwrap();
-        let negotiated = Negotiated::new(framing, Envelope::configured(&config));
         let contract = Contract::new(&stream, trail.epoch(), &config, rules, metadata(), negotiated);
         let budget = Budget::new(budget_bytes);
         let totals = Arc::<EncodingTotals>::default();
@@ -200,8 +204,13 @@ impl World {
         }
     }
 
+    /// Whether sessions are sent a row that passes the rules or not, and is of that width.
+    fn sends(&self, (wants, width): (bool, usize)) -> bool {
+        wants && self.fanout.contract().negotiated.partitions.include(partition_of(width))
+    }
+
     async fn append(&mut self, transaction: &[(bool, usize)]) {
-        let wanted = transaction.iter().filter(|(wants, _)| *wants).count();
+        let wanted = transaction.iter().filter(|row| self.sends(**row)).count();
         let head = TransactionHead {
             xid: format!("x{}", self.rows),
             commit_ts: Timestamp::from_micros(1_000_000),
@@ -220,14 +229,19 @@ impl World {
         let mut passing = Vec::new();
         for (number, (wants, width)) in (0_u32..).zip(transaction) {
             let table = TableName::parse(if *wants { "t.wanted" } else { "t.other" }).unwrap();
-            let schema = self.appender.shape(&table, &columns).unwrap();
+            let schema = self.appender.schema(&table, &columns).unwrap();
             let mut image = Vec::new();
             let mut writer = ImageWriter::new(&mut image);
             writer.json(self.rows.to_string().as_bytes());
             writer.json(format!("\"{}\"", "x".repeat(*width)).as_bytes());
-            let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
-            self.appender.row(&schema, row).unwrap();
-            if *wants {
+            let partition = partition_of(*width);
+            let row = RowParts { partition, ..RowParts::of(Operation::Insert, false, true) };
+            let write = |out: &mut Vec<u8>| -> Result<(), ()> {
+                out.extend_from_slice(&image);
+                Ok(())
+            };
+            self.appender.write_row(&schema, row, write).unwrap().unwrap();
+            if self.sends((*wants, *width)) {
                 passing.push((self.rows, number));
             }
             self.rows += 1;
@@ -240,8 +254,8 @@ impl World {
         }
         self.appender.hand_over().await.unwrap();
         let mut passed = self.records.len();
-        for (record, (wants, _)) in (0_u32..).zip(transaction) {
-            passed += usize::from(*wants);
+        for (record, row) in (0_u32..).zip(transaction) {
+            passed += usize::from(self.sends(*row));
             self.all.push((Position { record, ..last }, passed));
         }
         for (at, (id, record)) in passing.into_iter().enumerate() {
@@ -350,6 +364,20 @@ impl World {
     }
 }
 
+/// Opens a new trail as one of [`PARTITIONS`].
+fn with_partitions(folder: &Path, disk: Arc<SystemDisk>, clock: Arc<SystemClock>) -> Trail {
+    let path = folder.join("trail.json");
+    let mut description: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    description["partitions"] = PARTITIONS.into();
+    std::fs::write(&path, description.to_string()).unwrap();
+    Trail::open(folder, disk, clock).unwrap()
+}
+
+/// The partition of a row of that width.
+fn partition_of(width: usize) -> u16 {
+    u16::try_from(width % usize::from(PARTITIONS)).unwrap()
+}
+
 /// `trans_ind` of the record at that place among those that are sent of its transaction.
 fn trans_ind(at: usize, of: usize) -> String {
     let place = match (at == 0, at + 1 == of) {
@@ -371,11 +399,11 @@ fn compare(session: usize, heard: &[Heard], expected: &[Heard]) -> Result<(), St
     }
 }
 
-fn run(framing: Framing, steps: &[Step], limits: FanoutLimits, budget_bytes: usize) -> Result<(), String> {
+fn run(negotiated: Negotiated, steps: &[Step], limits: FanoutLimits, budget_bytes: usize) -> Result<(), String> {
     let home = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::framed(framing, home.path(), limits, budget_bytes);
+        let mut world = World::negotiated(negotiated, home.path(), limits, budget_bytes);
         world.has_gaps = true;
         for step in steps {
             world.step(step).await;
@@ -390,6 +418,7 @@ proptest! {
     #[test]
     fn every_session_gets_what_lies_behind_its_start_once_and_in_order_in_each_framing(
         framing in proptest::sample::select(&Framing::ALL[..]),
+        partitions in prop_oneof![Just(Partitions::All), proptest::collection::vec(0..PARTITIONS, 0..3).prop_map(Partitions::only)],
         steps in steps(),
         block_trail_bytes in 100_u64..4_000,
         inline_bytes in prop_oneof![Just(0_u64), 100_u64..4_000],
@@ -398,7 +427,8 @@ proptest! {
         budget_bytes in prop_oneof![Just(1_usize), 4_000_usize..40_000, Just(1 << 30)],
     ) {
         let limits = FanoutLimits { block_trail_bytes, inline_bytes, kept_bytes, makers };
-        run(framing, &steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
+        let negotiated = Negotiated { partitions, ..Negotiated::new(framing, Envelope::Records) };
+        run(negotiated, &steps, limits, budget_bytes).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -438,6 +468,35 @@ async fn at_the_tail(world: &mut World, transactions: usize, wanted: bool) {
         world.clients[0].take(Duration::from_millis(20)).await;
         world.clients[0].drain();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_some_partitions_gets_their_rows_and_every_statement() {
+    let home = tempfile::tempdir().unwrap();
+    let partitions = Partitions::only([1]);
+    let negotiated = Negotiated { partitions, ..Negotiated::new(Framing::WebSocket, Envelope::Records) };
+    let mut world = World::negotiated(negotiated, home.path(), FanoutLimits::default(), 1 << 30);
+    world.open(&Start::Earliest).await;
+    world.append(&[(true, 3), (true, 4), (true, 5), (true, 1)]).await;
+    let table = TableName::parse("t.wanted").unwrap();
+    let head = TransactionHead {
+        xid: "ddl".into(),
+        commit_ts: Timestamp::from_micros(1_000_000),
+        source: SourcePosition::default(),
+    };
+    world.appender.begin(&head).unwrap();
+    world.appender.ddl(&table, "ALTER TABLE t.wanted ADD c text").unwrap();
+    world.appender.commit().unwrap();
+    world.appender.hand_over().await.unwrap();
+    let client = &mut world.clients[0];
+    let mut bytes = Vec::new();
+    while !String::from_utf8_lossy(&bytes).contains("ALTER TABLE") {
+        assert!(client.take(PATIENCE).await, "the statement does not come");
+        client.outbox.iter().for_each(|message| bytes.extend_from_slice(message));
+        client.drain();
+    }
+    assert_eq!(client.heard.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(world.records.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

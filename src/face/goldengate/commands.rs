@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope, Items, Link, NamedItem, NoItems, Relation};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::schema_names::{CommandResult, Report};
 use super::{Answer, Call, extracts};
 use crate::access::Role;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope, Items, Link, NamedItem, Relation};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::schema_names::Credentials;
 use super::{Answer, Call};
 use crate::access::Role;

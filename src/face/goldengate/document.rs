@@ -12,7 +12,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::envelope::{Empty, Envelope};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::proxied::prefix;
 use super::{Answer, Call, streams};
 use crate::access::Role;

@@ -31,7 +31,6 @@ pub enum Relation {
 #[serde(rename_all = "camelCase")]
 pub struct Link {
     /// What it leads to.
-    #[schema(inline)]
     pub rel: Relation,
     /// Where it leads.
     #[schema(format = "uri")]

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::envelope::{Envelope, Link, Relation};
-use super::messages::{ErrorAnswer, Fact};
+use super::error_answer::ErrorAnswer;
+use super::messages::Fact;
 use super::schema_names::ServerName;
 use crate::face::Address;
 

@@ -1,13 +1,13 @@
 //! Grants in bodies and answers: users and tokens have them.
 //!
-//! What they may be is the catalog's to say; their schema stands in `request_bodies.json`.
+//! What they may be is the catalog's to say; their schema stands in `written_schemas.json`.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::{Ref, RefOr};
 
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use crate::catalog::grant::Grants;
 
 /// A member that is there, be it `null`.

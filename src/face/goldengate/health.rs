@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Call;
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use crate::access::Role;
 use crate::face::Hall;
 use crate::service::health::Readiness;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::envelope::{Envelope, Items, Link, NamedItem, Relation};
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use super::{Answer, Call};
 use crate::access::Role;
 use crate::catalog::stream::config_schema;

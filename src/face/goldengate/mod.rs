@@ -6,6 +6,7 @@ mod commands;
 mod credentials;
 mod document;
 pub mod envelope;
+pub mod error_answer;
 mod extracts;
 mod front_page;
 mod grants;
@@ -29,10 +30,10 @@ use axum::Router;
 use axum::http::Method;
 
 pub use envelope::{Envelope, Link};
-pub use messages::{ErrorAnswer, Fact, Message, Severity};
+pub use error_answer::ErrorAnswer;
+pub use messages::{Fact, Message, Severity};
 
-use super::hall::{Face, Hall};
-use super::query::ACCESS_TOKEN;
+use super::hall::{ACCESS_TOKEN, Face, Hall};
 
 /// GoldenGate Data Streams.
 #[derive(Debug, Clone, Copy)]

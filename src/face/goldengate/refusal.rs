@@ -1,6 +1,7 @@
 //! What is refused, as an answer of this face: by the service, and by the hall before the service is asked.
 
-use super::messages::{ErrorAnswer, Fact};
+use super::error_answer::ErrorAnswer;
+use super::messages::Fact;
 use crate::access::OriginError;
 use crate::face;
 use crate::limits;

@@ -1,21 +1,24 @@
 //! Every operation of this face, and the ways in which its path may be reached.
 
 use axum::Router;
+use bytes::Bytes;
 
 use super::proxied::ways;
 use super::{
-    GoldenGate, commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi, retention,
-    socket, streams, tokens, trails, users,
+    Call, GoldenGate, commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi,
+    retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
 
 /// All routes of the native face.
 pub(super) fn routes() -> Router<Hall> {
-    operations().router::<GoldenGate>(ways)
+    // Of what stands in the program alone: that it can be written is shown by a test.
+    let document = openapi::written_for(operations(Bytes::new())).unwrap_or_default();
+    operations(document.into()).router::<GoldenGate>(ways)
 }
 
-/// What the routes and the OpenAPI document are made from.
-pub(super) fn operations() -> Operations {
+/// What the routes and the OpenAPI document are made from; the document is one of the things that are served.
+fn operations(document: Bytes) -> Operations {
     let mut operations =
         Operations::none().add(front_page::__path_show, front_page::show).add(streams::__path_list, streams::list);
     for (more, suffix) in [("", ""), ("/", "WithSlash")] {
@@ -69,5 +72,33 @@ pub(super) fn operations() -> Operations {
         .add(health::__path_metrics, health::metrics)
         .add(health::__path_alive, health::alive)
         .add(health::__path_ready, health::ready)
-        .add(openapi::__path_document, openapi::document)
+        .add(openapi::__path_document, move |call: Call| openapi::document(call, document.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        fn references(part: &Value, found: &mut Vec<String>) {
+            match part {
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    members.values().for_each(|member| references(member, found));
+                }
+                Value::Array(parts) => parts.iter().for_each(|part| references(part, found)),
+                _ => {}
+            }
+        }
+        let document: Value = serde_json::from_str(&openapi::written_for(operations(Bytes::new())).unwrap()).unwrap();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100, "{found:?}");
+        for target in found {
+            assert!(document.pointer(target.trim_start_matches('#')).is_some(), "{target}");
+        }
+    }
 }

@@ -1,13 +1,19 @@
 //! The stream's own URL: its configuration, or, when the request asks for an upgrade, the socket.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoResponses;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{self, RefOr};
 
 use super::envelope::Envelope;
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use super::streams::{self, DataStream};
 use super::{BEGIN, Call};
 use crate::access::{Needed, Role};
@@ -34,6 +40,27 @@ const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
 const BEGIN_DEFAULT: &str = "earliest";
 
+/// The answer that a socket begins with.
+struct Socket;
+
+impl IntoResponses for Socket {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let begin = HeaderBuilder::new().description(Some(
+            "The begin with which to go on should the connection be lost before a record came; in place of now the position \
+             of that moment",
+        ));
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        let ping = HeaderBuilder::new()
+            .schema(Some(seconds))
+            .description(Some("Silence after which the server sends a ping, in seconds"));
+        let response = ResponseBuilder::new()
+            .description("The socket: text messages, each a JSON array of records")
+            .header("Trailcast-Begin", begin.build())
+            .header("Trailcast-Ping-Seconds", ping.build());
+        BTreeMap::from([("101".to_owned(), RefOr::T(response.build()))])
+    }
+}
+
 /// The stored configuration; with Upgrade: websocket the stream itself
 ///
 /// Role: Operator.
@@ -43,10 +70,7 @@ const BEGIN_DEFAULT: &str = "earliest";
         of the last record processed. A parameter of nearly this name is refused with 400")),
     responses(
         (status = 200, description = "Done", body = Envelope<DataStream>),
-        (status = 101, description = "The socket: text messages, each a JSON array of records", headers(
-            ("Trailcast-Begin" = String, description = "The begin with which to go on should the connection be lost before a \
-                record came; in place of now the position of that moment"),
-            ("Trailcast-Ping-Seconds" = u64, description = "Silence after which the server sends a ping, in seconds"))),
+        Socket,
         NotThere, Taken, Upgrades))]
 pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Request) -> Result<Response, ErrorAnswer> {
     call.require_on_stream(Role::Operator)?;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope, Link, Relation};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::proxied::prefix;
 use super::schema_names::{Collection, CollectionItem, DataStreamCollection, DataStreamErrors};
 use super::{Answer, Call};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::envelope::Envelope;
-use super::messages::ErrorAnswer;
+use super::error_answer::ErrorAnswer;
 use super::schema_names::Token;
 use super::{Call, grants, streams};
 use crate::access::Role;

@@ -5,7 +5,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::put_body::{put_format, types_of};
 use super::schema_names::{Trail, TrailCollection};
 use super::{Answer, Call};

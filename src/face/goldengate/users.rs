@@ -7,7 +7,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope};
-use super::messages::{ErrorAnswer, Fact, Message};
+use super::error_answer::ErrorAnswer;
+use super::messages::{Fact, Message};
 use super::schema_names::{self, UserCollection};
 use super::{Answer, Call, grants};
 use crate::access::{self, Role};

@@ -52,7 +52,7 @@ pub(super) fn sample_trails(page: &mut Page, principal: Principal<'_>, trails: &
 }
 
 fn sample_trail(page: &mut Page, name: &str, status: &TrailStatus, now: Timestamp) {
-    let work = &status.work;
+    let work = &status.counters;
     let age = work.pending_since.map_or(0.0, |since| now.micros().saturating_sub(since.micros()).max(0) as f64 / 1e6);
     let figures = [
         (Metric::TrailBytes, status.bytes as f64),

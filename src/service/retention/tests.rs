@@ -34,7 +34,7 @@ async fn fill(trail: &Trail) {
         let commit_ts = Timestamp::from_micros(number * 1_000_000);
         let head = TransactionHead { xid: format!("x{number}"), commit_ts, source: SourcePosition::default() };
         appender.begin(&head).unwrap();
-        let schema = appender.shape(&TableName::parse("t.rows").unwrap(), std::slice::from_ref(&column)).unwrap();
+        let schema = appender.schema(&TableName::parse("t.rows").unwrap(), std::slice::from_ref(&column)).unwrap();
         let mut image = Vec::new();
         ImageWriter::new(&mut image).json(format!("\"{}\"", "v".repeat(500)).as_bytes());
         let row = Row { operation: Operation::Insert, before: None, after: Some(&image), tokens: None };
@@ -56,7 +56,7 @@ fn trail(service: &Service, name: &str) -> Trail {
 }
 
 fn removed(trail: &Trail, rule: RetentionRule) -> u64 {
-    trail.status().work.removed[rule as usize].0
+    trail.status().counters.removed[rule as usize].0
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
     // The last segment stays, however old it is.
     assert_eq!((usual.status().segments, shorter.status().segments), (1, 1));
     assert_eq!(removed(&usual, RetentionRule::Age), before as u64 - 1);
-    assert!(usual.status().work.removed[RetentionRule::Age as usize].1 > 0);
+    assert!(usual.status().counters.removed[RetentionRule::Age as usize].1 > 0);
     assert_eq!((removed(&usual, RetentionRule::Size), removed(&usual, RetentionRule::Disk)), (0, 0));
     assert!(usual.status().first_commit > 1 && usual.status().last_commit == 40);
 }
@@ -191,7 +191,7 @@ async fn who_holds_a_deleted_trail_does_not_touch_the_one_that_is_made_in_its_pl
         }
     }
     // A writer that goes on, closes segments and makes new ones, or gives up.
-    let big = appender.shape(&TableName::parse("t.rows").unwrap(), &[]).unwrap();
+    let big = appender.schema(&TableName::parse("t.rows").unwrap(), &[]).unwrap();
     for number in 0..60 {
         let head = TransactionHead { xid: format!("late{number}"), ..TransactionHead::default() };
         if appender.begin(&head).is_err() {

@@ -18,7 +18,7 @@ use super::principal::{Principal, Verb};
 use crate::access::NotGranted;
 use crate::catalog::stream::SourceConfig;
 use crate::catalog::trail::TrailSettings;
-use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::catalog::{Catalog, CatalogError, DataFolder, Shelf};
 use crate::clock::SharedClock;
 use crate::limits;
 use crate::record::{ResourceName, TrailName};
@@ -43,6 +43,8 @@ pub struct Trails {
     /// Held while a trail is made, changed or deleted together with its stored options: those of a trail that is deleted
     /// are not to become those of the next one of its name, nor to take that one's with them.
     changing: Mutex<()>,
+    // Dropped last: the lock on the data folder outlives what works in it.
+    _lock: Option<Arc<DataFolder>>,
 }
 
 /// A trail cannot be had, made or deleted.
@@ -131,7 +133,13 @@ impl Trails {
         }
         let (folder, known, claims) = (folder.to_owned(), RwLock::new(known), Arc::default());
         let (changes, changing) = (watch::Sender::new(0), Mutex::new(()));
-        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing })
+        Ok(Self { folder, disk, clock, catalog, known, claims, changes, changing, _lock: None })
+    }
+
+    /// The same, in a data folder whose lock is held for as long as anybody works with its trails.
+    #[must_use]
+    pub(super) fn in_folder(self, lock: Arc<DataFolder>) -> Self {
+        Self { _lock: Some(lock), ..self }
     }
 
     /// The trail of that name, for the server itself and for who has been asked for his rights already.

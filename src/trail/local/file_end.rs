@@ -5,32 +5,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::trail::local::disk::DiskFile;
-use crate::trail::local::preallocation::Ahead;
+use crate::trail::local::preallocation::Preallocation;
 use crate::trail::local::segment_file::SegmentFile;
 
 /// Where a writer appends.
 #[derive(Debug)]
 pub(in crate::trail) struct FileEnd {
     file: Arc<SegmentFile>,
-    ahead: Ahead,
+    preallocation: Preallocation,
 }
 
 impl FileEnd {
     /// The end of a file that ends with its data, at byte `end`.
     pub(in crate::trail) fn new(file: Arc<SegmentFile>, end: u64) -> Self {
-        Self { file, ahead: Ahead::new(end) }
+        Self { file, preallocation: Preallocation::new(end) }
     }
 
     /// Writes at byte `at`, where the data ends.
     pub(in crate::trail) fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, at)?;
-        self.ahead.wrote(bytes.len());
+        self.preallocation.wrote(bytes.len());
         Ok(())
     }
 
     /// Flushes data that ends at byte `end`; says how long that took. Zeros stand ahead of it up to byte `closes_at` at most.
     pub(in crate::trail) fn settle(&mut self, end: u64, closes_at: u64) -> io::Result<Duration> {
-        self.ahead.fill(&*self.file, end, closes_at, self.file.disk(), self.file.folder())?;
+        self.preallocation.fill(&*self.file, end, closes_at, self.file.disk(), self.file.folder())?;
         let started = Instant::now();
         self.file.sync()?;
         Ok(started.elapsed())
@@ -38,12 +38,12 @@ impl FileEnd {
 
     /// Flushes a file that nobody writes any more, and cuts it to its data, which ends at byte `end`.
     pub(in crate::trail) fn close(&mut self, end: u64) -> io::Result<()> {
-        self.ahead.finish(&*self.file, end)
+        self.preallocation.finish(&*self.file, end)
     }
 
     /// The end is in this file now, which ends with its data, at byte `end`.
     pub(in crate::trail) fn moved_to(&mut self, file: Arc<SegmentFile>, end: u64) {
         self.file = file;
-        self.ahead.restart(end);
+        self.preallocation.restart(end);
     }
 }

@@ -21,7 +21,7 @@ static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 /// How far the file of the open segment is filled.
 #[derive(Debug)]
-pub(in crate::trail) struct Ahead {
+pub(in crate::trail) struct Preallocation {
     /// The file's length, as far as this writer has made it longer.
     until: u64,
     /// Bytes of data written since the writer began: as many zeros may stand ahead, so that a trail of three rows does
@@ -31,7 +31,7 @@ pub(in crate::trail) struct Ahead {
     refused: bool,
 }
 
-impl Ahead {
+impl Preallocation {
     /// Of a file that ends with its data, at byte `end`.
     pub(in crate::trail) fn new(end: u64) -> Self {
         Self { until: end, written: 0, refused: false }
@@ -224,9 +224,9 @@ mod tests {
     /// What a file of `data` bytes is filled to that a writer wrote `written` bytes of.
     fn filled_to(data: usize, written: usize, limit: u64, free: Option<u64>) -> u64 {
         let file = Small::new(data, PLENTY);
-        let mut ahead = Ahead::new((data - written) as u64);
-        ahead.wrote(written);
-        ahead.fill(&file, data as u64, limit, &Room(free), Path::new("/")).unwrap();
+        let mut preallocation = Preallocation::new((data - written) as u64);
+        preallocation.wrote(written);
+        preallocation.fill(&file, data as u64, limit, &Room(free), Path::new("/")).unwrap();
         assert!(file.bytes.lock().unwrap()[data..].iter().all(|byte| *byte == 0));
         file.length().unwrap()
     }
@@ -245,19 +245,19 @@ mod tests {
     #[test]
     fn a_file_is_made_longer_only_when_its_data_reaches_the_end_of_the_zeros() {
         let file = Small::new(4_000, PLENTY);
-        let mut ahead = Ahead::new(0);
-        ahead.wrote(4_000);
+        let mut preallocation = Preallocation::new(0);
+        preallocation.wrote(4_000);
         let mut fill = |end| {
-            ahead.fill(&file, end, 1 << 20, &Room(None), Path::new("/")).unwrap();
+            preallocation.fill(&file, end, 1 << 20, &Room(None), Path::new("/")).unwrap();
             file.length().unwrap()
         };
         assert_eq!((fill(4_000), fill(4_001), fill(8_192)), (8_192, 8_192, 8_192));
         file.cut(8_193).unwrap();
         assert_eq!(fill(8_193), 12_288);
-        ahead.finish(&file, 9_000).unwrap();
+        preallocation.finish(&file, 9_000).unwrap();
         assert_eq!(file.length().unwrap(), 9_000);
         file.cut(9_001).unwrap();
-        ahead.fill(&file, 9_001, 1 << 20, &Room(None), Path::new("/")).unwrap();
+        preallocation.fill(&file, 9_001, 1 << 20, &Room(None), Path::new("/")).unwrap();
         assert_eq!(file.length().unwrap(), 16_384);
     }
 
@@ -267,23 +267,23 @@ mod tests {
         assert_eq!(filled_to(5_000, 5_000, 1 << 20, Some(FILL_AHEAD_FREE_BYTES_MIN - 1)), 5_000);
         for error in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
             let file = Small { error, ..Small::new(200_000, 300_000) };
-            let mut ahead = Ahead::new(0);
-            ahead.wrote(200_000);
-            ahead.fill(&file, 200_000, 1 << 20, &Room(None), Path::new("/")).unwrap();
+            let mut preallocation = Preallocation::new(0);
+            preallocation.wrote(200_000);
+            preallocation.fill(&file, 200_000, 1 << 20, &Room(None), Path::new("/")).unwrap();
             assert_eq!(file.length().unwrap(), 200_000, "what it took is given back");
             file.bytes.lock().unwrap().push(7);
-            ahead.fill(&file, 200_001, 1 << 20, &Room(None), Path::new("/")).unwrap();
+            preallocation.fill(&file, 200_001, 1 << 20, &Room(None), Path::new("/")).unwrap();
             assert_eq!(file.length().unwrap(), 200_001);
             // The next segment tries again.
             let next = Small::new(100, PLENTY);
-            ahead.restart(64);
-            ahead.fill(&next, 100, 1 << 20, &Room(None), Path::new("/")).unwrap();
+            preallocation.restart(64);
+            preallocation.fill(&next, 100, 1 << 20, &Room(None), Path::new("/")).unwrap();
             assert!(next.length().unwrap() > 100);
         }
         let broken = Small { error: io::ErrorKind::Other, ..Small::new(200_000, 300_000) };
-        let mut ahead = Ahead::new(0);
-        ahead.wrote(200_000);
-        assert!(ahead.fill(&broken, 200_000, 1 << 20, &Room(None), Path::new("/")).is_err());
+        let mut preallocation = Preallocation::new(0);
+        preallocation.wrote(200_000);
+        assert!(preallocation.fill(&broken, 200_000, 1 << 20, &Room(None), Path::new("/")).is_err());
     }
 
     #[test]

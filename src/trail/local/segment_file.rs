@@ -12,8 +12,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use crate::codec::segment_head::{SEGMENT_HEAD_BYTES, SegmentHead};
 use crate::limits::SEGMENT_FILES_OPEN_MAX;
 use crate::trail::hint::Hint;
-use crate::trail::lately_used::LatelyUsed;
 use crate::trail::local::disk::{Disk, DiskFile, read_full};
+use crate::trail::lru::Lru;
 
 /// The name of a segment's file.
 pub(in crate::trail) fn file_name(segment: u64) -> String {
@@ -27,10 +27,9 @@ pub(in crate::trail) fn number_of(file_name: &str) -> Option<u64> {
 }
 
 /// The files open beyond those that are written, of all trails: descriptors are counted by process.
-static OPEN: LazyLock<Mutex<LatelyUsed<Arc<dyn DiskFile>>>> =
-    LazyLock::new(|| Mutex::new(LatelyUsed::new(SEGMENT_FILES_OPEN_MAX)));
+static OPEN: LazyLock<Mutex<Lru<Arc<dyn DiskFile>>>> = LazyLock::new(|| Mutex::new(Lru::new(SEGMENT_FILES_OPEN_MAX)));
 
-fn open_files() -> MutexGuard<'static, LatelyUsed<Arc<dyn DiskFile>>> {
+fn open_files() -> MutexGuard<'static, Lru<Arc<dyn DiskFile>>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

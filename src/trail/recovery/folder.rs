@@ -16,7 +16,7 @@ use crate::trail::local::segment_file::{SegmentFile, file_name, number_of};
 use crate::trail::local::{description, faults};
 use crate::trail::promise::{self, CUT_SHORT};
 use crate::trail::replay::{Replay, begin_of, end_in, replay};
-use crate::trail::roll::{self, new_segment};
+use crate::trail::rollover::{self, new_segment};
 use crate::trail::scan::ReadBytes;
 use crate::trail::segment::{Seal, Segment, read_head};
 use crate::trail::shared::{End, Shared};
@@ -292,7 +292,7 @@ fn settle(shared: &Shared, folder: &Folder, last: &Arc<Segment>, found: Found) -
     };
     let mut tail = end_in(shared, segment, replay.state).map_err(shared.failed("reading transaction ids"))?;
     if closed {
-        tail = roll::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
+        tail = rollover::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
     }
     shared.publish(tail.mark());
     Ok(tail)
@@ -327,5 +327,5 @@ pub(super) fn cut_back_to_mark(shared: &Shared, folder: &Folder) -> Result<Tail,
         return Err(shared.damage(Location { offset: found.replay.good, ..mark.end }, trouble).into());
     }
     let tail = settle(shared, folder, &last, found)?;
-    roll::close_segment(shared, tail).map_err(shared.failed("opening a new segment"))
+    rollover::close_segment(shared, tail).map_err(shared.failed("opening a new segment"))
 }

@@ -1,20 +1,21 @@
 //! What opening a trail in messages does: hears the log once, keeps what is whole, and says where the trail goes on.
 //!
-//! A message is there whole or not at all, so the end is torn only between frames' pieces. What the log holds is durable: all
-//! whole transactions are kept.
+//! A message is there whole or not at all and none overtakes another, so the only torn end is a frame whose last messages never
+//! came. Any other bad frame is damage, wherever it lies. What the log holds is durable: all whole transactions are kept.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
+use crate::codec::frame::BadFrame;
 use crate::record::Timestamp;
 use crate::trail::messages::store::{MessageStore, Piece};
 use crate::trail::messages::stored::{StoredMessages, cut, end_of};
 use crate::trail::messages::{Kind, MessageLog};
-use crate::trail::promise::CUT_SHORT;
+use crate::trail::promise::{self, CUT_SHORT};
 use crate::trail::replay::{Replay, begin_of, end_in, replay};
-use crate::trail::roll::{self, new_segment};
+use crate::trail::rollover::{self, new_segment};
 use crate::trail::segment::{Segment, read_head};
 use crate::trail::shared::{End, Shared};
 use crate::trail::store::{Store, StoredSegment};
@@ -131,15 +132,24 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
         return Err(shared.damage(Location { segment: 1, offset: 0 }, "all its segments are missing").into());
     };
     let read = replay(shared, &last).map_err(shared.failed("reading its last segment"))?;
-    let Replay { mut state, promised, good, trouble, index, seal, .. } = read;
+    let Replay { mut state, mut promised, good, trouble, bad, index, seal } = read;
     let end_of_whole = Location { segment: last.number(), offset: good };
+    if let Some(trouble) = &trouble {
+        // A length that is not what was written may look like a frame that goes on.
+        let behind = promise::behind(&last.bytes, last.head.file_id, good + 1);
+        promised = promised.max(behind.map_err(shared.failed("reading behind a bad frame"))?.0);
+        let is_torn = matches!(bad, Some((_, BadFrame::Short { .. })));
+        if !is_torn || promised > end_of_whole {
+            return Err(shared.damage(end_of_whole, trouble).into());
+        }
+    }
     last.set_index(index);
     let end = match state.rollback() {
         Some(open) => begin_of(shared, &last, open.at)?,
         None => end_of_whole,
     };
     if promised > end {
-        return Err(shared.damage(end_of_whole, trouble.unwrap_or(CUT_SHORT.to_owned())).into());
+        return Err(shared.damage(end_of_whole, CUT_SHORT).into());
     }
     let closed = last.seal().is_some() && seal.is_some() && end == end_of_whole;
     if closed {
@@ -153,7 +163,7 @@ fn recover_end(shared: &Shared) -> Result<Tail, OpenError> {
     }
     let mut tail = end_in(shared, last, state).map_err(shared.failed("reading transaction ids"))?;
     if closed {
-        tail = roll::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
+        tail = rollover::go_on(shared, tail).map_err(shared.failed("opening a new segment"))?;
     }
     shared.publish(tail.mark());
     Ok(tail)

@@ -40,8 +40,8 @@ pub(super) fn of(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<St
             quoted(&transaction.head.commit_ts.to_op_ts()),
             quoted(&record.append_ts.to_rfc3339()),
             quoted(&transaction.head.source.0),
-            record.place.segment(),
-            record.place.offset(),
+            record.location.segment(),
+            record.location.offset(),
             pos.as_str(),
         )
     } else {
@@ -51,8 +51,8 @@ pub(super) fn of(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<St
             position.record,
             transaction.head.xid,
             transaction.head.commit_ts.to_rfc3339(),
-            record.place.segment(),
-            record.place.offset(),
+            record.location.segment(),
+            record.location.offset(),
             record.bytes(),
             members.replacen(',', "  ", 1),
         ))

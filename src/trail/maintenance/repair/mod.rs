@@ -32,7 +32,7 @@ const DAMAGED: &str = "damaged";
 
 /// Bytes of a trail that are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DamagedPlace {
+pub struct DamagedRange {
     /// Name of the file in the trail's folder.
     pub file: String,
     /// Number of the segment.
@@ -51,7 +51,7 @@ pub struct Repair {
     /// Whether an earlier repair had been interrupted and is finished now.
     pub finished_earlier: bool,
     /// Damaged places, in order; none when the trail needs no repair.
-    pub damage: Vec<DamagedPlace>,
+    pub damage: Vec<DamagedRange>,
     /// Segments written anew.
     pub segments: Vec<u64>,
     /// Transactions that are missing, in order.

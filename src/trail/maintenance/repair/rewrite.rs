@@ -16,7 +16,7 @@ use crate::trail::local::disk::DiskFile;
 use crate::trail::local::folder::Folder;
 use crate::trail::local::segment_file::file_name;
 use crate::trail::maintenance::repair::survey::{Item, Survey};
-use crate::trail::roll::repeated_frames;
+use crate::trail::rollover::repeated_frames;
 use crate::trail::scan::scan;
 use crate::trail::segment::read_seal;
 use crate::trail::tail::State;
@@ -93,7 +93,7 @@ impl Rewrite<'_> {
             None => Vec::new(),
         };
         let mut draft = self.start(number)?;
-        draft.shapes(&repeated, &mut self.state)?;
+        draft.schemas(&repeated, &mut self.state)?;
         let items = self.survey.items.get(&number).map(Vec::as_slice).unwrap_or_default();
         for item in items {
             match (item, &source) {
@@ -122,14 +122,14 @@ impl Rewrite<'_> {
         }
         if !self.survey.rewritten.contains(&(number + 1)) {
             let unheard = self.unheard_in_next(number + 1)?;
-            draft.shapes(&unheard, &mut self.state)?;
+            draft.schemas(&unheard, &mut self.state)?;
         }
         self.highest_ts = draft.seal(&self.state, self.clock.now())?.max(self.highest_ts);
         Ok(())
     }
 
     /// What a segment repeats of earlier ones counts, although the frames that said it first may be lost. Returns the
-    /// shapes that were: a reader that comes from the segment before has not heard them.
+    /// schemas that were: a reader that comes from the segment before has not heard them.
     fn take_over_repeated(
         &mut self,
         number: u64,
@@ -153,7 +153,7 @@ impl Rewrite<'_> {
         Ok(unheard)
     }
 
-    /// Shapes that a segment which stays as it is repeats, and that no frame kept before it says.
+    /// Schemas that a segment which stays as it is repeats, and that no frame kept before it says.
     fn unheard_in_next(&self, number: u64) -> io::Result<Vec<(FrameHeader, Vec<u8>)>> {
         let mut unheard = Vec::new();
         if let (Some(head), Some(file_id)) = (self.survey.heads.get(&number), self.survey.file_ids.get(&number)) {
@@ -208,9 +208,9 @@ impl Draft {
         self.append(&frame.header, state, |out| out.extend_from_slice(payload))
     }
 
-    /// Says shapes for readers that go through.
-    fn shapes(&mut self, shapes: &[(FrameHeader, Vec<u8>)], state: &mut State) -> io::Result<()> {
-        for (header, payload) in shapes {
+    /// Says schemas for readers that go through.
+    fn schemas(&mut self, schemas: &[(FrameHeader, Vec<u8>)], state: &mut State) -> io::Result<()> {
+        for (header, payload) in schemas {
             let (commit, record) = self.last;
             let header = FrameHeader { flags: header.flags & !FLAG_REPEATED, commit, record, ..*header };
             self.append(&header, state, |out| out.extend_from_slice(payload))?;

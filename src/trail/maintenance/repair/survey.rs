@@ -1,7 +1,7 @@
 //! What of a damaged trail is readable and provably whole: segment by segment, damage passed over.
 //!
 //! A transaction is kept when its begin, every record and its commit follow each other without damage between them and
-//! every record's shape is known. Knows nothing of how what is kept is written anew; that is `rewrite`'s.
+//! every record's schema is known. Knows nothing of how what is kept is written anew; that is `rewrite`'s.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -13,11 +13,11 @@ use crate::trail::local::disk::{DiskFile, read_full};
 use crate::trail::local::folder::Folder;
 use crate::trail::local::preallocation::data_end;
 use crate::trail::local::segment_file::{file_name, number_of};
-use crate::trail::maintenance::repair::DamagedPlace;
+use crate::trail::maintenance::repair::DamagedRange;
 use crate::trail::promise;
 use crate::trail::scan::{next_frame, scan};
+use crate::trail::schema_frame;
 use crate::trail::segment::read_seal;
-use crate::trail::shape_frame;
 use crate::trail::{Gap, Location};
 
 /// Most segments in a row that may be missing: more is no trail with a hole but a stray file.
@@ -55,7 +55,7 @@ pub(super) struct Survey {
     /// Heads that check.
     pub(super) heads: BTreeMap<u64, SegmentHead>,
     /// Every damaged place.
-    pub(super) damage: Vec<DamagedPlace>,
+    pub(super) damage: Vec<DamagedRange>,
     /// Commit number of the last transaction kept, or of the last one in a gap behind it.
     pub(super) commit: u64,
 }
@@ -79,10 +79,10 @@ pub(super) fn survey(folder: &Folder) -> io::Result<Survey> {
     if last - first >= numbers.len() as u64 + MISSING_MAX {
         return Err(io::Error::other(format!("too many segments are missing between {first} and {last}")));
     }
-    let mut walk = Walk {
+    let mut surveyor = Surveyor {
         survey: Survey { first, last, ..Survey::default() },
         base_known: first == 1,
-        known_shapes: HashSet::new(),
+        known_schemas: HashSet::new(),
         open: None,
         noted: noted.as_ref().map_or(Location::default(), |mark| mark.end),
         promised: noted.map_or(0, |mark| mark.commit),
@@ -91,17 +91,17 @@ pub(super) fn survey(folder: &Folder) -> io::Result<Survey> {
         untimed: Vec::new(),
     };
     if numbers.is_empty() {
-        walk.nothing_left();
+        surveyor.nothing_left();
     }
     for number in first..=last {
         if numbers.contains(&number) {
-            walk.segment(folder, number)?;
+            surveyor.segment(folder, number)?;
         } else {
-            walk.missing(number);
+            surveyor.missing(number);
         }
     }
-    walk.finish();
-    Ok(walk.survey)
+    surveyor.finish();
+    Ok(surveyor.survey)
 }
 
 /// A transaction that is being followed; kept when its commit comes.
@@ -113,15 +113,15 @@ struct Open {
     next_record: Option<u32>,
     /// Its frames: segment, from, to.
     pieces: Vec<(u64, u64, u64)>,
-    /// Those that are shapes, which stay in force although the transaction may be lost.
-    shapes: Vec<(u64, u64, u64)>,
+    /// Those that are schemas, which stay in force although the transaction may be lost.
+    schemas: Vec<(u64, u64, u64)>,
 }
 
-struct Walk {
+struct Surveyor {
     survey: Survey,
     /// Whether `survey.commit` counts from a known number.
     base_known: bool,
-    known_shapes: HashSet<SchemaId>,
+    known_schemas: HashSet<SchemaId>,
     open: Option<Open>,
     /// Where what `mark.bin` promises ends.
     noted: Location,
@@ -135,10 +135,10 @@ struct Walk {
     untimed: Vec<(u64, usize)>,
 }
 
-impl Walk {
+impl Surveyor {
     fn damaged(&mut self, segment: u64, from: u64, to: u64, what: impl Into<String>) {
         let file = file_name(segment);
-        self.survey.damage.push(DamagedPlace { file, segment, from, to, what: what.into() });
+        self.survey.damage.push(DamagedRange { file, segment, from, to, what: what.into() });
         self.survey.rewritten.insert(segment);
         self.drop_open();
         self.lost = true;
@@ -302,11 +302,11 @@ impl Walk {
             FrameKind::Begin => self.begin(segment, offset, end, header),
             FrameKind::Record(Operation::Ddl) | FrameKind::Message => self.record(segment, offset, end, header, true),
             FrameKind::Record(_) => {
-                let readable = self.known_shapes.contains(&header.schema);
+                let readable = self.known_schemas.contains(&header.schema);
                 self.record(segment, offset, end, header, readable);
             }
             FrameKind::Commit => self.commit(segment, offset, end, header),
-            FrameKind::Shape | FrameKind::ShapeChange => self.shape(segment, offset, end, frame),
+            FrameKind::Shape | FrameKind::ShapeChange => self.schema(segment, offset, end, frame),
             FrameKind::Source | FrameKind::SourceMark | FrameKind::Prepared => {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
@@ -322,19 +322,19 @@ impl Walk {
         }
     }
 
-    /// A shape stays, whatever becomes of its transaction; but not a change of one that is lost.
-    fn shape(&mut self, segment: u64, from: u64, to: u64, frame: &Frame<'_>) {
+    /// A schema stays, whatever becomes of its transaction; but not a change of one that is lost.
+    fn schema(&mut self, segment: u64, from: u64, to: u64, frame: &Frame<'_>) {
         let is_change = frame.header.kind == FrameKind::ShapeChange;
-        if is_change && shape_frame::base_of(frame).is_none_or(|base| !self.known_shapes.contains(&base)) {
+        if is_change && schema_frame::base_of(frame).is_none_or(|base| !self.known_schemas.contains(&base)) {
             self.drop_open_as_lost();
             self.orphan(segment);
             return;
         }
-        self.known_shapes.insert(shape_id(frame));
+        self.known_schemas.insert(schema_id(frame));
         match &mut self.open {
             Some(open) => {
                 open.pieces.push((segment, from, to));
-                open.shapes.push((segment, from, to));
+                open.schemas.push((segment, from, to));
             }
             None => self.keep(segment, from, to),
         }
@@ -350,12 +350,12 @@ impl Walk {
 
     fn repeated(&mut self, segment: u64, frame: &Frame<'_>) {
         match frame.header.kind {
-            FrameKind::Shape => drop(self.known_shapes.insert(shape_id(frame))),
+            FrameKind::Shape => drop(self.known_schemas.insert(schema_id(frame))),
             FrameKind::Begin if segment == self.survey.first && !self.lost => {
                 let (commit, commit_ts) = (frame.header.commit, frame.header.commit_ts);
                 let pieces = Vec::new();
                 self.survey.inside.insert(segment);
-                self.open = Some(Open { commit, commit_ts, next_record: None, pieces, shapes: Vec::new() });
+                self.open = Some(Open { commit, commit_ts, next_record: None, pieces, schemas: Vec::new() });
             }
             FrameKind::Begin if self.open.as_ref().is_some_and(|open| open.commit != frame.header.commit) => {
                 self.drop_open_as_lost();
@@ -373,7 +373,7 @@ impl Walk {
         }
         let (commit, commit_ts) = (header.commit, header.commit_ts);
         let pieces = vec![(segment, from, to)];
-        self.open = Some(Open { commit, commit_ts, next_record: Some(0), pieces, shapes: Vec::new() });
+        self.open = Some(Open { commit, commit_ts, next_record: Some(0), pieces, schemas: Vec::new() });
     }
 
     fn record(&mut self, segment: u64, from: u64, to: u64, header: &FrameHeader, readable: bool) {
@@ -478,7 +478,7 @@ impl Walk {
         }
     }
 
-    /// Gives up the transaction that is being followed; its shapes stay.
+    /// Gives up the transaction that is being followed; its schemas stay.
     fn drop_open(&mut self) {
         let Some(open) = self.open.take() else { return };
         if open.next_record.is_none() {
@@ -486,7 +486,7 @@ impl Walk {
             self.survey.rewritten.insert(self.survey.first);
         }
         self.survey.rewritten.extend(open.pieces.iter().map(|piece| piece.0));
-        for (segment, from, to) in open.shapes {
+        for (segment, from, to) in open.schemas {
             self.keep(segment, from, to);
         }
     }
@@ -513,6 +513,6 @@ impl Walk {
     }
 }
 
-fn shape_id(frame: &Frame<'_>) -> SchemaId {
+fn schema_id(frame: &Frame<'_>) -> SchemaId {
     frame.header.schema
 }

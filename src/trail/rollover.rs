@@ -114,7 +114,7 @@ pub(super) fn repeated_frames(state: &State, file_id: u64, now: Timestamp) -> Ve
         frame::load::push(&mut payload, Some(progress));
         push(FrameHeader { commit: state.commit, ..FrameHeader::new(FrameKind::LoadProgress) }, &payload);
     }
-    for schema in state.shapes.all() {
+    for schema in state.schemas.all() {
         let json = serde_json::to_vec(&*schema).unwrap_or_default();
         push(FrameHeader { schema: schema.id, ..FrameHeader::new(FrameKind::Shape) }, &json);
     }

@@ -1,6 +1,6 @@
-//! A table's shape as a frame: whole, or what has changed since the one before.
+//! A table's schema as a frame: whole, or what has changed since the one before.
 //!
-//! Owns both payloads. A table that widens column by column would take room with the square of its columns if each shape were
+//! Owns both payloads. A table that widens column by column would take room with the square of its columns if each schema were
 //! written whole; the heads of segments have whole ones only, so that a change's base is never further away than that.
 
 use std::cmp::Ordering;
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::codec::frame::{self, Frame, FrameHeader, FrameKind};
 use crate::record::{Column, SchemaId, TableName, TableSchema};
 
-/// What turns one shape of a table into the next.
+/// What turns one schema of a table into the next.
 #[derive(Debug, Serialize, Deserialize)]
 struct Change {
     table: TableName,
-    /// Number of the shape before.
+    /// Number of the schema before.
     from: SchemaId,
     /// How many columns there are now: what is beyond goes.
     length: usize,
@@ -23,18 +23,18 @@ struct Change {
     columns: Vec<(usize, Column)>,
 }
 
-/// The frame is no shape, or one that needs another which is not there.
+/// The frame is no schema, or one that needs another which is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadShape {
+pub(super) enum BadSchema {
     /// Its payload cannot be read.
-    #[error("malformed shape frame")]
+    #[error("malformed schema frame")]
     Malformed,
-    /// It changes a shape that is not known.
-    #[error("change of a shape that is not in force")]
+    /// It changes a schema that is not known.
+    #[error("change of a schema that is not in force")]
     BaseUnknown,
 }
 
-/// Appends the frame of a shape; `before` is the one in force for its table.
+/// Appends the frame of a schema; `before` is the one in force for its table.
 pub(super) fn push(out: &mut Vec<u8>, before: Option<&TableSchema>, schema: &TableSchema) {
     let header = |kind| FrameHeader { schema: schema.id, ..FrameHeader::new(kind) };
     let (kind, json) = match before.and_then(|before| change(before, schema)) {
@@ -55,41 +55,41 @@ fn change(before: &TableSchema, now: &TableSchema) -> Option<Change> {
     Some(Change { table: now.table.clone(), from: before.id, length: now.columns.len(), columns })
 }
 
-/// The shape that a frame says; `known` gives the one of a table that has that number.
+/// The schema that a frame says; `known` gives the one of a table that has that number.
 pub(super) fn read(
     frame: &Frame<'_>,
     known: impl FnOnce(&TableName, SchemaId) -> Option<Arc<TableSchema>>,
-) -> Result<TableSchema, BadShape> {
+) -> Result<TableSchema, BadSchema> {
     if frame.header.kind == FrameKind::Shape {
-        return serde_json::from_slice(frame.payload).map_err(|_| BadShape::Malformed);
+        return serde_json::from_slice(frame.payload).map_err(|_| BadSchema::Malformed);
     }
     let change = read_change(frame)?;
-    let before = known(&change.table, change.from).ok_or(BadShape::BaseUnknown)?;
+    let before = known(&change.table, change.from).ok_or(BadSchema::BaseUnknown)?;
     let kept = before.columns.len().min(change.length);
     let mut columns = before.columns[..kept].to_vec();
     for (at, column) in change.columns {
         match at.cmp(&columns.len()) {
             Ordering::Less => columns[at] = column,
             Ordering::Equal => columns.push(column),
-            Ordering::Greater => return Err(BadShape::Malformed),
+            Ordering::Greater => return Err(BadSchema::Malformed),
         }
     }
     if columns.len() != change.length {
-        return Err(BadShape::Malformed);
+        return Err(BadSchema::Malformed);
     }
     Ok(TableSchema { id: frame.header.schema, table: change.table, columns })
 }
 
-/// Number of the shape that a frame changes; none when it says a whole one, or nothing that can be read.
+/// Number of the schema that a frame changes; none when it says a whole one, or nothing that can be read.
 pub(super) fn base_of(frame: &Frame<'_>) -> Option<SchemaId> {
     read_change(frame).ok().map(|change| change.from)
 }
 
-fn read_change(frame: &Frame<'_>) -> Result<Change, BadShape> {
+fn read_change(frame: &Frame<'_>) -> Result<Change, BadSchema> {
     if frame.header.kind != FrameKind::ShapeChange {
-        return Err(BadShape::Malformed);
+        return Err(BadSchema::Malformed);
     }
-    serde_json::from_slice(frame.payload).map_err(|_| BadShape::Malformed)
+    serde_json::from_slice(frame.payload).map_err(|_| BadSchema::Malformed)
 }
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_shape_reads_back_whatever_was_before_it(before: Vec<u8>, now: Vec<u8>, shared in 0_usize..20) {
+        fn a_schema_reads_back_whatever_was_before_it(before: Vec<u8>, now: Vec<u8>, shared in 0_usize..20) {
             let with_shared = |rest: &[u8]| [&(0..shared as u8).collect::<Vec<_>>(), rest].concat();
             let (before, now) = (Arc::new(schema(7, &with_shared(&before))), schema(8, &with_shared(&now)));
             let mut bytes = Vec::new();
@@ -123,7 +123,7 @@ mod tests {
             prop_assert_eq!(read(&frame, known), Ok(now.clone()));
             if frame.header.kind == FrameKind::ShapeChange {
                 prop_assert_eq!(base_of(&frame), Some(before.id));
-                prop_assert_eq!(read(&frame, |_, _| None), Err(BadShape::BaseUnknown));
+                prop_assert_eq!(read(&frame, |_, _| None), Err(BadSchema::BaseUnknown));
             }
         }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_column_of_many_takes_what_it_takes_and_the_first_shape_is_whole() {
+    fn one_more_column_of_many_takes_what_it_takes_and_the_first_schema_is_whole() {
         let names: Vec<u8> = (0..200).collect();
         let (before, now) = (schema(1, &names[..199]), schema(2, &names));
         let (mut whole, mut change) = (Vec::new(), Vec::new());

@@ -1,13 +1,13 @@
-//! The tables' shapes in force at the end of a trail, with a way back for an aborted transaction.
+//! The tables' schemas in force at the end of a trail, with a way back for an aborted transaction.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::record::{Column, SchemaId, TableName, TableSchema};
 
-/// Shapes by table. Changes since [`Shapes::begin`] can be taken back.
+/// Schemas by table. Changes since [`Schemas::begin`] can be taken back.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Shapes {
+pub(super) struct Schemas {
     in_force: HashMap<TableName, Arc<TableSchema>>,
     /// What they take where they are written down, about.
     described_bytes: usize,
@@ -21,8 +21,8 @@ struct Undo {
     next: u32,
 }
 
-impl Shapes {
-    /// The shape in force.
+impl Schemas {
+    /// The schema in force.
     pub(super) fn of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
         self.in_force.get(table)
     }
@@ -32,24 +32,24 @@ impl Shapes {
         self.in_force.len()
     }
 
-    /// The greatest number that a shape has had; 0 before the first.
+    /// The greatest number that a schema has had; 0 before the first.
     pub(super) fn newest(&self) -> SchemaId {
         SchemaId(self.next.saturating_sub(1))
     }
 
-    /// What all shapes in force take where they are written down, in bytes, about.
+    /// What all schemas in force take where they are written down, in bytes, about.
     pub(super) fn described_bytes(&self) -> usize {
         self.described_bytes
     }
 
-    /// All shapes in force, in the order of their numbers.
+    /// All schemas in force, in the order of their numbers.
     pub(super) fn all(&self) -> Vec<Arc<TableSchema>> {
         let mut all: Vec<_> = self.in_force.values().cloned().collect();
         all.sort_by_key(|schema| schema.id);
         all
     }
 
-    /// Puts a new shape in force and gives it the next number.
+    /// Puts a new schema in force and gives it the next number.
     pub(super) fn declare(&mut self, table: &TableName, columns: &[Column]) -> Arc<TableSchema> {
         let id = SchemaId(self.next.max(1));
         let schema = Arc::new(TableSchema { id, table: table.clone(), columns: columns.to_vec() });
@@ -57,7 +57,7 @@ impl Shapes {
         schema
     }
 
-    /// Puts a numbered shape in force, as read from a trail.
+    /// Puts a numbered schema in force, as read from a trail.
     pub(super) fn set(&mut self, schema: Arc<TableSchema>) {
         self.next = self.next.max(schema.id.0 + 1);
         let before = self.put(&schema.table, Some(&schema));
@@ -66,7 +66,7 @@ impl Shapes {
         }
     }
 
-    /// Puts a shape, or none, in the place of the one that a table has, which is returned.
+    /// Puts a schema, or none, in the place of the one that a table has, which is returned.
     fn put(&mut self, table: &TableName, schema: Option<&Arc<TableSchema>>) -> Option<Arc<TableSchema>> {
         let before = match schema {
             Some(schema) => self.in_force.insert(table.clone(), schema.clone()),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Values by number, each with its cost; together they cost no more than the cap, unless there is only one.
 #[derive(Debug)]
-pub(super) struct LatelyUsed<T> {
+pub(super) struct Lru<T> {
     kept: HashMap<u64, Kept<T>>,
     /// Numbers by the moment of their last use.
     by_use: BTreeMap<u64, u64>,
@@ -22,7 +22,7 @@ struct Kept<T> {
     used: u64,
 }
 
-impl<T: Clone> LatelyUsed<T> {
+impl<T: Clone> Lru<T> {
     /// An empty one.
     pub(super) fn new(cost_max: usize) -> Self {
         Self { kept: HashMap::new(), by_use: BTreeMap::new(), uses: 0, cost: 0, cost_max }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_goes_when_the_cap_is_passed() {
-        let mut lately = LatelyUsed::new(10);
+        let mut lately = Lru::new(10);
         assert_eq!(lately.put(1, 'a', 4), Vec::<char>::new());
         assert_eq!(lately.put(2, 'b', 4), Vec::<char>::new());
         assert_eq!(lately.get(1), Some('a'));

@@ -37,9 +37,9 @@ impl RetentionRule {
     }
 }
 
-/// The counters; see [`TrailWork`] for what they say.
+/// The counters; see [`TrailCounters`] for what they say.
 #[derive(Debug, Default)]
-pub(super) struct Work {
+pub(super) struct Counters {
     written_bytes: AtomicU64,
     transactions: AtomicU64,
     records: AtomicU64,
@@ -55,7 +55,7 @@ pub(super) struct Work {
 
 /// What a trail has done since it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrailWork {
+pub struct TrailCounters {
     /// Bytes written, also of what was taken back.
     pub written_bytes: u64,
     /// Transactions appended.
@@ -76,7 +76,7 @@ pub struct TrailWork {
     pub removed: [(u64, u64); RetentionRule::ALL.len()],
 }
 
-impl TrailWork {
+impl TrailCounters {
     /// For how many seconds bytes have been waiting while nothing was written: a disk that does not answer.
     pub fn stalled_seconds(&self, now: Timestamp) -> u64 {
         let Some(since) = self.pending_since else { return 0 };
@@ -85,7 +85,7 @@ impl TrailWork {
     }
 }
 
-impl Work {
+impl Counters {
     /// Bytes wait to be flushed.
     pub(super) fn handed_over(&self, bytes: usize, now: Timestamp) {
         self.pending_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -128,13 +128,13 @@ impl Work {
         all_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> TrailWork {
+    pub(super) fn snapshot(&self) -> TrailCounters {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let time = |counter: &AtomicI64| {
             let micros = counter.load(Ordering::Relaxed);
             (micros != 0).then(|| Timestamp::from_micros(micros))
         };
-        TrailWork {
+        TrailCounters {
             written_bytes: load(&self.written_bytes),
             transactions: load(&self.transactions),
             records: load(&self.records),
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_flush_is_counted_in_the_first_bucket_that_holds_it() {
-        let work = Work::default();
+        let work = Counters::default();
         for micros in [1, 500, 501, 5_000_000, 5_000_001] {
             work.flushed(Duration::from_micros(micros));
         }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn what_waits_for_a_flush_has_an_age_until_nothing_waits() {
         let at = Timestamp::from_micros;
-        let work = Work::default();
+        let work = Counters::default();
         assert_eq!(work.snapshot().pending_since, None);
         work.handed_over(10, at(5));
         work.handed_over(7, at(6));
