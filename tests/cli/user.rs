@@ -62,8 +62,12 @@ fn grants_are_given_shown_and_taken_away_at_a_server_and_in_the_folder_of_a_stop
             let place: &[&str] = if stopped { &["--data-dir", &data] } else { &["--url", &at] };
             run(trailcast(&[&["user"], arguments, place].concat()), "one-1\n")
         };
-        let grants = ["--grant", "read trails=a*,b? streams=*", "--grant", "write trails=b1"];
-        done(&user(&[&["add", "ann", "--role", "Operator"], &grants[..]].concat()), "user ann added as Operator\n");
+        let grants: &[&str] = if stopped {
+            &["--grant", "read trails=a*,b? streams=*", "--grant", "write trails=b1"]
+        } else {
+            &["--grant", "read trails=a*,b? streams=*; write trails=b1"]
+        };
+        done(&user(&[&["add", "ann", "--role", "Operator"], grants].concat()), "user ann added as Operator\n");
         let expected = serde_json::json!([
             {"trails": ["a*", "b?"], "streams": ["*"], "may": ["read"]}, {"trails": ["b1"], "may": ["write"]},
         ]);
@@ -76,7 +80,7 @@ fn grants_are_given_shown_and_taken_away_at_a_server_and_in_the_folder_of_a_stop
             "user ann may read streams=s1; read trails=t\n",
         );
         assert_eq!(shown()["grants"].as_array().unwrap().len(), 2);
-        done(&user(&["grant", "ann", "--none"]), "user ann has no grants: only the role counts\n");
+        done(&user(&["ungrant", "ann"]), "user ann has no grants: only the role counts\n");
         assert_eq!(shown(), serde_json::json!({"name": "ann", "role": "Operator"}));
         fails(&user(&["grant", "ann", "see trails=a"]), 2, "must be \"read\" or \"write\" or \"manage\"");
         fails(&user(&["grant", "ann", "read trails=a b"]), 2, "neither trails= nor streams=");

@@ -9,20 +9,22 @@ use axum::Router;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use trailcast::access::{NewUser, OriginRules, Role};
+use trailcast::access::{NewUser, OriginRules, Role, UserChange};
+use trailcast::catalog::Grants;
 use trailcast::clock::SystemClock;
 use trailcast::face::requests::Requests;
 use trailcast::face::{self, Call, Content, Face, Hall, Operations, Refusal, Refused, layers};
 use trailcast::listen::{PumpTimings, Server, ServerLimits};
-use trailcast::record::ResourceName;
+use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::audit::Writers;
 use trailcast::service::principal::Principal;
 use trailcast::service::refusal::Fact;
 use trailcast::service::{Service, ServiceOptions};
+use trailcast::trail::Writer;
 
 use crate::support::Folder;
 use crate::support::http::{self, Answer, Basic};
@@ -74,6 +76,7 @@ impl Face for Toy {
     fn routes() -> Router<Hall> {
         let operations =
             Operations::none().add(__path_look, look).add(__path_wind_up, wind_up).add(__path_drop_it, drop_it);
+        let operations = operations.add(__path_shelves, shelves).add(__path_shelf, shelf);
         operations.router::<Self>(|path| vec![path.to_owned()])
     }
 }
@@ -91,6 +94,22 @@ async fn wind_up(call: Call<Toy, ResourceName>, content: Content) -> Result<Stri
     call.require(Role::Administrator)?;
     let turns = content.json().await?;
     Ok(format!("{} turns {turns}", call.name))
+}
+
+/// The shelves, which are trails
+#[utoipa::path(get, path = "/shelves", responses((status = 200, description = "Here", body = String)))]
+async fn shelves(call: Call<Toy>) -> Result<String, NoToy> {
+    call.require(Role::User)?;
+    let trails = call.service().trails().list(call.principal());
+    Ok(trails.iter().map(|trail| trail.name.as_str()).collect::<Vec<_>>().join(" "))
+}
+
+/// One of them
+#[utoipa::path(get, path = "/shelves/{name}", responses((status = 200, description = "Here", body = String)))]
+async fn shelf(call: Call<Toy, TrailName>) -> Result<String, NoToy> {
+    call.require(Role::User)?;
+    let trail = call.service().trails().describe(call.principal(), &call.name).map_err(Refusal::from)?;
+    Ok(trail.name.to_string())
 }
 
 /// Drops it, on purpose
@@ -257,6 +276,27 @@ fn a_face_is_guarded_counted_and_audited_and_refuses_in_its_own_words() {
     let done = line(&house.changes, "admin", 200);
     assert_eq!((&done["action"], &done["method"], &done["code"]), (&"make".into(), &"POST".into(), &Value::Null));
     assert_eq!(line(&house.refusals, "kid", 403)["code"], "TOY-2");
+}
+
+#[test]
+fn grants_hold_for_any_face() {
+    let house = House::new();
+    house.runtime.as_ref().unwrap().block_on(async {
+        for name in ["dolls", "cars", "kites"] {
+            let name = TrailName::new(name).unwrap();
+            house.service.trails().make(Principal::House, &name, Writer::Puts, None).await.unwrap();
+        }
+        let grants = Grants::from_value("grants", &json!(["read trails=?ars,doll*"])).unwrap();
+        let change = UserChange { grants: Some(Some(grants)), ..UserChange::default() };
+        house.service.accounts().change("kid", change).await.unwrap();
+    });
+    assert_eq!(house.as_user("kid", "GET", "/shelves", &[], "").expect(200).text(), "cars dolls");
+    assert_eq!(house.as_user("admin", "GET", "/shelves", &[], "").expect(200).text(), "cars dolls kites");
+    house.as_user("kid", "GET", "/shelves/cars", &[], "").expect(200);
+    let hidden = house.as_user("kid", "GET", "/shelves/kites", &[], "").expect(403).text();
+    let absent = house.as_user("kid", "GET", "/shelves/robots", &[], "").expect(403).text();
+    assert!(hidden.contains("TOY-2") && hidden.contains("do not cover reading the trail kites"), "{hidden}");
+    assert_eq!(hidden.replace("kites", "robots"), absent);
 }
 
 #[test]

@@ -53,8 +53,9 @@ enum Command {
         /// User, Operator or Administrator
         #[arg(long, env = "TRAILCAST_ROLE", default_value = "User")]
         role: Role,
-        /// Narrow the user to this, such as "read trails=a* streams=*"; may be given again
-        #[arg(long = "grant", value_name = "GRANT")]
+        /// Narrow the user to this, such as "read trails=a* streams=*"; more may follow after a semicolon, or
+        /// each in a flag of its own
+        #[arg(long = "grant", env = "TRAILCAST_GRANTS", value_name = "GRANT", value_delimiter = ';')]
         grants: Vec<Grant>,
         #[command(flatten)]
         password: NewPassword,
@@ -85,11 +86,15 @@ enum Command {
         /// The user's name
         name: String,
         /// Such as "read trails=a* streams=*"
-        #[arg(required_unless_present = "none", value_name = "GRANT")]
+        #[arg(required = true, value_name = "GRANT")]
         grants: Vec<Grant>,
-        /// Take all grants away: only the role counts
-        #[arg(long, conflicts_with = "grants")]
-        none: bool,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
+    /// Take a user's grants away: only the role counts
+    Ungrant {
+        /// The user's name
+        name: String,
         #[command(flatten)]
         place: PlaceArguments,
     },
@@ -170,16 +175,16 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
             change(&place, &name, UserChange { role: Some(role), ..UserChange::default() }).await?;
             done(&format!("user {name} has the role {role}"))
         }
-        Command::Grant { name, grants, none, place } => {
-            let grants = if none { None } else { Some(checked(grants)?) };
+        Command::Grant { name, grants, place } => {
+            let (grants, place) = (checked(grants)?, place.find().await?);
+            let may = shown_grants(Some(&grants));
+            change(&place, &name, UserChange { grants: Some(Some(grants)), ..UserChange::default() }).await?;
+            done(&format!("user {name} may {may}"))
+        }
+        Command::Ungrant { name, place } => {
             let place = place.find().await?;
-            let said = if none {
-                "has no grants: only the role counts".to_owned()
-            } else {
-                format!("may {}", shown_grants(grants.as_ref()))
-            };
-            change(&place, &name, UserChange { grants: Some(grants), ..UserChange::default() }).await?;
-            done(&format!("user {name} {said}"))
+            change(&place, &name, UserChange { grants: Some(None), ..UserChange::default() }).await?;
+            done(&format!("user {name} has no grants: only the role counts"))
         }
         Command::Rm { name, place } => {
             let place = place.find().await?;
