@@ -445,10 +445,10 @@ impl Extracts {
     }
 
     async fn check_credentials(&self, reference: Option<&CredentialsRef>) -> Result<(), ExtractError> {
-        match reference {
-            Some(reference) => Ok(drop(self.credentials.password(reference).await?)),
-            None => Ok(()),
+        if let Some(reference) = reference {
+            self.credentials.password(reference).await?;
         }
+        Ok(())
     }
 }
 
