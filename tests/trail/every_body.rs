@@ -1,14 +1,18 @@
 //! Rows, rows of initial loads, statements and messages read back as they were written, from the start and from every position;
 //! and what a trail was told of initial loads and of prepared transactions is known again after any reopening and power cut.
 //!
-//! Method: a random script on a disk that forgets what was not synced, with the smallest segments, so that transactions span
-//! several of them and every note comes to stand in a head. The model is what the appender was told.
+//! Method: a random script on a disk that forgets what was not synced, and in a log of messages that answers late, with the
+//! smallest segments, so that transactions span several of them and every note comes to stand in a head. The model is what the
+//! appender was told.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::trail::memory_disk::MemoryDisk;
+#[cfg(feature = "fault-injection")]
+use crate::trail::message_log::MemoryLog;
+use crate::trail::stores::TestStore;
 use crate::trail::workload::{appender, clock, create, folder, open};
 use trailcast::codec::image::{Cell, ImageWriter};
 use trailcast::record::{
@@ -232,9 +236,9 @@ async fn check(trail: &Trail, written: &[Written], acknowledged: usize, appender
     bad.map_or(Ok(kept), |bad| Err(format!("{bad:?}")))
 }
 
-async fn run(steps: &[Step]) -> Result<(), String> {
-    let mut disk = MemoryDisk::default();
-    let mut trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+async fn run<S: TestStore>(steps: &[Step]) -> Result<(), String> {
+    let mut store = S::default();
+    let mut trail = store.create(4 << 10);
     let mut written: Vec<Written> = Vec::new();
     let mut acknowledged = 0;
     let mut writing = appender(&trail).await;
@@ -277,17 +281,17 @@ async fn run(steps: &[Step]) -> Result<(), String> {
             Step::Reopen | Step::Crash(_) => {
                 if let Step::Crash(rolls) = step {
                     let mut at = 0;
-                    let after = disk.crash(|sides| {
+                    let after = store.crash(&mut |sides| {
                         at += 1;
                         rolls[at % rolls.len()] as usize % sides
                     });
                     drop(writing);
-                    disk = after;
+                    store = after;
                 } else {
                     writing.close().await.map_err(|error| error.to_string())?;
                     acknowledged = written.len();
                 }
-                trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+                trail = store.open().map_err(|error| error.to_string())?;
                 writing = appender(&trail).await;
                 let kept = check(&trail, &written, acknowledged, &writing).await?;
                 written.truncate(kept);
@@ -296,7 +300,7 @@ async fn run(steps: &[Step]) -> Result<(), String> {
         }
     }
     writing.close().await.map_err(|error| error.to_string())?;
-    trail = open(Arc::new(disk.clone()), &folder()).map_err(|error| error.to_string())?;
+    trail = store.open().map_err(|error| error.to_string())?;
     let writing = appender(&trail).await;
     check(&trail, &written, written.len(), &writing).await.map(drop)
 }
@@ -312,7 +316,17 @@ proptest! {
     fn whatever_is_written_reads_back_and_what_was_said_of_the_source_is_known_again(
         steps in proptest::collection::vec(any_step(), 1..40),
     ) {
-        prop_assert_eq!(in_runtime(run(&steps)), Ok(()));
+        prop_assert_eq!(in_runtime(run::<MemoryDisk>(&steps)), Ok(()));
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_to_a_log_of_messages_reads_back(steps in proptest::collection::vec(any_step(), 1..40)) {
+        prop_assert_eq!(in_runtime(run::<MemoryLog>(&steps)), Ok(()));
     }
 }
 
@@ -328,7 +342,7 @@ fn what_a_load_has_said_in_a_transaction_that_spans_segments_counts_with_its_com
     let ended = Step::Commit { records: rows(), load: Some(None), wait: true };
     let crash = || Step::Crash(vec![0; 16]);
     let steps = [commit(20), crash(), abort, commit(40), Step::Reopen, commit(60), crash(), ended, crash()];
-    assert_eq!(in_runtime(run(&steps)), Ok(()));
+    assert_eq!(in_runtime(run::<MemoryDisk>(&steps)), Ok(()));
 }
 
 #[test]
