@@ -73,12 +73,14 @@ struct StreamSource {
 
 /// What a stream's configuration asks for; each of them is the same here.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
 enum QualityOfService {
     #[default]
-    ExactlyOnce,
-    AtLeastOnce,
-    AtMostOnce,
+    #[serde(rename = "exactlyOnce")]
+    Exactly,
+    #[serde(rename = "atLeastOnce")]
+    AtLeast,
+    #[serde(rename = "atMostOnce")]
+    AtMost,
 }
 
 /// waiting: its trail does not exist yet; stopped: its trail is stopped.
