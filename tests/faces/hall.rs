@@ -260,8 +260,8 @@ fn a_face_is_guarded_counted_and_audited_and_refuses_in_its_own_words() {
 
     let figures = house.figures();
     for counted in [
-        "route=\"/toys/{name}\",method=\"POST\",class=\"2xx\"} 1",
-        "route=\"/dropped\",method=\"GET\",class=\"5xx\"} 1",
+        "route=\"/toys/{name}\",method=\"POST\",status=\"2xx\"} 1",
+        "route=\"/dropped\",method=\"GET\",status=\"5xx\"} 1",
         "reason=\"too-young\"} 1",
         "reason=\"broken\"} 1",
     ] {

@@ -83,7 +83,7 @@ fn a_reader_that_retention_overtakes_gets_whole_records_and_then_4011() {
     assert_eq!((code, reason.as_str()), (4011, "retention has overtaken the reader"));
     assert!(next < 1_900, "{next}");
     let errors = server.get("/services/v2/stream/s1/info/errors").expect(200).response();
-    assert!(errors["errors"].to_string().contains("overtaken"), "{errors}");
+    assert!(errors["errors"].to_string().contains("retention removed records"), "{errors}");
 }
 
 #[test]
