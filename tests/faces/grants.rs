@@ -346,7 +346,7 @@ impl World {
             0 => format!("{}*", &name[..2 + (random.number() % 3) as usize]),
             1 => format!("*{}", &name[4..]),
             2 => format!("{}?{}", &name[..3], &name[4..]),
-            3 if random.number() % 4 == 0 => "*".to_owned(),
+            3 if random.number().is_multiple_of(4) => "*".to_owned(),
             _ => name.to_owned(),
         };
         let grant = |random: &mut Random| {
@@ -369,7 +369,7 @@ impl World {
                 grant["streams"] = json!(["*"]);
             }
             let verbs: Vec<&str> =
-                ["read", "read", "write", "manage"].into_iter().filter(|_| random.number() % 2 == 0).collect();
+                ["read", "read", "write", "manage"].into_iter().filter(|_| random.number().is_multiple_of(2)).collect();
             let verbs = if verbs.is_empty() { vec!["read"] } else { verbs };
             grant["may"] = if verbs.starts_with(&["read", "read"]) { json!(verbs[1..]) } else { json!(verbs) };
             grant
@@ -466,7 +466,7 @@ impl World {
                 "addCredentials" | "putCredentials" => json!({"password": "p"}),
                 "askExtract" => json!({"command": "STATUS"}),
                 "execute" => {
-                    json!({"name": "stop", "processName": of_extracts().nth(usize::from(target.len() % 2 == 0)).unwrap()})
+                    json!({"name": "stop", "processName": of_extracts().nth(usize::from(target.len().is_multiple_of(2))).unwrap()})
                 }
                 "makeToken" => json!({"stream": of_streams().nth(random_stream(target)).unwrap()}),
                 other => panic!("{other}: say what body it takes"),
