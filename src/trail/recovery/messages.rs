@@ -116,8 +116,8 @@ fn load(shared: &Shared, stored: StoredMessages) -> Result<(), OpenError> {
 
 fn check_all_are_closed(shared: &Shared) -> Result<(), OpenError> {
     let segments = shared.segments();
-    let before_last = segments.iter().rev().skip(1);
-    match before_last.filter(|segment| segment.seal().is_none()).next_back() {
+    let mut before_last = segments.iter().rev().skip(1);
+    match before_last.rfind(|segment| segment.seal().is_none()) {
         Some(open) => {
             let at = Location { segment: open.number(), offset: open.length() };
             Err(shared.damage(at, "closed segment without a valid seal").into())
