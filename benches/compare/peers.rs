@@ -23,6 +23,8 @@ mod marker;
 
 use frames::{Frames, Sink, Wish};
 use marker::MarkerCount;
+// Where `frames` looks for the codes that end a connection.
+use trailcast::codec;
 
 /// The member whose text is counted, once a record.
 const POS: &str = "\"pos\"";
