@@ -1,8 +1,8 @@
 //! Transactions as people put them: the JSON of `POST …/transactions`, checked whole.
 //!
 //! Owns the format and its errors. Values stay the text they came as, so no digit is lost; what they make of a table's
-//! schema is decided where they are appended. A body is read in one pass ([`single_pass`]); only where that finds something
-//! unusual is it read again ([`level_by_level`]), which says what is wrong with it, and where. The same transactions
+//! schema is decided where they are appended. A body is read in one pass (`single_pass`); only where that finds something
+//! unusual is it read again (`level_by_level`), which says what is wrong with it, and where. The same transactions
 //! come as the data of CloudEvents too (`events`).
 
 mod events;
