@@ -136,9 +136,10 @@ impl Accounts {
             user.password_hash = hash;
             user.digest = self.authenticator.digest_of(name, password);
         }
-        self.blocking(move |catalog| catalog.put(Shelf::Users, &user.name, &user)).await?;
+        let stored = self.blocking(move |catalog| catalog.put(Shelf::Users, &user.name, &user)).await;
+        // Whatever the answer: a change that failed may be there all the same.
         self.authenticator.user_changed(name);
-        Ok(())
+        Ok(stored?)
     }
 
     /// Removes a user, unless it is the last Administrator.
@@ -146,8 +147,9 @@ impl Accounts {
         let _one_at_a_time = self.changes.lock().await;
         let user = self.get(name).await?;
         self.keep_an_administrator(&user).await?;
-        self.blocking(move |catalog| catalog.delete(Shelf::Users, &user.name)).await?;
+        let removed = self.blocking(move |catalog| catalog.delete(Shelf::Users, &user.name)).await;
         self.authenticator.user_changed(name);
+        removed.map(drop)?;
         Ok(())
     }
 

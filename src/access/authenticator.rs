@@ -208,7 +208,11 @@ impl Authenticator {
             JwtRefusal::NoGrants => AccessError::NoGrants,
         })?;
         let mut identity = match claims.role {
-            Some(role) => Identity { stored: false, ..Identity::of_user(claims.name, role, None) },
+            // Whoever is known here as well has no more than what he is narrowed to here.
+            Some(role) => {
+                let grants = self.user(&claims.name).await?.and_then(|user| user.grants);
+                Identity { stored: false, ..Identity::of_user(claims.name, role, grants) }
+            }
             None => {
                 let user = self.user(&claims.name).await?.ok_or(AccessError::Token)?;
                 Identity::of_user(user.name, user.role, user.grants)

@@ -39,8 +39,9 @@ impl Needed {
 #[derive(Debug)]
 pub struct Rights {
     catalog: Catalog,
-    /// `None`: the identity is not one of the catalog, and so only expires.
-    user: Option<String>,
+    user: String,
+    /// The role of an identity that need not be one of the catalog; `None`: the catalog has it.
+    role: Option<Role>,
     needed: Needed,
     narrowing: Narrowing,
     /// The password that the credential stands on: with another one it would not have been let in.
@@ -68,10 +69,11 @@ impl Rights {
             // A token of the far future is one without an end; the clock of the runtime cannot count so far.
             Instant::now() + Duration::from_micros(left).min(Duration::from_secs(365 * 86_400))
         });
-        let user = identity.stored.then(|| identity.name.clone());
+        let user = identity.name.clone();
+        let role = (!identity.stored).then_some(identity.role);
         let password = identity.password;
         let narrowing = identity.narrowing.clone();
-        Self { catalog, user, needed, narrowing, password, until, changes, looked_at: None, look: None }
+        Self { catalog, user, role, needed, narrowing, password, until, changes, looked_at: None, look: None }
     }
 
     /// Waits until the rights are lost. May be dropped and called again.
@@ -101,17 +103,18 @@ impl Rights {
                     return;
                 }
             }
-            let (Some(name), seen) = (self.user.clone(), self.looked_at) else { return std::future::pending().await };
+            let (name, role, seen) = (self.user.clone(), self.role, self.looked_at);
             let changed = self.changes.wait_for(|count| Some(*count) != seen).await.map(|count| *count);
             // The sender goes with the server.
             let Ok(count) = changed else { return std::future::pending().await };
             let (catalog, needed, password) = (self.catalog.clone(), self.needed.clone(), self.password);
             let credential = self.narrowing.credential.clone();
             let look = move || match catalog.get::<User>(Shelf::Users, &name) {
-                Ok(user) => user.is_some_and(|user| {
+                Ok(Some(user)) => {
                     let same = password.is_none_or(|mark| mark == PasswordMark::of(&user.password_hash));
-                    same && needed.is_allowed(user.role, &Narrowing { user: user.grants, credential })
-                }),
+                    same && needed.is_allowed(role.unwrap_or(user.role), &Narrowing { user: user.grants, credential })
+                }
+                Ok(None) => role.is_some(),
                 Err(_) => false,
             };
             self.look = Some((count, tokio::task::spawn_blocking(look)));
@@ -217,7 +220,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_credential_ends_at_its_time_and_a_foreign_user_is_not_looked_up() {
+    async fn a_token_of_another_issuer_lasts_without_a_user_and_ends_with_the_grants_of_one() {
+        let (_folder, catalog) = catalog();
+        let changes = watch::Sender::new(0);
+        let by_token = |name: &str| Identity { stored: false, ..Identity::of_user(name, Role::Operator, None) };
+        let mut ann = rights(&catalog, &changes, &by_token("ann"));
+        let mut eve = rights(&catalog, &changes, &by_token("eve"));
+        assert_eq!(lost_beside_work(&mut ann, 20_000).await, None);
+        let grants = Some(Arc::new(Grants::from_value("grants", &json!(["read trails=b streams=*"])).unwrap()));
+        let user = catalog.get::<User>(Shelf::Users, "ann").unwrap().unwrap();
+        catalog.put(Shelf::Users, "ann", &User { role: Role::User, grants, ..user }).unwrap();
+        changes.send_modify(|count| *count += 1);
+        assert_eq!(lost_beside_work(&mut ann, 20_000_000).await, Some(Loss::Withdrawn));
+        assert_eq!(lost_beside_work(&mut eve, 20_000).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_credential_ends_at_its_time() {
         let (_folder, catalog) = catalog();
         let changes = watch::Sender::new(0);
         let expires = Some(Timestamp::from_micros(20_000));

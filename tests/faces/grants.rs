@@ -142,6 +142,45 @@ fn each_verb_allows_its_own_and_the_role_is_needed_all_the_same() {
     assert!(!gone.contains("s1") && !gone.contains("s3"), "{gone}");
 }
 
+#[test]
+fn a_stored_credential_goes_to_no_server_that_somebody_with_grants_names() {
+    let server = Server::start();
+    server.post("/services/v2/credentials/d/alias", &json!({"password": "secret-of-the-source"})).expect(200);
+    let ann = add(&server, "ann", "Administrator", &json!(["read,write,manage trails=* streams=*"]));
+    let source = |secret: Value| {
+        let mut source = json!({"type": "postgresql", "host": "127.0.0.1", "port": 1, "database": "d", "user": "u"});
+        source.as_object_mut().unwrap().extend(secret.as_object().unwrap().clone());
+        source
+    };
+    let stored = source(json!({"credentials": {"domain": "d", "alias": "alias"}}));
+    let extract =
+        |source: &Value| json!({"source": source, "tables": ["public.*"], "trail": "c1", "status": "stopped"});
+    let make = |name: &str, source: &Value, user: &Basic| {
+        as_user(&server, "POST", &format!("/services/v2/extracts/{name}"), user, &extract(source))
+    };
+    make("e1", &stored, &ann).expect(403);
+    make("e1", &source(json!({"password": "given"})), &ann).expect(200);
+    as_user(&server, "PATCH", "/services/v2/extracts/e1", &ann, &json!({"source": stored})).expect(403);
+    server.patch("/services/v2/extracts/e1", &json!({"source": stored})).expect(200);
+    let moved =
+        json!({"source": source(json!({"host": "127.0.0.2", "credentials": {"domain": "d", "alias": "alias"}}))});
+    as_user(&server, "PATCH", "/services/v2/extracts/e1", &ann, &moved).expect(403);
+    as_user(&server, "PATCH", "/services/v2/extracts/e1", &ann, &json!({"tables": ["public.t"]})).expect(200);
+}
+
+#[test]
+fn the_figures_of_a_stream_stay_with_the_trail_that_they_are_of() {
+    let server = server();
+    let mut reader = open(&server, "s1", server.credentials());
+    let counted = || server.get(&format!("{STREAM}/s1/info")).expect(200).response().to_string().contains("app.t");
+    crate::support::until(|| {
+        let _ = reader.next(Duration::from_millis(20));
+        if counted() { Ok(()) } else { Err("no record is counted".into()) }
+    });
+    server.patch(&format!("{STREAM}/s1"), &json!({"source": {"trail": "b1"}})).expect(200);
+    assert!(!counted());
+}
+
 fn open(server: &Server, stream: &str, user: &Basic) -> Subscriber {
     let mut subscriber =
         Subscriber::connect(server.port(), &format!("{STREAM}/{stream}?begin=earliest"), Some(user)).unwrap();

@@ -200,6 +200,7 @@ impl Extracts {
         config: ExtractConfig,
     ) -> Result<(), ExtractError> {
         principal.check_trail(Verb::Manage, &config.trail)?;
+        check_reference(principal, &config)?;
         config.validate()?;
         // Told before the source is looked at; the lock is not held meanwhile.
         self.check_free(principal, name, &config)?;
@@ -217,6 +218,7 @@ impl Extracts {
         config: ExtractConfig,
     ) -> Result<(), ExtractError> {
         principal.check_trail(Verb::Manage, &config.trail)?;
+        check_reference(principal, &config)?;
         config.validate()?;
         let _one_at_a_time = self.changing.lock().await;
         self.check_free(principal, name, &config)?;
@@ -351,6 +353,9 @@ impl Extracts {
             return Err(ExtractError::Fixed("trail: an extract writes one trail for its whole life"));
         }
         ask_again_elsewhere(&old, &config.source, &patch)?;
+        if patch.get("source").is_some() {
+            check_reference(principal, &config)?;
+        }
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let mut stored = self.sealed(config)?;
         if stored.password.is_none() && stored.config.source.credentials.is_none() {
@@ -450,6 +455,14 @@ impl Extracts {
         }
         Ok(())
     }
+}
+
+/// Refuses to have a stored credential sent to a server that somebody names who may not store credentials himself.
+fn check_reference(principal: Principal<'_>, config: &ExtractConfig) -> Result<(), ExtractError> {
+    if config.source.credentials.is_some() {
+        principal.check_server()?;
+    }
+    Ok(())
 }
 
 /// Refuses who may not manage the trail of an extract. To who may not even see it, the extract is not there.

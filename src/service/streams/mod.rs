@@ -235,7 +235,10 @@ impl Streams {
         let dropped = self.drop_document(&old).await?;
         let (key, given) = (name.to_string(), config.as_given().clone());
         self.catalog.blocking(move |catalog| catalog.put(Shelf::Streams, &key, &given)).await?;
-        let stream = Stream::new(name.clone(), config, rules, None, old.activity.clone());
+        // The figures of another trail are not for everybody who may read this one.
+        let same_trail = config.source.trail == old.config.source.trail;
+        let activity = if same_trail { old.activity.clone() } else { Arc::default() };
+        let stream = Stream::new(name.clone(), config, rules, None, activity);
         self.change(|known| drop(known.insert(name.clone(), stream.clone())));
         self.documents.forget(old.revision);
         old.ending.send_replace(Some(End::Reconfigured));
