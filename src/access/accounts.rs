@@ -139,7 +139,7 @@ impl Accounts {
         let stored = self.blocking(move |catalog| catalog.put(Shelf::Users, &user.name, &user)).await;
         // Whatever the answer: a change that failed may be there all the same.
         self.authenticator.user_changed(name);
-        Ok(stored?)
+        stored
     }
 
     /// Removes a user, unless it is the last Administrator.
@@ -149,8 +149,7 @@ impl Accounts {
         self.keep_an_administrator(&user).await?;
         let removed = self.blocking(move |catalog| catalog.delete(Shelf::Users, &user.name)).await;
         self.authenticator.user_changed(name);
-        removed.map(drop)?;
-        Ok(())
+        removed.map(drop)
     }
 
     /// One user.
