@@ -3,12 +3,16 @@
 
 mod connecting;
 mod coverage;
+mod ddl;
 mod encodings;
 mod gone_types;
 mod identity;
 mod keys;
+mod large;
 mod ledger;
 mod limits;
+mod messages;
+mod prepared;
 mod resuming;
 mod rewound;
 mod rig;

@@ -1,9 +1,11 @@
 //! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
 
 use super::connection::{Address, identifier};
-use crate::catalog::extract::postgresql::inserts_publication;
+use super::ddl;
+use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
-use crate::catalog::table_pattern::TablePattern;
+use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
+use crate::limits;
 use crate::record::ResourceName;
 
 /// What the product is called.
@@ -23,6 +25,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// Patterns of the prefixes of logical messages.
+    messages: Vec<String>,
+    /// Bytes that transactions may take on the disk before their end.
+    pub(super) spill_bytes: u64,
 }
 
 impl Target {
@@ -37,6 +43,8 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            messages: config.postgresql.messages.clone(),
+            spill_bytes: config.postgresql.spill_bytes.unwrap_or(limits::SPILL_BYTES_DEFAULT),
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
@@ -64,6 +72,22 @@ impl Target {
             names.push_str(&identifier(&inserts));
         }
         names
+    }
+
+    /// Whether logical messages of that prefix become records.
+    pub(super) fn wants_message(&self, prefix: &str) -> bool {
+        let matches = |pattern: &String| wild_match(pattern.chars().map(Glyph::from), prefix.chars());
+        !prefix.starts_with(OUR_PREFIX) && self.messages.iter().any(matches)
+    }
+
+    /// Whether what stands in logical messages of that prefix is of any use.
+    pub(super) fn reads_message(&self, prefix: &str) -> bool {
+        prefix == ddl::PREFIX || self.wants_message(prefix)
+    }
+
+    /// Whether any logical messages become records.
+    pub(super) fn wants_messages(&self) -> bool {
+        !self.messages.is_empty()
     }
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
