@@ -52,7 +52,7 @@ fn passwords_that_were_sent_together_with_a_statement_are_left_out() {
         cluster.psql("alter table t add more text default 'x'");
         let seen = rig.transactions(2).await;
         assert_eq!(seen[0], ["DDL public.t ALTER TABLE public.t"]);
-        assert_eq!(seen[1], ["DDL public.t alter table t add more text default 'x';"]);
+        assert_eq!(seen[1], ["DDL public.t alter table t add more text default 'x'"]);
         rig.stop().await.unwrap();
     });
 }

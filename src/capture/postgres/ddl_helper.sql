@@ -22,6 +22,8 @@ BEGIN
     END IF;
     PERFORM pg_catalog.pg_logical_emit_message(true, 'trailcast.ddl', pg_catalog.json_build_object(
         'tag', tag, 'schema', schema_name, 'table', table_name, 'statement', statement)::text);
+    -- A note is put in order by where it ends, a row by where it begins: this keeps the next row away from it.
+    PERFORM pg_catalog.pg_logical_emit_message(true, 'trailcast.ddl.end', '');
 END
 $$;
 REVOKE ALL ON FUNCTION trailcast.note_statement(text, text, text) FROM PUBLIC;

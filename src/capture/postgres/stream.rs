@@ -295,6 +295,8 @@ impl<'a> Stream<'a> {
                 self.message(payload, sent).await?;
                 if let Some(commit_ts) = self.transactions.intake.open_commit_ts() {
                     self.catch_up.sent_after(sent.micros().saturating_sub(commit_ts.micros()));
+                } else if self.transactions.intake.piece_of().is_some() {
+                    self.catch_up.sent_early();
                 }
                 Ok(())
             }

@@ -50,22 +50,16 @@ pub(super) async fn ask(
     }
 }
 
-/// The same for a transaction that may not have ended; none while what it has done itself cannot be seen.
+/// The same for a transaction that may not have ended; none unless the catalogue knows the table as the message has it. What an
+/// open transaction has done itself cannot be seen, and what one did that was rolled back never will be.
 pub(super) async fn ask_of_open(
     message: &RelationMessage<'_>,
-    xid: u32,
     types: &mut Types,
     catalogue: &mut Catalogue,
     address: &Address,
 ) -> Result<Option<Facts>, Fault> {
     let facts = ask_once(message, types, catalogue, address).await?;
-    if facts.are_of(message) {
-        return Ok(Some(facts));
-    }
-    if !catalogue.sees(address, xid).await? {
-        return Ok(None);
-    }
-    ask_once(message, types, catalogue, address).await.map(Some)
+    Ok(facts.are_of(message).then_some(facts))
 }
 
 async fn ask_once(

@@ -66,7 +66,7 @@ impl Stream<'_> {
     }
 
     /// A table is described inside a block. What its own transaction has done to it the catalogue does not show yet, and what
-    /// the transaction is held with cannot be changed later: such a one has to come whole.
+    /// rows are held as cannot be changed later: such a transaction has to come whole.
     pub(super) async fn relation_in_block(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
         if !self.target.captures(&message.schema, &message.table) {
             self.transactions.leave_out(message.id);
@@ -77,7 +77,7 @@ impl Stream<'_> {
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
         let Some(facts) = facts else {
             let (schema, table) = (&message.schema, &message.table);
-            let what = format!("the transaction has made or changed the table {schema}.{table} itself");
+            let what = format!("the table {schema}.{table} was made or changed in it, or has been since");
             return Err(CaptureError::HeldTooMuch(what).into());
         };
         self.describe(message, &facts)
