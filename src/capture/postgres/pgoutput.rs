@@ -195,11 +195,6 @@ impl<'a> Message<'a> {
         bytes.finished()?;
         Ok(message)
     }
-
-    /// Whether it says what became of rows.
-    pub(super) fn is_of_rows(&self) -> bool {
-        matches!(self, Self::Insert { .. } | Self::Update { .. } | Self::Delete { .. } | Self::Truncate(_))
-    }
 }
 
 impl<'a> RelationMessage<'a> {

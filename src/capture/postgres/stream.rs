@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::coverage::{BackgroundCheck, Cause};
 use super::feedback::Feedback;
 use super::lsn::Lsn;
+use super::masked_table::MaskedTables;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
 use super::relation;
 use super::server_error::{self, ServerError};
@@ -45,6 +46,8 @@ pub(super) struct Meeting {
     pub(super) confirmed: Lsn,
     /// Of the publications that the stream names.
     pub(super) selection: u8,
+    /// What is remembered of tables with masked columns.
+    pub(super) masked: MaskedTables,
 }
 
 /// One running stream.
@@ -87,7 +90,7 @@ impl<'a> Stream<'a> {
         catalogue: Catalogue,
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection }: Meeting,
+        Meeting { overlap, confirmed, selection, masked }: Meeting,
         checks: BackgroundCheck<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
@@ -95,7 +98,14 @@ impl<'a> Stream<'a> {
         let feedback = Feedback::new(appender.durable(), confirmed);
         Self {
             target,
-            transactions: Transactions::new(appender, overlap, confirmed, connection.charset),
+            transactions: Transactions::new(
+                appender,
+                overlap,
+                confirmed,
+                connection.charset,
+                &target.value_rules,
+                masked,
+            ),
             connection,
             catalogue,
             types: Types::default(),
@@ -276,9 +286,7 @@ impl<'a> Stream<'a> {
     async fn message(&mut self, payload: &[u8]) -> Result<(), Fault> {
         let transactions = &mut self.transactions;
         let message = Message::decode(payload, self.connection.charset)?;
-        if message.is_of_rows() {
-            transactions.intake.content(payload);
-        }
+        transactions.content(&message, payload);
         match message {
             Message::Begin { commit_lsn, commit_ts, xid } => {
                 transactions.begin(commit_lsn, commit_ts, xid)?;
@@ -519,7 +527,8 @@ mod tests {
             Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
 
-        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
+        let (overlap, masked) = (Overlap::new(Lsn(100), Lsn(100), None, 0), MaskedTables::default());
+        let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked };
         let coverage = SharedCoverage::default();
         let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
         let mut stream =

@@ -1,7 +1,9 @@
 //! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
 
 use super::connection::{Address, identifier};
+use crate::capture::value_rules::ValueRules;
 use crate::catalog::extract::postgresql::inserts_publication;
+use crate::catalog::extract::row_filters::RowFilter;
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
@@ -23,6 +25,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// What becomes of values.
+    pub(super) value_rules: ValueRules,
+    /// Rows that are left at the source.
+    pub(super) row_filters: Vec<RowFilter>,
 }
 
 impl Target {
@@ -37,12 +43,19 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            value_rules: ValueRules::of(config),
+            row_filters: config.row_filters.clone(),
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
                 source,
             },
         }
+    }
+
+    /// Whether whole schemas may be published, with later tables: not where something is to be said of single tables.
+    pub(super) fn publishes_whole(&self) -> bool {
+        self.without_identity.is_none() && self.row_filters.is_empty()
     }
 
     /// Tables whose writes would be refused are not asked for.
@@ -64,6 +77,14 @@ impl Target {
             names.push_str(&identifier(&inserts));
         }
         names
+    }
+
+    /// Tells what makes the content of a transaction of tables with masked columns from what would make it another; empty
+    /// without masks.
+    pub(super) fn masks(&self) -> String {
+        let masks = self.value_rules.masks.fingerprint();
+        let tables: Vec<String> = self.tables.iter().cloned().map(String::from).collect();
+        if masks.is_empty() { masks } else { format!("{masks}{:08x}", crc32c::crc32c(tables.join("\n").as_bytes())) }
     }
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {

@@ -8,13 +8,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lsn::Lsn;
+use super::masked_table::MaskedTables;
 use super::partial_row::PartialRow;
-use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
+use super::pgoutput::{Message, OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation, Unwritten};
 use super::table_facts::Facts;
 use crate::capture::error::Fault;
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
+use crate::capture::value_rules::ValueRules;
 use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::limits;
@@ -34,6 +36,8 @@ pub(super) struct Transactions<'a> {
     scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
+    rules: &'a ValueRules,
+    masked: MaskedTables,
 }
 
 /// What becomes of a row that still comes in.
@@ -47,7 +51,14 @@ pub(super) enum Outlook {
 
 impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
-    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<Lsn>, confirmed: Lsn, charset: Charset) -> Self {
+    pub(super) fn new(
+        appender: &'a mut Appender,
+        overlap: Overlap<Lsn>,
+        confirmed: Lsn,
+        charset: Charset,
+        rules: &'a ValueRules,
+        masked: MaskedTables,
+    ) -> Self {
         Self {
             intake: Intake::new(appender, overlap, confirmed),
             xid: None,
@@ -55,6 +66,8 @@ impl<'a> Transactions<'a> {
             left_out: HashMap::new(),
             scratch: Vec::new(),
             charset,
+            rules,
+            masked,
         }
     }
 
@@ -95,12 +108,39 @@ impl<'a> Transactions<'a> {
         facts: &Facts,
     ) -> Result<(Arc<TableSchema>, Vec<String>), Fault> {
         let table = relation::table_name(message)?;
-        let described = relation::describe(message, facts, self.intake.known_schema(&table));
+        let before = if self.rules.masks.is_empty() { None } else { self.masked.get(message.id) };
+        let known = self.intake.known_schema(&table);
+        let described = relation::describe(message, facts, known, self.rules, before.as_ref())?;
+        if before.is_some() || described.masked.is_some() {
+            self.masked.remember(message.id, described.masked.as_ref())?;
+        }
         let unknown = described.unknown().map(str::to_owned).collect();
         let schema = self.intake.schema(&table, &described.columns)?;
-        let relation = Relation::new(schema.clone(), described.kinds, self.charset);
+        let relation = Relation::new(schema.clone(), described.writers, self.charset);
         self.relations.insert(message.id, Some(relation));
         Ok((schema, unknown))
+    }
+
+    /// Takes in what the source sent of a row, before the row itself, as the source said it: by that a transaction is known
+    /// again. The trail keeps a hash of it, so what masks hide takes no part.
+    pub(super) fn content(&mut self, message: &Message<'_>, payload: &[u8]) {
+        let (relation, old, new) = match message {
+            Message::Insert { relation, new } => (relation, None, Some(*new)),
+            Message::Update { relation, old, new } => (relation, *old, Some(*new)),
+            Message::Delete { relation, old } => (relation, Some(*old), None),
+            Message::Truncate(_) => return self.intake.content(payload),
+            _ => return,
+        };
+        match self.relations.get(relation) {
+            Some(Some(described)) if described.is_masked() => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(&payload[..1]);
+                self.scratch.extend_from_slice(&relation.to_be_bytes());
+                described.push_shown(&mut self.scratch, old, new);
+                self.intake.content(&self.scratch);
+            }
+            _ => self.intake.content(payload),
+        }
     }
 
     /// Judges a message of `whole` bytes of which `there` has come. A row that the trail will not take is refused at once.
@@ -111,7 +151,7 @@ impl<'a> Transactions<'a> {
         match self.relations.get(&partial.relation) {
             None => Ok(Outlook::Awaited),
             Some(Some(relation)) if self.intake.wants_changes()? => {
-                let (bytes, max) = (partial.bytes_min(relation.kinds()), PAYLOAD_BYTES_MAX);
+                let (bytes, max) = (partial.bytes_min(relation.writers()), PAYLOAD_BYTES_MAX);
                 if bytes > max {
                     return Err(self.intake.refusal(AppendError::TooLarge { bytes, max }.into(), &relation.schema));
                 }
@@ -172,7 +212,7 @@ mod tests {
     use crate::capture::overlap::Mark;
     use crate::capture::postgres::catalogue::TableFacts;
     use crate::capture::postgres::column_types::ColumnType;
-    use crate::capture::postgres::pgoutput::{Message, RelationColumn};
+    use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
     use crate::record::{ResourceName, TrailName};
@@ -195,7 +235,9 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
-        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8);
+        let rules = ValueRules::default();
+        let masked = MaskedTables::default();
+        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8, &rules, masked);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

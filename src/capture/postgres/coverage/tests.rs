@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compare::{Beginning, Found, Known, Loss};
 use super::facts::{Naming, PublicationRow, RelationEntryRow, Rows, SchemaEntryRow, Seen, TableRow};
 use crate::capture::postgres::lsn::Lsn;
+use crate::capture::postgres::row_filters::RowFilters;
 
 const PUBLIC: u32 = 50;
 const OTHER: u32 = 51;
@@ -15,6 +16,8 @@ struct Source {
     patterns: Vec<String>,
     known: Known,
     log: u64,
+    /// Row filters that are asked for.
+    filters: RowFilters,
 }
 
 fn table(oid: u32, name: &str) -> TableRow {
@@ -30,7 +33,7 @@ fn table(oid: u32, name: &str) -> TableRow {
 }
 
 fn listed(oid: u32, table: u32) -> RelationEntryRow {
-    RelationEntryRow { oid, xmin: oid, publication: 1, table, filtered: false, left_out: None }
+    RelationEntryRow { oid, xmin: oid, publication: 1, table, filter: None, left_out: None }
 }
 
 impl Source {
@@ -50,7 +53,7 @@ impl Source {
             inserts_only: false,
         };
         let rows = Rows { xmin: 100, xmax: 100, publications: vec![publication], ..Rows::default() };
-        Self { rows, patterns: vec![pattern.into()], known: Known::default(), log: 0 }
+        Self { rows, patterns: vec![pattern.into()], known: Known::default(), log: 0, filters: RowFilters::default() }
     }
 
     /// The same with tables of `public`, each published by itself and all seen once.
@@ -94,9 +97,10 @@ impl Source {
             .map(|pattern| pattern.split_once('.').unwrap())
             .map(|(schema, table)| (schema.to_owned(), table.to_owned()))
             .collect();
-        let mut seen = self.rows.seen(|schema, table| {
+        let captures = |schema: &str, table: &str| {
             patterns.iter().any(|pattern| matches(&pattern.0, schema) && matches(&pattern.1, table))
-        });
+        };
+        let mut seen = self.rows.seen(captures, &self.filters);
         (seen.before, seen.after) = (Lsn(self.log), Lsn(self.log + 1));
         self.log += 10;
         seen
@@ -277,7 +281,7 @@ fn what_a_publication_leaves_out_is_named() {
     let changes: [(Change, &str); 5] = [
         (|source| source.publication().update = false, "operations update"),
         (|source| source.publication().truncate = false, "operations truncate"),
-        (|source| source.rows.relations[0].filtered = true, "row filter"),
+        (|source| source.rows.relations[0].filter = Some("(id > 1)".into()), "row filter"),
         (|source| source.rows.relations[0].left_out = Some(vec!["secret".into()]), "secret"),
         (|source| source.rows.relations.clear(), "not published"),
     ];
