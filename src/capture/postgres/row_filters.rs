@@ -70,6 +70,14 @@ impl RowFilters {
         Ok(all)
     }
 
+    /// One that the source understood as that expression.
+    #[cfg(test)]
+    pub(super) fn of(table: u32, expression: &str) -> Self {
+        let (text, columns) = (expression.to_owned(), Vec::new());
+        let filter = RowFilter { text, expression: expression.to_owned(), columns };
+        Self { filters: [(table, filter)].into() }
+    }
+
     /// Whether a table that is there, of these, by name, has a filter that was not tried yet.
     pub(super) fn lack(&self, target: &Target, number_of: impl Fn(&str, &str) -> Option<u32>) -> bool {
         let number = |asked: &Configured| {

@@ -276,6 +276,40 @@ fn a_publication_or_an_entry_that_is_made_again_between_two_looks_is_seen() {
 }
 
 #[test]
+fn a_row_filter_that_is_asked_for_is_no_loss_and_another_one_is() {
+    let mut source = Source::publishing("public.*", &[(5, "t"), (6, "u")]);
+    source.filters = RowFilters::of(5, "(id > 1)");
+    let told = |source: &mut Source| source.look().lost.into_iter().map(|loss| loss.why).collect::<Vec<_>>();
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"], "none at all");
+    source.rows.relations[0].filter = Some("(id > 2)".into());
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"]);
+    source.rows.relations[0].filter = Some("(id > 1)".into());
+    source.nothing();
+    // A second publication of the same table lets through what it does not leave out.
+    source.rows.relations.push(listed(2000, 5));
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"]);
+}
+
+#[test]
+fn a_filter_that_we_change_ourselves_is_no_break_and_one_that_was_changed_before_is() {
+    for (by_hand, expected) in [(false, &[][..]), (true, &["public.t again"])] {
+        let mut source = Source::publishing("public.*", &[(5, "t")]);
+        source.filters = RowFilters::of(5, "(id > 1)");
+        if by_hand {
+            source.rows.relations[0] = RelationEntryRow { filter: Some("(id > 9)".into()), ..listed(1700, 5) };
+        }
+        let before = source.seen();
+        source.rows.relations[0] = RelationEntryRow { filter: Some("(id > 1)".into()), ..listed(1800, 5) };
+        let mut after = source.seen();
+        after.goes_on_from(&before);
+        let added = BTreeSet::new();
+        let beginning = Beginning { fresh: false, position: Lsn(0), added: &added };
+        let found = source.known.compare(&after, &source.patterns, beginning);
+        assert_eq!(named(&found.lost), expected);
+    }
+}
+
+#[test]
 fn what_a_publication_leaves_out_is_named() {
     type Change = fn(&mut Source);
     let changes: [(Change, &str); 5] = [
