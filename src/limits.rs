@@ -5,9 +5,11 @@
 
 mod bench;
 mod client;
+mod spill;
 
 pub use bench::*;
 pub use client::*;
+pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------
 
@@ -534,9 +536,6 @@ pub const SOURCE_STALL_SECONDS: u64 = 120;
 pub const SOURCE_LOOK_SECONDS: u64 = 10;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
-/// What capture keeps of transactions that a source sends in pieces before they end, in bytes, all of them together: a
-/// source that has more open at once has to say how they end first.
-pub const SOURCE_HELD_BYTES_MAX: usize = 256 << 20;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Patterns of tables of one extract.

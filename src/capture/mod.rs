@@ -34,5 +34,5 @@ pub use coverage::SharedCoverage;
 pub use error::CaptureError;
 pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
 pub use run::{Capture, preflight};
-pub use source::{Named, product_of, shared_at_source};
+pub use source::{Named, helper_sql, product_of, shared_at_source};
 pub use status::{RunState, Status, Wait};

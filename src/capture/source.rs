@@ -102,6 +102,12 @@ pub fn shared_at_source(one: Named<'_>, other: Named<'_>) -> Option<String> {
     }
 }
 
+/// The SQL that installs the helper at a source by which statements that change tables become records.
+pub fn helper_sql() -> &'static str {
+    // The only product that has one.
+    postgres::HELPER
+}
+
 /// What people call the product that a trail's source says of itself.
 pub fn product_of(known: Option<&str>) -> &'static str {
     match known {

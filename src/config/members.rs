@@ -103,7 +103,15 @@ const EXTRACT: &[Member] = &[
     Member("begin", Value),
     Member("snapshot", Value),
     Member("withoutIdentity", Value),
-    Member("postgresql", Table(&[Member("slot", Value), Member("publication", Value)])),
+    Member(
+        "postgresql",
+        Table(&[
+            Member("slot", Value),
+            Member("publication", Value),
+            Member("messages", Value),
+            Member("spillBytes", Value),
+        ]),
+    ),
     Member("mysql", Table(&[Member("serverId", Value)])),
     Member(
         "columns",

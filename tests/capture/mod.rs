@@ -3,15 +3,19 @@
 
 mod connecting;
 mod coverage;
+mod ddl;
 mod encodings;
 mod gone_types;
 mod identity;
 mod keys;
+mod large;
 mod ledger;
 mod limits;
 mod masked_everywhere;
 mod masks;
 mod masks_over_rest;
+mod messages;
+mod prepared;
 mod resuming;
 mod rewound;
 mod rig;

@@ -16,9 +16,11 @@ pub(super) struct PartialRow<'a> {
 }
 
 impl<'a> PartialRow<'a> {
-    /// Of a message of `whole` bytes of which `there` has come; none if it is another message, or too little is there.
-    pub(super) fn of(there: &'a [u8], whole: usize) -> Option<Self> {
+    /// Of a message of `whole` bytes of which `there` has come; none if it is another message, or too little is there. Inside a
+    /// block of a transaction a message has the transaction's number in it.
+    pub(super) fn of(there: &'a [u8], whole: usize, in_block: bool) -> Option<Self> {
         let (kind, rest) = there.split_first()?;
+        let rest = rest.get(if in_block { 4 } else { 0 }..)?;
         let (relation, images) = rest.split_first_chunk::<4>()?;
         let missing = whole.saturating_sub(there.len());
         let is_row = matches!(kind, b'I' | b'U' | b'D');
@@ -105,21 +107,21 @@ mod tests {
         let bytes = insert(&[b"7", &[b'x'; 100_000]]);
         let kinds = ColumnWriter::plain([ValueKind::Integer, ValueKind::Text]);
         // Behind the header of the second value.
-        let there = PartialRow::of(&bytes[..19], bytes.len()).unwrap();
+        let there = PartialRow::of(&bytes[..19], bytes.len(), false).unwrap();
         assert_eq!(there.relation, 7);
         assert!((100_000..100_010).contains(&there.bytes_min(&kinds)));
         // One byte earlier its length is known by the message's.
-        let earlier = PartialRow::of(&bytes[..18], bytes.len()).unwrap().bytes_min(&kinds);
+        let earlier = PartialRow::of(&bytes[..18], bytes.len(), false).unwrap().bytes_min(&kinds);
         assert!((95_000..100_010).contains(&earlier), "{earlier}");
         // JSON of white space may become nothing: one has to see it.
         let kinds = ColumnWriter::plain([ValueKind::Integer, ValueKind::Json]);
-        assert!(PartialRow::of(&bytes[..18], bytes.len()).unwrap().bytes_min(&kinds) < 10);
+        assert!(PartialRow::of(&bytes[..18], bytes.len(), false).unwrap().bytes_min(&kinds) < 10);
         // What a mask hides does not come, however long it is.
         let mut masked = ColumnWriter::plain([ValueKind::Integer, ValueKind::Text]);
         masked[1].mask = Some(Mask::LeftOut);
         assert!(there.bytes_min(&masked) < 10);
-        assert_eq!(PartialRow::of(b"R\0\0\0\x01", 9), None);
-        assert_eq!(PartialRow::of(b"I\0\0", 9), None);
+        assert_eq!(PartialRow::of(b"R\0\0\0\x01", 9, false), None);
+        assert_eq!(PartialRow::of(b"I\0\0", 9, false), None);
     }
 
     proptest! {
@@ -148,7 +150,7 @@ mod tests {
             for (kind, text) in kinds.iter().zip(&texts) {
                 kind.push_json(&mut json, text).unwrap();
             }
-            if let Some(beginning) = PartialRow::of(there, bytes.len()) {
+            if let Some(beginning) = PartialRow::of(there, bytes.len(), false) {
                 prop_assert!(beginning.bytes_min(&columns) <= json.len());
             }
         }
@@ -157,7 +159,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), whole in 0..100_usize) {
             let kinds = ColumnWriter::plain([ValueKind::Text, ValueKind::Bytes]);
             let bytes = [b"U".as_slice(), &bytes].concat();
-            if let Some(beginning) = PartialRow::of(&bytes, whole) {
+            if let Some(beginning) = PartialRow::of(&bytes, whole, whole % 2 == 0) {
                 beginning.bytes_min(&kinds);
             }
             let _ = Message::decode(&bytes, Charset::Utf8);

@@ -37,6 +37,8 @@ pub(super) struct Relation {
     /// What becomes of each column that is sent; of those that a mask leaves out the schema knows nothing.
     writers: Vec<ColumnWriter>,
     charset: Charset,
+    /// What is to be remembered of its masked columns once it holds for good.
+    pub(super) masked: Option<MaskedTable>,
 }
 
 /// A table's columns as the message, the catalogue, the trail and the extract's configuration together know them.
@@ -182,7 +184,7 @@ fn too_large(bytes: usize) -> Fault {
 
 impl Relation {
     pub(super) fn new(schema: Arc<TableSchema>, writers: Vec<ColumnWriter>, charset: Charset) -> Self {
-        Self { schema, writers, charset }
+        Self { schema, writers, charset, masked: None }
     }
 
     /// What becomes of each column that is sent.

@@ -18,13 +18,18 @@ use super::status::SharedStatus;
 use super::stream::{Meeting, Stream};
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
-use crate::capture::error::Fault;
+use crate::capture::error::{CaptureError, Fault};
 use crate::capture::overlap::{Mark, Overlap, selection_hash};
 use crate::capture::shutdown::stopped;
 use crate::capture::status::Status;
 use crate::capture::taken::Taken;
 use crate::codec::byte_text::Charset;
 use crate::trail::Appender;
+
+/// The first server that sends transactions before their end, and logical messages, as `server_version_num`.
+const SERVER_VERSION_BLOCKS: u32 = 140_000;
+const WHOLE: &str = "proto_version '2', messages 'true'";
+const IN_BLOCKS: &str = "proto_version '2', messages 'true', streaming 'on'";
 
 /// Connects and streams until it is asked to stop, or something fails.
 pub(super) async fn run(
@@ -64,15 +69,16 @@ pub(super) async fn run(
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, .. } = prepared;
+    let Prepared { start: position, confirmed, version, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
         None => (position, comparable_mark(target, coverage, &trail)),
     };
     let overlap = Overlap::new(start, confirmed, mark, selection);
+    let options = stream_options(target, status, version, position)?;
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}')",
+        "START_REPLICATION SLOT {} LOGICAL {} ({options}, publication_names '{}')",
         identifier(&target.slot),
         overlap.start(),
         publications.replace('\'', "''"),
@@ -85,7 +91,8 @@ pub(super) async fn run(
     status.common().look_now();
     let checks = BackgroundCheck::new(check);
     let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage) };
-    Stream::new(target, walsender, catalogue, appender, status, meeting, checks).run(shutdown).await
+    let connections = (walsender, catalogue);
+    Stream::new(target, connections, appender, status, meeting, checks, shutdown.clone()).run().await
 }
 
 /// Refuses masks that would not hold for the tables that are there.
@@ -111,6 +118,26 @@ fn comparable_mark(target: &Target, coverage: &SharedCoverage, trail: &Taken<Lsn
         record.masks_since = trail.position.map(|position| position.to_string()).unwrap_or_default();
     });
     None
+}
+
+/// What the stream asks of the server beside tables: logical messages, and large transactions before they end. `two_phase` is not among
+/// it: without it a prepared transaction comes whole when it is committed, in the order of commits, however often the stream
+/// begins anew; with it the server would never send again what it has sent before a prepare that was confirmed.
+fn stream_options(
+    target: &Target,
+    status: &SharedStatus,
+    version: u32,
+    position: Lsn,
+) -> Result<&'static str, CaptureError> {
+    if version < SERVER_VERSION_BLOCKS {
+        if target.wants_messages() {
+            let message = "postgresql.messages needs PostgreSQL 14 or newer";
+            return Err(CaptureError::Refused(message.to_owned()));
+        }
+        return Ok("proto_version '1'");
+    }
+    let comes_whole = status.own().whole_before.is_some_and(|place| position.0 < place) || target.spill_bytes == 0;
+    Ok(if comes_whole { WHOLE } else { IN_BLOCKS })
 }
 
 async fn connect(

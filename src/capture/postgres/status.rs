@@ -26,6 +26,9 @@ pub struct PostgresStatus {
     /// Where a look found the end of the source's log, if that was before what the trail had by then.
     #[serde(skip)]
     pub log_ends_early: Option<String>,
+    /// Until the trail has come to this place, transactions are asked for whole: a large one could not be taken before its end.
+    #[serde(skip)]
+    pub whole_before: Option<u64>,
 }
 
 /// What a source keeps for an extract.

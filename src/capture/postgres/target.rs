@@ -1,11 +1,13 @@
 //! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
 
 use super::connection::{Address, identifier};
+use super::ddl;
 use crate::capture::value_rules::ValueRules;
-use crate::catalog::extract::postgresql::inserts_publication;
+use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
 use crate::catalog::extract::row_filters::RowFilter;
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
-use crate::catalog::table_pattern::TablePattern;
+use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
+use crate::limits;
 use crate::record::ResourceName;
 
 /// What the product is called.
@@ -29,6 +31,10 @@ pub(super) struct Target {
     pub(super) value_rules: ValueRules,
     /// Rows that are left at the source.
     pub(super) row_filters: Vec<RowFilter>,
+    /// Patterns of the prefixes of logical messages.
+    messages: Vec<String>,
+    /// Bytes that transactions may take on the disk before their end.
+    pub(super) spill_bytes: u64,
 }
 
 impl Target {
@@ -45,6 +51,8 @@ impl Target {
             new_tables: config.new_tables,
             value_rules: ValueRules::of(config),
             row_filters: config.row_filters.clone(),
+            messages: config.postgresql.messages.clone(),
+            spill_bytes: config.postgresql.spill_bytes.unwrap_or(limits::SPILL_BYTES_DEFAULT),
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
@@ -85,6 +93,22 @@ impl Target {
         let masks = self.value_rules.masks.fingerprint();
         let tables: Vec<String> = self.tables.iter().cloned().map(String::from).collect();
         if masks.is_empty() { masks } else { format!("{masks}{:08x}", crc32c::crc32c(tables.join("\n").as_bytes())) }
+    }
+
+    /// Whether logical messages of that prefix become records.
+    pub(super) fn wants_message(&self, prefix: &str) -> bool {
+        let matches = |pattern: &String| wild_match(pattern.chars().map(Glyph::from), prefix.chars());
+        !prefix.starts_with(OUR_PREFIX) && self.messages.iter().any(matches)
+    }
+
+    /// Whether what stands in logical messages of that prefix is of any use.
+    pub(super) fn reads_message(&self, prefix: &str) -> bool {
+        prefix == ddl::PREFIX || self.wants_message(prefix)
+    }
+
+    /// Whether any logical messages become records.
+    pub(super) fn wants_messages(&self) -> bool {
+        !self.messages.is_empty()
     }
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
