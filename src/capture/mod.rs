@@ -18,6 +18,7 @@ mod fault_injection;
 mod gap;
 mod held;
 mod intake;
+mod mask;
 mod overlap;
 pub mod postgres;
 mod run;
@@ -27,6 +28,7 @@ mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
+mod value_rules;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;

@@ -14,6 +14,9 @@ pub(in crate::capture) const HELPER: &str = include_str!("ddl_helper.sql");
 /// A statement that has changed a table.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Statement {
+    /// What it does, such as `ALTER TABLE`.
+    #[serde(default)]
+    pub(super) tag: String,
     pub(super) schema: String,
     pub(super) table: String,
     #[serde(rename = "statement")]
@@ -35,8 +38,9 @@ mod tests {
     fn a_note_is_read_and_anything_else_is_none() {
         let note =
             br#"{"tag": "ALTER TABLE", "schema": "public", "table": "t", "statement": "alter table t add a int"}"#;
-        let (schema, table, text) = ("public".into(), "t".into(), "alter table t add a int".into());
-        assert_eq!(Statement::read(note), Some(Statement { schema, table, text }));
+        let (tag, schema, table) = ("ALTER TABLE".into(), "public".into(), "t".into());
+        let text = "alter table t add a int".into();
+        assert_eq!(Statement::read(note), Some(Statement { tag, schema, table, text }));
         for other in [&b""[..], b"{}", b"\xff", b"[1]", br#"{"schema": 1, "table": "t", "statement": ""}"#] {
             assert_eq!(Statement::read(other), None);
         }

@@ -9,14 +9,17 @@ use super::catalogue::Catalogue;
 use super::connection::{Connection, identifier};
 use super::coverage::{BackgroundCheck, Cause, CoverageCheck};
 use super::lsn::Lsn;
+use super::masked_table::MaskedTables;
+use super::masks_at_source::MasksAtSource;
 use super::publication_report;
 use super::setup::{self, Prepared};
+use super::source_tables::Tables;
 use super::status::SharedStatus;
 use super::stream::{Meeting, Stream};
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
-use crate::capture::overlap::{Overlap, selection_hash};
+use crate::capture::overlap::{Mark, Overlap, selection_hash};
 use crate::capture::shutdown::stopped;
 use crate::capture::status::Status;
 use crate::capture::taken::Taken;
@@ -61,6 +64,7 @@ pub(super) async fn run(
     if trail.position.is_some() {
         publication_report::report(target, &mut catalogue, prepared.version, status).await?;
     }
+    refuse_masks(target, &mut catalogue).await?;
     if !found.is_empty() {
         found.write(appender, selection).await?;
         check.written(&found);
@@ -69,7 +73,7 @@ pub(super) async fn run(
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
-        None => (position, trail.mark),
+        None => (position, comparable_mark(target, coverage, &trail)),
     };
     let overlap = Overlap::new(start, confirmed, mark, selection);
     let options = stream_options(target, status, version, position)?;
@@ -86,9 +90,34 @@ pub(super) async fn run(
     // At the slot, which may be new.
     status.common().look_now();
     let checks = BackgroundCheck::new(check);
-    let meeting = Meeting { overlap, confirmed, selection };
+    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage) };
     let connections = (walsender, catalogue);
     Stream::new(target, connections, appender, status, meeting, checks, shutdown.clone()).run().await
+}
+
+/// Refuses masks that would not hold for the tables that are there.
+async fn refuse_masks(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
+    if target.value_rules.masks.is_empty() {
+        return Ok(());
+    }
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let masks = MasksAtSource::read(target, catalogue).await?;
+    masks.objection(target, &tables).map_or(Ok(()), |objection| Err(objection.into()))
+}
+
+/// What the trail took last, if it can be compared: masks take no part in what a transaction is known by, so it was taken with
+/// the masks of now.
+fn comparable_mark(target: &Target, coverage: &SharedCoverage, trail: &Taken<Lsn>) -> Option<Mark<Lsn>> {
+    let masks = target.masks();
+    let (known, since) = coverage.with(|record| (record.masks.clone(), Lsn::parse(&record.masks_since)));
+    if masks == known {
+        return trail.mark.clone().filter(|mark| since.is_none_or(|since| mark.at > since));
+    }
+    coverage.update(|record| {
+        record.masks = masks;
+        record.masks_since = trail.position.map(|position| position.to_string()).unwrap_or_default();
+    });
+    None
 }
 
 /// What the stream asks of the server beside tables: logical messages, and large transactions before they end. `two_phase` is not among

@@ -64,6 +64,9 @@ pub struct PublicationStatus {
     /// Generated columns that are not published.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns_left_out: Vec<String>,
+    /// Masks that name no column of a captured table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masks_unmatched: Vec<String>,
 }
 
 impl PublicationStatus {

@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::coverage::{BackgroundCheck, Cause};
 use super::feedback::Feedback;
 use super::lsn::Lsn;
+use super::masked_table::MaskedTables;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage, prefix_of_start};
 use super::relation;
 use super::server_error::{self, ServerError};
@@ -49,6 +50,8 @@ pub(super) struct Meeting {
     pub(super) confirmed: Lsn,
     /// Of the publications that the stream names.
     pub(super) selection: u8,
+    /// What is remembered of tables with masked columns.
+    pub(super) masked: MaskedTables,
 }
 
 /// One running stream.
@@ -97,7 +100,7 @@ impl<'a> Stream<'a> {
         (connection, catalogue): (Connection, Catalogue),
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection }: Meeting,
+        Meeting { overlap, confirmed, selection, masked }: Meeting,
         checks: BackgroundCheck<'a>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
@@ -106,7 +109,15 @@ impl<'a> Stream<'a> {
         let feedback = Feedback::new(appender.durable(), confirmed);
         Self {
             target,
-            transactions: Transactions::new(appender, overlap, confirmed, connection.charset, target.spill_bytes),
+            transactions: Transactions::new(
+                appender,
+                overlap,
+                confirmed,
+                connection.charset,
+                &target.value_rules,
+                masked,
+                target.spill_bytes,
+            ),
             connection,
             catalogue,
             types: Types::default(),
@@ -324,9 +335,7 @@ impl<'a> Stream<'a> {
             transactions.read_in_block(payload)?
         } else {
             let message = Message::decode(payload, self.connection.charset)?;
-            if message.is_of_rows() {
-                transactions.intake.content(payload);
-            }
+            transactions.content(&message, payload);
             message
         };
         match message {

@@ -2,7 +2,9 @@
 
 use super::connection::{Address, identifier};
 use super::ddl;
+use crate::capture::value_rules::ValueRules;
 use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
+use crate::catalog::extract::row_filters::RowFilter;
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
 use crate::limits;
@@ -25,6 +27,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// What becomes of values.
+    pub(super) value_rules: ValueRules,
+    /// Rows that are left at the source.
+    pub(super) row_filters: Vec<RowFilter>,
     /// Patterns of the prefixes of logical messages.
     messages: Vec<String>,
     /// Bytes that transactions may take on the disk before their end.
@@ -43,6 +49,8 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            value_rules: ValueRules::of(config),
+            row_filters: config.row_filters.clone(),
             messages: config.postgresql.messages.clone(),
             spill_bytes: config.postgresql.spill_bytes.unwrap_or(limits::SPILL_BYTES_DEFAULT),
             address: Address {
@@ -51,6 +59,11 @@ impl Target {
                 source,
             },
         }
+    }
+
+    /// Whether whole schemas may be published, with later tables: not where something is to be said of single tables.
+    pub(super) fn publishes_whole(&self) -> bool {
+        self.without_identity.is_none() && self.row_filters.is_empty()
     }
 
     /// Tables whose writes would be refused are not asked for.
@@ -72,6 +85,14 @@ impl Target {
             names.push_str(&identifier(&inserts));
         }
         names
+    }
+
+    /// Tells what makes the content of a transaction of tables with masked columns from what would make it another; empty
+    /// without masks.
+    pub(super) fn masks(&self) -> String {
+        let masks = self.value_rules.masks.fingerprint();
+        let tables: Vec<String> = self.tables.iter().cloned().map(String::from).collect();
+        if masks.is_empty() { masks } else { format!("{masks}{:08x}", crc32c::crc32c(tables.join("\n").as_bytes())) }
     }
 
     /// Whether logical messages of that prefix become records.

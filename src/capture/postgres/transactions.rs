@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::error::MASK;
 use super::lsn::Lsn;
+use super::masked_table::{MaskedTable, MaskedTables};
 use super::partial_row::PartialRow;
 use super::pgoutput::{InBlock, Message, OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation, Unwritten};
@@ -16,6 +18,7 @@ use super::table_facts::Facts;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
+use crate::capture::value_rules::ValueRules;
 use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
 use crate::limits;
@@ -36,6 +39,8 @@ pub(super) struct Transactions<'a> {
     scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
+    rules: &'a ValueRules,
+    masked: MaskedTables,
 }
 
 /// What becomes of a row that still comes in.
@@ -54,6 +59,8 @@ impl<'a> Transactions<'a> {
         overlap: Overlap<Lsn>,
         confirmed: Lsn,
         charset: Charset,
+        rules: &'a ValueRules,
+        masked: MaskedTables,
         spill_bytes_max: u64,
     ) -> Self {
         Self {
@@ -64,6 +71,8 @@ impl<'a> Transactions<'a> {
             left_out: HashMap::new(),
             scratch: Vec::new(),
             charset,
+            rules,
+            masked,
         }
     }
 
@@ -107,12 +116,65 @@ impl<'a> Transactions<'a> {
         facts: &Facts,
     ) -> Result<(Arc<TableSchema>, Vec<String>), Fault> {
         let table = relation::table_name(message)?;
-        let described = relation::describe(message, facts, self.intake.known_schema(&table));
+        let in_block = self.intake.piece_of().is_some();
+        let before = self.remembered(message.id);
+        let known = self.intake.known_schema(&table);
+        let described = match relation::describe(message, facts, known, self.rules, before.as_ref()) {
+            // Of a transaction that has not ended the catalogue shows nothing; when it comes whole it is judged again.
+            Err(Fault::Stop(CaptureError::OfProduct { reason: MASK, message })) if in_block => {
+                return Err(CaptureError::HeldTooMuch(message).into());
+            }
+            described => described?,
+        };
+        if !in_block && (before.is_some() || described.masked.is_some()) {
+            self.masked.remember(message.id, described.masked.as_ref())?;
+        }
         let unknown = described.unknown().map(str::to_owned).collect();
         let schema = self.intake.schema(&table, &described.columns)?;
-        let relation = Relation::new(schema.clone(), described.kinds, self.charset);
+        let mut relation = Relation::new(schema.clone(), described.writers, self.charset);
+        relation.masked = described.masked;
         self.relations.put(message.id, Some(relation), self.intake.round(), self.part);
         Ok((schema, unknown))
+    }
+
+    /// What is known of a table's masked columns: by the transaction itself that comes in a block, or as it is kept.
+    fn remembered(&self, id: u32) -> Option<MaskedTable> {
+        if self.rules.masks.is_empty() {
+            return None;
+        }
+        let in_block = self.relations.get(id).filter(|_| self.intake.piece_of().is_some());
+        let of_block = in_block.and_then(|described| described.relation.as_ref()?.masked.clone());
+        of_block.or_else(|| self.masked.get(id))
+    }
+
+    /// Takes in what the source sent of a row, before the row itself, as the source said it: by that a transaction is known
+    /// again.
+    pub(super) fn content(&mut self, message: &Message<'_>, payload: &[u8]) {
+        if message.is_of_rows() && !self.content_of_masked(message) {
+            self.intake.content(payload);
+        }
+    }
+
+    /// The same of a row with masked columns, without these: the trail keeps a hash of the content. Says whether it is such a
+    /// row.
+    fn content_of_masked(&mut self, message: &Message<'_>) -> bool {
+        if self.rules.masks.is_empty() {
+            return false;
+        }
+        let (kind, relation, old, new) = match message {
+            Message::Insert { relation, new } => (b'I', relation, None, Some(*new)),
+            Message::Update { relation, old, new } => (b'U', relation, *old, Some(*new)),
+            Message::Delete { relation, old } => (b'D', relation, Some(*old), None),
+            _ => return false,
+        };
+        let described = self.relations.get(*relation).and_then(|described| described.relation.as_ref());
+        let Some(described) = described.filter(|described| described.is_masked()) else { return false };
+        self.scratch.clear();
+        self.scratch.push(kind);
+        self.scratch.extend_from_slice(&relation.to_be_bytes());
+        described.push_shown(&mut self.scratch, old, new);
+        self.intake.content(&self.scratch);
+        true
     }
 
     /// Judges a message of `whole` bytes of which `there` has come. A row that the trail will not take is refused at once.
@@ -124,12 +186,14 @@ impl<'a> Transactions<'a> {
         match self.relations.get(partial.relation) {
             None => Ok(Outlook::Awaited),
             Some(Described { relation: Some(relation), .. }) if self.intake.wants_changes()? => {
-                let (bytes, max) = (partial.bytes_min(relation.kinds()), PAYLOAD_BYTES_MAX);
+                let (bytes, max) = (partial.bytes_min(relation.writers()), PAYLOAD_BYTES_MAX);
                 if bytes > max {
                     return Err(self.refusal(AppendError::TooLarge { bytes, max }.into(), &relation.schema));
                 }
                 Ok(Outlook::Awaited)
             }
+            // Its content is only known without what masks hide.
+            Some(Described { relation: Some(relation), .. }) if relation.is_masked() => Ok(Outlook::Awaited),
             Some(_) => Ok(Outlook::PassedOver),
         }
     }
@@ -166,7 +230,7 @@ impl<'a> Transactions<'a> {
         let in_block = InBlock::of(payload)?;
         let message = Message::decode_in_block(in_block, self.charset)?;
         self.note_part(&in_block)?;
-        if message.is_of_rows() {
+        if message.is_of_rows() && !self.content_of_masked(&message) {
             self.content_in_block(&in_block);
         }
         Ok(message)
@@ -217,6 +281,12 @@ impl<'a> Transactions<'a> {
         commit_ts: Timestamp,
     ) -> Result<Vec<Settled>, Fault> {
         let settled = self.relations.commit(xid);
+        for table in &settled {
+            let described = self.relations.get(table.id).and_then(|described| described.relation.as_ref());
+            if let Some(masked) = described.and_then(|described| described.masked.as_ref()) {
+                self.masked.remember(table.id, Some(masked))?;
+            }
+        }
         for table in settled.iter().filter(|settled| settled.table.is_none()) {
             self.left_out.entry(table.id).or_insert(*self.intake.complete());
         }
@@ -318,7 +388,9 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
-        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8, 1 << 30);
+        let (rules, masked) = (ValueRules::default(), MaskedTables::default());
+        let mut transactions =
+            Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8, &rules, masked, 1 << 30);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

@@ -37,7 +37,7 @@ impl Stream<'_> {
 
     /// A statement has changed a table. What is no note of the helper's is left out: whoever may log in could write one.
     fn statement(&mut self, note: &[u8]) -> Result<(), Fault> {
-        let Some(Statement { schema, table, text }) = Statement::read(note) else {
+        let Some(Statement { tag, schema, table, text }) = Statement::read(note) else {
             warn_rarely!(
                 &self.target.slot,
                 slot = self.target.slot,
@@ -46,7 +46,11 @@ impl Stream<'_> {
             return Ok(());
         };
         match TableName::from_parts(&[&schema, &table]) {
-            Ok(name) if self.target.captures(&schema, &table) => self.transactions.intake.ddl(&name, &text),
+            Ok(name) if self.target.captures(&schema, &table) => {
+                // What was sent along with it, or stands in it, may be what a mask hides.
+                let shown = if self.target.value_rules.masks.is_empty() { text } else { format!("{tag} {name}") };
+                self.transactions.intake.ddl(&name, &shown)
+            }
             _ => Ok(()),
         }
     }

@@ -59,7 +59,8 @@ async fn streamed(
     let connection = Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
     let mut far = listener.accept().await.unwrap().0;
 
-    let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
+    let (overlap, masked) = (Overlap::new(Lsn(100), Lsn(100), None, 0), MaskedTables::default());
+    let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked };
     let coverage = SharedCoverage::default();
     let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
     let (_stop, shutdown) = watch::channel(false);
