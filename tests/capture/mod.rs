@@ -1,10 +1,13 @@
 //! Capture from a real PostgreSQL of each major that is here into a real trail: what is in the database is in the trail,
 //! once, in commit order, and every sign of loss stops loudly.
 
+mod begin;
 mod connecting;
 mod coverage;
 mod encodings;
+mod failover;
 mod gone_types;
+mod heartbeat;
 mod identity;
 mod keys;
 mod ledger;
@@ -15,3 +18,4 @@ mod rig;
 mod rows;
 mod settings;
 mod waiting;
+mod xids;

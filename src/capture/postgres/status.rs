@@ -41,6 +41,9 @@ pub struct SlotStatus {
     pub safe_wal_bytes: Option<u64>,
     /// `reserved`, `extended`, `unreserved`, `lost`; `missing` when there is no slot, `unknown` for what is none of these.
     pub wal_status: &'static str,
+    /// Whether standbys of the source may keep the slot too; none before PostgreSQL 17.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover: Option<bool>,
     /// Bytes that the source has spilled to its disk while it decoded large transactions.
     pub spilled_bytes: Option<u64>,
 }

@@ -25,6 +25,7 @@ use super::table_facts;
 use super::target::Target;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
+use super::xid::XidCount;
 use crate::capture::catch_up::CatchUp;
 use crate::capture::confirmation::trail_stopped;
 use crate::capture::error::{CaptureError, Fault};
@@ -45,6 +46,7 @@ pub(super) struct Meeting {
     pub(super) confirmed: Lsn,
     /// Of the publications that the stream names.
     pub(super) selection: u8,
+    pub(super) xids: XidCount,
 }
 
 /// One running stream.
@@ -87,7 +89,7 @@ impl<'a> Stream<'a> {
         catalogue: Catalogue,
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection }: Meeting,
+        Meeting { overlap, confirmed, selection, xids }: Meeting,
         checks: BackgroundCheck<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
@@ -95,7 +97,7 @@ impl<'a> Stream<'a> {
         let feedback = Feedback::new(appender.durable(), confirmed);
         Self {
             target,
-            transactions: Transactions::new(appender, overlap, confirmed, connection.charset),
+            transactions: Transactions::new(appender, overlap, confirmed, xids, connection.charset),
             connection,
             catalogue,
             types: Types::default(),
@@ -519,7 +521,8 @@ mod tests {
             Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
         let mut far = listener.accept().await.unwrap().0;
 
-        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
+        let overlap = Overlap::new(Lsn(100), Lsn(100), None, 0);
+        let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, xids: XidCount::new(9) };
         let coverage = SharedCoverage::default();
         let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
         let mut stream =

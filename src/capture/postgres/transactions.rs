@@ -12,6 +12,7 @@ use super::partial_row::PartialRow;
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
 use super::relation::{self, Relation, Unwritten};
 use super::table_facts::Facts;
+use super::xid::XidCount;
 use crate::capture::error::Fault;
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
@@ -26,6 +27,7 @@ pub(super) struct Transactions<'a> {
     pub(super) intake: Intake<'a, Lsn>,
     /// The server's number of the transaction that is half in, if one is.
     xid: Option<u32>,
+    xids: XidCount,
     /// By the server's number; none for a table that is not captured.
     relations: HashMap<u32, Option<Relation>>,
     /// Tables that are not captured, and since where in the log rows of them were left out.
@@ -47,10 +49,17 @@ pub(super) enum Outlook {
 
 impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
-    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<Lsn>, confirmed: Lsn, charset: Charset) -> Self {
+    pub(super) fn new(
+        appender: &'a mut Appender,
+        overlap: Overlap<Lsn>,
+        confirmed: Lsn,
+        xids: XidCount,
+        charset: Charset,
+    ) -> Self {
         Self {
             intake: Intake::new(appender, overlap, confirmed),
             xid: None,
+            xids,
             relations: HashMap::new(),
             left_out: HashMap::new(),
             scratch: Vec::new(),
@@ -65,7 +74,7 @@ impl<'a> Transactions<'a> {
 
     pub(super) fn begin(&mut self, commit_lsn: Lsn, commit_ts: Timestamp, xid: u32) -> Result<(), Fault> {
         self.xid = Some(xid);
-        self.intake.begin(commit_lsn.after_commit(), commit_ts, xid)
+        self.intake.begin(commit_lsn.after_commit(), commit_ts, self.xids.whole(xid))
     }
 
     pub(super) fn commit(&mut self, commit_lsn: Lsn, end_lsn: Lsn) -> Result<(), Fault> {
@@ -195,7 +204,7 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
-        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8);
+        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), XidCount::new(9), Charset::Utf8);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

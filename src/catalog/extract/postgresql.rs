@@ -1,4 +1,4 @@
-//! What an extract of PostgreSQL is configured with beside what every extract has: slot and publication.
+//! What an extract of PostgreSQL is configured with beside what every extract has: slot, publication, heartbeats.
 //!
 //! Owns the members, their defaults and their ranges; leaves slots and publications themselves to `capture`.
 
@@ -18,6 +18,9 @@ pub struct PostgresqlOptions {
     /// The publication; `trailcast_<name of the extract>` when left out. Used as it is when named here and existing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<String>,
+    /// Seconds between two messages that the extract writes into an idle source's log; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<u32>,
 }
 
 impl PostgresqlOptions {
@@ -49,8 +52,18 @@ impl PostgresqlOptions {
         if let Some(publication) = &self.publication {
             text("postgresql.publication", publication, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
         }
+        let seconds_max = limits::SOURCE_HEARTBEAT_SECONDS_MAX;
+        if self.heartbeat_seconds.is_some_and(|seconds| !(1..=seconds_max).contains(&seconds)) {
+            return Err(refuse("postgresql.heartbeatSeconds", format!("1 to {seconds_max}")));
+        }
         Ok(())
     }
+}
+
+/// Whether that is a place in PostgreSQL's log, an LSN: `16/B374D848`, two hexadecimal halves of at most eight digits.
+pub(super) fn is_position(text: &str) -> bool {
+    let is_half = |half: &str| (1..=8).contains(&half.len()) && half.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split_once('/').is_some_and(|(high, low)| is_half(high) && is_half(low))
 }
 
 const INSERTS_PUBLICATION: &str = "_inserts";
