@@ -103,7 +103,10 @@ const EXTRACT: &[Member] = &[
     Member("begin", Value),
     Member("snapshot", Value),
     Member("withoutIdentity", Value),
-    Member("postgresql", Table(&[Member("slot", Value), Member("publication", Value), Member("heartbeatSeconds", Value)])),
+    Member(
+        "postgresql",
+        Table(&[Member("slot", Value), Member("publication", Value), Member("heartbeatSeconds", Value)]),
+    ),
     Member("mysql", Table(&[Member("serverId", Value)])),
     Member("columns", Open),
     Member("onCoverageLost", Value),

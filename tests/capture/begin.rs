@@ -30,7 +30,8 @@ fn a_trail_begins_at_the_position_that_was_given() {
         rig.stop().await.unwrap();
         // It is where the trail began: the next session goes on where the trail stands.
         cluster.psql("insert into t values (4)");
-        cluster.psql("select pg_replication_slot_advance('trailcast_e1', confirmed_flush_lsn) from pg_replication_slots");
+        cluster
+            .psql("select pg_replication_slot_advance('trailcast_e1', confirmed_flush_lsn) from pg_replication_slots");
         rig.start().await;
         assert_eq!(rig.transactions(3).await[2], ["INSERT public.t + id=4"]);
         rig.stop().await.unwrap();
@@ -42,9 +43,8 @@ fn a_position_that_the_slot_cannot_give_is_refused_with_the_range_that_it_can() 
     Postgres::on_each_major(|cluster| {
         cluster.psql("create table t (id int primary key)");
         let server = Server::start();
-        let extract = |begin: &str| {
-            json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1", "begin": begin})
-        };
+        let extract =
+            |begin: &str| json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1", "begin": begin});
         let refused = |begin: &str, code: u16| {
             let said = server.post("/services/v2/extracts/e1", &extract(begin)).expect(code).text();
             server.get("/services/v2/extracts/e1").expect(404);

@@ -1,8 +1,6 @@
 //! Goal: a captured database that nobody writes to lets its server forget the log of the others, with heartbeats and without.
 //! Method: another database of the server is busy; the slot's own account says what is kept.
 
-use std::time::Duration;
-
 use serde_json::json;
 use trailcast::capture::RunState;
 

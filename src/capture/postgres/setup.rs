@@ -88,8 +88,7 @@ pub(super) async fn prepare(
     let source = SourceParts { product: IDENTITY, system, history: &history, database, reader: &target.slot };
     if let Some(known) = trail.check_identity(&source)? {
         let from = known.parse().map_err(|_| CaptureError::Malformed(format!("the trail's timeline {known}")))?;
-        let crossing =
-            Crossing { from, to: log.timeline, position: trail.position, is_standby: server.is_standby };
+        let crossing = Crossing { from, to: log.timeline, position: trail.position, is_standby: server.is_standby };
         crossing.check(walsender).await?;
     }
     check_log_end(target, catalogue, log.end, trail.position).await?;
@@ -203,8 +202,11 @@ async fn server(target: &Target, catalogue: &mut Catalogue) -> Result<Server, Fa
 }
 
 async fn find_slot(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Option<Slot>, Fault> {
-    let on_standbys =
-        if version >= SERVER_VERSION_FAILOVER { "failover, synced AND pg_catalog.pg_is_in_recovery()" } else { "NULL, NULL" };
+    let on_standbys = if version >= SERVER_VERSION_FAILOVER {
+        "failover, synced AND pg_catalog.pg_is_in_recovery()"
+    } else {
+        "NULL, NULL"
+    };
     let sql = format!(
         "SELECT plugin, database, confirmed_flush_lsn, coalesce(wal_status, ''), {on_standbys} \
          FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
