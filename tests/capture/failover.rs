@@ -13,7 +13,7 @@ use trailcast::capture::RunState;
 use trailcast::capture::postgres::sql_client::SqlClient;
 use trailcast::catalog::extract::SourceConfig;
 
-use crate::capture::rig::{Rig, runtime};
+use crate::capture::rig::{Rig, on_each_major, runtime};
 use crate::support::extract::{capture_from, info, until_info};
 use crate::support::moving_address::MovingAddress;
 use crate::support::postgres::{Installation, Stop, installations};
@@ -83,13 +83,17 @@ impl Site {
 
     /// Waits until the standby keeps a copy of the slot that survives its promotion.
     fn until_slot_is_kept(&self) {
+        self.until_kept_by(&self.standby);
+    }
+
+    fn until_kept_by(&self, standby: &Postgres) {
         let kept = format!(
             "select count(*) from pg_replication_slots where slot_name = '{SLOT}' and synced and not temporary"
         );
         until(|| {
             // The copy is good as soon as the slot has moved past where the standby began to keep it.
             self.primary.psql("select pg_log_standby_snapshot()");
-            if self.standby.psql(&kept) == "1" { Ok(()) } else { Err("no copy of the slot".to_owned()) }
+            if standby.psql(&kept) == "1" { Ok(()) } else { Err("no copy of the slot".to_owned()) }
         });
     }
 
@@ -253,6 +257,20 @@ async fn until_all_is_captured(rig: &Rig, primary: &Postgres) {
     }
 }
 
+/// Has a server write rows until its log has passed that place; gives their numbers.
+fn write_past(server: &Postgres, position: &str) -> BTreeSet<u64> {
+    let has_passed = format!("select pg_current_wal_flush_lsn() > '{position}'");
+    let mut written = BTreeSet::new();
+    for id in 1_000.. {
+        server.psql(&format!("insert into t values ({id}, 0)"));
+        written.insert(id);
+        if server.psql(&has_passed) == "t" {
+            break;
+        }
+    }
+    written
+}
+
 #[test]
 fn an_extract_goes_on_from_one_promoted_standby_after_the_other_under_load() {
     for installation in majors_with_failover() {
@@ -350,13 +368,7 @@ fn a_standby_that_was_behind_the_trail_stops_the_extract() {
             assert_eq!((status.status, status.last_error_reason), (RunState::Failed, Some("other_timeline")));
             // Nor when it has written past the place where the trail stands.
             let position = rig.appender().await.source_position().unwrap().to_string();
-            let has_passed = format!("select pg_current_wal_flush_lsn() > '{position}'");
-            for id in 10.. {
-                site.standby.psql(&format!("insert into t values ({id}, 0)"));
-                if site.standby.psql(&has_passed) == "t" {
-                    break;
-                }
-            }
+            write_past(&site.standby, &position);
             rig.start().await;
             let error = rig.end().await;
             assert_eq!(error.reason(), "other_timeline", "{error}");
@@ -366,6 +378,63 @@ fn a_standby_that_was_behind_the_trail_stops_the_extract() {
             println!("PostgreSQL {}: {error}", installation.major);
         });
     }
+}
+
+#[test]
+fn a_standby_that_is_promoted_beside_the_trails_source_stops_the_extract() {
+    for installation in majors_with_failover() {
+        runtime().block_on(async {
+            let mut site = Site::new(installation);
+            let beside = site.primary.standby("standby_beside");
+            let mut rig = site.rig();
+            rig.start().await;
+            rig.until_begun().await;
+            site.primary.psql("insert into t values (1, 0)");
+            rig.until_commits(1).await;
+            site.until_kept_by(&beside);
+            site.until_slot_is_kept();
+            site.until_standby_has_all();
+            site.kill_primary();
+            site.promote();
+            site.standby.psql("insert into t values (2, 0)");
+            rig.until_commits(2).await;
+            rig.stop().await.unwrap();
+            // It has the same number for its timeline, and nothing of what the other one wrote.
+            beside.promote();
+            let position = rig.appender().await.source_position().unwrap().to_string();
+            write_past(&beside, &position);
+            site.address.move_to(beside.port());
+            rig.start().await;
+            let error = rig.end().await;
+            assert_eq!(error.reason(), "source_rewound", "{error}");
+            assert_eq!(rig.all().await, [["INSERT public.t + id=1 v=0"], ["INSERT public.t + id=2 v=0"]]);
+        });
+    }
+}
+
+#[test]
+fn a_promoted_server_without_the_slot_stops_the_extract() {
+    on_each_major(async |primary| {
+        primary.psql(TABLE);
+        primary.psql("select pg_create_logical_replication_slot('theirs', 'pgoutput')");
+        let standby = primary.standby("standby_0");
+        let mut rig = Rig::new(&primary);
+        rig.config.postgresql.slot = Some("theirs".into());
+        rig.start().await;
+        rig.until_begun().await;
+        primary.psql("insert into t values (1, 0)");
+        rig.until_commits(1).await;
+        rig.stop().await.unwrap();
+        let position = rig.appender().await.source_position().unwrap().to_string();
+        let has_all = format!("select pg_last_wal_replay_lsn() >= '{position}'");
+        until(|| if standby.psql(&has_all) == "t" { Ok(()) } else { Err("it is behind".to_owned()) });
+        standby.promote();
+        rig.config.source.port = Some(standby.port());
+        rig.start().await;
+        let error = rig.end().await;
+        assert_eq!(error.reason(), "slot_missing", "{error}");
+        assert_eq!(rig.all().await.len(), 1);
+    });
 }
 
 #[test]
@@ -433,15 +502,7 @@ fn a_server_that_trusts_its_source_is_seen_to_mix_two_histories() {
         let position = info(&server, "e1")["position"].as_str().unwrap().to_owned();
         site.kill_primary();
         site.promote();
-        let has_passed = format!("select pg_current_wal_flush_lsn() > '{position}'");
-        let mut written = BTreeSet::new();
-        for id in 1_000.. {
-            site.standby.psql(&format!("insert into t values ({id}, 0)"));
-            written.insert(id);
-            if site.standby.psql(&has_passed) == "t" {
-                break;
-            }
-        }
+        let written = write_past(&site.standby, &position);
         site.standby.psql("insert into t values (9000, 0)");
         let seen = ids_until(&server, 9_000);
         let is_there = |id: &&u64| site.standby.psql(&format!("select count(*) from t where id = {id}")) == "1";
