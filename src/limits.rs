@@ -525,6 +525,8 @@ pub const SOURCE_BACKOFF_MILLIS_MIN: u64 = 250;
 pub const SOURCE_BACKOFF_MILLIS_MAX: u64 = 10_000;
 /// Time between two status updates to the source while nothing asks for one, in seconds.
 pub const SOURCE_STATUS_SECONDS: u64 = 5;
+/// Longest time between two heartbeats into a source's log, in seconds.
+pub const SOURCE_HEARTBEAT_SECONDS_MAX: u32 = 3_600;
 /// Silence from the source after which the connection counts as dead, in seconds.
 pub const SOURCE_SILENCE_SECONDS_MAX: u64 = 60;
 /// Time for which bytes may wait in a trail, while nothing is written, before the server is not ready, in seconds.

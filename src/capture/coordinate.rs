@@ -25,6 +25,11 @@ pub(super) trait Coordinate: Clone + Ord + Default + fmt::Display + fmt::Debug +
     /// Of a transaction's coordinate: where its commit is. A stream that begins there brings the transaction again.
     fn commit_place(&self) -> Self;
 
+    /// Whether the id that a trail kept of a transaction is that of the one that came.
+    fn is_same_transaction(kept: &str, came: &str) -> bool {
+        kept == came
+    }
+
     /// As the trail holds it.
     fn to_position(&self) -> SourcePosition {
         let mut position = SourcePosition::default();

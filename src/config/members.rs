@@ -110,6 +110,7 @@ const EXTRACT: &[Member] = &[
             Member("publication", Value),
             Member("messages", Value),
             Member("spillBytes", Value),
+            Member("heartbeatSeconds", Value),
         ]),
     ),
     Member("mysql", Table(&[Member("serverId", Value)])),

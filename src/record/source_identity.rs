@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub struct SourceIdentity(Arc<RwLock<String>>);
 
 /// What a source is known by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceParts<'a> {
     /// The product, in a word.
     pub product: &'a str,
@@ -24,14 +24,15 @@ pub struct SourceParts<'a> {
     pub reader: &'a str,
 }
 
-impl SourceParts<'_> {
+impl<'a> SourceParts<'a> {
     /// As the trail has it. Only the database may have slashes in it.
     pub fn text(&self) -> String {
         let Self { product, system, history, database, reader } = self;
         format!("{product}/{system}/{history}/{database}/{reader}")
     }
 
-    fn of(text: &str) -> Option<SourceParts<'_>> {
+    /// From what the trail has.
+    pub fn of(text: &'a str) -> Option<Self> {
         let [product, system, history, rest] = *text.splitn(4, '/').collect::<Vec<_>>() else { return None };
         let (database, reader) = rest.rsplit_once('/')?;
         Some(SourceParts { product, system, history, database, reader })
@@ -70,6 +71,7 @@ mod tests {
         assert_eq!((known.product(), known.database()), (None, None));
         for database in ["postgres", "a/b", "/", "with space", ""] {
             let parts = SourceParts { product: "toy", system: "7", history: "1", database, reader: "trailcast_e1" };
+            assert_eq!(SourceParts::of(&parts.text()), Some(parts));
             known.clone().set(&parts.text());
             assert_eq!(known.product().as_deref(), Some("toy"));
             assert_eq!(known.database().as_deref(), Some(database).filter(|database| !database.is_empty()));

@@ -1,11 +1,14 @@
 //! Capture from a real PostgreSQL of each major that is here into a real trail: what is in the database is in the trail,
 //! once, in commit order, and every sign of loss stops loudly.
 
+mod begin;
 mod connecting;
 mod coverage;
 mod ddl;
 mod encodings;
+mod failover;
 mod gone_types;
+mod heartbeat;
 mod identity;
 mod keys;
 mod large;
@@ -23,3 +26,4 @@ mod row_filters;
 mod rows;
 mod settings;
 mod waiting;
+mod xids;

@@ -191,7 +191,7 @@ fn what_only_a_start_would_find_is_found_without_one() {
             "line 5: user[0].grants[0].trails[0]: must be a pattern",
         ),
         ("[[user]]\nname = \"a\"\nrole = \"King\"\npasswordEnv = \"X\"".into(), "line 3: user[0].role: a role is"),
-        (extract("e1", "begin = \"then\""), "extract[0].begin: only \"now\""),
+        (extract("e1", "begin = \"then\""), "extract[0].begin: \"now\", or a position"),
         (extract("e1", "") + &extract("e2", ""), "extract[1].trail: another extract of this file writes it"),
         ("[[trail]]\nname = \"a1\"\nretention.bytes = 1".into(), "line 3: trail[0].retention.bytes: must be"),
         ("[limits]\nconnections = 0".into(), "line 2: limits.connections: must be a whole number from 1 to 1000000"),

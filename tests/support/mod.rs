@@ -9,6 +9,7 @@ pub mod extract;
 pub mod http;
 pub mod log;
 pub mod lookalike;
+pub mod moving_address;
 pub mod openapi;
 pub mod port;
 pub mod postgres;

@@ -283,6 +283,66 @@ impl Postgres {
         ));
     }
 
+    /// A standby of this cluster that follows it through a new physical slot of that name, and keeps copies of the slots that
+    /// survive a promotion where its version can.
+    pub fn standby(&self, slot: &str) -> Self {
+        let folder = Folder::unused_path(&format!("pg{}s", self.major()));
+        make_folder_of_cluster_user(&folder);
+        let port = self.port();
+        let bin = &self.installation.bin;
+        process::output(
+            as_cluster_user(bin.join("pg_basebackup"))
+                .env("PGPASSWORD", PASSWORD)
+                .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", USER, "--no-sync", "-c", "fast"])
+                .args(["-C", "-S", slot])
+                .arg("-D")
+                .arg(folder.join("data")),
+        );
+        process::output(as_cluster_user("touch").arg(folder.join("data/standby.signal")));
+        let primary = format!(
+            "host=127.0.0.1 port={port} user={USER} password=''{PASSWORD}'' dbname=postgres application_name={slot}"
+        );
+        // In a file, where `set` can change them.
+        let mut more = format!(
+            "primary_conninfo = '{primary}'\nprimary_slot_name = '{slot}'\nhot_standby_feedback = on\n\
+             wal_retrieve_retry_interval = 100ms\n"
+        );
+        if self.major() >= 17 {
+            more.push_str("sync_replication_slots = on\n");
+        }
+        let file = std::fs::OpenOptions::new().append(true).open(folder.join("data/postgresql.conf"));
+        std::io::Write::write_all(&mut file.unwrap(), more.as_bytes()).unwrap();
+        let mut standby = Self {
+            installation: self.installation,
+            port: Port::hold(),
+            settings: self.settings.clone(),
+            locales: self.locales.clone(),
+            child: None,
+            log: Log::default(),
+            folder: Folder::adopt(folder),
+        };
+        standby.start_again();
+        standby
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        assert_eq!(self.psql("select pg_promote()"), "t");
+    }
+
+    /// Changes a setting for good, as an administrator does.
+    pub fn set(&self, setting: &str, value: &str) {
+        self.psql(&format!("alter system set {setting} = '{value}'; select pg_reload_conf()"));
+    }
+
+    /// Runs a program of its version on the data of a cluster that is stopped, such as `pg_resetwal`.
+    pub fn run_on_data(&self, program: &str, arguments: &[&str]) {
+        assert!(self.child.is_none(), "the cluster runs");
+        process::output(
+            as_cluster_user(self.installation.bin.join(program)).args(arguments).arg("-D").arg(self.data()),
+        );
+    }
+
     /// Stops the cluster.
     pub fn stop(&mut self, how: Stop) {
         let Some(mut child) = self.child.take() else { return };
@@ -354,7 +414,8 @@ impl Postgres {
             .spawn()
             .map_err(|e| e.to_string())?;
         self.log = child.stderr.take().map(Log::follow).unwrap_or_default();
-        let ready = self.log.wait_for("database system is ready to accept connections", START);
+        // A standby says that it is ready to accept read-only connections.
+        let ready = self.log.wait_for("database system is ready to accept", START);
         self.child = Some(child);
         if ready.is_some() {
             return Ok(());

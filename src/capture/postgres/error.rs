@@ -1,5 +1,6 @@
-//! What only a PostgreSQL source can meet and a person has to mend: slots that are gone or too far ahead, tables that are not
-//! published, publications that would have the application's writes refused, masks and row filters that would not hold.
+//! What only a PostgreSQL source can meet and a person has to mend: slots that are gone or too far ahead, timelines that
+//! part too early, tables that are not published, publications that would have the application's writes refused, masks and row
+//! filters that would not hold.
 //!
 //! Owns these words and their kinds; leaves what any source can meet to `capture::error`.
 
@@ -35,6 +36,22 @@ pub(super) enum PostgresError {
         "replication slot {slot} stands at {slot_position}, ahead of the trail at {position}; changes between are lost"
     )]
     SlotAhead { slot: String, slot_position: String, position: String },
+    /// The server was promoted, or restored, before it had all that the trail took.
+    #[error(
+        "this server left timeline {from} at {left} and is on timeline {to} now, and the trail stands at {position} of \
+         timeline {from}: it may hold changes that this server never had. Nothing was taken from the server or confirmed to \
+         it: have the extract read from the server that has these changes, or accept that they never happened, with a new \
+         extract, another slot and another trail"
+    )]
+    TimelineLeftEarlier { from: u32, to: u32, left: String, position: String },
+    /// The server's timeline does not go back to the trail's.
+    #[error(
+        "the trail was written on timeline {from}, and this server is on timeline {to}, which does not go back to that one: \
+         it was left behind by a promotion, or promoted beside the trail's source. Nothing was taken from it or confirmed to \
+         it: have the extract read from the server that was promoted to timeline {from}, or accept the state of this one, \
+         with a new extract, another slot and another trail"
+    )]
+    TimelineUnrelated { from: u32, to: u32 },
     /// Tables that the patterns name do not flow, or did not in between.
     #[error(
         "coverage is lost: {tables}. Rows of these tables in transactions from {from} to {to} of the source's log may be \
@@ -109,6 +126,7 @@ impl From<PostgresError> for CaptureError {
             PostgresError::SlotMissing { .. } => "slot_missing",
             PostgresError::SlotLost { .. } => "slot_lost",
             PostgresError::SlotAhead { .. } => "slot_ahead",
+            PostgresError::TimelineLeftEarlier { .. } | PostgresError::TimelineUnrelated { .. } => "other_timeline",
             PostgresError::CoverageLost { .. } => "coverage_lost",
             PostgresError::MaskedColumnGone { .. }
             | PostgresError::NoColumnToMask { .. }

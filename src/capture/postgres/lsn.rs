@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::xid;
 use crate::capture::coordinate::Coordinate;
 use crate::record::SourcePosition;
 
@@ -47,6 +48,10 @@ impl Coordinate for Lsn {
 
     fn commit_place(&self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+
+    fn is_same_transaction(kept: &str, came: &str) -> bool {
+        xid::is_same(kept, came)
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) async fn run(
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, version, .. } = prepared;
+    let Prepared { start: position, confirmed, version, xids, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
@@ -90,7 +90,7 @@ pub(super) async fn run(
     // At the slot, which may be new.
     status.common().look_now();
     let checks = BackgroundCheck::new(check);
-    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage) };
+    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage), xids };
     let connections = (walsender, catalogue);
     Stream::new(target, connections, appender, status, meeting, checks, shutdown.clone()).run().await
 }

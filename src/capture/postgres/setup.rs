@@ -16,14 +16,19 @@ use super::slot_creation;
 use super::source_tables::Tables;
 use super::status::SharedStatus;
 use super::target::{IDENTITY, Target};
+use super::timeline::Crossing;
+use super::xid::XidCount;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::fault_injection;
 use crate::capture::taken::Taken;
+use crate::catalog::extract::InvalidExtract;
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::SourceParts;
 
 /// Oldest server that this code knows, as `server_version_num`.
 const SERVER_VERSION_MIN: u32 = 130_000;
+/// First server that keeps slots on its standbys, as `server_version_num`.
+pub(super) const SERVER_VERSION_FAILOVER: u32 = 170_000;
 
 /// What the trail is written from and where its stream begins.
 #[derive(Debug)]
@@ -36,6 +41,25 @@ pub(super) struct Prepared {
     pub(super) confirmed: Lsn,
     /// The server's version, as `server_version_num`.
     pub(super) version: u32,
+    pub(super) xids: XidCount,
+}
+
+/// A server, as it says of itself.
+#[derive(Debug)]
+struct Server {
+    /// As `server_version_num`.
+    version: u32,
+    is_standby: bool,
+    xids: XidCount,
+}
+
+/// A server's log, as a walsender says of it.
+#[derive(Debug)]
+struct Log {
+    system: String,
+    timeline: u32,
+    end: Lsn,
+    database: String,
 }
 
 /// A replication slot as the server shows it.
@@ -45,6 +69,10 @@ struct Slot {
     database: String,
     confirmed: Option<Lsn>,
     wal_status: String,
+    /// It is kept on standbys too; none where the server knows nothing of that.
+    failover: Option<bool>,
+    /// It is the copy that a standby keeps of its primary's.
+    is_copy: bool,
 }
 
 /// Checks source and slot against the trail, and makes publication and slot for a trail that has no source yet.
@@ -55,44 +83,57 @@ pub(super) async fn prepare(
     trail: &Taken<Lsn>,
     status: &SharedStatus,
 ) -> Result<Prepared, Fault> {
-    let (identity, log_end) = identity(target, walsender).await?;
-    trail.check_identity(&identity)?;
-    check_log_end(target, catalogue, log_end, trail.position).await?;
-    let version = server_version(target, catalogue).await?;
-    let slot = find_slot(target, catalogue).await?;
+    let server = server(target, catalogue).await?;
+    let log = log(walsender).await?;
+    let history = log.timeline.to_string();
+    let (system, database) = (&*log.system, &*log.database);
+    let source = SourceParts { product: IDENTITY, system, history: &history, database, reader: &target.slot };
+    if let Some(known) = trail.check_identity(&source)? {
+        let from = known.parse().map_err(|_| CaptureError::Malformed(format!("the trail's timeline {known}")))?;
+        let crossing = Crossing { from, to: log.timeline, position: trail.position, is_standby: server.is_standby };
+        crossing.check(walsender).await?;
+    }
+    check_log_end(target, catalogue, log.end, trail.position).await?;
+    let slot = find_slot(target, catalogue, server.version).await?;
     let has_slot = slot.is_some();
-    let resume = match (slot, trail.position) {
+    let resume = match (&slot, trail.position) {
         (None, Some(position)) => {
             let slot = target.slot.clone();
             return Err(PostgresError::SlotMissing { slot, position: position.to_string() }.into());
         }
+        (slot, None) if target.begin.is_some() => Some(given_start(target, slot.as_ref(), log.end)?),
         (Some(slot), position) => Some(checked_start(target, slot, position)?),
         (None, None) => None,
     };
+    if slot.is_some_and(|slot| slot.failover == Some(false)) && !server.is_standby && !target.slot_is_theirs {
+        slot_creation::keep_on_standbys(target, walsender).await?;
+    }
     // Whatever is wrong with the publication of a trail that goes on may have lost rows: `coverage` mends it and says so.
     if trail.position.is_none() {
-        publish(target, catalogue, version, has_slot).await?;
-        publication_report::report(target, catalogue, version, status).await?;
+        publish(target, catalogue, server.version, has_slot).await?;
+        publication_report::report(target, catalogue, server.version, status).await?;
     }
     let (start, confirmed) = match resume {
         Some(resume) => resume,
         None => {
-            let point = slot_creation::make(target, walsender, catalogue, status).await?;
+            let on_standbys = server.version >= SERVER_VERSION_FAILOVER && !server.is_standby;
+            let point = slot_creation::make(target, walsender, catalogue, status, on_standbys).await?;
             (point, point)
         }
     };
-    Ok(Prepared { identity, start, confirmed, version })
+    Ok(Prepared { identity: source.text(), start, confirmed, version: server.version, xids: server.xids })
 }
 
-/// The source's name for the trail, and the end of its log.
-async fn identity(target: &Target, walsender: &mut Connection) -> Result<(String, Lsn), Fault> {
-    let rows = walsender.query("IDENTIFY_SYSTEM").await?;
-    let Some([Some(system), Some(timeline), Some(log_end), Some(database)]) = rows.first().map(|row| &row[..]) else {
-        return Err(unexpected("IDENTIFY_SYSTEM"));
+/// What the server says of its log, to the connection that will stream it.
+async fn log(walsender: &mut Connection) -> Result<Log, Fault> {
+    const COMMAND: &str = "IDENTIFY_SYSTEM";
+    let rows = walsender.query(COMMAND).await?;
+    let Some([Some(system), Some(timeline), Some(end), Some(database)]) = rows.first().map(|row| &row[..]) else {
+        return Err(unexpected(COMMAND));
     };
-    let log_end = Lsn::parse(log_end).ok_or_else(|| unexpected("IDENTIFY_SYSTEM"))?;
-    let (product, history, reader) = (IDENTITY, timeline, &target.slot);
-    Ok((SourceParts { product, system, history, database, reader }.text(), log_end))
+    let timeline = timeline.parse().map_err(|_| unexpected(COMMAND))?;
+    let end = Lsn::parse(end).ok_or_else(|| unexpected(COMMAND))?;
+    Ok(Log { system: system.clone(), timeline, end, database: database.clone() })
 }
 
 /// A log that ends before what the trail has from it is another log.
@@ -122,11 +163,16 @@ async fn publish(target: &Target, catalogue: &mut Catalogue, version: u32, has_s
     Publisher { target, catalogue, version, tables: &tables, filters: &filters }.prepare(&now, has_slot).await
 }
 
-/// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused, and whether its
-/// masks and row filters would hold. `known`: the patterns that an extract has so far.
+/// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused, whether its masks
+/// and row filters would hold, and whether a new trail can begin where it should. `known`: the patterns that an extract has so far.
 pub(super) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -> Result<(), Fault> {
     let mut catalogue = Catalogue::default();
-    let version = server_version(target, &mut catalogue).await?;
+    let version = server(target, &mut catalogue).await?.version;
+    if target.begin.is_some() && known.is_none() {
+        let slot = find_slot(target, &mut catalogue, version).await?;
+        let end = end_of_log(target, &mut catalogue).await?;
+        given_start(target, slot.as_ref(), end)?;
+    }
     let tables = Tables::read(&mut catalogue, &target.address).await?;
     if let Some(objection) = MasksAtSource::read(target, &mut catalogue).await?.objection(target, &tables) {
         return Err(objection.into());
@@ -139,25 +185,44 @@ pub(super) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -
     Ok(())
 }
 
-/// The server's version as `server_version_num`; one that is too old is refused.
-pub(super) async fn server_version(target: &Target, catalogue: &mut Catalogue) -> Result<u32, Fault> {
-    let rows = catalogue.query(&target.address, "SHOW server_version_num").await?;
-    let version = scalar(&rows).and_then(|text| text.parse().ok()).ok_or_else(|| unexpected("server_version_num"))?;
+async fn end_of_log(target: &Target, catalogue: &mut Catalogue) -> Result<Lsn, Fault> {
+    let sql = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+               ELSE pg_catalog.pg_current_wal_flush_lsn() END";
+    let rows = catalogue.query(&target.address, sql).await?;
+    scalar(&rows).and_then(Lsn::parse).ok_or_else(|| unexpected("the end of the log"))
+}
+
+/// What the server says of itself; one that is too old is refused.
+async fn server(target: &Target, catalogue: &mut Catalogue) -> Result<Server, Fault> {
+    // The names that the functions had before version 13.
+    let sql = "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(), \
+               pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())";
+    let wrong = || unexpected("server_version_num");
+    let rows = catalogue.query(&target.address, sql).await?;
+    let Some([Some(version), Some(is_standby), Some(next)]) = rows.first().map(|row| &row[..]) else {
+        return Err(wrong());
+    };
+    let version = version.parse().map_err(|_| wrong())?;
     if version < SERVER_VERSION_MIN {
         return Err(CaptureError::Refused("PostgreSQL 13 or newer is required".into()).into());
     }
-    Ok(version)
+    Ok(Server { version, is_standby: is_standby == "t", xids: XidCount::new(next.parse().map_err(|_| wrong())?) })
 }
 
-async fn find_slot(target: &Target, catalogue: &mut Catalogue) -> Result<Option<Slot>, Fault> {
+async fn find_slot(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Option<Slot>, Fault> {
+    let on_standbys = if version >= SERVER_VERSION_FAILOVER {
+        "failover, synced AND pg_catalog.pg_is_in_recovery()"
+    } else {
+        "NULL, NULL"
+    };
     let sql = format!(
-        "SELECT plugin, database, confirmed_flush_lsn, coalesce(wal_status, '') \
+        "SELECT plugin, database, confirmed_flush_lsn, coalesce(wal_status, ''), {on_standbys} \
          FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
         literal(&target.slot)
     );
     let rows = catalogue.query(&target.address, &sql).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let [plugin, database, confirmed, Some(wal_status)] = &row[..] else {
+    let [plugin, database, confirmed, Some(wal_status), failover, is_copy] = &row[..] else {
         return Err(unexpected("pg_replication_slots"));
     };
     Ok(Some(Slot {
@@ -165,24 +230,37 @@ async fn find_slot(target: &Target, catalogue: &mut Catalogue) -> Result<Option<
         database: database.clone().unwrap_or_default(),
         confirmed: confirmed.as_deref().and_then(Lsn::parse),
         wal_status: wal_status.clone(),
+        failover: failover.as_deref().map(|failover| failover == "t"),
+        is_copy: is_copy.as_deref() == Some("t"),
     }))
 }
 
-/// Where to start with a slot that exists: the trail's position, never the slot's if the trail has one. And the slot's.
-fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<(Lsn, Lsn), Fault> {
-    let name = || target.slot.clone();
+/// What a slot that is sound was confirmed up to.
+fn confirmed_by(target: &Target, slot: &Slot) -> Result<Lsn, Fault> {
     if slot.plugin != "pgoutput" || slot.database != target.address.source.database {
         let message = format!("slot {} exists, but not for pgoutput in this database", target.slot);
         return Err(CaptureError::Refused(message).into());
     }
+    if slot.is_copy {
+        let slot = &target.slot;
+        return Err(Fault::Passing(format!(
+            "the server is a standby that keeps a copy of slot {slot}: the extract goes on when it is promoted, or when \
+             the primary is there again"
+        )));
+    }
     if slot.wal_status == "lost" {
-        return Err(PostgresError::SlotLost { slot: name(), reason: "wal_status = lost".into() }.into());
+        return Err(PostgresError::SlotLost { slot: target.slot.clone(), reason: "wal_status = lost".into() }.into());
     }
     // Without a point yet, another session is still making the slot.
-    let confirmed = slot.confirmed.ok_or_else(|| Fault::Passing(format!("slot {} is being made", target.slot)))?;
+    slot.confirmed.ok_or_else(|| Fault::Passing(format!("slot {} is being made", target.slot)))
+}
+
+/// Where to start with a slot that exists: the trail's position, never the slot's if the trail has one. And the slot's.
+fn checked_start(target: &Target, slot: &Slot, position: Option<Lsn>) -> Result<(Lsn, Lsn), Fault> {
+    let confirmed = confirmed_by(target, slot)?;
     match position {
         Some(position) if confirmed > position && !fault_injection::confirm_early() => Err(PostgresError::SlotAhead {
-            slot: name(),
+            slot: target.slot.clone(),
             slot_position: confirmed.to_string(),
             position: position.to_string(),
         }
@@ -190,5 +268,28 @@ fn checked_start(target: &Target, slot: Slot, position: Option<Lsn>) -> Result<(
         Some(position) if fault_injection::confirm_early() => Ok((position.max(confirmed), confirmed)),
         Some(position) => Ok((position, confirmed)),
         None => Ok((confirmed, confirmed)),
+    }
+}
+
+/// Where a new trail starts that is to begin at a given place of a log that ends at `end`, and what the slot was confirmed up
+/// to. Whatever lies behind that place the slot still has to have.
+fn given_start(target: &Target, slot: Option<&Slot>, end: Lsn) -> Result<(Lsn, Lsn), Fault> {
+    let name = &target.slot;
+    let refuse = |message: String| {
+        let refusal = InvalidExtract { member: "begin".into(), message };
+        Fault::Stop(CaptureError::Configuration(refusal))
+    };
+    let Some(slot) = slot else {
+        return Err(refuse(format!(
+            "a position needs a replication slot that is there already, and slot {name} is not: give \"now\", or the slot \
+             in postgresql.slot that keeps the log from there on"
+        )));
+    };
+    let confirmed = confirmed_by(target, slot)?;
+    match target.begin {
+        Some(begin) if (confirmed..=end).contains(&begin) => Ok((begin, confirmed)),
+        _ => Err(refuse(format!(
+            "\"now\", or a position from {confirmed}, up to which slot {name} was confirmed, to {end}, where the log ends"
+        ))),
     }
 }

@@ -1,4 +1,4 @@
-//! Making a replication slot, and saying what its making waits for.
+//! Making a replication slot that its server's standbys keep too, and saying what its making waits for.
 //!
 //! A slot begins where the server knows every transaction: those that were open when it began to be made must end first,
 //! in whatever database of the server they are. Owns that wait as people see it; leaves slots that exist to `setup`.
@@ -17,16 +17,19 @@ use crate::capture::error::Fault;
 use crate::capture::status::Wait;
 use crate::limits;
 
-/// Makes the slot; returns where its stream starts.
+/// Makes the slot; returns where its stream starts. `on_standbys`: the server's standbys may keep it too.
 pub(super) async fn make(
     target: &Target,
     walsender: &mut Connection,
     catalogue: &mut Catalogue,
     status: &SharedStatus,
+    on_standbys: bool,
 ) -> Result<Lsn, Fault> {
     info!(slot = target.slot, "making a replication slot; it waits for transactions that are open now");
     let _noted = Noted(status);
-    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT", identifier(&target.slot));
+    // Servers without such slots do not all know options in brackets.
+    let options = if on_standbys { "(SNAPSHOT 'nothing', FAILOVER true)" } else { "NOEXPORT_SNAPSHOT" };
+    let sql = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", identifier(&target.slot));
     let rows = {
         let mut making = pin!(walsender.try_query_unlimited(&sql));
         let began = Instant::now();
@@ -44,6 +47,25 @@ pub(super) async fn make(
     };
     let point = rows.first().and_then(|row| row.get(1).cloned().flatten());
     point.as_deref().and_then(Lsn::parse).ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT"))
+}
+
+/// SQLSTATE of a slot that another connection reads, such as our own before this one.
+const OBJECT_IN_USE: &str = "55006";
+
+/// Has the server's standbys keep a slot of ours that was made before they could. A server that refuses goes on without.
+pub(super) async fn keep_on_standbys(target: &Target, walsender: &mut Connection) -> Result<(), Fault> {
+    let sql = format!("ALTER_REPLICATION_SLOT {} (FAILOVER true)", identifier(&target.slot));
+    match walsender.try_query(&sql).await? {
+        Ok(_) => info!(slot = target.slot, "standbys of the source may keep the slot from now on"),
+        Err(error) if error.code == OBJECT_IN_USE => return Err(error.into()),
+        Err(error) => warn!(
+            slot = target.slot,
+            %error,
+            "standbys of the source do not keep the slot: after a promotion the extract cannot go on. On a replication \
+             connection, ALTER_REPLICATION_SLOT … (FAILOVER true) changes that"
+        ),
+    }
+    Ok(())
 }
 
 /// Takes the wait out of the status when it is over, however it ends.

@@ -83,13 +83,19 @@ async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<Seen, F
     // A standby has no current position of its own.
     let sql = format!(
         "SELECT here.lsn::text, pg_catalog.pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, s.wal_status, \
-         s.safe_wal_size, s.slot_name, pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery() \
+         s.safe_wal_size, s.slot_name, pg_catalog.to_jsonb(s) ->> 'failover', \
+         CASE WHEN NOT s.active AND idle.setting::bigint > 0 THEN greatest(0, idle.setting::bigint \
+         - extract(epoch FROM pg_catalog.now() - (pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamptz)::bigint) END, \
+         pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery() \
          FROM (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
          ELSE pg_catalog.pg_current_wal_lsn() END AS lsn) AS here \
-         LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {slot}"
+         LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = {slot} \
+         LEFT JOIN pg_catalog.pg_settings idle ON idle.name = 'idle_replication_slot_timeout'"
     );
     let rows = catalogue.query(&target.address, &sql).await?;
-    let Some([current, retained, wal_status, safe, name, version, standby]) = rows.first().map(|row| &row[..]) else {
+    let Some([current, retained, wal_status, safe, name, failover, idle_left, version, standby]) =
+        rows.first().map(|row| &row[..])
+    else {
         return Err(Fault::Passing("an unexpected answer to pg_replication_slots".into()));
     };
     let mut seen = SlotStatus {
@@ -97,6 +103,8 @@ async fn look_over(catalogue: &mut Catalogue, target: &Target) -> Result<Seen, F
         retained_wal_bytes: number(retained),
         safe_wal_bytes: number(safe),
         wal_status: if name.is_none() { MISSING } else { known_status(wal_status.as_deref()) },
+        failover: failover.as_deref().map(|failover| failover == "true"),
+        idle_seconds_left: number(idle_left),
         spilled_bytes: None,
     };
     let version = number(version).and_then(|version| u32::try_from(version).ok());

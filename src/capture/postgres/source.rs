@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use tokio::sync::watch;
 
 use super::error::{MASK, ROW_FILTER, WRITES_REFUSED};
+use super::heartbeat;
 use super::session;
 use super::setup;
 use super::slot_watch;
@@ -42,17 +43,21 @@ impl Source {
         coverage: &SharedCoverage,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
-        session::run(&self.target, appender, &self.status, coverage, shutdown).await
+        tokio::select! {
+            ended = session::run(&self.target, appender, &self.status, coverage, shutdown) => ended,
+            never = heartbeat::beat(&self.target, &self.status) => match never {},
+        }
     }
 
-    /// Looks whether publishing the tables would have the writes of the source's application refused, and whether masks and row
-    /// filters would hold. `known`: the patterns that an extract has so far.
+    /// Looks whether publishing the tables would have the writes of the source's application refused, whether masks and row
+    /// filters would hold, and whether a new trail can begin where it should. `known`: the patterns that an extract has so far.
     pub(in crate::capture) async fn preflight(
         &self,
         known: Option<&[TablePattern]>,
     ) -> Result<Option<CaptureError>, Fault> {
         match setup::preflight(&self.target, known).await {
             Ok(()) => Ok(None),
+            Err(Fault::Stop(error @ CaptureError::Configuration(_))) => Ok(Some(error)),
             Err(Fault::Stop(error)) if [WRITES_REFUSED, MASK, ROW_FILTER].contains(&error.reason()) => Ok(Some(error)),
             Err(fault) => Err(fault),
         }

@@ -10,6 +10,9 @@ use serde::Serialize;
 use super::replica_identity::RefusedWrites;
 use crate::capture::status::{self, Status};
 
+/// A slot is in danger when the log that may still be written is smaller than that part of what is kept.
+const SAFE_SHARE: u64 = 4;
+
 /// The part of `extracts/{name}/info` that only PostgreSQL has.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +47,12 @@ pub struct SlotStatus {
     pub safe_wal_bytes: Option<u64>,
     /// `reserved`, `extended`, `unreserved`, `lost`; `missing` when there is no slot, `unknown` for what is none of these.
     pub wal_status: &'static str,
+    /// Whether standbys of the source may keep the slot too; none before PostgreSQL 17.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover: Option<bool>,
+    /// Seconds after which the source discards a slot that nobody reads; none while somebody does, and without a limit.
+    #[serde(skip)]
+    pub idle_seconds_left: Option<u64>,
     /// Bytes that the source has spilled to its disk while it decoded large transactions.
     pub spilled_bytes: Option<u64>,
 }
@@ -69,6 +78,29 @@ pub struct PublicationStatus {
     pub masks_unmatched: Vec<String>,
 }
 
+impl SlotStatus {
+    /// What may end it, if something may soon.
+    fn danger(&self) -> Option<String> {
+        if self.wal_status == "unreserved" {
+            let what = "may lose its slot: the source may discard what it needs at its next checkpoint (unreserved)";
+            return Some(what.to_owned());
+        }
+        if let Some(seconds) = self.idle_seconds_left {
+            return Some(format!(
+                "loses its slot if it is not started within {seconds} s: the source discards slots that nobody reads \
+                 (idle_replication_slot_timeout)"
+            ));
+        }
+        let (kept, safe) = self.retained_wal_bytes.zip(self.safe_wal_bytes)?;
+        (safe < kept / SAFE_SHARE).then(|| {
+            format!(
+                "may lose its slot: the source keeps {kept} bytes of its log for it and will not keep {safe} more \
+                 (max_slot_wal_keep_size)"
+            )
+        })
+    }
+}
+
 impl PublicationStatus {
     fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -79,10 +111,7 @@ impl PostgresStatus {
     /// What may come to a standstill, or already keeps the source's application from its work.
     pub(in crate::capture) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.slot.as_ref().is_some_and(|slot| slot.wal_status == "unreserved") {
-            let what = "may lose its slot: the source may discard what it needs at its next checkpoint (unreserved)";
-            warnings.push(what.to_owned());
-        }
+        warnings.extend(self.slot.as_ref().and_then(SlotStatus::danger));
         let refused: Vec<&str> = self.publication.refused_writes.iter().map(|writes| writes.table.as_str()).collect();
         if !refused.is_empty() {
             let tables = refused.join(", ");
@@ -119,5 +148,27 @@ impl SharedStatus {
     /// Changes the part that only PostgreSQL has. `change` must be short.
     pub(in crate::capture) fn update_own(&self, change: impl FnOnce(&mut PostgresStatus)) {
         change(&mut self.own.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_its_source_will_discard_soon_is_warned_of() {
+        let sound = SlotStatus { wal_status: "reserved", retained_wal_bytes: Some(400), ..SlotStatus::default() };
+        let in_danger = [
+            (SlotStatus { wal_status: "unreserved", ..sound.clone() }, "unreserved"),
+            (SlotStatus { idle_seconds_left: Some(30), ..sound.clone() }, "within 30 s"),
+            (SlotStatus { safe_wal_bytes: Some(99), ..sound.clone() }, "max_slot_wal_keep_size"),
+        ];
+        for (slot, said) in in_danger {
+            let warnings = PostgresStatus { slot: Some(slot), ..PostgresStatus::default() }.warnings();
+            assert!(warnings.len() == 1 && warnings[0].contains(said), "{warnings:?}");
+        }
+        for slot in [Some(SlotStatus { safe_wal_bytes: Some(100), ..sound.clone() }), Some(sound), None] {
+            assert_eq!(PostgresStatus { slot, ..PostgresStatus::default() }.warnings(), Vec::<String>::new());
+        }
     }
 }

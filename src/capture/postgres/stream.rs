@@ -30,6 +30,7 @@ use super::table_facts::{self, Facts};
 use super::target::Target;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
+use super::xid::XidCount;
 use crate::capture::catch_up::CatchUp;
 use crate::capture::confirmation::trail_stopped;
 use crate::capture::error::{CaptureError, Fault};
@@ -52,6 +53,7 @@ pub(super) struct Meeting {
     pub(super) selection: u8,
     /// What is remembered of tables with masked columns.
     pub(super) masked: MaskedTables,
+    pub(super) xids: XidCount,
 }
 
 /// One running stream.
@@ -100,7 +102,7 @@ impl<'a> Stream<'a> {
         (connection, catalogue): (Connection, Catalogue),
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection, masked }: Meeting,
+        Meeting { overlap, confirmed, selection, masked, xids }: Meeting,
         checks: BackgroundCheck<'a>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
@@ -113,6 +115,7 @@ impl<'a> Stream<'a> {
                 appender,
                 overlap,
                 confirmed,
+                xids,
                 connection.charset,
                 &target.value_rules,
                 masked,

@@ -1,7 +1,10 @@
 //! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
 
+use tokio::time::Duration;
+
 use super::connection::{Address, identifier};
 use super::ddl;
+use super::lsn::Lsn;
 use crate::capture::value_rules::ValueRules;
 use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
 use crate::catalog::extract::row_filters::RowFilter;
@@ -21,6 +24,12 @@ pub(super) struct Target {
     pub(super) address: Address,
     pub(super) tables: Vec<TablePattern>,
     pub(super) slot: String,
+    /// Named in the configuration: taken over as it is when it exists.
+    pub(super) slot_is_theirs: bool,
+    /// Where a new trail begins, if that is not where the slot does.
+    pub(super) begin: Option<Lsn>,
+    /// Time between two heartbeats, if there are to be any.
+    pub(super) heartbeat: Option<Duration>,
     pub(super) publication: String,
     /// Named in the configuration: used as it is when it exists.
     pub(super) publication_is_theirs: bool,
@@ -44,6 +53,9 @@ impl Target {
         Self {
             tables: config.tables.clone(),
             slot: config.postgresql.slot_of(name),
+            slot_is_theirs: config.postgresql.slot.is_some(),
+            begin: Lsn::parse(&config.begin),
+            heartbeat: config.postgresql.heartbeat_seconds.map(u64::from).map(Duration::from_secs),
             publication: config.postgresql.publication_of(name),
             without_identity: config.without_identity,
             publication_is_theirs: config.postgresql.publication.is_some(),

@@ -15,6 +15,7 @@ use super::pgoutput::{InBlock, Message, OldTuple, RelationIds, RelationMessage, 
 use super::relation::{self, Relation, Unwritten};
 use super::relations::{Described, Relations, Settled};
 use super::table_facts::Facts;
+use super::xid::XidCount;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
@@ -30,6 +31,7 @@ pub(super) struct Transactions<'a> {
     pub(super) intake: Intake<'a, Lsn>,
     /// The server's number of the transaction that is half in, if one is.
     xid: Option<u32>,
+    xids: XidCount,
     /// The (sub)transaction that what comes in a block is of.
     part: u32,
     relations: Relations,
@@ -58,6 +60,7 @@ impl<'a> Transactions<'a> {
         appender: &'a mut Appender,
         overlap: Overlap<Lsn>,
         confirmed: Lsn,
+        xids: XidCount,
         charset: Charset,
         rules: &'a ValueRules,
         masked: MaskedTables,
@@ -66,6 +69,7 @@ impl<'a> Transactions<'a> {
         Self {
             intake: Intake::new(appender, overlap, confirmed, spill_bytes_max),
             xid: None,
+            xids,
             part: 0,
             relations: Relations::default(),
             left_out: HashMap::new(),
@@ -83,7 +87,7 @@ impl<'a> Transactions<'a> {
 
     pub(super) fn begin(&mut self, commit_lsn: Lsn, commit_ts: Timestamp, xid: u32) -> Result<(), Fault> {
         self.xid = Some(xid);
-        self.intake.begin(commit_lsn.after_commit(), commit_ts, xid)
+        self.intake.begin(commit_lsn.after_commit(), commit_ts, self.xids.whole(xid))
     }
 
     pub(super) fn commit(&mut self, commit_lsn: Lsn, end_lsn: Lsn) -> Result<(), Fault> {
@@ -290,7 +294,8 @@ impl<'a> Transactions<'a> {
         for table in settled.iter().filter(|settled| settled.table.is_none()) {
             self.left_out.entry(table.id).or_insert(*self.intake.complete());
         }
-        self.intake.commit_held(xid.into(), commit_lsn.after_commit(), commit_ts, xid, &end_lsn).await?;
+        let whole = self.xids.whole(xid);
+        self.intake.commit_held(xid.into(), commit_lsn.after_commit(), commit_ts, whole, &end_lsn).await?;
         Ok(settled)
     }
 
@@ -388,9 +393,9 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
-        let (rules, masked) = (ValueRules::default(), MaskedTables::default());
+        let (rules, masked, xids) = (ValueRules::default(), MaskedTables::default(), XidCount::new(9));
         let mut transactions =
-            Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8, &rules, masked, 1 << 30);
+            Transactions::new(&mut appender, overlap, Lsn(100), xids, Charset::Utf8, &rules, masked, 1 << 30);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

@@ -95,8 +95,12 @@ impl Source {
     ) -> Result<(), Fault> {
         let taken = Taken::<EventNumber>::of(appender)?;
         let (system, history, reader) = ("1", "1", "e1");
-        let identity = SourceParts { product: "toy", system, history, database: "", reader }.text();
-        taken.check_identity(&identity)?;
+        let source = SourceParts { product: "toy", system, history, database: "", reader };
+        let identity = source.text();
+        // It keeps no account of its histories.
+        if taken.check_identity(&source)?.is_some() {
+            return Err(CaptureError::Refused("it has another history".into()).into());
+        }
         let confirmed = self.log(|log| log.forgotten());
         let position = self.position(&taken, confirmed)?;
         taken.begin(appender, &identity, &position, SELECTION).await?;

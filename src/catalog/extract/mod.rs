@@ -33,7 +33,7 @@ pub struct ExtractConfig {
     pub tables: Vec<TablePattern>,
     /// The trail it writes; it is that trail's only writer.
     pub trail: TrailName,
-    /// `now`, or a position of the source (not yet supported).
+    /// Where a new trail begins: `now`, or a position of the source's log that the slot still has.
     #[serde(default = "now")]
     pub begin: String,
     /// Whether the rows that are there already are read first (not yet supported).
@@ -262,8 +262,8 @@ impl ExtractConfig {
         if !(1..=limits::EXTRACT_TABLES_MAX).contains(&self.tables.len()) {
             return Err(refuse("tables", format!("1 to {} patterns", limits::EXTRACT_TABLES_MAX)));
         }
-        if self.begin != "now" {
-            return Err(refuse("begin", "only \"now\" is supported in this version"));
+        if self.begin != "now" && !postgresql::is_position(&self.begin) {
+            return Err(refuse("begin", "\"now\", or a position of the source's log, such as 0/16B3748"));
         }
         if self.snapshot != Snapshot::None {
             return Err(refuse("snapshot", "only \"none\" is supported in this version"));
@@ -361,6 +361,16 @@ mod tests {
     }
 
     #[test]
+    fn a_trail_may_begin_at_a_position_of_the_log() {
+        for begin in ["now", "0/16B3748", "ffffffff/0"] {
+            assert_eq!(config(json!({ "begin": begin })).unwrap().validate(), Ok(()), "{begin}");
+        }
+        for bad in ["", "earliest", "0", "/", "0/", "/0", "0/123456789", "g/0", "0/0/0", " 0/1"] {
+            assert_eq!(config(json!({ "begin": bad })).unwrap().validate().unwrap_err().member, "begin", "{bad}");
+        }
+    }
+
+    #[test]
     fn a_password_is_never_shown() {
         let config = config(json!({})).unwrap();
         assert!(!format!("{config:?}").contains("hush"));
@@ -376,7 +386,12 @@ mod tests {
     fn what_is_not_supported_is_refused_by_name() {
         for (member, value) in [
             ("snapshot", json!("initial")),
-            ("begin", json!("0/16B3748")),
+            ("begin", json!("then")),
+            ("begin", json!("0/16B37480A")),
+            ("postgresql", json!({"heartbeatSeconds": 0})),
+            ("postgresql", json!({"heartbeatSeconds": 3_601})),
+            ("postgresql", json!({"spillBytes": 17_592_186_044_417_u64})),
+            ("postgresql", json!({"messages": ["trailcast.x"]})),
             ("columns", json!([{"table": "a.b", "column": "c", "mask": "text"}])),
             ("where", json!([{"table": "a.*", "filter": "id > 1"}])),
             ("mysql", json!({"serverId": 7})),

@@ -1,5 +1,5 @@
-//! What an extract of PostgreSQL is configured with beside what every extract has: slot, publication,
-//! logical messages, what large transactions may take.
+//! What an extract of PostgreSQL is configured with beside what every extract has: slot, publication, logical messages, what
+//! large transactions may take, heartbeats.
 //!
 //! Owns the members, their defaults and their ranges; leaves slots and publications themselves to `capture`.
 
@@ -26,6 +26,9 @@ pub struct PostgresqlOptions {
     /// source keeps them until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spill_bytes: Option<u64>,
+    /// Seconds between two messages that the extract writes into an idle source's log; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<u32>,
 }
 
 /// What the prefixes of logical messages begin with that are ours.
@@ -60,6 +63,10 @@ impl PostgresqlOptions {
         if let Some(publication) = &self.publication {
             text("postgresql.publication", publication, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
         }
+        let seconds_max = limits::SOURCE_HEARTBEAT_SECONDS_MAX;
+        if self.heartbeat_seconds.is_some_and(|seconds| !(1..=seconds_max).contains(&seconds)) {
+            return Err(refuse("postgresql.heartbeatSeconds", format!("1 to {seconds_max}")));
+        }
         if self.spill_bytes.is_some_and(|bytes| bytes > limits::SPILL_BYTES_CONFIGURED_MAX) {
             let message = format!("0 to {}", limits::SPILL_BYTES_CONFIGURED_MAX);
             return Err(refuse("postgresql.spillBytes", message));
@@ -80,6 +87,12 @@ impl PostgresqlOptions {
         }
         Ok(())
     }
+}
+
+/// Whether that is a place in PostgreSQL's log, an LSN: `16/B374D848`, two hexadecimal halves of at most eight digits.
+pub(super) fn is_position(text: &str) -> bool {
+    let is_half = |half: &str| (1..=8).contains(&half.len()) && half.bytes().all(|byte| byte.is_ascii_hexdigit());
+    text.split_once('/').is_some_and(|(high, low)| is_half(high) && is_half(low))
 }
 
 const INSERTS_PUBLICATION: &str = "_inserts";

@@ -108,7 +108,7 @@ metrics! {
     CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
     CaptureDegraded: Gauge, "trailcast_capture_degraded_tables", ["extract"], "Tables of an extract that do not flow as asked although it runs.";
     CaptureGaps: Counter, "trailcast_capture_gaps_total", ["extract"], "Gaps that an extract has written into its trail since the trail was made, because tables did not flow for a while.";
-    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, held_too_much, disk_full, trail or panic.";
+    CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, other_timeline, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, held_too_much, disk_full, trail or panic.";
 
     Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
     SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";
