@@ -552,8 +552,7 @@ pub const MASK_TEXT_BYTES_MAX: usize = 1_024;
 pub const MASK_KEY_BYTES_MIN: usize = 16;
 /// Longest key of a hash, in bytes.
 pub const MASK_KEY_BYTES_MAX: usize = 1_024;
-/// Tables with masked columns that are remembered, so that no such column comes under another name; far more than any source
-/// has. With more, the extract stops.
+/// Tables with masked columns that are remembered, far more than any source has; with more, the extract stops.
 pub const MASKED_TABLES_MAX: usize = 100_000;
 /// Row filters of one extract.
 pub const EXTRACT_ROW_FILTERS_MAX: usize = 1_024;
