@@ -1,10 +1,16 @@
 //! Logical messages: what an application writes into the log is in the trail once, where it stands, if the extract asks for it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
-use trailcast::capture::RunState;
+use trailcast::capture::{RunState, helper_sql};
 
 use crate::capture::rig::{Rig, on_each_major};
-use crate::support::Postgres;
+use crate::support::extract::until_info;
+use crate::support::subscriber::Next;
+use crate::support::{Postgres, Server};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn asking(cluster: &Postgres, prefixes: &[&str]) -> Rig {
     Rig::with(cluster, "trailcast_e1", json!({"messages": prefixes}))
@@ -110,4 +116,37 @@ fn prefixes_of_messages_are_checked_by_name() {
             assert!(refused.contains("postgresql.messages") && refused.contains(said), "{refused}");
         }
     });
+}
+
+#[test]
+fn a_data_stream_shows_messages_as_rows_and_statements_as_they_are() {
+    let Some(cluster) = Postgres::newest() else { return };
+    cluster.psql("create table t (id int primary key)");
+    cluster.psql(helper_sql());
+    let server = Server::start();
+    let extract = json!({
+        "source": cluster.source(), "tables": ["public.*"], "trail": "a1", "postgresql": {"messages": ["orders"]},
+    });
+    server.post("/services/v2/extracts/e1", &extract).expect(200);
+    until_info(&server, "e1", |info| info["status"] == "running");
+    server.make_stream("s1", "a1");
+    cluster.psql(
+        "begin; alter table t add v text; select pg_logical_emit_message(true, 'orders', '{\"id\": 7}');
+         insert into t values (1, 'x'); commit",
+    );
+    let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
+    let (deadline, mut seen) = (Instant::now() + PATIENCE, Vec::new());
+    while seen.len() < 3 {
+        assert!(Instant::now() < deadline, "{seen:?}\n{}", server.log_text());
+        match subscriber.next(Duration::from_millis(100)) {
+            Next::Record(record) if record.is_dml() || record.op_type() == Some("DDL") => seen.push(record),
+            Next::Record(_) | Next::Quiet => {}
+            Next::Ended(end) => panic!("the reading ended: {end:?}"),
+        }
+    }
+    assert!(seen[0].op_type() == Some("DDL") && seen[0].text.contains("alter table t add v text"), "{}", seen[0].text);
+    assert!(seen[1].op_type() == Some("INSERT") && seen[1].text.contains("messages.a1"), "{}", seen[1].text);
+    let message = json!({"key": "orders", "value": {"id": 7}, "encoding": "json", "partition": 0});
+    assert_eq!(seen[1].json["after"], message);
+    assert_eq!(seen[2].json["after"], json!({"id": 1, "v": "x"}));
 }
