@@ -72,8 +72,7 @@ impl Stream<'_> {
             self.transactions.leave_out(message.id);
             return Ok(());
         }
-        let xid = self.transactions.intake.piece_of().unwrap_or_default() as u32;
-        let asking = table_facts::ask_of_open(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
+        let asking = table_facts::ask_of_open(message, &mut self.types, &mut self.catalogue, &self.target.address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
         let Some(facts) = facts else {
             let (schema, table) = (&message.schema, &message.table);
