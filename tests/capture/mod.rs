@@ -13,6 +13,7 @@ mod ledger;
 mod limits;
 mod masked_everywhere;
 mod masks;
+mod masks_in_blocks;
 mod masks_over_rest;
 mod messages;
 mod prepared;
