@@ -90,6 +90,7 @@ fn a_column_that_its_own_large_transaction_renames_does_not_leak() {
             cluster.psql("drop table if exists t; create table t (id int primary key, email text, v text)");
             let mut rig = running(&cluster, "*.*").await;
             cluster.psql(&format!("begin; {}; {rename}; {}; commit", rows("t", 0), rows("t", 10_000)));
+            rig.until(|status| status.status == RunState::Failed).await;
             let error = rig.end().await;
             assert_eq!(error.reason(), "mask", "{name}: {error}");
             assert_hidden(&rig.all().await);
