@@ -2,7 +2,7 @@
 
 use super::connection::{Address, identifier};
 use crate::catalog::extract::postgresql::inserts_publication;
-use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, Snapshot, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
 
@@ -23,6 +23,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// The rows that are there already are loaded.
+    pub(super) loads_first: bool,
+    /// Rows a second that a load is held to.
+    pub(super) load_rate: Option<u64>,
 }
 
 impl Target {
@@ -37,6 +41,8 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            loads_first: config.snapshot == Snapshot::Initial,
+            load_rate: config.load_rate,
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
