@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::extract::InvalidExtract;
+use super::table_pattern::TablePattern;
+use crate::limits;
+
 /// All that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -63,6 +67,69 @@ pub enum LoadOutcome {
     Failed,
 }
 
+/// What somebody wants to be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadRequest {
+    /// Patterns of tables, as an extract has them.
+    pub tables: Vec<TablePattern>,
+    /// Only rows for which this condition holds, in the source's own language.
+    #[serde(default, rename = "where")]
+    pub condition: Option<String>,
+}
+
+/// What is to become of loads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadPatch {
+    /// What.
+    pub status: LoadWish,
+    /// Of these tables only; where all of them can be meant only, they may not be named.
+    #[serde(default)]
+    pub tables: Option<Vec<TablePattern>>,
+}
+
+/// What loads are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadWish {
+    /// Go on.
+    Running,
+    /// Rest.
+    Paused,
+    /// End where you are.
+    Cancelled,
+}
+
+impl LoadRequest {
+    /// Checks the range of each member.
+    pub fn validate(&self) -> Result<(), InvalidExtract> {
+        check_number(&self.tables)
+    }
+}
+
+impl LoadPatch {
+    /// Checks the range of each member.
+    pub fn validate(&self) -> Result<(), InvalidExtract> {
+        match (&self.tables, self.status) {
+            (None, _) => Ok(()),
+            (Some(tables), LoadWish::Cancelled) => check_number(tables),
+            (Some(_), _) => {
+                let message = "only beside the status \"cancelled\": loads rest and go on together".to_owned();
+                Err(InvalidExtract { member: "tables".into(), message })
+            }
+        }
+    }
+}
+
+fn check_number(tables: &[TablePattern]) -> Result<(), InvalidExtract> {
+    if (1..=limits::EXTRACT_TABLES_MAX).contains(&tables.len()) {
+        return Ok(());
+    }
+    let message = format!("1 to {} patterns", limits::EXTRACT_TABLES_MAX);
+    Err(InvalidExtract { member: "tables".into(), message })
+}
+
 impl LoadRecord {
     /// A load of these tables is wanted, each from its beginning.
     pub fn order(&mut self, tables: impl IntoIterator<Item = String>, condition: Option<&str>) {
@@ -74,6 +141,15 @@ impl LoadRecord {
         }
     }
 
+    /// Loads of these tables are to end where they are.
+    pub fn cancel(&mut self, tables: impl IntoIterator<Item = String>) {
+        for table in tables {
+            if !self.cancelled.contains(&table) {
+                self.cancelled.push(table);
+            }
+        }
+    }
+
     /// The load of a table has ended.
     pub fn end(&mut self, table: &str, order: u64, end: LoadEnd) {
         self.cancelled.retain(|cancelled| cancelled != table);
@@ -82,6 +158,9 @@ impl LoadRecord {
             self.orders.remove(table);
         }
         self.ended.insert(table.to_owned(), end);
+        if self.ended.len() > limits::LOAD_TABLES_MAX {
+            self.ended.pop_first();
+        }
     }
 }
 

@@ -132,6 +132,13 @@ impl Rig {
         timeout(PATIENCE, running.task).await.expect("the extract does not stop").unwrap()
     }
 
+    /// Ends the extract in the middle of whatever it does.
+    pub async fn kill(&mut self) {
+        let running = self.running.take().unwrap();
+        running.task.abort();
+        let _ = running.task.await;
+    }
+
     /// Waits until the extract stops by itself.
     pub async fn end(&mut self) -> CaptureError {
         let running = self.running.take().unwrap();

@@ -18,6 +18,6 @@ pub(super) mod loading;
 pub(super) mod orders;
 pub(super) mod progress;
 pub(super) mod status;
-pub(super) mod window;
 #[cfg(test)]
 mod tests;
+pub(super) mod window;

@@ -69,8 +69,10 @@ impl TableProgress {
     pub(in crate::capture) fn of_trail(kept: &LoadProgress) -> Option<Self> {
         let LoadLeft::Behind(text) = &kept.left else { return None };
         let (table, rows, at) = (kept.table.clone(), kept.rows, kept.at.clone());
-        let Ok(left) = serde_json::from_str::<Left>(text) else { return Some(Self::new(table, 0)) };
-        Some(Self { table, rows, at, left })
+        // A list would read as the members in their order.
+        let left =
+            Some(text).filter(|text| text.starts_with('{')).and_then(|text| serde_json::from_str::<Left>(text).ok());
+        Some(left.map_or_else(|| Self::new(kept.table.clone(), 0), |left| Self { table, rows, at, left }))
     }
 
     /// As the trail holds it.

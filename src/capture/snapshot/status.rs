@@ -85,6 +85,22 @@ pub enum TableLoadState {
     Failed,
 }
 
+impl TableLoadState {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Loading, Self::Loaded, Self::Cancelled, Self::Failed];
+
+    /// `queued`, `loading` …
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Loading => "loading",
+            Self::Loaded => "loaded",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Rows a second over the last seconds.
 #[derive(Debug, Default)]
 pub(in crate::capture) struct Rate(VecDeque<(Instant, u64)>);
@@ -162,7 +178,45 @@ impl LoadStatus {
     }
 }
 
+impl LoadStatus {
+    /// As an extract last showed it, with what was ordered since.
+    pub fn ordered(shown: Option<Self>, record: &LoadRecord) -> Option<Self> {
+        let Some(mut shown) = shown else {
+            return Self::of(std::iter::empty(), &BTreeMap::new(), record, None, Instant::now());
+        };
+        for table in record.orders.keys() {
+            let queued = || TableLoadStatus::new(table.clone(), TableLoadState::Queued, 0);
+            match shown.tables.iter_mut().find(|known| known.table == *table) {
+                Some(known) if known.is_left() => {}
+                Some(known) => *known = queued(),
+                None => shown.tables.push(queued()),
+            }
+        }
+        let is_left = shown.tables.iter().any(TableLoadStatus::is_left);
+        match shown.state {
+            _ if is_left && record.paused => shown.state = LoadState::Paused,
+            LoadState::Paused | LoadState::Done | LoadState::Failed if is_left => shown.state = LoadState::Loading,
+            _ => {}
+        }
+        Some(shown)
+    }
+
+    /// Tables whose load has not ended.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().filter(|table| table.is_left()).map(|table| table.table.as_str())
+    }
+
+    /// Tables that could not be loaded.
+    pub fn failed(&self) -> impl Iterator<Item = &str> {
+        self.tables.iter().filter(|table| table.state == TableLoadState::Failed).map(|table| table.table.as_str())
+    }
+}
+
 impl TableLoadStatus {
+    fn is_left(&self) -> bool {
+        matches!(self.state, TableLoadState::Queued | TableLoadState::Loading)
+    }
+
     fn new(table: String, state: TableLoadState, rows: u64) -> Self {
         Self {
             table,

@@ -368,7 +368,8 @@ impl World {
             match step {
                 Step::Commit(ops) => self.commit(ops),
                 Step::Show(which) => {
-                    let hidden: Vec<usize> = (0..self.log.len()).filter(|number| !self.visible.contains(number)).collect();
+                    let hidden: Vec<usize> =
+                        (0..self.log.len()).filter(|number| !self.visible.contains(number)).collect();
                     if !hidden.is_empty() {
                         self.visible.insert(hidden[which.index(hidden.len())]);
                     }
@@ -399,10 +400,10 @@ impl World {
 fn apply(rows: &mut BTreeMap<u8, Row>, change: &Change) {
     match change {
         Change::Put { from, to, row, .. } => {
-            from.iter().for_each(|from| drop(rows.remove(from)));
+            rows.retain(|key, _| Some(*key) != *from);
             rows.insert(*to, *row);
         }
-        Change::Delete { key, .. } => drop(rows.remove(key)),
+        Change::Delete { key, .. } => rows.retain(|other, _| other != key),
         Change::Truncate { .. } => rows.clear(),
     }
 }
@@ -442,8 +443,9 @@ proptest! {
 #[test]
 fn a_load_that_compares_places_in_the_log_takes_rows_back() {
     // Row 0 is changed, and streamed, before anybody sees it.
-    let script =
-        [Step::Commit(vec![Op::Update(0, true)]), Step::Bring(1), Step::Read, Step::Append].into_iter().collect::<Vec<_>>();
+    let script = [Step::Commit(vec![Op::Update(0, true)]), Step::Bring(1), Step::Read, Step::Append]
+        .into_iter()
+        .collect::<Vec<_>>();
     let mut world = World::new(true);
     world.run(&script);
     assert_eq!(world.wrong.as_deref(), Some("row 0 goes back from 2 to 1"));

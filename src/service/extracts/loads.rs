@@ -5,12 +5,92 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use crate::capture::SharedLoads;
-use crate::catalog::load::LoadRecord;
+use super::{ExtractError, Extracts, check_managing};
+use crate::capture::{self, CaptureError, SharedLoads};
+use crate::catalog::extract::InvalidExtract;
+use crate::catalog::load::{LoadPatch, LoadRecord, LoadRequest, LoadWish};
 use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::limits;
-use crate::record::TrailName;
+use crate::record::{ResourceName, TableName, TrailName};
 use crate::repeats::error_rarely;
+use crate::service::principal::Principal;
+
+impl Extracts {
+    /// Orders tables of an extract to be loaded, each from its beginning. The source is asked first which they are, and whether
+    /// the condition means anything.
+    pub async fn load(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        request: &LoadRequest,
+    ) -> Result<(), ExtractError> {
+        request.validate()?;
+        let (stored, loads) = self.managed(principal, name)?;
+        let password = self.password_of(&stored).await?;
+        let condition = request.condition.as_deref();
+        let asked = capture::loadable(name, &stored.config, password, &request.tables, condition).await;
+        let tables = asked.map_err(|error| match error {
+            CaptureError::Configuration(invalid) => ExtractError::Config(invalid),
+            other => ExtractError::Source(other),
+        })?;
+        if tables.len() > limits::LOAD_TABLES_MAX {
+            let message = format!(
+                "they take in {} tables, and at most {} are loaded at once",
+                tables.len(),
+                limits::LOAD_TABLES_MAX
+            );
+            return Err(InvalidExtract { member: "tables".into(), message }.into());
+        }
+        tracing::info!(extract = %name, tables = tables.len(), has_condition = condition.is_some(), "tables are to be loaded");
+        loads.change(|record| record.order(tables.iter().cloned(), condition)).await?;
+        Ok(())
+    }
+
+    /// Lets the loads of an extract rest, go on, or end where they are.
+    pub async fn change_load(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+        patch: &LoadPatch,
+    ) -> Result<(), ExtractError> {
+        patch.validate()?;
+        let (_, loads) = self.managed(principal, name)?;
+        let shown = self.known(name)?.status.common.snapshot;
+        let left = shown.iter().flat_map(|shown| shown.left()).map(str::to_owned);
+        let left: Vec<String> = left.chain(loads.shared.snapshot().orders.into_keys()).collect();
+        let is_meant = |table: &String| match (&patch.tables, TableName::parse(table)) {
+            (None, _) => true,
+            (Some(patterns), Ok(table)) => {
+                let schema = table.schema().unwrap_or_default();
+                patterns.iter().any(|pattern| pattern.matches(schema, table.table()))
+            }
+            (Some(_), Err(_)) => false,
+        };
+        let meant: Vec<String> = left.into_iter().filter(is_meant).collect();
+        if patch.status == LoadWish::Cancelled && meant.is_empty() {
+            return Err(ExtractError::NothingToLoad(name.clone()));
+        }
+        let change = |record: &mut LoadRecord| match patch.status {
+            LoadWish::Running => record.paused = false,
+            LoadWish::Paused => record.paused = true,
+            LoadWish::Cancelled => record.cancel(meant.iter().cloned()),
+        };
+        loads.change(change).await?;
+        Ok(())
+    }
+
+    /// An extract whose loads the caller may manage.
+    fn managed(
+        &self,
+        principal: Principal<'_>,
+        name: &ResourceName,
+    ) -> Result<(super::StoredExtract, KeptLoads), ExtractError> {
+        let found = self.with(|known| known.get(name).map(|extract| (extract.stored.clone(), extract.loads.clone())));
+        let (stored, loads) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        check_managing(principal, name, &stored.config.trail)?;
+        Ok((stored, loads))
+    }
+}
 
 /// Where the orders for one trail are kept.
 #[derive(Debug, Clone)]

@@ -20,7 +20,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::principal::{Principal, Verb};
 use super::trails::{Claim, TrailError, Trails};
 use crate::access::NotGranted;
-use crate::capture::{self, CaptureError, ExtractStatus, SharedStatus};
+use crate::capture::{self, CaptureError, ExtractStatus, LoadStatus, SharedStatus};
 use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
@@ -104,6 +104,9 @@ pub enum ExtractError {
     /// There is nothing to accept.
     #[error("acceptGap: extract {0} has not stopped over tables that were lost")]
     NothingLost(ResourceName),
+    /// There is no load to be ended.
+    #[error("tables: extract {0} has no load that goes on and could be cancelled")]
+    NothingToLoad(ResourceName),
     /// Its password.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -491,6 +494,9 @@ impl Extract {
         if self.running.is_none() {
             status.common.status = crate::capture::RunState::Stopped;
         }
+        // What was ordered a moment ago is shown before the extract has followed.
+        let orders = self.loads.shared.snapshot();
+        status.common.snapshot = LoadStatus::ordered(status.common.snapshot.take(), &orders);
         let coverage = self.coverage.shared.snapshot();
         ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status, coverage }
     }

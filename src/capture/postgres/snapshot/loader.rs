@@ -11,8 +11,6 @@
 //! begins again behind the last row that stands in the trail. Leaves the rules to `capture::snapshot`.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -20,15 +18,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::super::catalogue::{Catalogue, scalar};
-use super::super::connection::Row;
+use super::super::catalogue::Catalogue;
 use super::super::lsn::Lsn;
 use super::super::status::SharedStatus;
 use super::super::target::Target;
 use super::super::transactions::{Transactions, Unloaded};
+use super::look::{Looked, Looking, Next, Work};
 use super::reader::{self, Piece, Read, ReadEnd, Request};
 use super::sight::Sight;
-use super::unseen::{self, Unseen};
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
 use crate::capture::intake::Intake;
@@ -41,8 +38,6 @@ use crate::catalog::load::{LoadEnd, LoadOutcome, LoadRecord};
 use crate::limits;
 use crate::record::TableName;
 use crate::repeats::warn_rarely;
-
-type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Whoever loads beside a stream.
 pub(in crate::capture::postgres) struct Loader<'a> {
@@ -60,6 +55,8 @@ pub(in crate::capture::postgres) struct Loader<'a> {
     held: Option<(Piece, Instant)>,
     /// What its snapshot shows is forgotten already.
     forgotten: Option<Arc<Sight>>,
+    /// What a look has shown since then, while nothing is read.
+    seen: Option<Sight>,
     /// A connection for short questions.
     side: Option<Catalogue>,
     nudging: Option<Work<'a, (Catalogue, Result<(), Fault>)>>,
@@ -80,24 +77,6 @@ enum Phase<'a> {
     Reading(Reading<'a>),
     /// Something passes.
     Later(Instant),
-}
-
-struct Looking<'a> {
-    table: TableName,
-    unseen: Unseen,
-    /// The window has just begun: everybody counts.
-    of_all: bool,
-    /// Nothing of the table is read yet: who has written to it counts.
-    of_table: bool,
-    began: Instant,
-    asking: Option<Work<'a, (Catalogue, Result<Looked, Fault>)>>,
-    next: Instant,
-}
-
-/// The answer to a look.
-struct Looked {
-    is_standby: bool,
-    rows: Vec<Row>,
 }
 
 struct Reading<'a> {
@@ -147,6 +126,7 @@ impl<'a> Loader<'a> {
             is_clear: false,
             held: None,
             forgotten: None,
+            seen: None,
             side: Some(Catalogue::default()),
             nudging: None,
             nudge_at: None,
@@ -189,17 +169,12 @@ impl<'a> Loader<'a> {
                 sleep_until(*until).await;
                 Happened::Due
             }
-            Phase::Looking(looking) => match &mut looking.asking {
-                Some(asking) => {
-                    let (side, answer) = asking.await;
-                    looking.asking = None;
+            Phase::Looking(looking) => match looking.next().await {
+                Next::Answer(side, answer) => {
                     self.side = Some(side);
                     Happened::Looked(answer)
                 }
-                None => {
-                    sleep_until(looking.next).await;
-                    Happened::Due
-                }
+                Next::Due => Happened::Due,
             },
             Phase::Reading(reading) => loop {
                 tokio::select! {
@@ -227,7 +202,11 @@ impl<'a> Loader<'a> {
     /// Takes in what has happened.
     pub(in crate::capture::postgres) fn happened(&mut self, event: Event) -> Result<(), Fault> {
         match event.0 {
-            Happened::Looked(Ok(looked)) => return self.looked(&looked),
+            Happened::Looked(Ok(looked)) => {
+                if let Phase::Looking(looking) = &mut self.phase {
+                    self.seen = looking.looked(&looked)?;
+                }
+            }
             Happened::Looked(Err(fault)) => self.broken(&fault),
             Happened::Read(Read::Piece(piece)) => {
                 let now = Instant::now();
@@ -242,18 +221,6 @@ impl<'a> Loader<'a> {
             Happened::ReadEnded => self.read_ended(),
             Happened::Due => {}
         }
-        Ok(())
-    }
-
-    fn looked(&mut self, looked: &Looked) -> Result<(), Fault> {
-        let Phase::Looking(looking) = &mut self.phase else { return Ok(()) };
-        // What a standby has streamed can be seen there.
-        if looked.is_standby || fault_injection::loads_by_place() {
-            looking.unseen = Unseen::cleared();
-        } else {
-            looking.unseen.look(&looked.rows, looking.of_all)?;
-        }
-        looking.next = Instant::now() + Duration::from_millis(limits::LOAD_LOOK_MILLIS);
         Ok(())
     }
 
@@ -317,6 +284,10 @@ impl<'a> Loader<'a> {
             Phase::Rest | Phase::Later(_) if intake.is_between() => self.begin(intake),
             Phase::Rest | Phase::Later(_) => {}
             Phase::Looking(looking) => {
+                if let Some(seen) = self.seen.take() {
+                    // Every chunk to come shows at least as much.
+                    intake.loading.window.forget(|xid, at| seen.shows(xid, at));
+                }
                 for xid in intake.loading.take_came() {
                     looking.unseen.came(&xid);
                 }
@@ -326,7 +297,7 @@ impl<'a> Loader<'a> {
                     self.is_clear = true;
                     self.read(&table, intake);
                 } else {
-                    self.ask_again();
+                    looking.ask_if_due(&mut self.side, &self.target.address);
                 }
             }
             Phase::Reading(_) => self.nudge_if_due(intake),
@@ -355,11 +326,11 @@ impl<'a> Loader<'a> {
             if intake.loading.table(&table).is_some_and(|progress| progress.left.order == order.number) {
                 continue;
             }
-            let said = intake.loading.queue(table.clone(), order.number);
+            let said = intake.loading.queue(table, order.number);
             intake.note_load(&said)?;
-            if matches!(&self.phase, Phase::Reading(reading) if reading.table == table) {
-                self.drop_reading(Duration::ZERO);
-            }
+            // What the stream has brought of it until now is not remembered.
+            self.is_clear = false;
+            self.drop_reading(Duration::ZERO);
         }
         for name in &record.cancelled {
             let Ok(table) = TableName::parse(name) else { continue };
@@ -424,29 +395,9 @@ impl<'a> Loader<'a> {
             return self.read(&table, intake);
         }
         intake.loading.note_coming(true);
-        let now = Instant::now();
-        let (of_all, of_table) = (!self.is_clear, is_new);
-        let unseen = Unseen::default();
-        self.phase = Phase::Looking(Looking { table, unseen, of_all, of_table, began: now, asking: None, next: now });
-        self.ask_again();
-    }
-
-    fn ask_again(&mut self) {
-        let Phase::Looking(looking) = &mut self.phase else { return };
-        if looking.asking.is_some() || looking.next > Instant::now() {
-            return;
-        }
-        let Some(mut side) = self.side.take() else { return };
-        let question = unseen::question(looking.of_table.then_some(&looking.table));
-        let address = &self.target.address;
-        looking.asking = Some(Box::pin(async move {
-            let asking = async {
-                let standby = side.query(address, "SELECT pg_catalog.pg_is_in_recovery()").await?;
-                Ok(Looked { is_standby: scalar(&standby) == Some("t"), rows: side.query(address, &question).await? })
-            };
-            let answer = asking.await;
-            (side, answer)
-        }));
+        let mut looking = Looking::new(table, !self.is_clear, is_new);
+        looking.ask_if_due(&mut self.side, &self.target.address);
+        self.phase = Phase::Looking(looking);
     }
 
     fn read(&mut self, table: &TableName, intake: &mut Intake<'_, Lsn>) {
@@ -456,7 +407,12 @@ impl<'a> Loader<'a> {
         };
         let left = progress.left.clone();
         let order = self.changes.borrow().orders.get(&table.to_string()).cloned().unwrap_or_default();
-        if order.number != left.order {
+        if order.number > left.order {
+            // It is to begin again, once nothing is half in.
+            self.phase = Phase::Rest;
+            return;
+        }
+        if order.number < left.order {
             // Its condition is not known any more: without it, rows would come that nobody asked for.
             let why = format!("the order to load table {table} was lost: give it again");
             self.ended.push((table.clone(), Ended::Failed(why)));
@@ -496,7 +452,7 @@ impl<'a> Loader<'a> {
         if piece.plan.is_standby || self.nudging.is_some() || self.nudge_at.is_none_or(|at| at > now) {
             return;
         }
-        let Some(mut side) = self.side.take() else { return };
+        let mut side = self.side.take().unwrap_or_default();
         self.nudge_at = Some(now + Duration::from_millis(limits::LOAD_NUDGE_AGAIN_MILLIS));
         let address = &self.target.address;
         self.nudging = Some(Box::pin(async move {
@@ -579,7 +535,7 @@ impl<'a> Loader<'a> {
 
     fn wait(&self, now: Instant) -> Option<Wait> {
         match &self.phase {
-            Phase::Looking(looking) => looking.unseen.wait(now.saturating_duration_since(looking.began).as_secs()),
+            Phase::Looking(looking) => looking.wait(now),
             _ => None,
         }
     }

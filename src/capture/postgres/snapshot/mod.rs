@@ -3,7 +3,8 @@
 //! ```text
 //! loader    what is loaded next, what it waits for, what becomes of a piece that was read
 //!  ├ loadable   which tables somebody means, asked before anything is ordered
-//!  ├ unseen     transactions that a window cannot hold and a snapshot does not show yet
+//!  ├ look       whether a table may be read yet
+//!  │  └ unseen     transactions that a window cannot hold and a snapshot does not show yet
 //!  └ reader     chunks over a connection of its own, in pieces
 //!     ├ plan        what a table looks like, and the statements that read it
 //!     ├ sight       what a chunk's snapshot shows
@@ -18,6 +19,7 @@ pub(super) mod condition;
 mod copy_text;
 pub(super) mod loadable;
 pub(super) mod loader;
+mod look;
 mod plan;
 pub(super) mod reader;
 mod sight;
