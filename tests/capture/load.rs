@@ -80,7 +80,7 @@ fn stop(cluster: &Postgres, writers: Vec<Writer>) {
 }
 
 /// A trail whose extract loads first.
-fn loading(cluster: &Postgres, members: &Value) -> Rig {
+pub fn loading(cluster: &Postgres, members: &Value) -> Rig {
     let mut rig = Rig::new(cluster);
     let mut config = serde_json::to_value(&rig.config).unwrap();
     config["snapshot"] = "initial".into();
@@ -95,13 +95,13 @@ fn load_of(rig: &Rig) -> Option<LoadStatus> {
     rig.status().snapshot
 }
 
-async fn until_loaded(rig: &Rig) -> LoadStatus {
+pub async fn until_loaded(rig: &Rig) -> LoadStatus {
     rig.until(|status| status.snapshot.as_ref().is_some_and(|load| load.state == LoadState::Done)).await;
     load_of(rig).unwrap()
 }
 
 /// Waits until everything that is committed now is in the trail.
-async fn until_captured(cluster: &Postgres, rig: &Rig) {
+pub async fn until_captured(cluster: &Postgres, rig: &Rig) {
     cluster.psql("create table if not exists mark (id int primary key, v int default 0); insert into mark select count(*) from mark");
     let number = cluster.psql("select count(*) from mark").parse::<usize>().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod limits;
 mod load;
+mod load_ddl;
 mod resuming;
 mod rewound;
 mod rig;

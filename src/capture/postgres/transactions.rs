@@ -233,7 +233,7 @@ impl<'a> Transactions<'a> {
         }
         let rows = appended.rows;
         let told = piece.told(appended);
-        let said = self.intake.loading.appended(table, &piece.plan.of, &piece.place().to_position(), told);
+        let said = self.intake.loading.appended(table, &piece.plan.of, &piece.place().to_position(), told, hidden);
         let Some(said) = said else { return Err(out_of_order("a chunk of a load")) };
         self.intake.commit_load(&said, rows).await?;
         Ok(Tried::Appended(rows > 0))

@@ -5,7 +5,7 @@
 
 use super::key::Key;
 use super::progress::TableProgress;
-use super::window::{Hidden, Moved, Window};
+use super::window::{Hidden, HiddenRows, Moved, Window};
 use crate::limits;
 use crate::record::{LoadProgress, SourcePosition, TableName, TableSchema};
 use crate::trail::RowParts;
@@ -169,13 +169,15 @@ impl<C: Clone> Loading<C> {
         self.window.hidden(table, shows)
     }
 
-    /// A piece of a chunk is about to be committed: what has to be said in it. `of` is what the product knows the table by.
+    /// A piece of a chunk is about to be committed: what has to be said in it. `of` is what the product knows the table by, and
+    /// `hidden` what was left out.
     pub(in crate::capture) fn appended(
         &mut self,
         table: &TableName,
         of: &str,
         at: &SourcePosition,
-        appended: Appended,
+        mut appended: Appended,
+        hidden: &HiddenRows,
     ) -> Option<LoadProgress> {
         let load = self.tables.iter_mut().find(|load| load.progress.table == *table)?;
         let progress = &mut load.progress;
@@ -187,6 +189,8 @@ impl<C: Clone> Loading<C> {
         progress.left.is_read |= appended.is_last;
         for key in &appended.read_again {
             progress.left.again.remove(key);
+            // A row that was not there may be one that the chunk does not show yet.
+            hidden.leaves_out(key, &mut appended.again);
         }
         load.has_begun &= !progress.read_again(appended.again);
         let said = load.progress.to_trail();

@@ -289,7 +289,7 @@ impl World {
             }
         }
         appended.rows = rows.len() as u64;
-        let said = self.loading.appended(&table(), "1", &SourcePosition::default(), appended).unwrap();
+        let said = self.loading.appended(&table(), "1", &SourcePosition::default(), appended, &hidden).unwrap();
         self.trail.push(Entry::Loaded { rows, said });
         self.loading.window.forget(shows);
         self.loading.take_ended();
@@ -428,7 +428,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4_000), ..ProptestConfig::default() })]
 
     #[test]
     fn a_table_that_is_loaded_while_it_changes_is_the_sources_and_no_row_goes_back(
@@ -475,4 +475,27 @@ fn a_row_that_moves_to_where_nothing_is_read_any_more_gets_its_large_value() {
     world.run(&script);
     assert_eq!(world.wrong, None);
     assert!(world.trail.iter().any(|entry| matches!(entry, Entry::Streamed { said, .. } if !said.is_empty())));
+}
+
+#[test]
+fn a_row_that_was_not_there_to_be_read_again_is_looked_for_until_the_chunk_shows_who_moved_it() {
+    let script = [
+        Step::Commit(vec![Op::Move(2, 6, false)]),
+        Step::Show(first()),
+        Step::Commit(vec![Op::Move(3, 2, false)]),
+        // Chunks that do not show it, up to the last one.
+        Step::Read,
+        Step::Bring(2),
+        Step::Append,
+        Step::Read,
+        Step::Append,
+        Step::Read,
+        Step::Append,
+        // And one that reads the row by its key.
+        Step::Read,
+        Step::Append,
+    ];
+    let mut world = World::new(false);
+    world.run(&script);
+    assert_eq!(world.wrong, None);
 }
