@@ -18,6 +18,7 @@ mod fault_injection;
 mod gap;
 mod held;
 mod intake;
+mod mask;
 mod overlap;
 pub mod postgres;
 mod run;
@@ -28,6 +29,7 @@ mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
+mod value_rules;
 mod wait;
 
 pub use coverage::SharedCoverage;
@@ -36,6 +38,6 @@ pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
 pub use run::{Capture, loadable, preflight};
 pub use snapshot::orders::SharedLoads;
 pub use snapshot::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
-pub use source::{Named, product_of, shared_at_source};
+pub use source::{Named, helper_sql, product_of, shared_at_source};
 pub use status::{RunState, Status};
 pub use wait::Wait;
