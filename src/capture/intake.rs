@@ -6,6 +6,7 @@
 //! whole:    begin  (row | ddl | message)*  commit | abort
 //! pieces:   resume  (part  (row | ddl | message)*)*  pause  …  abort_part  …  commit_held | abort_held
 //! between:  all_sent_before  note_progress  write_gaps  spill
+//! load:     begin_load  (loaded row)*  commit_load, between two transactions of the source
 //! ```
 //!
 //! A transaction is known again by its rows alone. One that has none, but a statement or a message, says nothing of what the trail
@@ -24,8 +25,9 @@ use super::error::{CaptureError, Fault};
 use super::gap::Gaps;
 use super::held::{Entry, Held, HeldRow};
 use super::overlap::{ContentHash, Mark, Overlap};
+use super::snapshot::loading::Loading;
 use crate::limits;
-use crate::record::{Column, Message, Operation, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Column, LoadProgress, Message, Operation, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, RowParts};
 
@@ -33,6 +35,8 @@ use crate::trail::{AppendError, Appender, RowParts};
 pub(super) struct Intake<'a, C> {
     pub(super) appender: &'a mut Appender,
     incoming: Incoming<C>,
+    /// The initial loads that go on beside.
+    pub(super) loading: Loading<C>,
     /// Of the transaction that comes in whole; its texts are used again.
     head: TransactionHead,
     held: Held,
@@ -56,6 +60,8 @@ enum Incoming<C> {
     Whole(Open<C>),
     /// A piece of the transaction with that number.
     Piece(u64),
+    /// Rows of an initial load, which are no transaction of the source.
+    Load,
 }
 
 /// The transaction that comes in whole.
@@ -85,7 +91,7 @@ impl<C> Incoming<C> {
     fn whole(&self) -> Option<&Open<C>> {
         match self {
             Self::Whole(open) => Some(open),
-            Self::Nothing | Self::Piece(_) => None,
+            Self::Nothing | Self::Piece(_) | Self::Load => None,
         }
     }
 }
@@ -96,6 +102,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<C>, confirmed: C, spill_bytes_max: u64) -> Self {
         let held = Held::new(limits::HELD_MEMORY_BYTES, appender.spill(spill_bytes_max));
         Self {
+            loading: Loading::of(appender.loads()),
             appender,
             incoming: Incoming::Nothing,
             head: TransactionHead::default(),
@@ -175,6 +182,11 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             self.overlap.sent_again(mark(at, &self.head))?;
         } else if open.begun {
             tasks::may_panic(Task::Extract);
+            if self.loading.is_active() {
+                for progress in self.loading.commit(&self.head.xid, at) {
+                    self.appender.note_load(Some(&progress))?;
+                }
+            }
             let last = match open.content {
                 Some(_) => self.appender.commit_with_hash(hash)?,
                 None => self.appender.commit()?,
@@ -186,6 +198,9 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         } else if open.content.is_some() {
             self.unnoted = Some(mark(at, &self.head));
         }
+        if !open.skipped {
+            self.loading.came(&self.head.xid);
+        }
         self.incoming = Incoming::Nothing;
         self.received_before(end);
         Ok(())
@@ -193,8 +208,10 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// Drops the transaction that comes whole and is half in, if there is one.
     pub(super) async fn abort(&mut self) -> Result<(), Fault> {
+        self.loading.abort();
         match std::mem::replace(&mut self.incoming, Incoming::Nothing) {
             Incoming::Whole(open) if open.begun => Ok(self.appender.abort().await?),
+            Incoming::Load => Ok(self.appender.abort().await?),
             _ => Ok(()),
         }
     }
@@ -202,7 +219,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// Takes in what the source sent of a row, before the row itself: by that the transaction is known again.
     pub(super) fn content(&mut self, message: &[u8]) {
         let content = match &mut self.incoming {
-            Incoming::Nothing => return,
+            Incoming::Nothing | Incoming::Load => return,
             Incoming::Whole(open) => &mut open.content,
             Incoming::Piece(_) => return self.held.content(message),
         };
@@ -212,7 +229,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// Whether what changes in this transaction goes into the trail, which may have it already.
     pub(super) fn wants_changes(&self) -> Result<bool, Fault> {
         match &self.incoming {
-            Incoming::Nothing => Err(out_of_order("a row")),
+            Incoming::Nothing | Incoming::Load => Err(out_of_order("a row")),
             Incoming::Whole(open) => Ok(!open.skipped),
             Incoming::Piece(_) => Ok(true),
         }
@@ -222,7 +239,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     pub(super) fn known_schema(&self, table: &TableName) -> Option<&TableSchema> {
         let of_piece = match &self.incoming {
             Incoming::Piece(_) => self.held.known_schema(table),
-            Incoming::Nothing | Incoming::Whole(_) => None,
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => None,
         };
         of_piece.or_else(|| self.appender.schema_of(table).map(|schema| &**schema))
     }
@@ -232,7 +249,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     pub(super) fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, Fault> {
         match &self.incoming {
             Incoming::Piece(_) => Ok(self.held.schema(table, columns)?),
-            Incoming::Nothing | Incoming::Whole(_) => Ok(self.appender.schema(table, columns)?),
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => Ok(self.appender.schema(table, columns)?),
         }
     }
 
@@ -245,10 +262,20 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<(), E>, Fault> {
         match &mut self.incoming {
-            Incoming::Nothing => Err(out_of_order("a row")),
+            Incoming::Nothing | Incoming::Load => Err(out_of_order("a row")),
             Incoming::Whole(open) => {
                 open.begin(self.appender, &self.head)?;
-                let appended = self.appender.write_row(schema, row, write);
+                let appended = if self.loading.is_active() && self.loading.concerns(&schema.table) {
+                    let loading = &mut self.loading;
+                    self.appender.write_row(schema, row, |out| {
+                        let start = out.len();
+                        write(out)?;
+                        loading.change(schema, &row, &out[start..]);
+                        Ok(())
+                    })
+                } else {
+                    self.appender.write_row(schema, row, write)
+                };
                 appended.map(|written| written.map(drop)).map_err(|error| self.refusal(error.into(), schema))
             }
             Incoming::Piece(_) => Ok(self.held.row(schema, row, write)),
@@ -315,6 +342,50 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             self.unnoted = None;
             self.overlap.pass_over();
         }
+        Ok(())
+    }
+
+    /// Says how far a load is, between two transactions.
+    pub(super) fn note_load(&mut self, said: &LoadProgress) -> Result<(), Fault> {
+        self.between("the progress of a load")?;
+        Ok(self.appender.note_load(Some(said))?)
+    }
+
+    /// Rows of a load come from here on, as a transaction of their own. The trail stays where it is in the source's log.
+    pub(super) fn begin_load(&mut self, xid: String, commit_ts: Timestamp) -> Result<(), Fault> {
+        self.between("a chunk of a load")?;
+        let source = self.appender.source_position().cloned().unwrap_or_default();
+        self.appender.begin(&TransactionHead { xid, commit_ts, source })?;
+        self.incoming = Incoming::Load;
+        Ok(())
+    }
+
+    /// A row of a load, with tokens. Its image is written by `write` where it stays; if it fails, nothing is appended.
+    pub(super) fn write_loaded<E>(
+        &mut self,
+        schema: &TableSchema,
+        tokens: &str,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, AppendError> {
+        let row = RowParts { tokens: Some(tokens), loaded: true, ..RowParts::of(Operation::Insert, false, true) };
+        Ok(self.appender.write_row(schema, row, write)?.map(drop))
+    }
+
+    /// Those were the rows, as many as `rows`; without any there is no transaction, and only the progress is said.
+    pub(super) async fn commit_load(&mut self, said: &LoadProgress, rows: u64) -> Result<(), Fault> {
+        if !matches!(self.incoming, Incoming::Load) {
+            return Err(out_of_order("the end of a chunk of a load"));
+        }
+        if rows == 0 {
+            self.appender.abort().await?;
+            self.appender.note_load(Some(said))?;
+        } else {
+            self.appender.note_load(Some(said))?;
+            self.appender.commit()?;
+            self.counts.transactions += 1;
+            self.counts.records += rows;
+        }
+        self.incoming = Incoming::Nothing;
         Ok(())
     }
 
@@ -408,11 +479,16 @@ impl<C: Coordinate> Intake<'_, C> {
         self.round
     }
 
+    /// A load has put a schema in force: those of the stream are asked for again.
+    pub(super) fn other_schemas_are_in_force(&mut self) {
+        self.round += 1;
+    }
+
     /// The number of the transaction of which a piece comes.
     pub(super) fn piece_of(&self) -> Option<u64> {
         match &self.incoming {
             Incoming::Piece(number) => Some(*number),
-            Incoming::Nothing | Incoming::Whole(_) => None,
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => None,
         }
     }
 

@@ -23,16 +23,21 @@ mod overlap;
 pub mod postgres;
 mod run;
 mod shutdown;
+mod snapshot;
 mod source;
 mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
 mod value_rules;
+mod wait;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;
 pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
-pub use run::{Capture, preflight};
+pub use run::{Capture, loadable, preflight};
+pub use snapshot::orders::SharedLoads;
+pub use snapshot::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
 pub use source::{Named, helper_sql, product_of, shared_at_source};
-pub use status::{RunState, Status, Wait};
+pub use status::{RunState, Status};
+pub use wait::Wait;

@@ -18,6 +18,7 @@ use super::coverage::SharedCoverage;
 use super::error::{CaptureError, Fault};
 use super::extract_status::{Product, SharedStatus};
 use super::postgres;
+use super::snapshot::orders::SharedLoads;
 #[cfg(test)]
 use super::{status, toy};
 use crate::catalog::extract::{ExtractConfig, Secret, SourceKind, columns};
@@ -63,10 +64,11 @@ impl Source {
         &self,
         appender: &mut Appender,
         coverage: &SharedCoverage,
+        loads: &SharedLoads,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
         match self {
-            Self::Postgresql(source) => source.session(appender, coverage, shutdown).await,
+            Self::Postgresql(source) => source.session(appender, coverage, loads, shutdown).await,
             #[cfg(test)]
             Self::Toy(source, status) => source.session(appender, status, shutdown).await,
         }
@@ -78,6 +80,19 @@ impl Source {
             Self::Postgresql(source) => source.preflight(known).await,
             #[cfg(test)]
             Self::Toy(..) => Ok(None),
+        }
+    }
+
+    /// The captured tables that the patterns take in, once the source has said that the condition means something for each.
+    pub(super) async fn loadable(
+        &self,
+        tables: &[TablePattern],
+        condition: Option<&str>,
+    ) -> Result<Vec<String>, Fault> {
+        match self {
+            Self::Postgresql(source) => source.loadable(tables, condition).await,
+            #[cfg(test)]
+            Self::Toy(..) => Ok(Vec::new()),
         }
     }
 

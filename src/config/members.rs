@@ -102,6 +102,7 @@ const EXTRACT: &[Member] = &[
     Member("trail", Value),
     Member("begin", Value),
     Member("snapshot", Value),
+    Member("loadRate", Value),
     Member("withoutIdentity", Value),
     Member(
         "postgresql",

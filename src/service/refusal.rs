@@ -278,6 +278,7 @@ impl From<ExtractError> for Refusal {
             ExtractError::Fixed(_)
             | ExtractError::Collision(_)
             | ExtractError::Source(_)
+            | ExtractError::NothingToLoad(_)
             | ExtractError::NothingLost(_) => Self::new(Fact::Conflict, error),
             ExtractError::Catalog(error) => error.into(),
         }

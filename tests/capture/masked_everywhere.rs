@@ -124,12 +124,12 @@ fn needles(word: &str) -> Vec<Vec<u8>> {
     needles
 }
 
-fn holds(bytes: &[u8], word: &str) -> bool {
+pub fn holds(bytes: &[u8], word: &str) -> bool {
     needles(word).iter().any(|needle| memchr::memmem::find(bytes, needle).is_some())
 }
 
 /// Every file of a folder and of those in it, one after another.
-fn contents(folder: &Path) -> Vec<u8> {
+pub fn contents(folder: &Path) -> Vec<u8> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         match entry.path() {

@@ -3,6 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
+use trailcast::capture::RunState;
 use trailcast::catalog::extract::JsonNull;
 use trailcast::record::JsonKind;
 
@@ -34,7 +35,7 @@ async fn running(cluster: &Postgres, masks: &[Value]) -> Rig {
     let mut rig = Rig::new(cluster);
     set(&mut rig, masks);
     rig.start().await;
-    rig.until_begun().await;
+    rig.until(|status| status.status == RunState::Running).await;
     rig
 }
 

@@ -1,6 +1,7 @@
 //! Capture from a real PostgreSQL of each major that is here into a real trail: what is in the database is in the trail,
 //! once, in commit order, and every sign of loss stops loudly.
 
+mod applied;
 mod begin;
 mod connecting;
 mod coverage;
@@ -14,8 +15,11 @@ mod keys;
 mod large;
 mod ledger;
 mod limits;
+mod load;
+mod load_ddl;
 mod masked_everywhere;
 mod masks;
+mod masks_in_blocks;
 mod masks_over_rest;
 mod messages;
 mod prepared;

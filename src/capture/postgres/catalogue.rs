@@ -69,7 +69,7 @@ impl Catalogue {
     /// Null constraints and primary key of a table; empty when it is gone.
     pub(super) async fn table(&mut self, address: &Address, relation: u32) -> Result<TableFacts, Fault> {
         let sql = format!(
-            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey), false), a.attnum, \
+            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey[0:i.indnkeyatts - 1]), false), a.attnum, \
              (WITH RECURSIVE up AS (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = {relation} \
              UNION SELECT p.inhparent FROM pg_catalog.pg_inherits p JOIN up ON p.inhrelid = up.inhparent) \
              SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname)) FROM up \

@@ -4,7 +4,7 @@
 //! hidden. So it is remembered of each table, by its number, which of its columns were masked, by their numbers; and a table
 //! that may show one of them under another name is refused. Sans-IO. The stream gives names, types and an order, but no numbers of columns; the
 //! catalogue of now has them, where it still shows the table as the stream did. Where it does not, and the names are not those
-//! of before, nothing tells a new column from a renamed one.
+//! of before with others behind them, nothing tells a new column from a renamed one.
 
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,8 @@ impl MaskedTable {
         let table = || format!("{}.{}", message.schema, message.table);
         let unsure = |column: &str| PostgresError::MaskedColumnGone { table: table(), column: column.to_owned() };
 
-        let is_as_before = before.is_some_and(|before| before.columns == columns);
+        // All columns of before under their names, and behind them those that were added.
+        let is_as_before = before.is_some_and(|before| columns.starts_with(&before.columns));
         for column in &was_masked {
             let is_optional = |before: &Self| masks.entry_of(&before.names, &column.name).is_some_and(|e| e.optional);
             let is_named = columns.contains(&column.name) && is_masked(&column.name);
@@ -77,8 +78,7 @@ impl MaskedTable {
                         return Err(PostgresError::MaskedColumnRenamed { table, column, shown });
                     }
                 }
-                (_, None) if is_named => {}
-                (None, Some(_)) if is_as_before && is_named => {}
+                _ if is_as_before && is_named => {}
                 _ if before.is_some_and(is_optional) => {}
                 _ => return Err(unsure(&column.name)),
             }
@@ -269,6 +269,18 @@ mod tests {
         // As it was seen before, of a table that is gone or changed since.
         let same = judge(&wild(), Some(&before), &["id", "email", "name"], &[]).unwrap().unwrap();
         assert_eq!(same, before);
+        // Columns that are added stand behind all others.
+        let more = judge(&wild(), Some(&before), &["id", "email", "name", "more"], later).unwrap().unwrap();
+        assert_eq!(more.masked, before.masked);
+    }
+
+    #[test]
+    fn a_column_whose_number_nobody_knew_is_not_taken_for_another_of_its_name() {
+        // The catalogue had moved on already when the table was first seen.
+        let now = &[("id", 1), ("mail", 2), ("name", 3), ("email", 4)];
+        let before = judge(&wild(), None, &["id", "email", "name"], now).unwrap().unwrap();
+        assert_eq!(before.masked[0].number, None);
+        assert!(judge(&wild(), Some(&before), &["id", "mail", "name", "email"], now).is_err());
     }
 
     #[test]

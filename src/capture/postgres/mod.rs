@@ -36,6 +36,7 @@ mod settings;
 mod setup;
 mod slot_creation;
 mod slot_watch;
+mod snapshot;
 mod socket;
 mod source;
 mod source_tables;

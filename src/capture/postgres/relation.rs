@@ -192,6 +192,14 @@ impl Relation {
         &self.writers
     }
 
+    /// Whether a mask hides a column of its key.
+    pub(super) fn has_masked_key(&self) -> bool {
+        let is_key = |column: &ColumnWriter| self.schema.columns.get(column.place).is_some_and(|of| of.key);
+        self.writers
+            .iter()
+            .any(|column| column.mask.is_some() && !matches!(column.mask, Some(Mask::LeftOut)) && is_key(column))
+    }
+
     /// Whether a mask hides something of its rows.
     pub(super) fn is_masked(&self) -> bool {
         self.writers.iter().any(|column| column.mask.is_some())

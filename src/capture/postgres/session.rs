@@ -12,7 +12,9 @@ use super::lsn::Lsn;
 use super::masked_table::MaskedTables;
 use super::masks_at_source::MasksAtSource;
 use super::publication_report;
+use super::publisher::Publications;
 use super::setup::{self, Prepared};
+use super::snapshot::loader::Loader;
 use super::source_tables::Tables;
 use super::status::SharedStatus;
 use super::stream::{Meeting, Stream};
@@ -21,9 +23,12 @@ use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::overlap::{Mark, Overlap, selection_hash};
 use crate::capture::shutdown::stopped;
+use crate::capture::snapshot::orders::SharedLoads;
+use crate::capture::snapshot::progress::TableProgress;
 use crate::capture::status::Status;
 use crate::capture::taken::Taken;
 use crate::codec::byte_text::Charset;
+use crate::record::TableName;
 use crate::trail::Appender;
 
 /// The first server that sends transactions before their end, and logical messages, as `server_version_num`.
@@ -37,6 +42,7 @@ pub(super) async fn run(
     appender: &mut Appender,
     status: &SharedStatus,
     coverage: &SharedCoverage,
+    loads: &SharedLoads,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<(), Fault> {
     let trail = Taken::of(appender)?;
@@ -54,6 +60,9 @@ pub(super) async fn run(
     }
     let publications = target.publications();
     let selection = selection_hash(&publications);
+    if trail.position.is_none() && target.loads_first {
+        queue_all(target, prepared.version, &mut catalogue, appender).await?;
+    }
     trail.begin(appender, &prepared.identity, &prepared.start, selection).await?;
     let mut check = CoverageCheck::new(target, coverage, prepared.version);
     let cause = Cause::Start { fresh: trail.position.is_none(), position: prepared.start };
@@ -89,10 +98,10 @@ pub(super) async fn run(
     status.update(Status::flows);
     // At the slot, which may be new.
     status.common().look_now();
-    let checks = BackgroundCheck::new(check);
+    let beside = (BackgroundCheck::new(check), Loader::new(target, version, status, loads));
     let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage), xids };
     let connections = (walsender, catalogue);
-    Stream::new(target, connections, appender, status, meeting, checks, shutdown.clone()).run().await
+    Stream::new(target, connections, appender, status, meeting, beside, shutdown.clone()).run().await
 }
 
 /// Refuses masks that would not hold for the tables that are there.
@@ -138,6 +147,24 @@ fn stream_options(
     }
     let comes_whole = status.own().whole_before.is_some_and(|place| position.0 < place) || target.spill_bytes == 0;
     Ok(if comes_whole { WHOLE } else { IN_BLOCKS })
+}
+
+/// Notes in a new trail that every table is to be loaded, before the trail has a place in the source's log: who finds that
+/// place finds the tables too.
+async fn queue_all(
+    target: &Target,
+    version: u32,
+    catalogue: &mut Catalogue,
+    appender: &mut Appender,
+) -> Result<(), Fault> {
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let given = Publications::read(target, catalogue, version).await?;
+    for table in tables.captured(target).into_iter().filter(|table| given.give(&tables, table)) {
+        let name = TableName::from_parts(&[&table.schema, &table.name])
+            .map_err(|error| Fault::from(CaptureError::Malformed(error.to_string())))?;
+        appender.note_load(Some(&TableProgress::new(name, 0).to_trail()))?;
+    }
+    Ok(())
 }
 
 async fn connect(

@@ -9,10 +9,12 @@ use super::heartbeat;
 use super::session;
 use super::setup;
 use super::slot_watch;
+use super::snapshot;
 use super::status::SharedStatus;
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
+use crate::capture::snapshot::orders::SharedLoads;
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
@@ -41,12 +43,22 @@ impl Source {
         &self,
         appender: &mut Appender,
         coverage: &SharedCoverage,
+        loads: &SharedLoads,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
         tokio::select! {
-            ended = session::run(&self.target, appender, &self.status, coverage, shutdown) => ended,
+            ended = session::run(&self.target, appender, &self.status, coverage, loads, shutdown) => ended,
             never = heartbeat::beat(&self.target, &self.status) => match never {},
         }
+    }
+
+    /// The captured tables that the patterns take in, once the source has said that the condition means something for each.
+    pub(in crate::capture) async fn loadable(
+        &self,
+        tables: &[TablePattern],
+        condition: Option<&str>,
+    ) -> Result<Vec<String>, Fault> {
+        snapshot::loadable::loadable(&self.target, tables, condition).await
     }
 
     /// Looks whether publishing the tables would have the writes of the source's application refused, whether masks and row

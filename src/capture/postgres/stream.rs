@@ -3,10 +3,11 @@
 //! Owns the order of things: what is read, handed over and answered when. Memory stays bounded by handing over while a
 //! transaction still streams; the server hears from us all the while, also when the trail makes us wait. Leaves what a
 //! message does to `transactions`, and how eagerly to read to `catch_up`. Transactions that come in blocks are in [`blocks`],
-//! logical messages in [`emitted`].
+//! logical messages in [`emitted`], initial loads in [`loads`].
 
 mod blocks;
 mod emitted;
+mod loads;
 
 use std::future::Future;
 use std::pin::pin;
@@ -25,6 +26,7 @@ use super::masked_table::MaskedTables;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage, prefix_of_start};
 use super::relation;
 use super::server_error::{self, ServerError};
+use super::snapshot::loader::Loader;
 use super::status::SharedStatus;
 use super::table_facts::{self, Facts};
 use super::target::Target;
@@ -74,6 +76,7 @@ pub(super) struct Stream<'a> {
     /// Received and not shown yet.
     unshown_bytes: u64,
     checks: BackgroundCheck<'a>,
+    loader: Loader<'a>,
     /// Gaps that wait for the end of the transaction that is half in.
     unwritten: Gaps<Lsn>,
     /// Of the publications that the stream names.
@@ -103,24 +106,26 @@ impl<'a> Stream<'a> {
         appender: &'a mut Appender,
         status: &'a SharedStatus,
         Meeting { overlap, confirmed, selection, masked, xids }: Meeting,
-        checks: BackgroundCheck<'a>,
+        (checks, mut loader): (BackgroundCheck<'a>, Loader<'a>),
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let feedback = Feedback::new(appender.durable(), confirmed);
+        let transactions = Transactions::new(
+            appender,
+            overlap,
+            confirmed,
+            xids,
+            connection.charset,
+            &target.value_rules,
+            masked,
+            target.spill_bytes,
+        );
+        loader.described = transactions.descriptions.clone();
         Self {
             target,
-            transactions: Transactions::new(
-                appender,
-                overlap,
-                confirmed,
-                xids,
-                connection.charset,
-                &target.value_rules,
-                masked,
-                target.spill_bytes,
-            ),
+            transactions,
             connection,
             catalogue,
             types: Types::default(),
@@ -132,6 +137,7 @@ impl<'a> Stream<'a> {
             answer_at: None,
             unshown_bytes: 0,
             checks,
+            loader,
             unwritten: Gaps::default(),
             selection,
             shutdown,
@@ -180,6 +186,8 @@ impl<'a> Stream<'a> {
             if self.unwritten.is_empty() {
                 self.checks.begin_if_due();
             }
+            let loads = self.load().await?;
+            let piece_waits = loads && self.loader.waits_for_room(&self.transactions.intake);
             // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
             let due = self.transactions.intake.appender.is_due();
             let wait = if due { self.catch_up.flush_not_before(Instant::now()) } else { None };
@@ -203,6 +211,8 @@ impl<'a> Stream<'a> {
                 outcome = self.checks.done() => self.found(outcome?).await?,
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
                 () = self.transactions.intake.appender.room(), if due && wait.is_none() => self.hand_over().await?,
+                event = self.loader.event() => self.loader.happened(event)?,
+                () = self.transactions.intake.appender.room_but_for(limits::LOAD_QUEUE_CHUNKS_MAX), if piece_waits => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     rest = rest.filter(|until| *until > Instant::now());
                 }

@@ -8,7 +8,7 @@ use super::lsn::Lsn;
 use crate::capture::value_rules::ValueRules;
 use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
 use crate::catalog::extract::row_filters::RowFilter;
-use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, Snapshot, WithoutIdentity};
 use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
 use crate::limits;
 use crate::record::ResourceName;
@@ -36,6 +36,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// The rows that are there already are loaded.
+    pub(super) loads_first: bool,
+    /// Rows a second that a load is held to.
+    pub(super) load_rate: Option<u64>,
     /// What becomes of values.
     pub(super) value_rules: ValueRules,
     /// Rows that are left at the source.
@@ -61,6 +65,8 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            loads_first: config.snapshot == Snapshot::Initial,
+            load_rate: config.load_rate,
             value_rules: ValueRules::of(config),
             row_filters: config.row_filters.clone(),
             messages: config.postgresql.messages.clone(),

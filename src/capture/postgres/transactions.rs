@@ -4,9 +4,14 @@
 //! to `capture::intake`.
 //! Touches no socket and waits for nothing: when the trail gets what was collected is `stream`'s business.
 
+mod loaded;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::loaded::Loaded;
+pub(super) use self::loaded::Unloaded;
 use super::error::MASK;
 use super::lsn::Lsn;
 use super::masked_table::{MaskedTable, MaskedTables};
@@ -35,6 +40,12 @@ pub(super) struct Transactions<'a> {
     /// The (sub)transaction that what comes in a block is of.
     part: u32,
     relations: Relations,
+    /// How the stream described each table last outside of blocks, by the same number.
+    shapes: HashMap<u32, Shape>,
+    /// Counts these descriptions.
+    pub(super) descriptions: Arc<AtomicU64>,
+    /// Tables as those describe them who load them.
+    loaded: HashMap<u32, Loaded>,
     /// Tables that are not captured, and since where in the log rows of them were left out.
     left_out: HashMap<u32, Lsn>,
     /// Used again for each value.
@@ -43,6 +54,14 @@ pub(super) struct Transactions<'a> {
     charset: Charset,
     rules: &'a ValueRules,
     masked: MaskedTables,
+}
+
+/// How the stream described a table.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shape {
+    text: String,
+    /// Which of its descriptions that was.
+    number: u64,
 }
 
 /// What becomes of a row that still comes in.
@@ -72,6 +91,9 @@ impl<'a> Transactions<'a> {
             xids,
             part: 0,
             relations: Relations::default(),
+            shapes: HashMap::new(),
+            descriptions: Arc::default(),
+            loaded: HashMap::new(),
             left_out: HashMap::new(),
             scratch: Vec::new(),
             charset,
@@ -138,7 +160,15 @@ impl<'a> Transactions<'a> {
         let mut relation = Relation::new(schema.clone(), described.writers, self.charset);
         relation.masked = described.masked;
         self.relations.put(message.id, Some(relation), self.intake.round(), self.part);
+        if !in_block {
+            self.note_shape(message.id, loaded::shape_of(message));
+        }
         Ok((schema, unknown))
+    }
+
+    fn note_shape(&mut self, id: u32, text: String) {
+        let number = self.descriptions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shapes.insert(id, Shape { text, number });
     }
 
     /// What is known of a table's masked columns: by the transaction itself that comes in a block, or as it is kept.
@@ -290,6 +320,10 @@ impl<'a> Transactions<'a> {
             if let Some(masked) = described.and_then(|described| described.masked.as_ref()) {
                 self.masked.remember(table.id, Some(masked))?;
             }
+        }
+        for table in &settled {
+            // Another than any that a load has read until now.
+            self.note_shape(table.id, String::new());
         }
         for table in settled.iter().filter(|settled| settled.table.is_none()) {
             self.left_out.entry(table.id).or_insert(*self.intake.complete());

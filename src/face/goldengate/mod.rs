@@ -11,6 +11,7 @@ mod extracts;
 mod front_page;
 mod grants;
 mod health;
+mod loads;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::proxied::ways;
 use super::{
-    Call, GoldenGate, commands, credentials, document, extracts, front_page, health, metadata_catalog, openapi,
+    Call, GoldenGate, commands, credentials, document, extracts, front_page, health, loads, metadata_catalog, openapi,
     retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
@@ -50,6 +50,9 @@ fn operations(document: Bytes) -> Operations {
         .add(extracts::__path_patch, extracts::patch)
         .add(extracts::__path_remove, extracts::remove)
         .add(extracts::__path_info, extracts::info)
+        .add(loads::__path_describe, loads::describe)
+        .add(loads::__path_load, loads::load)
+        .add(loads::__path_patch, loads::patch)
         .add(commands::__path_command, commands::command)
         .add(commands::__path_report, commands::report)
         .add(commands::__path_execute, commands::execute)

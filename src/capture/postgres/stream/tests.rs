@@ -5,7 +5,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::capture::SharedCoverage;
 use crate::capture::postgres::catalogue::TableFacts;
 use crate::capture::postgres::column_types::ColumnType;
 use crate::capture::postgres::coverage::CoverageCheck;
@@ -14,6 +13,7 @@ use crate::capture::postgres::socket::Socket;
 use crate::capture::postgres::table_facts::Facts;
 use crate::capture::postgres::value::ValueKind;
 use crate::capture::postgres::wire::{Transport, Wire};
+use crate::capture::{SharedCoverage, SharedLoads};
 use crate::clock::SystemClock;
 use crate::codec::byte_text::Charset;
 use crate::record::{ResourceName, TrailName};
@@ -61,11 +61,12 @@ async fn streamed(
 
     let (overlap, masked) = (Overlap::new(Lsn(100), Lsn(100), None, 0), MaskedTables::default());
     let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked, xids: XidCount::new(9) };
-    let coverage = SharedCoverage::default();
+    let (coverage, orders) = (SharedCoverage::default(), SharedLoads::default());
+    let loader = Loader::new(&target, 150_000, &status, &orders);
     let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
     let (_stop, shutdown) = watch::channel(false);
     let connections = (connection, Catalogue::default());
-    let mut stream = Stream::new(&target, connections, &mut appender, &status, meeting, checks, shutdown);
+    let mut stream = Stream::new(&target, connections, &mut appender, &status, meeting, (checks, loader), shutdown);
     let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
     let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
     let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };
