@@ -413,9 +413,40 @@ fn a_standby_that_is_promoted_beside_the_trails_source_stops_the_extract() {
 }
 
 #[test]
+fn an_extract_of_a_standby_goes_on_when_that_is_promoted_while_the_extract_is_away() {
+    for installation in majors_with_failover() {
+        runtime().block_on(async {
+            let primary = installation.start();
+            primary.psql(TABLE);
+            primary.psql("create publication trailcast_e1 for table t");
+            let standby = primary.standby("standby_0");
+            let mut rig = Rig::new(&standby);
+            rig.config.postgresql.publication = Some("trailcast_e1".into());
+            rig.start().await;
+            // A standby makes a slot when its primary says which transactions run.
+            until(|| {
+                primary.psql("select pg_log_standby_snapshot()");
+                if rig.trail.durable().borrow().source.is_some() { Ok(()) } else { Err("no slot".to_owned()) }
+            });
+            assert_eq!(standby.psql("select failover from pg_replication_slots where slot_name = 'trailcast_e1'"), "f");
+            primary.psql("insert into t values (1, 0)");
+            rig.until_commits(1).await;
+            rig.stop().await.unwrap();
+            standby.promote();
+            standby.psql("insert into t values (2, 0)");
+            rig.start().await;
+            let rows = [["INSERT public.t + id=1 v=0"], ["INSERT public.t + id=2 v=0"]];
+            assert_eq!(rig.transactions(2).await, rows);
+            rig.stop().await.unwrap();
+        });
+    }
+}
+
+#[test]
 fn a_promoted_server_without_the_slot_stops_the_extract() {
     on_each_major(async |primary| {
         primary.psql(TABLE);
+        primary.psql("create publication trailcast_e1 for table t");
         primary.psql("select pg_create_logical_replication_slot('theirs', 'pgoutput')");
         let standby = primary.standby("standby_0");
         let mut rig = Rig::new(&primary);
