@@ -60,7 +60,7 @@ pub(super) async fn run(
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, xids, .. } = prepared;
+    let Prepared { start: position, confirmed, xids, standby, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
@@ -80,9 +80,17 @@ pub(super) async fn run(
     // At the slot, which may be new.
     status.common().look_now();
     let checks = BackgroundCheck::new(check);
-    Stream::new(target, walsender, catalogue, appender, status, Meeting { overlap, confirmed, selection, xids }, checks)
-        .run(shutdown)
-        .await
+    Stream::new(
+        target,
+        walsender,
+        catalogue,
+        appender,
+        status,
+        Meeting { overlap, confirmed, selection, xids, standby },
+        checks,
+    )
+    .run(shutdown)
+    .await
 }
 
 async fn connect(

@@ -23,6 +23,7 @@ use super::server_error::{self, ServerError};
 use super::status::SharedStatus;
 use super::table_facts;
 use super::target::Target;
+use super::timeline::StreamedStandby;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
 use super::xid::XidCount;
@@ -47,6 +48,8 @@ pub(super) struct Meeting {
     /// Of the publications that the stream names.
     pub(super) selection: u8,
     pub(super) xids: XidCount,
+    /// The server, if it is a standby.
+    pub(super) standby: Option<StreamedStandby>,
 }
 
 /// One running stream.
@@ -71,6 +74,7 @@ pub(super) struct Stream<'a> {
     unwritten: Gaps<Lsn>,
     /// Of the publications that the stream names.
     selection: u8,
+    standby: Option<StreamedStandby>,
 }
 
 /// SQLSTATE of a publication that does not exist where the log is read; PostgreSQL 18 warns instead.
@@ -89,7 +93,7 @@ impl<'a> Stream<'a> {
         catalogue: Catalogue,
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection, xids }: Meeting,
+        Meeting { overlap, confirmed, selection, xids, standby }: Meeting,
         checks: BackgroundCheck<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
@@ -111,6 +115,7 @@ impl<'a> Stream<'a> {
             checks,
             unwritten: Gaps::default(),
             selection,
+            standby,
         }
     }
 
@@ -227,7 +232,24 @@ impl<'a> Stream<'a> {
         }
         self.feedback.send(&mut self.connection).await?;
         self.show();
-        Ok(())
+        self.follow_standby().await
+    }
+
+    /// Notes in the trail that a standby has gone over to another timeline.
+    async fn follow_standby(&mut self) -> Result<(), Fault> {
+        let Some(standby) = self.standby.as_mut().filter(|_| !self.transactions.intake.is_open()) else {
+            return Ok(());
+        };
+        let asking = standby.renamed(&mut self.catalogue, &self.target.address);
+        match while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await? {
+            Ok(Some(identity)) => Ok(self.transactions.intake.appender.identify(identity)?),
+            Ok(None) => Ok(()),
+            // The next look will tell.
+            Err(error) => {
+                debug!(slot = self.target.slot, %error, "the standby's timeline could not be looked at");
+                Ok(())
+            }
+        }
     }
 
     async fn on_durable(&mut self) -> Result<(), Fault> {
@@ -522,7 +544,7 @@ mod tests {
         let mut far = listener.accept().await.unwrap().0;
 
         let overlap = Overlap::new(Lsn(100), Lsn(100), None, 0);
-        let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, xids: XidCount::new(9) };
+        let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, xids: XidCount::new(9), standby: None };
         let coverage = SharedCoverage::default();
         let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
         let mut stream =
