@@ -56,6 +56,11 @@ impl SourceIdentity {
         self.read(|parts| parts.database.to_owned()).filter(|database| !database.is_empty())
     }
 
+    /// Which of the source's histories; none while nothing is known, and of a trail of puts.
+    pub fn history(&self) -> Option<String> {
+        self.read(|parts| parts.history.to_owned())
+    }
+
     fn read<T>(&self, part: impl FnOnce(SourceParts<'_>) -> T) -> Option<T> {
         SourceParts::of(&self.0.read().unwrap_or_else(PoisonError::into_inner)).map(part)
     }
@@ -73,7 +78,7 @@ mod tests {
             let parts = SourceParts { product: "toy", system: "7", history: "1", database, reader: "trailcast_e1" };
             assert_eq!(SourceParts::of(&parts.text()), Some(parts));
             known.clone().set(&parts.text());
-            assert_eq!(known.product().as_deref(), Some("toy"));
+            assert_eq!((known.product().as_deref(), known.history().as_deref()), (Some("toy"), Some("1")));
             assert_eq!(known.database().as_deref(), Some(database).filter(|database| !database.is_empty()));
         }
         for other in ["", "toy", "toy/7/1/db"] {

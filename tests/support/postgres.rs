@@ -288,20 +288,18 @@ impl Postgres {
     pub fn standby(&self, slot: &str) -> Self {
         let folder = Folder::unused_path(&format!("pg{}s", self.major()));
         make_folder_of_cluster_user(&folder);
-        let port = self.port();
+        let port = self.port().to_string();
         let bin = &self.installation.bin;
         process::output(
             as_cluster_user(bin.join("pg_basebackup"))
                 .env("PGPASSWORD", PASSWORD)
-                .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", USER, "--no-sync", "-c", "fast"])
+                .args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "--no-sync", "-c", "fast"])
                 .args(["-C", "-S", slot])
                 .arg("-D")
                 .arg(folder.join("data")),
         );
         process::output(as_cluster_user("touch").arg(folder.join("data/standby.signal")));
-        let primary = format!(
-            "host=127.0.0.1 port={port} user={USER} password=''{PASSWORD}'' dbname=postgres application_name={slot}"
-        );
+        let primary = self.address_for(slot);
         // In a file, where `set` can change them.
         let mut more = format!(
             "primary_conninfo = '{primary}'\nprimary_slot_name = '{slot}'\nhot_standby_feedback = on\n\
@@ -323,6 +321,20 @@ impl Postgres {
         };
         standby.start_again();
         standby
+    }
+
+    /// Where a standby that is called so finds this cluster, as a setting has it.
+    fn address_for(&self, standby: &str) -> String {
+        let port = self.port();
+        format!(
+            "host=127.0.0.1 port={port} user={USER} password=''{PASSWORD}'' dbname=postgres application_name={standby}"
+        )
+    }
+
+    /// Has a standby of another cluster follow this one, through a new physical slot of the same name.
+    pub fn adopt(&self, standby: &Self, slot: &str) {
+        self.psql(&format!("select pg_create_physical_replication_slot('{slot}', true)"));
+        standby.set("primary_conninfo", &self.address_for(slot));
     }
 
     /// Makes a standby a primary.

@@ -78,7 +78,7 @@ pub(super) async fn run(
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, version, xids, .. } = prepared;
+    let Prepared { start: position, confirmed, version, xids, standby, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
@@ -99,7 +99,7 @@ pub(super) async fn run(
     // At the slot, which may be new.
     status.common().look_now();
     let beside = (BackgroundCheck::new(check), Loader::new(target, version, status, loads));
-    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage), xids };
+    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage), xids, standby };
     let connections = (walsender, catalogue);
     Stream::new(target, connections, appender, status, meeting, beside, shutdown.clone()).run().await
 }

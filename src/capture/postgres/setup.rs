@@ -16,7 +16,7 @@ use super::slot_creation;
 use super::source_tables::Tables;
 use super::status::SharedStatus;
 use super::target::{IDENTITY, Target};
-use super::timeline::Crossing;
+use super::timeline::{Crossing, StreamedStandby};
 use super::xid::XidCount;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::fault_injection;
@@ -42,6 +42,8 @@ pub(super) struct Prepared {
     /// The server's version, as `server_version_num`.
     pub(super) version: u32,
     pub(super) xids: XidCount,
+    /// The server, if it is a standby.
+    pub(super) standby: Option<StreamedStandby>,
 }
 
 /// A server, as it says of itself.
@@ -121,7 +123,12 @@ pub(super) async fn prepare(
             (point, point)
         }
     };
-    Ok(Prepared { identity: source.text(), start, confirmed, version: server.version, xids: server.xids })
+    let identity = source.text();
+    let standby = match server.is_standby {
+        true => Some(StreamedStandby::of(walsender, identity.clone()).await?),
+        false => None,
+    };
+    Ok(Prepared { identity, start, confirmed, version: server.version, xids: server.xids, standby })
 }
 
 /// What the server says of its log, to the connection that will stream it.

@@ -30,6 +30,7 @@ use super::snapshot::loader::Loader;
 use super::status::SharedStatus;
 use super::table_facts::{self, Facts};
 use super::target::Target;
+use super::timeline::StreamedStandby;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
 use super::xid::XidCount;
@@ -56,6 +57,8 @@ pub(super) struct Meeting {
     /// What is remembered of tables with masked columns.
     pub(super) masked: MaskedTables,
     pub(super) xids: XidCount,
+    /// The server, if it is a standby.
+    pub(super) standby: Option<StreamedStandby>,
 }
 
 /// One running stream.
@@ -87,6 +90,7 @@ pub(super) struct Stream<'a> {
     interrupted: bool,
     /// What comes in and is passed over is a row.
     passes_over_row: bool,
+    standby: Option<StreamedStandby>,
 }
 
 /// SQLSTATE of a publication that does not exist where the log is read; PostgreSQL 18 warns instead.
@@ -105,7 +109,7 @@ impl<'a> Stream<'a> {
         (connection, catalogue): (Connection, Catalogue),
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection, masked, xids }: Meeting,
+        Meeting { overlap, confirmed, selection, masked, xids, standby }: Meeting,
         (checks, mut loader): (BackgroundCheck<'a>, Loader<'a>),
         shutdown: watch::Receiver<bool>,
     ) -> Self {
@@ -143,6 +147,7 @@ impl<'a> Stream<'a> {
             shutdown,
             interrupted: false,
             passes_over_row: false,
+            standby,
         }
     }
 
@@ -292,7 +297,24 @@ impl<'a> Stream<'a> {
         }
         self.feedback.send(&mut self.connection).await?;
         self.show();
-        Ok(())
+        self.follow_standby().await
+    }
+
+    /// Notes in the trail that a standby has gone over to another timeline.
+    async fn follow_standby(&mut self) -> Result<(), Fault> {
+        let Some(standby) = self.standby.as_mut().filter(|_| !self.transactions.intake.is_open()) else {
+            return Ok(());
+        };
+        let asking = standby.renamed(&mut self.catalogue, &self.target.address);
+        match while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await? {
+            Ok(Some(identity)) => Ok(self.transactions.intake.appender.identify(identity)?),
+            Ok(None) => Ok(()),
+            // The next look will tell.
+            Err(error) => {
+                debug!(slot = self.target.slot, %error, "the standby's timeline could not be looked at");
+                Ok(())
+            }
+        }
     }
 
     async fn on_durable(&mut self) -> Result<(), Fault> {

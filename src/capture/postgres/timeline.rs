@@ -1,17 +1,19 @@
 //! Timelines: a server that is promoted goes on under another number, and keeps a history of where each earlier one was left.
 //!
 //! Owns one question: does a trail that was written on one timeline go on from a server that is on another? Only if the trail
-//! holds nothing that this server's log never had. Leaves the slot to `setup`, and the comparison of what the server sends again
-//! to `capture::overlap`.
+//! holds nothing that this server's log never had: between two sessions the server's history tells, and within one it is the
+//! same server that goes over to another timeline. Leaves the slot to `setup`, and the comparison of what the server sends
+//! again to `capture::overlap`.
 
 use tracing::info;
 
-use super::catalogue::unexpected;
-use super::connection::Connection;
+use super::catalogue::{Catalogue, scalar, unexpected};
+use super::connection::{Address, Connection};
 use super::error::PostgresError;
 use super::lsn::Lsn;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::fault_injection;
+use crate::record::SourceParts;
 
 /// A trail on one timeline, and a server on another.
 #[derive(Debug)]
@@ -55,6 +57,52 @@ impl Crossing {
             }
             None => Err(PostgresError::TimelineUnrelated { from, to }),
         }
+    }
+}
+
+/// When the server that a connection leads to was started, which tells it from every other of its system.
+const STARTED: &str = "SELECT pg_catalog.pg_postmaster_start_time()";
+
+/// A standby that is being streamed from: it is promoted, or follows another primary, and the stream goes on as if nothing had
+/// happened.
+#[derive(Debug)]
+pub(super) struct StreamedStandby {
+    started: String,
+    /// The trail's name for it.
+    identity: String,
+}
+
+impl StreamedStandby {
+    /// The server that this connection leads to, which the trail knows by that name.
+    pub(super) async fn of(walsender: &mut Connection, identity: String) -> Result<Self, Fault> {
+        let rows = walsender.query(STARTED).await?;
+        let started = scalar(&rows).ok_or_else(|| unexpected(STARTED))?.to_owned();
+        Ok(Self { started, identity })
+    }
+
+    /// Its new name, if it has gone over to another timeline since. What was streamed so far is of that timeline or of those
+    /// that it goes back to, as the stream has not been interrupted.
+    pub(super) async fn renamed(
+        &mut self,
+        catalogue: &mut Catalogue,
+        address: &Address,
+    ) -> Result<Option<&str>, Fault> {
+        // A standby's own is the one that it receives. Who may not see that learns of a promotion only.
+        let sql = format!(
+            "SELECT ({STARTED}), CASE WHEN pg_catalog.pg_is_in_recovery() \
+             THEN (SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver) \
+             ELSE ('x' || left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::int END"
+        );
+        let rows = catalogue.query(address, &sql).await?;
+        let Some([Some(started), Some(timeline)]) = rows.first().map(|row| &row[..]) else { return Ok(None) };
+        let Some(parts) = SourceParts::of(&self.identity) else { return Ok(None) };
+        // The address may lead to another server by now.
+        if *started != self.started || parts.history == timeline {
+            return Ok(None);
+        }
+        info!(from = parts.history, to = timeline, "the standby has gone over to another timeline while it is read");
+        self.identity = SourceParts { history: timeline, ..parts }.text();
+        Ok(Some(&self.identity))
     }
 }
 

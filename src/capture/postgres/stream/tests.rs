@@ -60,7 +60,7 @@ async fn streamed(
     let mut far = listener.accept().await.unwrap().0;
 
     let (overlap, masked) = (Overlap::new(Lsn(100), Lsn(100), None, 0), MaskedTables::default());
-    let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked, xids: XidCount::new(9) };
+    let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked, xids: XidCount::new(9), standby: None };
     let (coverage, orders) = (SharedCoverage::default(), SharedLoads::default());
     let loader = Loader::new(&target, 150_000, &status, &orders);
     let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));

@@ -2,248 +2,29 @@
 //! never had what the trail holds. Method: primaries under load are killed and their standbys promoted behind an address that
 //! moves with them; the trail's records, applied in order, are held against the table, and against a ledger of what was
 //! acknowledged. Control: a server that trusts such a source is seen to mix two histories.
+mod applied;
+mod load;
+mod site;
+mod standby;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
 use trailcast::capture::RunState;
-use trailcast::capture::postgres::sql_client::SqlClient;
-use trailcast::catalog::extract::SourceConfig;
 
+use self::applied::Applied;
+use self::load::{IDS, Load, WRITERS};
+use self::site::{SLOT, Site, TABLE, majors_with_failover};
 use crate::capture::rig::{Rig, on_each_major, runtime};
 use crate::support::extract::{capture_from, info, until_info};
-use crate::support::moving_address::MovingAddress;
-use crate::support::postgres::{Installation, Stop, installations};
 use crate::support::subscriber::Next;
 use crate::support::waiting::PATIENCE;
 use crate::support::{Postgres, Server, skip, until};
-
-const TABLE: &str = "create table t (id bigint primary key, v bigint not null)";
-const SLOT: &str = "trailcast_e1";
-const WRITERS: u64 = 3;
-/// Between two rows of one writer: the trail is read as a whole at the end.
-const PAUSE: Duration = Duration::from_millis(2);
-/// Numbers that one writer may use.
-const IDS: u64 = 1_000_000_000;
-
-/// The majors here whose standbys keep slots.
-fn majors_with_failover() -> impl Iterator<Item = &'static Installation> {
-    let found = installations().iter().filter(|installation| installation.major >= 17);
-    if found.clone().next().is_none() {
-        skip("a slot that survives a promotion needs PostgreSQL 17 or newer");
-    }
-    found
-}
 
 /// How often the primary is killed: `TRAILCAST_PROMOTIONS`, twice when it says nothing.
 fn promotions() -> u32 {
     let chosen = std::env::var("TRAILCAST_PROMOTIONS").ok().and_then(|number| number.parse().ok());
     chosen.unwrap_or(if std::env::var_os("TRAILCAST_TEST_LONG").is_some() { 20 } else { 2 })
-}
-
-/// A primary, its standby, and the address that everybody knows.
-struct Site {
-    primary: Postgres,
-    standby: Postgres,
-    address: MovingAddress,
-    promotions: u32,
-}
-
-impl Site {
-    fn new(installation: &'static Installation) -> Self {
-        let primary = installation.start();
-        primary.psql(TABLE);
-        let address = MovingAddress::of(primary.port());
-        let standby = primary.standby("standby_0");
-        Self { primary, standby, address, promotions: 0 }
-    }
-
-    /// Nothing is acknowledged, and nothing is captured, before the standby has it.
-    fn waits_for_its_standby(&self) {
-        self.primary.set("synchronized_standby_slots", &format!("standby_{}", self.promotions));
-        // By name: an extract is a standby to PostgreSQL, too, where any counts.
-        self.primary.set("synchronous_standby_names", &format!("standby_{}", self.promotions));
-    }
-
-    /// The `source` of an extract that follows the primary.
-    fn source(&self) -> serde_json::Value {
-        let mut source = self.primary.source();
-        source["port"] = self.address.port().into();
-        source
-    }
-
-    fn rig(&self) -> Rig {
-        let mut rig = Rig::new(&self.primary);
-        rig.config.source.port = Some(self.address.port());
-        rig
-    }
-
-    /// Waits until the standby keeps a copy of the slot that survives its promotion.
-    fn until_slot_is_kept(&self) {
-        self.until_kept_by(&self.standby);
-    }
-
-    fn until_kept_by(&self, standby: &Postgres) {
-        let kept = format!(
-            "select count(*) from pg_replication_slots where slot_name = '{SLOT}' and synced and not temporary"
-        );
-        until(|| {
-            // The copy is good as soon as the slot has moved past where the standby began to keep it.
-            self.primary.psql("select pg_log_standby_snapshot()");
-            if standby.psql(&kept) == "1" { Ok(()) } else { Err("no copy of the slot".to_owned()) }
-        });
-    }
-
-    /// Waits until the standby has all of the primary's log.
-    fn until_standby_has_all(&self) {
-        let end = self.primary.psql("select pg_current_wal_insert_lsn()");
-        let has_all = format!("select pg_last_wal_replay_lsn() >= '{end}'");
-        until(|| if self.standby.psql(&has_all) == "t" { Ok(()) } else { Err(format!("not at {end}")) });
-    }
-
-    /// The standby gets nothing more.
-    fn cut_standby_off(&self) {
-        self.standby.set("primary_conninfo", "");
-        let receives = "select count(*) from pg_stat_wal_receiver";
-        until(|| if self.standby.psql(receives) == "0" { Ok(()) } else { Err("it still receives".to_owned()) });
-    }
-
-    /// Kills the primary. The address leads to the standby first, as it does where somebody moves it too early.
-    fn kill_primary(&mut self) {
-        self.primary.stop(Stop::Immediate);
-        self.address.move_to(self.standby.port());
-    }
-
-    /// Makes the standby the primary, without a standby of its own.
-    fn promote(&mut self) {
-        self.standby.promote();
-        self.promotions += 1;
-    }
-
-    /// Gives the promoted one a standby in place of the dead primary, and takes over its name.
-    fn renew(&mut self) {
-        let standby = self.standby.standby(&format!("standby_{}", self.promotions));
-        self.primary = std::mem::replace(&mut self.standby, standby);
-    }
-}
-
-/// Sessions that write rows and keep account of what was acknowledged to them.
-struct Load {
-    port: Arc<AtomicU16>,
-    is_over: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<BTreeSet<u64>>>,
-    number: Arc<AtomicU64>,
-    sessions: Vec<JoinHandle<()>>,
-}
-
-impl Load {
-    fn start(source: &serde_json::Value, port: u16) -> Self {
-        let source: SourceConfig = serde_json::from_value(source.clone()).unwrap();
-        let (port, is_over) = (Arc::new(AtomicU16::new(port)), Arc::new(AtomicBool::new(false)));
-        let (acknowledged, number) = (Arc::new(Mutex::default()), Arc::new(AtomicU64::new(0)));
-        let mut load = Self { port, is_over, acknowledged, number, sessions: Vec::new() };
-        load.sessions = (0..WRITERS).map(|writer| tokio::spawn(load.session(writer * IDS, source.clone()))).collect();
-        load
-    }
-
-    /// Inserts one row after the other, changes every second one and removes every third one later.
-    fn session(&self, first: u64, mut source: SourceConfig) -> impl Future<Output = ()> + Send + use<> {
-        let (port, is_over) = (self.port.clone(), self.is_over.clone());
-        let (acknowledged, number) = (self.acknowledged.clone(), self.number.clone());
-        async move {
-            let mut next = first;
-            while !is_over.load(Ordering::SeqCst) {
-                source.port = Some(port.load(Ordering::SeqCst));
-                let Ok(mut client) = SqlClient::open(&source).await else {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
-                while !is_over.load(Ordering::SeqCst) {
-                    // One that fails may be there all the same.
-                    let id = next;
-                    next += 1;
-                    tokio::time::sleep(PAUSE).await;
-                    if client.run(&format!("insert into t values ({id}, 0)")).await.is_err() {
-                        break;
-                    }
-                    acknowledged.lock().unwrap().insert(id);
-                    number.fetch_add(1, Ordering::SeqCst);
-                    let more = match id % 6 {
-                        0 | 2 | 4 => format!("update t set v = v + {id} where id = {id}"),
-                        3 => format!("delete from t where id = {id}"),
-                        _ => continue,
-                    };
-                    if client.run(&more).await.is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-    }
-
-    /// The primary is at another port now.
-    fn go_to(&self, port: u16) {
-        self.port.store(port, Ordering::SeqCst);
-    }
-
-    /// Waits until so many more rows are acknowledged.
-    async fn until_more(&self, rows: u64) {
-        let (wanted, deadline) = (self.number.load(Ordering::SeqCst) + rows, Instant::now() + PATIENCE);
-        while self.number.load(Ordering::SeqCst) < wanted {
-            assert!(Instant::now() < deadline, "the load does not go on");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Stops it; gives the rows that were acknowledged.
-    async fn stop(self) -> BTreeSet<u64> {
-        self.is_over.store(true, Ordering::SeqCst);
-        for session in self.sessions {
-            session.await.unwrap();
-        }
-        let acknowledged = self.acknowledged.lock().unwrap();
-        acknowledged.clone()
-    }
-}
-
-/// What the records of a trail make of an empty table, and every row that they insert.
-#[derive(Debug, Default)]
-struct Applied {
-    rows: BTreeMap<u64, u64>,
-    inserted: BTreeSet<u64>,
-}
-
-impl Applied {
-    async fn of(rig: &Rig) -> Self {
-        let mut applied = Self::default();
-        for line in rig.all().await.concat() {
-            applied.apply(&line);
-        }
-        applied
-    }
-
-    /// A record as the rig prints it.
-    fn apply(&mut self, line: &str) {
-        let number =
-            |name: &str| -> Option<u64> { line.rsplit_once(&format!(" {name}="))?.1.split(' ').next()?.parse().ok() };
-        let id = number("id").unwrap();
-        match line.split(' ').next().unwrap() {
-            "INSERT" => {
-                assert!(self.inserted.insert(id), "twice: {line}");
-                self.rows.insert(id, number("v").unwrap());
-            }
-            "UPDATE" => *self.rows.get_mut(&id).unwrap_or_else(|| panic!("of no row: {line}")) = number("v").unwrap(),
-            "DELETE" => assert!(self.rows.remove(&id).is_some(), "of no row: {line}"),
-            other => panic!("{other}"),
-        }
-    }
-
-    fn table(&self) -> String {
-        self.rows.iter().map(|(id, v)| format!("{id}|{v}")).collect::<Vec<_>>().join("\n")
-    }
 }
 
 /// Waits until the trail holds everything that is in the table, which gets one more row.
@@ -416,6 +197,7 @@ fn a_standby_that_is_promoted_beside_the_trails_source_stops_the_extract() {
 fn a_promoted_server_without_the_slot_stops_the_extract() {
     on_each_major(async |primary| {
         primary.psql(TABLE);
+        primary.psql("create publication trailcast_e1 for table t");
         primary.psql("select pg_create_logical_replication_slot('theirs', 'pgoutput')");
         let standby = primary.standby("standby_0");
         let mut rig = Rig::new(&primary);
