@@ -18,6 +18,7 @@ mod ddl;
 mod error;
 mod feedback;
 mod heartbeat;
+mod loader;
 mod lsn;
 mod masked_table;
 mod masks_at_source;

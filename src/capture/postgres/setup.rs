@@ -199,6 +199,11 @@ async fn end_of_log(target: &Target, catalogue: &mut Catalogue) -> Result<Lsn, F
     scalar(&rows).and_then(Lsn::parse).ok_or_else(|| unexpected("the end of the log"))
 }
 
+/// The server's version as `server_version_num`; one that is too old is refused.
+pub(super) async fn server_version(target: &Target, catalogue: &mut Catalogue) -> Result<u32, Fault> {
+    Ok(server(target, catalogue).await?.version)
+}
+
 /// What the server says of itself; one that is too old is refused.
 async fn server(target: &Target, catalogue: &mut Catalogue) -> Result<Server, Fault> {
     // The names that the functions had before version 13.

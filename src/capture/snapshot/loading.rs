@@ -91,9 +91,10 @@ impl<C: Clone> Loading<C> {
     }
 
     /// One is to be loaded from its beginning. What the trail has to say of it.
-    pub(in crate::capture) fn queue(&mut self, table: TableName, order: u64) -> LoadProgress {
+    pub(in crate::capture) fn queue(&mut self, table: TableName, order: u64, is_filtered: bool) -> LoadProgress {
         self.tables.retain(|load| load.progress.table != table);
-        let progress = TableProgress::new(table, order);
+        let mut progress = TableProgress::new(table, order);
+        progress.left.is_filtered = is_filtered;
         let said = progress.to_trail();
         self.tables.push(TableLoad { progress, has_begun: false, are_keys_hidden: false });
         said
