@@ -124,6 +124,7 @@ fn needles(word: &str) -> Vec<Vec<u8>> {
     needles
 }
 
+/// Whether the word stands among the bytes, as it is or encoded.
 pub fn holds(bytes: &[u8], word: &str) -> bool {
     needles(word).iter().any(|needle| memchr::memmem::find(bytes, needle).is_some())
 }

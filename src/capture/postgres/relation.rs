@@ -102,6 +102,7 @@ pub(super) fn describe(
     let mut described = Described { columns: Vec::new(), writers: Vec::new(), masked };
     for (sent, of) in message.columns.iter().zip(&facts.types) {
         let (mut kind, sql_type) = kind_and_name(of, known(&sent.name));
+        let is_text_of_json = rules.json_null == JsonNull::Text && kind == ValueKind::Json;
         if rules.json_null == JsonNull::Text {
             kind = kind.with_json_as_text();
         }
@@ -122,7 +123,7 @@ pub(super) fn describe(
         }
         let is_left_out = matches!(mask, Some(Mask::LeftOut));
         describe_masked(&mut column, mask.as_ref());
-        described.writers.push(ColumnWriter { kind, mask, place: described.columns.len() });
+        described.writers.push(ColumnWriter { kind, mask, is_text_of_json, place: described.columns.len() });
         if !is_left_out {
             described.columns.push(column);
         }
@@ -192,12 +193,15 @@ impl Relation {
         &self.writers
     }
 
-    /// Whether a mask hides a column of its key.
+    /// Whether rows cannot be asked for by what records say of their key.
     pub(super) fn has_masked_key(&self) -> bool {
         let is_key = |column: &ColumnWriter| self.schema.columns.get(column.place).is_some_and(|of| of.key);
-        self.writers
-            .iter()
-            .any(|column| column.mask.is_some() && !matches!(column.mask, Some(Mask::LeftOut)) && is_key(column))
+        // One that is left out is no key, and has no place.
+        let is_other = |column: &&ColumnWriter| match &column.mask {
+            Some(Mask::LeftOut) => false,
+            mask => mask.is_some() || column.is_text_of_json,
+        };
+        self.writers.iter().filter(is_other).any(is_key)
     }
 
     /// Whether a mask hides something of its rows.
