@@ -2,7 +2,7 @@
 //!
 //! Handed to the code of a product's folder that describes tables and writes rows.
 
-use super::mask::Masks;
+use super::mask::{Masks, Named};
 use crate::catalog::extract::{ExtractConfig, JsonNull};
 
 /// Those of one extract.
@@ -16,5 +16,10 @@ impl ValueRules {
     /// As they are configured.
     pub(super) fn of(config: &ExtractConfig) -> Self {
         Self { masks: Masks::new(&config.columns), json_null: config.json_null }
+    }
+
+    /// Whether what records say of a column is not what the source has, of a table that is known by these names.
+    pub(super) fn changes(&self, names: &[Named], column: &str, is_json: bool) -> bool {
+        self.masks.of(names, column).is_some() || (is_json && self.json_null == JsonNull::Text)
     }
 }

@@ -124,6 +124,7 @@ fn needles(word: &str) -> Vec<Vec<u8>> {
     needles
 }
 
+/// Whether the word stands among the bytes, as it is or encoded.
 pub fn holds(bytes: &[u8], word: &str) -> bool {
     needles(word).iter().any(|needle| memchr::memmem::find(bytes, needle).is_some())
 }
@@ -143,7 +144,7 @@ pub fn contents(folder: &Path) -> Vec<u8> {
 fn one_run(cluster: &Postgres, random: Random) {
     let mut plan = Plan::new(random);
     cluster.psql(&plan.ddl);
-    let server = Server::start_with(&["--log", "debug"], &[]);
+    let mut server = Server::start_with(&["--log", "debug"], &[]);
     let body =
         json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1", "columns": plan.masks.clone()});
     server.post("/services/v2/extracts/e1", &body).expect(200);
@@ -175,7 +176,8 @@ fn one_run(cluster: &Postgres, random: Random) {
     }
     let shown = info(&server, "e1").to_string();
     let described = server.get("/services/v2/extracts/e1").expect(200).text();
-    let log = server.log_text();
+    drop(subscriber);
+    let log = server.last_words();
     let folder = contents(server.data_dir());
     for (what, bytes) in [
         ("the data folder", &folder[..]),

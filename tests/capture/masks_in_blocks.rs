@@ -52,7 +52,7 @@ fn what_is_masked_is_in_no_file_while_its_transaction_is_open() {
     let holds_secret = |folder: &Path| holds(&contents(folder), SECRET);
     Postgres::on_each_major_with(EARLY, |cluster| {
         cluster.psql("create table t (id int primary key, email text, v text)");
-        let server = Server::start();
+        let mut server = Server::start();
         let body = json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1",
             "columns": [{"table": "public.t", "column": "email", "mask": "drop"}]});
         server.post("/services/v2/extracts/e1", &body).expect(200);
@@ -76,7 +76,8 @@ fn what_is_masked_is_in_no_file_while_its_transaction_is_open() {
         drop(input);
         assert!(open.wait().unwrap().success());
         until_info(&server, "e1", |info| info["records"] == 40_000);
-        assert!(!holds_secret(server.data_dir()) && !server.log_text().contains(SECRET));
+        let log = server.last_words();
+        assert!(!holds_secret(server.data_dir()) && !log.contains(SECRET));
     });
 }
 

@@ -22,6 +22,7 @@ mod masked_everywhere;
 mod masks;
 mod masks_in_blocks;
 mod masks_over_rest;
+mod masks_while_loading;
 mod messages;
 mod prepared;
 mod resuming;

@@ -12,6 +12,8 @@ pub(super) struct ColumnWriter {
     /// How its values become JSON, where no mask hides them.
     pub(super) kind: ValueKind,
     pub(super) mask: Option<Mask>,
+    /// Its values are JSON, and become strings of it.
+    pub(super) is_text_of_json: bool,
     /// Its place among the columns of the table's schema; of one that is left out, the place that it would have.
     pub(super) place: usize,
 }
@@ -37,6 +39,10 @@ impl ColumnWriter {
 impl ColumnWriter {
     /// Columns of these kinds, of which none is masked.
     pub(super) fn plain(kinds: impl IntoIterator<Item = ValueKind>) -> Vec<Self> {
-        kinds.into_iter().enumerate().map(|(place, kind)| Self { kind, mask: None, place }).collect()
+        kinds
+            .into_iter()
+            .enumerate()
+            .map(|(place, kind)| Self { kind, mask: None, is_text_of_json: false, place })
+            .collect()
     }
 }

@@ -7,6 +7,7 @@
 use super::super::catalogue::unexpected;
 use super::super::column_types::Types;
 use super::super::connection::{Connection, Row, identifier, literal};
+use super::super::masked_table;
 use super::super::pgoutput::{RelationColumn, RelationMessage};
 use super::super::table_facts::{self, Facts};
 use super::super::target::Target;
@@ -101,7 +102,14 @@ pub(super) async fn plan(
         Err(why) => return refused(why),
     };
     let names: Vec<&str> = key.iter().map(|column| column.sql.as_str()).collect();
-    let of = format!("{} {}", described.oid, names.join(","));
+    let known_as = masked_table::names_of(&message, &facts.table);
+    let is_changed = |column: &KeyColumn| {
+        let sent = message.columns.get(column.at).map_or("", |sent| &*sent.name);
+        target.value_rules.changes(&known_as, sent, column.kind == ValueKind::Json)
+    };
+    // A key that was kept before it was masked is no place to go on behind, and is kept no more.
+    let hidden = if key.iter().any(is_changed) { " hidden" } else { "" };
+    let of = format!("{} {}{hidden}", described.oid, names.join(","));
     let only = if described.is_partitioned { "" } else { "ONLY " };
     let mut conditions: Vec<String> = described.filter.clone().into_iter().collect();
     // The line ends before the parenthesis does.
