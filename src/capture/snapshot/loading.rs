@@ -3,11 +3,13 @@
 //! Sans-IO. Owns when progress has to be said in the trail: with each chunk, and with a transaction of the stream after which more has to
 //! be read again than before. Leaves the trail to `intake`, and reading to the product.
 
+use std::collections::BTreeMap;
+
 use super::key::Key;
 use super::progress::TableProgress;
 use super::window::{Hidden, HiddenRows, Moved, Window};
 use crate::limits;
-use crate::record::{LoadProgress, SourcePosition, TableName, TableSchema};
+use crate::record::{LoadLeft, LoadProgress, SourcePosition, TableName, TableSchema};
 use crate::trail::RowParts;
 
 /// Every load that has not ended.
@@ -57,6 +59,12 @@ pub(in crate::capture) struct Appended {
     pub(in crate::capture) again: Vec<Key>,
     /// There are no more rows behind these.
     pub(in crate::capture) is_last: bool,
+}
+
+/// The tables of which the trail says that nothing is left, and their rows.
+pub(in crate::capture) fn loaded_of(kept: &[LoadProgress]) -> BTreeMap<String, u64> {
+    let ended = kept.iter().filter(|progress| progress.left == LoadLeft::Nothing);
+    ended.map(|progress| (progress.table.to_string(), progress.rows)).collect()
 }
 
 impl<C: Clone> Loading<C> {

@@ -33,6 +33,7 @@ use super::transactions::{Transactions, Unloaded};
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
 use crate::capture::intake::Intake;
+use crate::capture::snapshot::loading::loaded_of;
 use crate::capture::snapshot::orders::SharedLoads;
 use crate::capture::snapshot::progress::TableProgress;
 use crate::capture::snapshot::status::{LoadStatus, Observed};
@@ -69,6 +70,8 @@ pub(super) struct Loader<'a> {
     ended: Vec<(TableName, Ended)>,
     /// Counts the descriptions of tables that the stream has brought.
     pub(super) described: Arc<AtomicU64>,
+    /// What the trail says that it has of earlier sessions.
+    loaded_before: Option<BTreeMap<String, u64>>,
     /// A table that is not there, or not published, and since when.
     missing: Option<(TableName, Instant)>,
     /// Tables whose last row is appended, and the commit that has to be durable before that is said.
@@ -135,6 +138,7 @@ impl<'a> Loader<'a> {
             nudge_at: None,
             ended: Vec::new(),
             described: Arc::new(AtomicU64::new(0)),
+            loaded_before: None,
             missing: None,
             finishing: Vec::new(),
             observed: BTreeMap::new(),
@@ -336,6 +340,10 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         self.are_new = false;
+        if self.loaded_before.is_none() {
+            let loaded = self.loaded_before.insert(loaded_of(intake.appender.loads()));
+            self.orders.update(|record| record.are_loaded(&*loaded));
+        }
         let record = self.changes.borrow_and_update().clone();
         for (name, order) in &record.orders {
             let Ok(table) = TableName::parse(name) else { continue };
