@@ -30,6 +30,11 @@ impl CatchUp {
         self.behind = micros >= BEHIND;
     }
 
+    /// The source sent something of a transaction that has not ended: nobody waits for it.
+    pub(super) fn sent_early(&mut self) {
+        self.behind = true;
+    }
+
     /// The source had nothing more to send.
     pub(super) fn kept_up(&mut self) {
         self.behind = false;
@@ -96,5 +101,7 @@ mod tests {
         catch_up.sent_after(FAR_BEHIND);
         catch_up.kept_up();
         assert!(never_waits(&catch_up));
+        catch_up.sent_early();
+        assert!(!never_waits(&catch_up));
     }
 }

@@ -18,6 +18,7 @@ mod fault_injection;
 mod gap;
 mod held;
 mod intake;
+mod mask;
 mod overlap;
 pub mod postgres;
 mod run;
@@ -27,10 +28,11 @@ mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
+mod value_rules;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;
 pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
 pub use run::{Capture, preflight};
-pub use source::{Named, product_of, shared_at_source};
+pub use source::{Named, helper_sql, product_of, shared_at_source};
 pub use status::{RunState, Status, Wait};

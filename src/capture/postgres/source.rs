@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
-use super::error::WRITES_REFUSED;
+use super::error::{MASK, ROW_FILTER, WRITES_REFUSED};
 use super::heartbeat;
 use super::session;
 use super::setup;
@@ -49,8 +49,8 @@ impl Source {
         }
     }
 
-    /// Looks whether publishing the tables would have the writes of the source's application refused, and whether a new trail
-    /// can begin where it should. `known`: the patterns that an extract has so far.
+    /// Looks whether publishing the tables would have the writes of the source's application refused, whether masks and row
+    /// filters would hold, and whether a new trail can begin where it should. `known`: the patterns that an extract has so far.
     pub(in crate::capture) async fn preflight(
         &self,
         known: Option<&[TablePattern]>,
@@ -58,7 +58,7 @@ impl Source {
         match setup::preflight(&self.target, known).await {
             Ok(()) => Ok(None),
             Err(Fault::Stop(error @ CaptureError::Configuration(_))) => Ok(Some(error)),
-            Err(Fault::Stop(error)) if error.reason() == WRITES_REFUSED => Ok(Some(error)),
+            Err(Fault::Stop(error)) if [WRITES_REFUSED, MASK, ROW_FILTER].contains(&error.reason()) => Ok(Some(error)),
             Err(fault) => Err(fault),
         }
     }

@@ -50,6 +50,18 @@ pub(super) async fn ask(
     }
 }
 
+/// The same for a transaction that may not have ended; none unless the catalogue knows the table as the message has it. What an
+/// open transaction has done itself cannot be seen, and what one did that was rolled back never will be.
+pub(super) async fn ask_of_open(
+    message: &RelationMessage<'_>,
+    types: &mut Types,
+    catalogue: &mut Catalogue,
+    address: &Address,
+) -> Result<Option<Facts>, Fault> {
+    let facts = ask_once(message, types, catalogue, address).await?;
+    Ok(facts.are_of(message).then_some(facts))
+}
+
 async fn ask_once(
     message: &RelationMessage<'_>,
     types: &mut Types,
