@@ -4,9 +4,11 @@
 //! default here and its allowed range beside it.
 
 mod bench;
+mod check;
 mod client;
 
 pub use bench::*;
+pub use check::*;
 pub use client::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------

@@ -15,11 +15,13 @@ mod coverage;
 mod error;
 mod extract_status;
 mod fault_injection;
+mod finding;
 mod gap;
 mod held;
 mod intake;
 mod overlap;
 pub mod postgres;
+mod released;
 mod run;
 mod shutdown;
 mod source;
@@ -27,10 +29,14 @@ mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
+mod visit;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;
 pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
+pub use finding::{Finding, FindingState};
+pub use released::Released;
 pub use run::{Capture, preflight};
 pub use source::{Named, product_of, shared_at_source};
 pub use status::{RunState, Status, Wait};
+pub use visit::{check, release};

@@ -278,7 +278,11 @@ impl From<ExtractError> for Refusal {
             ExtractError::Fixed(_)
             | ExtractError::Collision(_)
             | ExtractError::Source(_)
+            | ExtractError::NotReleased { .. }
             | ExtractError::NothingLost(_) => Self::new(Fact::Conflict, error),
+            ExtractError::TooManyChecks => {
+                Self::new(Fact::Unavailable, error).retry_after(limits::SOURCE_CHECK_RETRY_SECONDS)
+            }
             ExtractError::Catalog(error) => error.into(),
         }
     }

@@ -8,6 +8,7 @@
 
 mod array;
 mod catalogue;
+mod check;
 mod claims;
 mod column_types;
 mod connection;
@@ -21,6 +22,7 @@ mod publication;
 mod publication_report;
 mod publisher;
 mod relation;
+mod release;
 mod replica_identity;
 mod server_error;
 mod session;

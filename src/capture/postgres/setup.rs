@@ -21,7 +21,7 @@ use crate::catalog::table_pattern::TablePattern;
 use crate::record::SourceParts;
 
 /// Oldest server that this code knows, as `server_version_num`.
-const SERVER_VERSION_MIN: u32 = 130_000;
+pub(super) const SERVER_VERSION_MIN: u32 = 130_000;
 
 /// What the trail is written from and where its stream begins.
 #[derive(Debug)]

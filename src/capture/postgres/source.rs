@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
+use super::check;
 use super::error::WRITES_REFUSED;
+use super::release;
 use super::session;
 use super::setup;
 use super::slot_watch;
@@ -12,8 +14,11 @@ use super::status::SharedStatus;
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
+use crate::capture::finding::Finding;
+use crate::capture::released::Released;
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
+use crate::clock::SharedClock;
 use crate::record::ResourceName;
 use crate::trail::Appender;
 
@@ -56,6 +61,16 @@ impl Source {
             Err(Fault::Stop(error)) if error.reason() == WRITES_REFUSED => Ok(Some(error)),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Looks at everything that capture needs at the server, and changes nothing.
+    pub(in crate::capture) async fn check(&self, clock: &SharedClock) -> Vec<Finding> {
+        check::check(&self.target, clock).await
+    }
+
+    /// Takes away what the extract made at the server.
+    pub(in crate::capture) async fn release(&self) -> Result<Released, Fault> {
+        release::release(&self.target).await
     }
 
     /// Looks now and then at the slot, whether the extract runs or not.

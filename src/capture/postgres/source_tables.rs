@@ -101,6 +101,11 @@ impl Tables {
         self.places.get(&oid).and_then(|place| self.list.get(*place))
     }
 
+    /// Whether one of them is so.
+    pub(super) fn any(&self, is: impl Fn(&SourceTable) -> bool) -> bool {
+        self.list.iter().any(is)
+    }
+
     /// Those that the patterns take in. Partitions of a table that is taken in stand under its name and are left out.
     pub(super) fn captured(&self, target: &Target) -> Vec<&SourceTable> {
         let matches = |table: &SourceTable| target.captures(&table.schema, &table.name);

@@ -2,7 +2,7 @@
 
 use super::connection::{Address, identifier};
 use crate::catalog::extract::postgresql::inserts_publication;
-use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, WithoutIdentity};
+use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, Snapshot, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
 use crate::record::ResourceName;
 
@@ -17,12 +17,16 @@ pub(super) struct Target {
     pub(super) address: Address,
     pub(super) tables: Vec<TablePattern>,
     pub(super) slot: String,
+    /// Named in the configuration: somebody else may have made it.
+    pub(super) slot_is_theirs: bool,
     pub(super) publication: String,
     /// Named in the configuration: used as it is when it exists.
     pub(super) publication_is_theirs: bool,
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
+    /// Whether rows that are there are read before changes.
+    pub(super) is_loaded_first: bool,
 }
 
 impl Target {
@@ -32,11 +36,13 @@ impl Target {
         Self {
             tables: config.tables.clone(),
             slot: config.postgresql.slot_of(name),
+            slot_is_theirs: config.postgresql.slot.is_some(),
             publication: config.postgresql.publication_of(name),
             without_identity: config.without_identity,
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
+            is_loaded_first: config.snapshot == Snapshot::Initial,
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),

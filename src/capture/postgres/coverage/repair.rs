@@ -126,7 +126,7 @@ impl<'a> Repair<'a> {
 }
 
 /// What puts a table back; none if nothing of it is missing that is the table's own.
-fn statement(publication: &str, table: &str, given: &Given) -> Option<String> {
+pub(super) fn statement(publication: &str, table: &str, given: &Given) -> Option<String> {
     let name = TableName::parse(table).ok()?;
     let [schema, table] = name.parts() else { return None };
     let publication = identifier(publication);
