@@ -245,7 +245,9 @@ impl Appender {
         if let Some(progress) = progress {
             text_fits("source position", &progress.at.0, limits::IDENTIFIER_BYTES_MAX)?;
         }
-        let header = FrameHeader { commit: self.next_commit - 1, ..FrameHeader::new(FrameKind::LoadProgress) };
+        // Inside a transaction it has that one's number: without the transaction it counts for nothing.
+        let commit = if self.open.is_some() { self.next_commit } else { self.next_commit - 1 };
+        let header = FrameHeader { commit, ..FrameHeader::new(FrameKind::LoadProgress) };
         self.push_fitting(&header, |out| frame::load::push(out, progress))?;
         match &mut self.open {
             Some(open) => open.loads.note(progress.cloned()),

@@ -2,7 +2,6 @@
 //! could hold it, send the signal, and look at the exit status, the clock, the close codes and the trail.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -34,7 +33,7 @@ fn furnished() -> Server {
 }
 
 /// A raw connection that has sent this much of a request.
-fn half_a_request(port: u16, bytes: &[u8]) -> TcpStream {
+fn half_a_request(port: u16, bytes: &[u8]) -> http::Connection {
     let mut stream = http::connect(port, PATIENCE).unwrap();
     stream.write_all(bytes).unwrap();
     stream

@@ -2,7 +2,6 @@
 //! it ends. Method: the real program over plain text and TLS, with certificates made on the spot and headers written by hand.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,7 +71,7 @@ impl Signed {
         Server::start_with(&arguments, &[])
     }
 
-    fn connect(&self, port: u16, client: Option<&Pair>) -> StreamOwned<ClientConnection, TcpStream> {
+    fn connect(&self, port: u16, client: Option<&Pair>) -> StreamOwned<ClientConnection, http::Connection> {
         self.connect_by(port, client, rustls::ALL_VERSIONS)
     }
 
@@ -81,7 +80,7 @@ impl Signed {
         port: u16,
         client: Option<&Pair>,
         versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> StreamOwned<ClientConnection, TcpStream> {
+    ) -> StreamOwned<ClientConnection, http::Connection> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
@@ -117,7 +116,7 @@ fn open<S: Read + Write>(stream: S, port: u16, target: &str, header: Option<&str
     }
 }
 
-fn open_plain(server: &Server, target: &str, header: Option<&str>) -> Result<WebSocket<TcpStream>, u16> {
+fn open_plain(server: &Server, target: &str, header: Option<&str>) -> Result<WebSocket<http::Connection>, u16> {
     open(http::connect(server.port(), PATIENCE).unwrap(), server.port(), target, header)
 }
 

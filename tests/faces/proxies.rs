@@ -3,7 +3,6 @@
 //! of liars. Where nobody is trusted, the same requests show what goes wrong.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -89,7 +88,7 @@ fn a_client_behind_the_proxy_has_places_of_its_own() {
         socket.read_exact(&mut head).unwrap();
         (String::from_utf8_lossy(&head[9..]).into_owned(), socket)
     };
-    let held: Vec<(String, TcpStream)> = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"].map(open).into();
+    let held: Vec<(String, http::Connection)> = ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"].map(open).into();
     assert!(held.iter().all(|(status, _)| status == "101"), "more of the proxy's than one address may have: {held:?}");
     assert_eq!(open("192.0.2.1").0, "429");
     assert_eq!(open("9.9.9.9, 192.0.2.1").0, "429");

@@ -2,7 +2,6 @@
 //! thousand sessions of one stream, divided by their number. (What the kernel holds for a socket is not in it.)
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,7 +18,7 @@ fn resident_bytes(pid: u32) -> u64 {
 }
 
 /// A session that has begun at the end of the stream `s1`.
-pub(super) fn session(server: &Server) -> TcpStream {
+pub(super) fn session(server: &Server) -> http::Connection {
     let mut stream = http::connect(server.port(), Duration::from_secs(30)).unwrap();
     let handshake = format!(
         "GET /services/v2/stream/s1?begin=now HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {}\r\n\
@@ -33,10 +32,7 @@ pub(super) fn session(server: &Server) -> TcpStream {
     let mut heard = Vec::new();
     let mut bytes = [0; 4_096];
     while !heard.windows(15).any(|window| window == b"STREAM_METADATA") {
-        let count = match stream.read(&mut bytes) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            outcome => outcome.unwrap(),
-        };
+        let count = stream.read(&mut bytes).unwrap();
         assert!(count > 0, "{}", String::from_utf8_lossy(&heard));
         heard.extend_from_slice(&bytes[..count]);
     }

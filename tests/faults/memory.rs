@@ -10,7 +10,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 
 use super::idle::session;
-use crate::support::http::{Basic, exchange};
+use crate::support::http::{self, Basic, exchange};
 use crate::support::process::memory_kib;
 use crate::support::waiting::PATIENCE;
 use crate::support::{Server, skip, until};
@@ -79,7 +79,7 @@ fn control_log_ins_that_take_memory_of_their_own_are_seen_to_leave_it_behind() {
 
 /// Sends the first part of a long message, said to go on, and a ping; returns the code that the session is closed with, or
 /// none once the ping is answered.
-fn begin_message(client: &mut TcpStream) -> Option<u16> {
+fn begin_message(client: &mut http::Connection) -> Option<u16> {
     let mut bytes = vec![0x01, 0xfe];
     bytes.extend_from_slice(&MESSAGE_BYTES.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
@@ -90,12 +90,12 @@ fn begin_message(client: &mut TcpStream) -> Option<u16> {
 }
 
 /// Ends the message that was begun; else as [`begin_message`].
-fn end_message(client: &mut TcpStream) -> Option<u16> {
+fn end_message(client: &mut http::Connection) -> Option<u16> {
     client.write_all(&[0x80, 0x80, 0, 0, 0, 0]).unwrap();
     ping(client)
 }
 
-fn ping(client: &mut TcpStream) -> Option<u16> {
+fn ping(client: &mut http::Connection) -> Option<u16> {
     let _ = client.write_all(&[0x89, 0x80, 0, 0, 0, 0]);
     loop {
         let mut head = [0; 2];

@@ -143,7 +143,9 @@ impl Checkout {
     fn terminal(&mut self, script: &str) -> Terminal {
         self.terminals += 1;
         let output = self.folder.path().join(format!("terminal-{}.txt", self.terminals));
-        let mut shell = process::tied_command("bash", "KILL", None);
+        // A terminal's programs end on Ctrl-C, also where whoever runs the tests has that signal ignored.
+        let mut shell = process::tied_command("env", "KILL", None);
+        shell.args(["--default-signal=INT", "bash"]);
         let begin = format!(". '{}'\nset -eo pipefail\n", self.state().display());
         shell.arg("-c").arg(begin + script);
         for (name, _) in std::env::vars_os() {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::time::Duration;
 
 use base64::Engine;
@@ -81,7 +82,7 @@ impl std::fmt::Display for Answer {
 
 /// Connects to a port of this machine. A port between two lives of its server can be given to the very connection that
 /// looks for it; such a connection to itself counts as refused.
-pub fn connect(port: u16, patience: Duration) -> std::io::Result<TcpStream> {
+pub fn connect(port: u16, patience: Duration) -> std::io::Result<Connection> {
     let stream = TcpStream::connect(("127.0.0.1", port))?;
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(std::io::ErrorKind::ConnectionRefused.into());
@@ -89,7 +90,45 @@ pub fn connect(port: u16, patience: Duration) -> std::io::Result<TcpStream> {
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Connection(stream))
+}
+
+/// A connection whose reads and writes go on when the process was stopped for a moment: the kernel ends a wait with a limit
+/// by an error then (signal(7)), whatever the signal was.
+#[derive(Debug)]
+pub struct Connection(TcpStream);
+
+impl Deref for Connection {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+impl Read for Connection {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        uninterrupted(|| self.0.read(bytes))
+    }
+}
+
+impl Write for Connection {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        uninterrupted(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Sends one request and reads the whole answer. `target` goes out as it is.

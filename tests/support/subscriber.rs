@@ -1,7 +1,6 @@
 //! A blocking subscriber of a data stream: connects, reads messages, hands out records.
 
 use std::collections::VecDeque;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -95,7 +94,7 @@ pub enum Next {
 /// A live subscription.
 #[derive(Debug)]
 pub struct Subscriber {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<http::Connection>,
     pending: VecDeque<Record>,
     headers: Vec<(String, String)>,
     /// Messages taken so far.

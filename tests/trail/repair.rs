@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::trail::memory_disk::MemoryDisk;
 use crate::trail::workload::{Seen, Transaction, appender, clock, create, expected, folder, open};
 use trailcast::codec::image::Cell;
-use trailcast::record::{Position, xid_hash};
+use trailcast::record::{LoadLeft, LoadProgress, Position, SourcePosition, TableName, xid_hash};
 use trailcast::trail::maintenance::repair::{self, Repair};
 use trailcast::trail::{Begin, Entry, Fill, Gap, OpenError, SeekError, Trail};
 
@@ -402,5 +402,44 @@ fn a_capture_trails_coordinate_survives_and_is_never_older_than_a_transaction_th
             assert!(coordinate == 0 || number == coordinate);
             assert_eq!(appender(&trail).await.source_position().unwrap().0, source);
         }
+    });
+}
+
+#[test]
+fn what_a_lost_transaction_said_of_an_initial_load_is_lost_with_its_rows() {
+    in_runtime(async {
+        let disk = MemoryDisk::default();
+        let trail = create(Arc::new(disk.clone()), &folder(), 4 << 10);
+        let mut writing = appender(&trail).await;
+        let progress = |rows| LoadProgress {
+            table: TableName::parse("shop.orders").unwrap(),
+            left: LoadLeft::Behind(format!("[{rows}]")),
+            rows,
+            at: SourcePosition("0/1".into()),
+        };
+        // The last one spans several segments, and no head behind it repeats what it says.
+        for number in 1..=3 {
+            let rows = if number == 3 { 30 } else { 2 };
+            Transaction { number, rows, width: 400 }.write(&mut writing, false).await;
+            writing.note_load(Some(&progress(number))).unwrap();
+            let commit = writing.commit().unwrap().commit;
+            writing.hand_over().await.unwrap();
+            writing.wait_durable(commit).await.unwrap();
+        }
+        drop(writing);
+        let mut lost = 0;
+        for path in segments(&disk) {
+            for at in (0..disk.contents()[&path].len()).step_by(97) {
+                let damaged = disk.copy();
+                damaged.tamper(&path, |bytes| bytes[at] ^= 0x10);
+                let done = repaired(&damaged).unwrap();
+                let trail = open(Arc::new(damaged.clone()), &folder()).unwrap();
+                let told = appender(&trail).await.loads().to_vec();
+                let has_last = done.next_commit == 4 && !done.gaps.iter().any(|gap| (gap.first..gap.next).contains(&3));
+                assert!(has_last || !told.contains(&progress(3)), "byte {at} of {}: {told:?} {done:?}", path.display());
+                lost += u32::from(!has_last);
+            }
+        }
+        assert!(lost > 100, "{lost}");
     });
 }

@@ -138,13 +138,16 @@ impl Rewrite<'_> {
     ) -> io::Result<Vec<(FrameHeader, Vec<u8>)>> {
         let mut unheard = Vec::new();
         let keeps_open = self.survey.inside.contains(&number);
+        let mut open_is_lost = false;
         let state = &mut self.state;
         for (from, to) in self.survey.repeated.get(&number).map(Vec::as_slice).unwrap_or_default() {
             scan(file, file_id, *from, *to, |offset, frame| {
                 if frame.header.kind == FrameKind::Schema && !state.knows(frame.header.schema) {
                     unheard.push((frame.header, frame.payload.to_vec()));
                 }
-                if keeps_open || frame.header.kind != FrameKind::Begin {
+                // A transaction that is lost stands last in a head, and what it said of loads behind it.
+                open_is_lost |= !keeps_open && frame.header.kind == FrameKind::Begin;
+                if !open_is_lost {
                     // A malformed one is passed over, as a damaged one is.
                     let _ = state.follow(Location { segment: number, offset }, frame);
                 }

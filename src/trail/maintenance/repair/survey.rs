@@ -311,7 +311,7 @@ impl Surveyor {
                 self.drop_open_as_lost();
                 self.keep(segment, offset, end);
             }
-            FrameKind::LoadProgress => self.load_progress(segment, offset, end),
+            FrameKind::LoadProgress => self.load_progress(segment, offset, end, header),
             FrameKind::Gap => self.earlier_gap(segment, offset, end, frame),
             FrameKind::Mark => {
                 if let Some((_, commit)) = promise::of_frame(frame) {
@@ -340,10 +340,15 @@ impl Surveyor {
         }
     }
 
-    /// What a transaction says of a load goes with it.
-    fn load_progress(&mut self, segment: u64, from: u64, to: u64) {
+    /// What a transaction says of a load goes with it: without its rows the load would go on behind rows that nobody has.
+    fn load_progress(&mut self, segment: u64, from: u64, to: u64, header: &FrameHeader) {
         match &mut self.open {
-            Some(open) => open.pieces.push((segment, from, to)),
+            Some(open) if open.commit == header.commit => open.pieces.push((segment, from, to)),
+            Some(_) => {
+                self.drop_open_as_lost();
+                self.orphan(segment);
+            }
+            None if header.commit > self.survey.commit => self.orphan(segment),
             None => self.keep(segment, from, to),
         }
     }
