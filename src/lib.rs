@@ -47,6 +47,8 @@
 //! * A slot ahead of the trail is loss, and stops capture loudly; the larger of two positions is never taken.
 //! * Nothing is confirmed to a source beyond what the session at hand has received from it; a source that no longer has what
 //!   the trail took last has gone back, and stops capture loudly.
+//! * A loaded row is never older than what stands before it in the trail: what a chunk's own snapshot shows decides, and no place in
+//!   the log.
 //! * Row images are ready-made JSON from capture on: numbers never pass through a float, "unchanged" and "absent" are
 //!   not values.
 //! * Outside input is checked whole before anything changes, and never panics.

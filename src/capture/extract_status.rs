@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::postgres;
+use super::snapshot::status::LoadStatus;
 use super::status::{self, Status};
 use crate::catalog::extract::SourceKind;
 
@@ -107,11 +108,16 @@ impl SharedStatus {
 impl ExtractStatus {
     /// What goes on with less than it should have.
     pub fn warnings(&self) -> Vec<String> {
-        match &self.product {
+        let mut warnings = match &self.product {
             ProductStatus::Postgresql(status) => status.warnings(),
             #[cfg(test)]
             ProductStatus::Toy {} => Vec::new(),
+        };
+        let failed: Vec<&str> = self.common.snapshot.iter().flat_map(LoadStatus::failed).collect();
+        if !failed.is_empty() {
+            warnings.push(format!("could not load tables, its info says why: {}", failed.join(", ")));
         }
+        warnings
     }
 
     /// What the source keeps of its log for the extract, as last looked at.

@@ -21,6 +21,11 @@ pub(super) fn coverage_is_off() -> bool {
     asked("TRAILCAST_TEST_NO_COVERAGE")
 }
 
+/// Whether a test asked to take a chunk of an initial load for newer than whatever lies before it in the log.
+pub(super) fn loads_by_place() -> bool {
+    asked("TRAILCAST_TEST_LOAD_BY_PLACE")
+}
+
 #[cfg(feature = "fault-injection")]
 fn asked(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")

@@ -6,6 +6,7 @@
 //! whole:    begin  (row | ddl)*  commit | abort
 //! pieces:   resume  (row | ddl)*  pause  …  commit_held | abort_held
 //! between:  all_sent_before  note_progress  write_gaps
+//! load:     begin_load  (loaded row)*  commit_load, between two transactions of the source
 //! ```
 //!
 //! Owns which transaction and which coordinate a change belongs to, refuses messages out of order, and leaves out what the
@@ -21,8 +22,9 @@ use super::error::{CaptureError, Fault};
 use super::gap::Gaps;
 use super::held::{Held, HeldChange, HeldRow};
 use super::overlap::{ContentHash, Mark, Overlap};
+use super::snapshot::loading::Loading;
 use crate::limits;
-use crate::record::{Column, Operation, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Column, LoadProgress, Operation, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, RowParts};
 
@@ -30,6 +32,8 @@ use crate::trail::{AppendError, Appender, RowParts};
 pub(super) struct Intake<'a, C> {
     pub(super) appender: &'a mut Appender,
     incoming: Incoming<C>,
+    /// The initial loads that go on beside.
+    pub(super) loading: Loading<C>,
     /// Of the transaction that comes in whole; its texts are used again.
     head: TransactionHead,
     held: Held,
@@ -51,6 +55,8 @@ enum Incoming<C> {
     Whole(Open<C>),
     /// A piece of the transaction with that id.
     Piece(String),
+    /// Rows of an initial load, which are no transaction of the source.
+    Load,
 }
 
 /// The transaction that comes in whole.
@@ -80,7 +86,7 @@ impl<C> Incoming<C> {
     fn whole(&self) -> Option<&Open<C>> {
         match self {
             Self::Whole(open) => Some(open),
-            Self::Nothing | Self::Piece(_) => None,
+            Self::Nothing | Self::Piece(_) | Self::Load => None,
         }
     }
 }
@@ -89,6 +95,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// Nothing received yet from a source that was told `confirmed` before.
     pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<C>, confirmed: C) -> Self {
         Self {
+            loading: Loading::of(appender.loads()),
             appender,
             incoming: Incoming::Nothing,
             head: TransactionHead::default(),
@@ -162,6 +169,11 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             self.overlap.sent_again(mark(at, &self.head))?;
         } else if open.begun {
             tasks::may_panic(Task::Extract);
+            if self.loading.is_active() {
+                for progress in self.loading.commit(&self.head.xid, at) {
+                    self.appender.note_load(Some(&progress))?;
+                }
+            }
             let last = self.appender.commit_with_hash(hash)?;
             self.unnoted = None;
             self.appended.clone_from(at);
@@ -170,6 +182,9 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         } else if open.content.is_some() {
             self.unnoted = Some(mark(at, &self.head));
         }
+        if !open.skipped {
+            self.loading.came(&self.head.xid);
+        }
         self.incoming = Incoming::Nothing;
         self.received_before(end);
         Ok(())
@@ -177,8 +192,10 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// Drops the transaction that comes whole and is half in, if there is one.
     pub(super) async fn abort(&mut self) -> Result<(), Fault> {
+        self.loading.abort();
         match std::mem::replace(&mut self.incoming, Incoming::Nothing) {
             Incoming::Whole(open) if open.begun => Ok(self.appender.abort().await?),
+            Incoming::Load => Ok(self.appender.abort().await?),
             _ => Ok(()),
         }
     }
@@ -186,7 +203,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// Takes in what the source sent of a row, before the row itself: by that the transaction is known again.
     pub(super) fn content(&mut self, message: &[u8]) {
         let content = match &mut self.incoming {
-            Incoming::Nothing => return,
+            Incoming::Nothing | Incoming::Load => return,
             Incoming::Whole(open) => &mut open.content,
             Incoming::Piece(xid) => &mut self.held.of(xid).content,
         };
@@ -196,7 +213,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// Whether what changes in this transaction goes into the trail, which may have it already.
     pub(super) fn wants_changes(&self) -> Result<bool, Fault> {
         match &self.incoming {
-            Incoming::Nothing => Err(out_of_order("a row")),
+            Incoming::Nothing | Incoming::Load => Err(out_of_order("a row")),
             Incoming::Whole(open) => Ok(!open.skipped),
             Incoming::Piece(_) => Ok(true),
         }
@@ -221,10 +238,20 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<(), E>, Fault> {
         match &mut self.incoming {
-            Incoming::Nothing => Err(out_of_order("a row")),
+            Incoming::Nothing | Incoming::Load => Err(out_of_order("a row")),
             Incoming::Whole(open) => {
                 open.begin(self.appender, &self.head)?;
-                let appended = self.appender.write_row(schema, row, write);
+                let appended = if self.loading.is_active() && self.loading.concerns(&schema.table) {
+                    let loading = &mut self.loading;
+                    self.appender.write_row(schema, row, |out| {
+                        let start = out.len();
+                        write(out)?;
+                        loading.change(schema, &row, &out[start..]);
+                        Ok(())
+                    })
+                } else {
+                    self.appender.write_row(schema, row, write)
+                };
                 appended.map(|written| written.map(drop)).map_err(|error| self.refusal(error.into(), schema))
             }
             Incoming::Piece(xid) => {
@@ -302,6 +329,55 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         Ok(())
     }
 
+    /// Whether nothing is half in.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.incoming, Incoming::Nothing)
+    }
+
+    /// Says how far a load is, between two transactions.
+    pub(super) fn note_load(&mut self, said: &LoadProgress) -> Result<(), Fault> {
+        self.between("the progress of a load")?;
+        Ok(self.appender.note_load(Some(said))?)
+    }
+
+    /// Rows of a load come from here on, as a transaction of their own. The trail stays where it is in the source's log.
+    pub(super) fn begin_load(&mut self, xid: String, commit_ts: Timestamp) -> Result<(), Fault> {
+        self.between("a chunk of a load")?;
+        let source = self.appender.source_position().cloned().unwrap_or_default();
+        self.appender.begin(&TransactionHead { xid, commit_ts, source })?;
+        self.incoming = Incoming::Load;
+        Ok(())
+    }
+
+    /// A row of a load, with tokens. Its image is written by `write` where it stays; if it fails, nothing is appended.
+    pub(super) fn write_loaded<E>(
+        &mut self,
+        schema: &TableSchema,
+        tokens: &str,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<(), E>, AppendError> {
+        let row = RowParts { tokens: Some(tokens), loaded: true, ..RowParts::of(Operation::Insert, false, true) };
+        Ok(self.appender.write_row(schema, row, write)?.map(drop))
+    }
+
+    /// Those were the rows, as many as `rows`; without any there is no transaction, and only the progress is said.
+    pub(super) async fn commit_load(&mut self, said: &LoadProgress, rows: u64) -> Result<(), Fault> {
+        if !matches!(self.incoming, Incoming::Load) {
+            return Err(out_of_order("the end of a chunk of a load"));
+        }
+        if rows == 0 {
+            self.appender.abort().await?;
+            self.appender.note_load(Some(said))?;
+        } else {
+            self.appender.note_load(Some(said))?;
+            self.appender.commit()?;
+            self.counts.transactions += 1;
+            self.counts.records += rows;
+        }
+        self.incoming = Incoming::Nothing;
+        Ok(())
+    }
+
     fn between(&self, what: &str) -> Result<(), Fault> {
         if matches!(self.incoming, Incoming::Nothing) { Ok(()) } else { Err(out_of_order(what)) }
     }
@@ -366,7 +442,7 @@ impl<C: Coordinate> Intake<'_, C> {
     /// A statement changes a table.
     pub(super) fn ddl(&mut self, table: &TableName, statement: &str) -> Result<(), Fault> {
         match &mut self.incoming {
-            Incoming::Nothing => Err(out_of_order("a statement")),
+            Incoming::Nothing | Incoming::Load => Err(out_of_order("a statement")),
             Incoming::Whole(open) if open.skipped => Ok(()),
             Incoming::Whole(open) => {
                 open.begin(self.appender, &self.head)?;

@@ -24,19 +24,24 @@ pub mod postgres;
 mod released;
 mod run;
 mod shutdown;
+mod snapshot;
 mod source;
 mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
 mod visit;
+mod wait;
 
 pub use coverage::SharedCoverage;
 pub use error::CaptureError;
 pub use extract_status::{ExtractStatus, KeptLog, ProductStatus, SharedStatus};
 pub use finding::{Finding, FindingState};
 pub use released::Released;
-pub use run::{Capture, preflight};
+pub use run::{Capture, loadable, preflight};
+pub use snapshot::orders::SharedLoads;
+pub use snapshot::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
 pub use source::{Named, product_of, shared_at_source};
-pub use status::{RunState, Status, Wait};
+pub use status::{RunState, Status};
 pub use visit::{check, release};
+pub use wait::Wait;

@@ -12,6 +12,7 @@ use super::coverage::SharedCoverage;
 use super::error::{CONNECTION, CaptureError, Fault, NO_TABLES};
 use super::extract_status::SharedStatus;
 use super::shutdown::stopped;
+use super::snapshot::orders::SharedLoads;
 use super::source::Source;
 use super::status::{RunState, Status};
 use crate::catalog::extract::{ExtractConfig, Secret};
@@ -29,6 +30,7 @@ pub struct Capture {
     password: Option<Secret>,
     status: SharedStatus,
     coverage: SharedCoverage,
+    loads: SharedLoads,
 }
 
 impl Capture {
@@ -39,8 +41,9 @@ impl Capture {
         password: Option<Secret>,
         status: SharedStatus,
         coverage: SharedCoverage,
+        loads: SharedLoads,
     ) -> Self {
-        Self { name, config, password, status, coverage }
+        Self { name, config, password, status, coverage, loads }
     }
 
     /// Captures until `shutdown` turns true (or its sender is gone). Passing faults are tried again for ever; what comes back
@@ -94,7 +97,7 @@ impl Capture {
         let mut wait = Backoff::default();
         loop {
             let starts = status.snapshot().starts;
-            let outcome = source.session(appender, &self.coverage, shutdown).await;
+            let outcome = source.session(appender, &self.coverage, &self.loads, shutdown).await;
             let (fault, reason) = match outcome {
                 Ok(()) => return Ok(()),
                 Err(Fault::Stop(error)) => return Err(error),
@@ -144,6 +147,23 @@ pub async fn preflight(
     };
     info!(extract = name.as_str(), error = %fault, "the source could not be looked at before the extract is made or changed");
     Ok(())
+}
+
+/// The captured tables that the patterns take in, for a load. The source must answer: what it is to load, and by which condition, it
+/// says itself before anything is ordered.
+pub async fn loadable(
+    name: &ResourceName,
+    config: &ExtractConfig,
+    password: Option<Secret>,
+    tables: &[TablePattern],
+    condition: Option<&str>,
+) -> Result<Vec<String>, CaptureError> {
+    let limit = Duration::from_secs(limits::SOURCE_PREFLIGHT_SECONDS_MAX);
+    let source = Source::new(name, config, password, &SharedStatus::new(config.source.kind))?;
+    match tokio::time::timeout(limit, source.loadable(tables, condition)).await {
+        Ok(found) => found.map_err(CaptureError::from_fault),
+        Err(_) => Err(CaptureError::Refused(format!("no answer within {} s: ask again", limit.as_secs()))),
+    }
 }
 
 /// The wait before the next attempt: doubling, and short again once a session has worked.

@@ -22,6 +22,7 @@ use super::extract_status::{Product, SharedStatus};
 use super::finding::Finding;
 use super::postgres;
 use super::released::Released;
+use super::snapshot::orders::SharedLoads;
 #[cfg(test)]
 use super::{status, toy};
 use crate::catalog::extract::{ExtractConfig, Secret, SourceKind};
@@ -64,10 +65,11 @@ impl Source {
         &self,
         appender: &mut Appender,
         coverage: &SharedCoverage,
+        loads: &SharedLoads,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
         match self {
-            Self::Postgresql(source) => source.session(appender, coverage, shutdown).await,
+            Self::Postgresql(source) => source.session(appender, coverage, loads, shutdown).await,
             #[cfg(test)]
             Self::Toy(source, status) => source.session(appender, status, shutdown).await,
         }
@@ -97,6 +99,19 @@ impl Source {
             Self::Postgresql(source) => source.release().await,
             #[cfg(test)]
             Self::Toy(..) => Ok(Released::default()),
+        }
+    }
+
+    /// The captured tables that the patterns take in, once the source has said that the condition means something for each.
+    pub(super) async fn loadable(
+        &self,
+        tables: &[TablePattern],
+        condition: Option<&str>,
+    ) -> Result<Vec<String>, Fault> {
+        match self {
+            Self::Postgresql(source) => source.loadable(tables, condition).await,
+            #[cfg(test)]
+            Self::Toy(..) => Ok(Vec::new()),
         }
     }
 

@@ -9,6 +9,8 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::error::CONNECTION;
+use super::snapshot::status::LoadStatus;
+use super::wait::Wait;
 
 /// Whether an extract runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -56,6 +58,9 @@ pub struct Status {
     /// What the source waits for before it can begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<Wait>,
+    /// How its initial loads are doing; none if there have been none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<LoadStatus>,
     /// When the trail last took something from the source, or had taken everything.
     #[serde(skip)]
     pub moved: Option<tokio::time::Instant>,
@@ -68,20 +73,6 @@ pub struct Status {
     /// That fault and its kind: another one on the way there does not hide it for good.
     #[serde(skip)]
     pub stuck_fault: Option<(String, &'static str)>,
-}
-
-/// What the source waits for before changes can flow.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct Wait {
-    /// In words.
-    pub what: String,
-    /// For how many seconds it has waited.
-    pub seconds: u64,
-    /// The server's process that holds it up, if it is one.
-    pub pid: Option<u32>,
-    /// For how many seconds that one's transaction has been open, if the source lets us know.
-    pub transaction_seconds: Option<u64>,
 }
 
 impl Status {

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod extract;
 pub mod folder;
 pub mod grant;
+pub mod load;
 pub mod store;
 pub mod stream;
 pub mod table_pattern;

@@ -46,13 +46,15 @@ pub enum Shelf {
     Documents,
     /// What is remembered of captured trails' coverage, by the trail's name.
     Coverage,
+    /// Orders for initial loads of captured trails, and how loads ended, by the trail's name.
+    Loads,
     /// What the server remembers of itself.
     Server,
 }
 
 impl Shelf {
     /// Every shelf.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Streams,
         Self::Extracts,
         Self::Users,
@@ -60,6 +62,7 @@ impl Shelf {
         Self::Credentials,
         Self::Documents,
         Self::Coverage,
+        Self::Loads,
         Self::Server,
     ];
 
@@ -73,6 +76,7 @@ impl Shelf {
             Self::Credentials => "credentials",
             Self::Documents => "documents",
             Self::Coverage => "coverage",
+            Self::Loads => "loads",
             Self::Server => "server",
         }
     }
@@ -83,7 +87,7 @@ impl Shelf {
             Self::Streams | Self::Documents => limits::STREAMS_MAX,
             Self::Extracts => limits::EXTRACTS_MAX,
             Self::Users => limits::USERS_MAX,
-            Self::Trails | Self::Coverage => limits::TRAILS_MAX,
+            Self::Trails | Self::Coverage | Self::Loads => limits::TRAILS_MAX,
             Self::Credentials => limits::CREDENTIALS_MAX,
             Self::Server => limits::SERVER_NOTES_MAX,
         }

@@ -102,6 +102,7 @@ const EXTRACT: &[Member] = &[
     Member("trail", Value),
     Member("begin", Value),
     Member("snapshot", Value),
+    Member("loadRate", Value),
     Member("withoutIdentity", Value),
     Member("postgresql", Table(&[Member("slot", Value), Member("publication", Value)])),
     Member("mysql", Table(&[Member("serverId", Value)])),

@@ -18,7 +18,7 @@ pub struct LoadProgress {
 /// What is left of a table to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoadLeft {
-    /// The rows behind this key, which is a JSON array of the key columns' values; all rows when it is empty.
+    /// The rows behind a place that whoever loads describes in words of his own, such as a key; all rows when it is empty.
     Behind(String),
     /// Nothing: the table has been loaded.
     Nothing,

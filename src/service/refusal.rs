@@ -279,6 +279,7 @@ impl From<ExtractError> for Refusal {
             | ExtractError::Collision(_)
             | ExtractError::Source(_)
             | ExtractError::NotReleased { .. }
+            | ExtractError::NothingToLoad(_)
             | ExtractError::NothingLost(_) => Self::new(Fact::Conflict, error),
             ExtractError::TooManyChecks => {
                 Self::new(Fact::Unavailable, error).retry_after(limits::SOURCE_CHECK_RETRY_SECONDS)

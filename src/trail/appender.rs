@@ -469,6 +469,17 @@ impl Appender {
         let _ = self.to_writer.reserve_many(limits::APPEND_QUEUE_CHUNKS / 2).await;
     }
 
+    /// Whether no more than so many chunks wait for the writer.
+    pub fn has_room(&self, chunks: usize) -> bool {
+        self.to_writer.max_capacity() - self.to_writer.capacity() <= chunks
+    }
+
+    /// Waits until that is so.
+    pub async fn room_but_for(&self, chunks: usize) {
+        let wanted = limits::APPEND_QUEUE_CHUNKS.saturating_sub(chunks).max(1);
+        let _ = self.to_writer.reserve_many(wanted).await;
+    }
+
     /// Gives the collected bytes to the trail's writer. Waits while its queue is full: that is the backpressure on
     /// capture.
     pub async fn hand_over(&mut self) -> Result<(), AppendError> {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use trailcast::capture::postgres::PublicationStatus;
-use trailcast::capture::{Capture, CaptureError, ProductStatus, SharedCoverage, SharedStatus, Status};
+use trailcast::capture::{Capture, CaptureError, ProductStatus, SharedCoverage, SharedLoads, SharedStatus, Status};
 use trailcast::catalog::extract::ExtractConfig;
 use trailcast::clock::SystemClock;
 use trailcast::codec::image::{Cell, Image};
@@ -35,6 +35,7 @@ pub struct Rig {
     pub config: ExtractConfig,
     pub status: SharedStatus,
     pub coverage: SharedCoverage,
+    pub loads: SharedLoads,
     running: Option<Running>,
     _folder: Folder,
 }
@@ -60,7 +61,7 @@ impl Rig {
         let config = serde_json::json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1"});
         let config: ExtractConfig = serde_json::from_value(config).unwrap();
         let (status, coverage) = (SharedStatus::new(config.source.kind), SharedCoverage::default());
-        Self { trail, config, status, coverage, running: None, _folder: folder }
+        Self { trail, config, status, coverage, loads: SharedLoads::default(), running: None, _folder: folder }
     }
 
     /// A new trail with its extract at work: what is committed from now on is captured.
@@ -76,7 +77,7 @@ impl Rig {
         let mut appender = self.appender().await;
         let (stop, shutdown) = watch::channel(false);
         let (config, status, coverage) = (self.config.clone(), self.status.clone(), self.coverage.clone());
-        let capture = Capture::new(name(), config, None, status, coverage);
+        let capture = Capture::new(name(), config, None, status, coverage, self.loads.clone());
         let task = tokio::spawn(async move { capture.run(&mut appender, shutdown).await });
         self.running = Some(Running { stop, task });
     }
@@ -129,6 +130,13 @@ impl Rig {
         let running = self.running.take().unwrap();
         running.stop.send_replace(true);
         timeout(PATIENCE, running.task).await.expect("the extract does not stop").unwrap()
+    }
+
+    /// Ends the extract in the middle of whatever it does.
+    pub async fn kill(&mut self) {
+        let running = self.running.take().unwrap();
+        running.task.abort();
+        let _ = running.task.await;
     }
 
     /// Waits until the extract stops by itself.

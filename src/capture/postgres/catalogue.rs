@@ -65,7 +65,7 @@ impl Catalogue {
     /// Null constraints and primary key of a table; empty when it is gone.
     pub(super) async fn table(&mut self, address: &Address, relation: u32) -> Result<TableFacts, Fault> {
         let sql = format!(
-            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey), false) \
+            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey[0:i.indnkeyatts - 1]), false) \
              FROM pg_catalog.pg_attribute a \
              LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
              WHERE a.attrelid = {relation} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"

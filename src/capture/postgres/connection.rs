@@ -103,6 +103,17 @@ impl Connection {
         }
     }
 
+    /// Sends statements, whose answers the caller reads off the wire itself.
+    pub(super) async fn send_query(&mut self, sql: &str) -> Result<(), Fault> {
+        self.push_query(sql)?;
+        self.wire.flush().await
+    }
+
+    /// The row in a DataRow message.
+    pub(super) fn row(&self, body: &[u8]) -> Result<Row, Fault> {
+        data_row(body, self.charset)
+    }
+
     /// Sends START_REPLICATION; afterwards the wire carries CopyData both ways.
     pub(super) async fn start_replication(&mut self, command: &str) -> Result<(), Fault> {
         self.push_query(command)?;

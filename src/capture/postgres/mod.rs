@@ -30,6 +30,7 @@ mod settings;
 mod setup;
 mod slot_creation;
 mod slot_watch;
+mod snapshot;
 mod socket;
 mod source;
 mod source_tables;

@@ -117,7 +117,7 @@ pub(super) struct RelationMessage<'a> {
 }
 
 /// One column of a [`RelationMessage`].
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RelationColumn<'a> {
     /// Whether it belongs to the replica identity.
     pub(super) identity: bool,
@@ -232,6 +232,14 @@ impl RelationIds<'_> {
 }
 
 impl<'a> Tuple<'a> {
+    /// Reads a row that is all of `bytes`.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes(bytes);
+        let tuple = bytes.tuple()?;
+        bytes.finished()?;
+        Ok(tuple)
+    }
+
     /// Number of columns.
     pub(super) fn len(&self) -> usize {
         usize::from(self.count)

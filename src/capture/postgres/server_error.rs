@@ -51,8 +51,13 @@ impl ServerError {
     /// What a text is refused with that has no form in UTF-8: an untranslatable character, or bytes that are none.
     const UNREADABLE: [&str; 2] = ["22P05", "22021"];
 
+    /// Whether it is about a text that has no form in UTF-8.
+    pub(super) fn is_unreadable(&self) -> bool {
+        Self::UNREADABLE.contains(&self.code.as_str())
+    }
+
     /// Whether a person has to look: the same request will be refused again.
-    fn is_lasting(&self) -> bool {
+    pub(super) fn is_lasting(&self) -> bool {
         // Wrong credentials, missing database, missing right, missing object, wrong state (wal_level, a lost slot),
         // not supported, bad parameters. Classes 08, 53, 57, 55006 and the rest pass.
         const LASTING: [&str; 9] = ["28", "3D", "42", "0A", "22", "55000", "58P01", "F0", "XX001"];
@@ -74,7 +79,7 @@ impl fmt::Display for ServerError {
 
 impl From<ServerError> for Fault {
     fn from(error: ServerError) -> Self {
-        if ServerError::UNREADABLE.contains(&error.code.as_str()) {
+        if error.is_unreadable() {
             let advice = "it sends a text that it cannot convert to UTF-8 to nobody, nor anything behind it: remove the \
                           character from the source, then begin a new extract with a new trail";
             CaptureError::Refused(format!("{error}; {advice}")).into()

@@ -10,17 +10,23 @@ use super::connection::{Connection, identifier};
 use super::coverage::{BackgroundCheck, Cause, CoverageCheck};
 use super::lsn::Lsn;
 use super::publication_report;
+use super::publisher::Publications;
 use super::setup::{self, Prepared};
+use super::snapshot::loader::Loader;
+use super::source_tables::Tables;
 use super::status::SharedStatus;
 use super::stream::{Meeting, Stream};
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
-use crate::capture::error::Fault;
+use crate::capture::error::{CaptureError, Fault};
 use crate::capture::overlap::{Overlap, selection_hash};
 use crate::capture::shutdown::stopped;
+use crate::capture::snapshot::orders::SharedLoads;
+use crate::capture::snapshot::progress::TableProgress;
 use crate::capture::status::Status;
 use crate::capture::taken::Taken;
 use crate::codec::byte_text::Charset;
+use crate::record::TableName;
 use crate::trail::Appender;
 
 /// Connects and streams until it is asked to stop, or something fails.
@@ -29,6 +35,7 @@ pub(super) async fn run(
     appender: &mut Appender,
     status: &SharedStatus,
     coverage: &SharedCoverage,
+    loads: &SharedLoads,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<(), Fault> {
     let trail = Taken::of(appender)?;
@@ -46,6 +53,9 @@ pub(super) async fn run(
     }
     let publications = target.publications();
     let selection = selection_hash(&publications);
+    if trail.position.is_none() && target.loads_first {
+        queue_all(target, prepared.version, &mut catalogue, appender).await?;
+    }
     trail.begin(appender, &prepared.identity, &prepared.start, selection).await?;
     let mut check = CoverageCheck::new(target, coverage, prepared.version);
     let cause = Cause::Start { fresh: trail.position.is_none(), position: prepared.start };
@@ -60,7 +70,7 @@ pub(super) async fn run(
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, .. } = prepared;
+    let Prepared { start: position, confirmed, version: prepared_version, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
@@ -79,10 +89,37 @@ pub(super) async fn run(
     status.update(Status::flows);
     // At the slot, which may be new.
     status.common().look_now();
-    let checks = BackgroundCheck::new(check);
-    Stream::new(target, walsender, catalogue, appender, status, Meeting { overlap, confirmed, selection }, checks)
-        .run(shutdown)
-        .await
+    let (checks, loader) = (BackgroundCheck::new(check), Loader::new(target, prepared_version, status, loads));
+    Stream::new(
+        target,
+        walsender,
+        catalogue,
+        appender,
+        status,
+        Meeting { overlap, confirmed, selection },
+        checks,
+        loader,
+    )
+    .run(shutdown)
+    .await
+}
+
+/// Notes in a new trail that every table is to be loaded, before the trail has a place in the source's log: who finds that
+/// place finds the tables too.
+async fn queue_all(
+    target: &Target,
+    version: u32,
+    catalogue: &mut Catalogue,
+    appender: &mut Appender,
+) -> Result<(), Fault> {
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let given = Publications::read(target, catalogue, version).await?;
+    for table in tables.captured(target).into_iter().filter(|table| given.give(&tables, table)) {
+        let name = TableName::from_parts(&[&table.schema, &table.name])
+            .map_err(|error| Fault::from(CaptureError::Malformed(error.to_string())))?;
+        appender.note_load(Some(&TableProgress::new(name, 0).to_trail()))?;
+    }
+    Ok(())
 }
 
 async fn connect(

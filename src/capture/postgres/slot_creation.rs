@@ -14,7 +14,7 @@ use super::lsn::Lsn;
 use super::status::SharedStatus;
 use super::target::Target;
 use crate::capture::error::Fault;
-use crate::capture::status::Wait;
+use crate::capture::wait::Wait;
 use crate::limits;
 
 /// Makes the slot; returns where its stream starts.

@@ -10,12 +10,14 @@ use super::release;
 use super::session;
 use super::setup;
 use super::slot_watch;
+use super::snapshot;
 use super::status::SharedStatus;
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::finding::Finding;
 use crate::capture::released::Released;
+use crate::capture::snapshot::orders::SharedLoads;
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
 use crate::clock::SharedClock;
@@ -45,9 +47,19 @@ impl Source {
         &self,
         appender: &mut Appender,
         coverage: &SharedCoverage,
+        loads: &SharedLoads,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Fault> {
-        session::run(&self.target, appender, &self.status, coverage, shutdown).await
+        session::run(&self.target, appender, &self.status, coverage, loads, shutdown).await
+    }
+
+    /// The captured tables that the patterns take in, once the source has said that the condition means something for each.
+    pub(in crate::capture) async fn loadable(
+        &self,
+        tables: &[TablePattern],
+        condition: Option<&str>,
+    ) -> Result<Vec<String>, Fault> {
+        snapshot::loadable::loadable(&self.target, tables, condition).await
     }
 
     /// Looks whether publishing the tables would have the writes of the source's application refused. `known`: the patterns

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -20,6 +21,7 @@ use super::lsn::Lsn;
 use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
 use super::relation;
 use super::server_error::{self, ServerError};
+use super::snapshot::loader::Loader;
 use super::status::SharedStatus;
 use super::table_facts;
 use super::target::Target;
@@ -65,6 +67,7 @@ pub(super) struct Stream<'a> {
     /// Received and not shown yet.
     unshown_bytes: u64,
     checks: BackgroundCheck<'a>,
+    loader: Loader<'a>,
     /// Gaps that wait for the end of the transaction that is half in.
     unwritten: Gaps<Lsn>,
     /// Of the publications that the stream names.
@@ -89,6 +92,7 @@ impl<'a> Stream<'a> {
         status: &'a SharedStatus,
         Meeting { overlap, confirmed, selection }: Meeting,
         checks: BackgroundCheck<'a>,
+        loader: Loader<'a>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,6 +111,7 @@ impl<'a> Stream<'a> {
             answer_at: None,
             unshown_bytes: 0,
             checks,
+            loader,
             unwritten: Gaps::default(),
             selection,
         }
@@ -146,6 +151,8 @@ impl<'a> Stream<'a> {
             if self.unwritten.is_empty() {
                 self.checks.begin_if_due();
             }
+            let loads = self.load().await?;
+            let piece_waits = loads && self.loader.waits_for_room(&self.transactions.intake);
             // Half a transaction is of no use to anybody before its end comes, or the chunk is full.
             let due = self.transactions.intake.appender.is_due();
             let wait = if due { self.catch_up.flush_not_before(Instant::now()) } else { None };
@@ -168,11 +175,37 @@ impl<'a> Stream<'a> {
                 outcome = self.checks.done() => self.found(outcome?).await?,
                 // No more input at hand: what was collected need not wait for company, unless the writer is far behind.
                 () = self.transactions.intake.appender.room(), if due && wait.is_none() => self.hand_over().await?,
+                event = self.loader.event() => self.loader.happened(event)?,
+                () = self.transactions.intake.appender.room_but_for(limits::LOAD_QUEUE_CHUNKS_MAX), if piece_waits => {}
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                     rest = rest.filter(|until| *until > Instant::now());
                 }
             }
         }
+    }
+
+    /// Goes on with initial loads, without waiting for them: a piece a turn, so that neither they nor the stream wait for long.
+    /// Says whether there are any.
+    async fn load(&mut self) -> Result<bool, Fault> {
+        if !self.loader.is_wanted(&self.transactions.intake) {
+            return Ok(false);
+        }
+        self.loader.step(&mut self.transactions.intake)?;
+        // A stream that always has something to say would keep the loader from its own socket.
+        let event = tokio::select! {
+            biased;
+            event = self.loader.event() => Some(event),
+            () = std::future::ready(()) => None,
+        };
+        if let Some(event) = event {
+            self.loader.happened(event)?;
+        }
+        if self.loader.append(&mut self.transactions).await?
+            && self.transactions.intake.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES
+        {
+            self.hand_over().await?;
+        }
+        Ok(self.transactions.intake.loading.is_active())
     }
 
     /// Lets bytes gather after a read that brought few of them, if nobody would notice; says until when.
@@ -322,7 +355,9 @@ impl<'a> Stream<'a> {
         let xid = self.transactions.open_xid();
         let asking = table_facts::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let number = self.loader.described.fetch_add(1, Ordering::Relaxed) + 1;
         let (schema, unknown) = self.transactions.describe(message, &facts)?;
+        self.transactions.described(message.id, number);
         if !unknown.is_empty() {
             warn!(
                 table = %schema.table,
@@ -464,7 +499,6 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::capture::SharedCoverage;
     use crate::capture::postgres::catalogue::TableFacts;
     use crate::capture::postgres::column_types::ColumnType;
     use crate::capture::postgres::coverage::CoverageCheck;
@@ -473,6 +507,7 @@ mod tests {
     use crate::capture::postgres::table_facts::Facts;
     use crate::capture::postgres::value::ValueKind;
     use crate::capture::postgres::wire::{Transport, Wire};
+    use crate::capture::{SharedCoverage, SharedLoads};
     use crate::clock::SystemClock;
     use crate::codec::byte_text::Charset;
     use crate::record::{ResourceName, TrailName};
@@ -520,10 +555,11 @@ mod tests {
         let mut far = listener.accept().await.unwrap().0;
 
         let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
-        let coverage = SharedCoverage::default();
+        let (coverage, orders) = (SharedCoverage::default(), SharedLoads::default());
         let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
+        let loader = Loader::new(&target, 150_000, &status, &orders);
         let mut stream =
-            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, checks);
+            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, checks, loader);
         let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
         let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
         let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };

@@ -25,8 +25,10 @@ pub(super) struct Target {
     pub(super) without_identity: Option<WithoutIdentity>,
     pub(super) on_coverage_lost: OnCoverageLost,
     pub(super) new_tables: NewTables,
-    /// Whether rows that are there are read before changes.
-    pub(super) is_loaded_first: bool,
+    /// The rows that are there already are loaded.
+    pub(super) loads_first: bool,
+    /// Rows a second that a load is held to.
+    pub(super) load_rate: Option<u64>,
 }
 
 impl Target {
@@ -42,7 +44,8 @@ impl Target {
             publication_is_theirs: config.postgresql.publication.is_some(),
             on_coverage_lost: config.on_coverage_lost,
             new_tables: config.new_tables,
-            is_loaded_first: config.snapshot == Snapshot::Initial,
+            loads_first: config.snapshot == Snapshot::Initial,
+            load_rate: config.load_rate,
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),

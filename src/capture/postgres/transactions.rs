@@ -10,13 +10,19 @@ use std::sync::Arc;
 use super::lsn::Lsn;
 use super::partial_row::PartialRow;
 use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
-use super::relation::{self, Relation, Unwritten};
+use super::relation::{self, Relation, Unwritten, Widened};
+use super::snapshot::reader::Piece;
 use super::table_facts::Facts;
-use crate::capture::error::Fault;
+use crate::capture::coordinate::Coordinate;
+use crate::capture::error::{CaptureError, Fault};
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
+use crate::capture::snapshot::key::Key;
+use crate::capture::snapshot::loading::Appended;
+use crate::capture::snapshot::window::HiddenRows;
 use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
+use crate::codec::image::Image;
 use crate::limits;
 use crate::record::{Operation, TableSchema, Timestamp};
 use crate::trail::{AppendError, Appender, RowParts};
@@ -28,12 +34,46 @@ pub(super) struct Transactions<'a> {
     xid: Option<u32>,
     /// By the server's number; none for a table that is not captured.
     relations: HashMap<u32, Option<Relation>>,
+    /// How each was described last, by the same number.
+    shapes: HashMap<u32, Shape>,
     /// Tables that are not captured, and since where in the log rows of them were left out.
     left_out: HashMap<u32, Lsn>,
     /// Used again for each value.
     scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
+}
+
+/// How a table was described.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shape {
+    text: String,
+    /// Number of the stream's last description.
+    streamed: u64,
+}
+
+/// A piece of a load cannot be appended, nor can it be when it is read again: why, and what to do.
+#[derive(Debug)]
+pub(super) struct Unloaded(pub(super) String);
+
+/// What became of a piece.
+enum Tried {
+    Appended(bool),
+    /// The schema has to be widened first.
+    Widened(Widened),
+    Unloaded(String),
+}
+
+/// Why a row of a load is not appended.
+enum NotLoaded {
+    LeftOut,
+    Unwritten(Unwritten),
+}
+
+impl From<Unwritten> for NotLoaded {
+    fn from(unwritten: Unwritten) -> Self {
+        Self::Unwritten(unwritten)
+    }
 }
 
 /// What becomes of a row that still comes in.
@@ -52,6 +92,7 @@ impl<'a> Transactions<'a> {
             intake: Intake::new(appender, overlap, confirmed),
             xid: None,
             relations: HashMap::new(),
+            shapes: HashMap::new(),
             left_out: HashMap::new(),
             scratch: Vec::new(),
             charset,
@@ -100,7 +141,102 @@ impl<'a> Transactions<'a> {
         let schema = self.intake.schema(&table, &described.columns)?;
         let relation = Relation::new(schema.clone(), described.kinds, self.charset);
         self.relations.insert(message.id, Some(relation));
+        self.shapes.entry(message.id).or_default().text = shape_of(message);
         Ok((schema, unknown))
+    }
+
+    /// The stream itself has described a table, as its description of that number.
+    pub(super) fn described(&mut self, id: u32, number: u64) {
+        self.shapes.entry(id).or_default().streamed = number;
+    }
+
+    /// Whether the stream has described the table otherwise since that piece of a load was read.
+    pub(super) fn differs(&self, piece: &Piece) -> bool {
+        let message = &piece.plan.message;
+        let later = |shape: &&Shape| shape.streamed > piece.described;
+        self.shapes.get(&message.id).filter(later).is_some_and(|shape| shape.text != shape_of(message))
+    }
+
+    /// Appends a piece of a load, but for the rows that are hidden; says whether that are any. No transaction may be half in.
+    pub(super) async fn load(&mut self, piece: &Piece, hidden: &HiddenRows) -> Result<Result<bool, Unloaded>, Fault> {
+        let message = &piece.plan.message;
+        if self.shapes.get(&message.id).is_none_or(|shape| shape.text != shape_of(message)) {
+            self.describe(message, &piece.plan.facts)?;
+        }
+        // Each time one more column may be null.
+        for _ in 0..=message.columns.len() {
+            match self.try_load(piece, hidden).await? {
+                Tried::Appended(appended) => return Ok(Ok(appended)),
+                Tried::Unloaded(why) => {
+                    self.intake.abort().await?;
+                    let table = &piece.plan.table;
+                    return Ok(Err(Unloaded(format!("table {table} cannot be loaded: {why}"))));
+                }
+                Tried::Widened(widened) => {
+                    self.intake.abort().await?;
+                    if let Some(Some(relation)) = self.relations.get_mut(&message.id) {
+                        let columns = relation.widened_columns(widened);
+                        relation.schema = self.intake.schema(&relation.schema.table, &columns)?;
+                    }
+                }
+            }
+        }
+        Err(out_of_order("a row of a load"))
+    }
+
+    async fn try_load(&mut self, piece: &Piece, hidden: &HiddenRows) -> Result<Tried, Fault> {
+        let table = &piece.plan.table;
+        let Some(Some(relation)) = self.relations.get(&piece.plan.message.id) else {
+            return Err(out_of_order("a row of a load"));
+        };
+        let Some(progress) = self.intake.loading.table(table) else { return Ok(Tried::Appended(false)) };
+        let chunk = progress.left.chunk + 1;
+        let is_last = piece.is_last() && progress.left.again.is_empty();
+        let tokens = |snapshot: &str| format!("{{\"snapshot\":\"{snapshot}\",\"chunk\":\"{chunk}\"}}");
+        let (tokens, tokens_of_last) = (tokens("true"), tokens(if is_last { "last" } else { "true" }));
+        self.intake.begin_load(format!("load:{table}:{chunk}"), piece.read_at())?;
+        let (scratch, schema) = (&mut self.scratch, &relation.schema);
+        let mut appended = Appended::default();
+        for (row, number) in piece.rows().zip(1..) {
+            let is_end = number == piece.count;
+            let tuple = Tuple::decode(row)?;
+            let mut key = None;
+            let again = &mut appended.again;
+            let write = |out: &mut Vec<u8>| -> Result<(), NotLoaded> {
+                let start = out.len();
+                relation.write_row(out, scratch, None, Some(tuple))?;
+                if hidden.is_empty() && !is_end {
+                    return Ok(());
+                }
+                let Some(known) = Key::of(schema, Image::whole(&out[start..]), None) else {
+                    let why = format!("a row of {table} has no key");
+                    return Err(Unwritten::Refused(CaptureError::Malformed(why).into()).into());
+                };
+                let left_out = hidden.leaves_out(&known, again);
+                key = Some(known);
+                if left_out { Err(NotLoaded::LeftOut) } else { Ok(()) }
+            };
+            let tokens = if is_end { &tokens_of_last } else { &tokens };
+            match self.intake.write_loaded(schema, tokens, write) {
+                Ok(Ok(())) => appended.rows += 1,
+                Ok(Err(NotLoaded::LeftOut)) => {}
+                Ok(Err(NotLoaded::Unwritten(Unwritten::Widened(widened)))) => return Ok(Tried::Widened(widened)),
+                Ok(Err(NotLoaded::Unwritten(Unwritten::Refused(fault)))) => {
+                    return Ok(Tried::Unloaded(fault.to_string()));
+                }
+                Err(error @ AppendError::TooLarge { .. }) => return Ok(Tried::Unloaded(error.to_string())),
+                Err(error) => return Err(error.into()),
+            }
+            if is_end {
+                appended.behind = key;
+            }
+        }
+        let rows = appended.rows;
+        let told = piece.told(appended);
+        let said = self.intake.loading.appended(table, &piece.plan.of, &piece.place().to_position(), told, hidden);
+        let Some(said) = said else { return Err(out_of_order("a chunk of a load")) };
+        self.intake.commit_load(&said, rows).await?;
+        Ok(Tried::Appended(rows > 0))
     }
 
     /// Judges a message of `whole` bytes of which `there` has come. A row that the trail will not take is refused at once.
@@ -162,11 +298,15 @@ impl<'a> Transactions<'a> {
     }
 }
 
+/// What tells two descriptions of a table apart.
+fn shape_of(message: &RelationMessage<'_>) -> String {
+    let RelationMessage { id: _, schema, table, replica_identity, columns } = message;
+    format!("{schema:?} {table:?} {replica_identity} {columns:?}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::coordinate::Coordinate;
-    use crate::capture::error::CaptureError;
     use crate::capture::gap::Gaps;
     use crate::capture::intake::Counts;
     use crate::capture::overlap::Mark;

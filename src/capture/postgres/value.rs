@@ -95,6 +95,22 @@ impl ValueKind {
         matches!(self, Self::Integer | Self::Float) && is_json_number(text)
     }
 
+    /// The text form of a value that [`Self::push_json`] made; none where that cannot be told, as of an array.
+    pub(super) fn text_of_json(&self, json: &str) -> Option<String> {
+        let unquoted = || serde_json::from_str::<String>(json).ok();
+        match self {
+            Self::Json => Some(json.to_owned()),
+            Self::Boolean | Self::Integer | Self::Float if !json.starts_with('"') => Some(json.to_owned()),
+            Self::Boolean | Self::Integer | Self::Float | Self::Text => unquoted(),
+            Self::Bytes => {
+                let bytes = STANDARD.decode(unquoted()?).ok()?;
+                let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+                Some(["\\x".to_owned()].into_iter().chain(digits).collect())
+            }
+            Self::Array { .. } => None,
+        }
+    }
+
     /// Appends `text` as JSON.
     pub(super) fn push_json(&self, out: &mut Vec<u8>, text: &str) -> Result<(), UnexpectedText> {
         match self {
@@ -235,6 +251,20 @@ mod tests {
                 let (least, by_length) = (kind.bytes_min(&text), kind.bytes_min_of_length(text.len()));
                 prop_assert!(by_length <= least && least <= json.len(), "{kind:?} {text} {json}");
                 prop_assert!(kind != ValueKind::Text || least == json.len());
+            }
+        }
+
+        #[test]
+        fn the_text_of_a_key_is_found_back(text in "\\PC{0,8}", number: i64, bytes in proptest::collection::vec(any::<u8>(), 0..9)) {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            for (kind, text) in [
+                (ValueKind::Text, text.clone()),
+                (ValueKind::Bytes, format!("\\x{hex}")),
+                (ValueKind::Integer, number.to_string()),
+                (ValueKind::Float, "-Infinity".into()),
+                (ValueKind::Float, format!("{number}.50")),
+            ] {
+                prop_assert_eq!(kind.text_of_json(&json(&kind, &text).unwrap()), Some(text));
             }
         }
 

@@ -15,7 +15,7 @@ use crate::capture::error::{CaptureError, Fault};
 use crate::capture::extract_status::SharedStatus;
 use crate::capture::run::Capture;
 use crate::capture::source;
-use crate::capture::{RunState, SharedCoverage, status};
+use crate::capture::{RunState, SharedCoverage, SharedLoads, status};
 use crate::clock::SystemClock;
 use crate::codec::image::Cell;
 use crate::record::{Operation, ResourceName, TrailName};
@@ -237,8 +237,14 @@ async fn the_run_loop_tries_again_until_the_log_is_in_the_trail() {
         "source": {"type": "postgresql", "host": "h", "database": "d"}, "tables": ["toy.*"], "trail": "t1",
     });
     let name = ResourceName::new("e1").unwrap();
-    let capture =
-        Capture::new(name, serde_json::from_value(config).unwrap(), None, status.clone(), SharedCoverage::default());
+    let capture = Capture::new(
+        name,
+        serde_json::from_value(config).unwrap(),
+        None,
+        status.clone(),
+        SharedCoverage::default(),
+        SharedLoads::default(),
+    );
     let mut appender = rig.appender().await;
     let (_stop, mut shutdown) = watch::channel(false);
     let source = source::Source::Toy(toy.clone(), status.common().clone());

@@ -32,9 +32,12 @@ pub struct ExtractConfig {
     /// `now`, or a position of the source (not yet supported).
     #[serde(default = "now")]
     pub begin: String,
-    /// Whether the rows that are there already are read first (not yet supported).
+    /// Whether the rows that are there already are loaded.
     #[serde(default)]
     pub snapshot: Snapshot,
+    /// Rows a second that loads are held to; as fast as it goes when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_rate: Option<u64>,
     /// What to do with tables that would have the application's own UPDATEs and DELETEs refused if they were published
     /// with all operations; when left out, the extract is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,14 +146,14 @@ pub enum TlsMode {
     VerifyFull,
 }
 
-/// Whether existing rows are read first.
+/// Whether existing rows are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Snapshot {
     /// Changes only.
     #[default]
     None,
-    /// Existing rows, then changes.
+    /// Existing rows too, while changes flow.
     Initial,
 }
 
@@ -245,8 +248,8 @@ impl ExtractConfig {
         if self.begin != "now" {
             return Err(refuse("begin", "only \"now\" is supported in this version"));
         }
-        if self.snapshot != Snapshot::None {
-            return Err(refuse("snapshot", "only \"none\" is supported in this version"));
+        if self.load_rate.is_some_and(|rate| !(1..=limits::LOAD_RATE_MAX).contains(&rate)) {
+            return Err(refuse("loadRate", format!("1 to {} rows a second", limits::LOAD_RATE_MAX)));
         }
         if self.mysql.is_some() {
             return Err(refuse("mysql", "not supported in this version"));
@@ -346,7 +349,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
         for (member, value) in [
-            ("snapshot", json!("initial")),
+            ("loadRate", json!(0)),
             ("begin", json!("0/16B3748")),
             ("columns", json!([{"exclude": "public.a.b"}])),
             ("mysql", json!({"serverId": 7})),

@@ -13,6 +13,7 @@ mod front_page;
 mod grants;
 mod health;
 mod lag;
+mod loads;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;

@@ -3,6 +3,7 @@
 mod check;
 mod collisions;
 mod coverage;
+mod loads;
 mod removal;
 mod running;
 mod stored;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use self::check::Checks;
 pub use self::collisions::Collision;
 use self::coverage::KeptCoverage;
+use self::loads::KeptLoads;
 pub use self::removal::LeftTrail;
 use self::running::{Running, run_extract};
 use self::stored::{StoredExtract, ask_again_elsewhere, without_accept_gap};
@@ -22,7 +24,7 @@ use super::credentials::{Credentials, CredentialsError};
 use super::principal::{Principal, Verb};
 use super::trails::{Claim, TrailError, Trails};
 use crate::access::NotGranted;
-use crate::capture::{self, CaptureError, ExtractStatus, SharedStatus};
+use crate::capture::{self, CaptureError, ExtractStatus, LoadStatus, SharedStatus};
 use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
@@ -48,6 +50,7 @@ struct Extract {
     stored: StoredExtract,
     status: SharedStatus,
     coverage: KeptCoverage,
+    loads: KeptLoads,
     running: Option<Running>,
     /// None of one that was stored although another has its trail.
     _claim: Option<Claim>,
@@ -98,6 +101,9 @@ pub enum ExtractError {
     /// There is nothing to accept.
     #[error("acceptGap: extract {0} has not stopped over tables that were lost")]
     NothingLost(ResourceName),
+    /// There is no load to be ended.
+    #[error("tables: extract {0} has no load that goes on and could be cancelled")]
+    NothingToLoad(ResourceName),
     /// Its password.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -144,11 +150,12 @@ impl Extracts {
             match ResourceName::new(&name) {
                 Ok(name) => {
                     let coverage = KeptCoverage::open(catalog, &stored.config.trail)?;
+                    let loads = KeptLoads::open(catalog, &stored.config.trail)?;
                     let claim = trails.claim(&stored.config.trail, &name);
                     if let Err(error) = &claim {
                         tracing::error!(extract = %name, %error, "a stored extract has no trail of its own");
                     }
-                    known.insert(name, Extract::new(stored, coverage, claim.ok()));
+                    known.insert(name, Extract::new(stored, coverage, loads, claim.ok()));
                 }
                 Err(error) => tracing::error!(extract = name, %error, "stored extract is left out"),
             }
@@ -245,7 +252,8 @@ impl Extracts {
         let (key, value) = (name.to_string(), stored.clone());
         let put = self.catalog.blocking(move |catalog| {
             catalog.put_new(Shelf::Extracts, &key, &value)?;
-            KeptCoverage::open(catalog, &value.config.trail)
+            let trail = &value.config.trail;
+            Ok((KeptCoverage::open(catalog, trail)?, KeptLoads::open(catalog, trail)?))
         });
         let put = put.await;
         // Nobody else could ever write it.
@@ -255,7 +263,8 @@ impl Extracts {
         {
             tracing::warn!(%trail, extract = %name, %error, "the empty trail of an extract that was not made stays: delete it");
         }
-        let extract = Extract::new(stored, put?, Some(claim));
+        let (coverage, loads) = put?;
+        let extract = Extract::new(stored, coverage, loads, Some(claim));
         self.with(|known| drop(known.insert(name.clone(), extract)));
         tracing::info!(extract = %name, "extract made");
         self.start_if_wanted(name).await
@@ -415,16 +424,17 @@ impl Extracts {
         let found = self.with(|known| {
             let extract = known.get(name)?;
             let (status, coverage) = (extract.status.clone(), extract.coverage.clone());
-            Some((extract.stored.clone(), status, coverage, extract.running.is_some()))
+            let kept = (coverage, extract.loads.clone());
+            Some((extract.stored.clone(), status, kept, extract.running.is_some()))
         });
-        let (stored, status, coverage, running) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
+        let (stored, status, (coverage, loads), running) = found.ok_or_else(|| ExtractError::Missing(name.clone()))?;
         // One made from the configuration file runs already when the server starts those it knows.
         if running || stored.config.status == DesiredStatus::Stopped {
             return Ok(());
         }
         let password = self.password_of(&stored).await?;
         let entry = self.trails.get_or_make(&stored.config.trail, Writer::Extract(name.clone())).await?;
-        let running = run_extract(name.clone(), stored.config, password, entry, status, coverage);
+        let running = run_extract(name.clone(), stored.config, password, entry, status, coverage, loads);
         self.with(|known| {
             if let Some(extract) = known.get_mut(name) {
                 extract.running = Some(running);
@@ -471,9 +481,9 @@ fn check_managing(principal: Principal<'_>, name: &ResourceName, trail: &TrailNa
 }
 
 impl Extract {
-    fn new(stored: StoredExtract, coverage: KeptCoverage, claim: Option<Claim>) -> Self {
+    fn new(stored: StoredExtract, coverage: KeptCoverage, loads: KeptLoads, claim: Option<Claim>) -> Self {
         let status = SharedStatus::new(stored.config.source.kind);
-        Self { stored, status, coverage, running: None, _claim: claim }
+        Self { stored, status, coverage, loads, running: None, _claim: claim }
     }
 
     fn info(&self, name: &ResourceName) -> ExtractInfo {
@@ -481,6 +491,9 @@ impl Extract {
         if self.running.is_none() {
             status.common.status = crate::capture::RunState::Stopped;
         }
+        // What was ordered a moment ago is shown before the extract has followed.
+        let orders = self.loads.shared.snapshot();
+        status.common.snapshot = LoadStatus::ordered(status.common.snapshot.take(), &orders);
         let coverage = self.coverage.shared.snapshot();
         ExtractInfo { name: name.clone(), config: self.stored.config.clone(), status, coverage }
     }

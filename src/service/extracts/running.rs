@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::coverage::KeptCoverage;
+use super::loads::KeptLoads;
 use crate::capture::{Capture, CaptureError, RunState, SharedStatus};
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::limits;
@@ -48,11 +49,13 @@ pub(super) fn run_extract(
     entry: Arc<TrailEntry>,
     status: SharedStatus,
     coverage: KeptCoverage,
+    loads: KeptLoads,
 ) -> Running {
     let (stop, stopped) = watch::channel(false);
     let task = supervisor::run(async move {
         let mut asked = stopped.clone();
-        let capture = Capture::new(name.clone(), config, password, status.clone(), coverage.shared.clone());
+        let capture =
+            Capture::new(name.clone(), config, password, status.clone(), coverage.shared.clone(), loads.shared.clone());
         let work = async {
             keep_running(&name, &capture, &entry, &status, stopped).await;
             // Also of an extract that failed people want to see what the source keeps for it.
@@ -60,12 +63,15 @@ pub(super) fn run_extract(
         };
         let looks = tasks::keep(Task::Extract, || async { match capture.watch().await {} });
         let notes = tasks::keep(Task::Extract, || async { match coverage.keep().await {} });
+        let orders = tasks::keep(Task::Extract, || async { match loads.keep().await {} });
         tokio::select! {
             () = work => {}
             () = looks => {}
             () = notes => {}
+            () = orders => {}
         }
         coverage.keep_last().await;
+        loads.keep_last().await;
         status.forget_source();
     });
     Running { stop, task }

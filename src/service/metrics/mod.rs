@@ -20,7 +20,7 @@ use super::retention::RetentionPasses;
 use super::streams::Streams;
 use super::trails::{PutFigures, Trails};
 use crate::access::{CertificateFile, Expiries, KeyRefresh, Limit, LimitHits};
-use crate::capture::{ExtractStatus, RunState};
+use crate::capture::{ExtractStatus, LoadStatus, RunState, TableLoadState};
 use crate::codec::close_code::CloseCode;
 use crate::delivery::budget::Budget;
 use crate::delivery::progress::SessionState;
@@ -225,11 +225,24 @@ fn sample_extract(page: &mut Page, name: &str, shown: &ExtractStatus) {
             page.add(metric, &[name], value);
         }
     }
+    sample_loads(page, name, status.snapshot.as_ref());
     if let Some(log) = log {
         page.add(Metric::CaptureSlot, &[name, log.state], 1.0);
     }
     if let Some(reason) = status.last_error_reason {
         page.add(Metric::CaptureError, &[name, reason], 1.0);
+    }
+}
+
+fn sample_loads(page: &mut Page, name: &str, loads: Option<&LoadStatus>) {
+    let Some(loads) = loads else { return };
+    page.add(Metric::LoadRows, &[name], loads.tables.iter().map(|table| table.rows).sum::<u64>() as f64);
+    for state in TableLoadState::ALL {
+        let number = loads.tables.iter().filter(|table| table.state == state).count();
+        page.add(Metric::LoadTables, &[name, state.name()], number as f64);
+    }
+    if let Some(wait) = &loads.waits_for {
+        page.add(Metric::LoadWaits, &[name], wait.seconds as f64);
     }
 }
 

@@ -100,6 +100,9 @@ metrics! {
     CaptureRefusedWrites: Gauge, "trailcast_capture_refused_writes_tables", ["extract"], "Tables on which the source refuses UPDATE and DELETE to its own application because they are published, as last looked at.";
     CaptureLeftOut: Gauge, "trailcast_capture_left_out_tables", ["extract"], "Tables that match and are not published, because their UPDATEs and DELETEs would be refused.";
     CaptureWaits: Gauge, "trailcast_capture_slot_wait_seconds", ["extract"], "Time for which the making of an extract's slot has waited for transactions that are open, in seconds; absent when it does not wait.";
+    LoadRows: Gauge, "trailcast_load_rows", ["extract"], "Rows that the trail has of the tables whose initial load goes on or has ended.";
+    LoadTables: Gauge, "trailcast_load_tables", ["extract", "state"], "Tables by how far their initial load is: queued, loading, loaded, cancelled or failed; absent while there has been none.";
+    LoadWaits: Gauge, "trailcast_load_wait_seconds", ["extract"], "Time for which an initial load has waited for transactions that are open at the source, in seconds; absent when it does not wait.";
     CaptureTransactions: Counter, "trailcast_capture_transactions_total", ["extract"], "Transactions that an extract has appended.";
     CaptureRecords: Counter, "trailcast_capture_records_total", ["extract"], "Records of these transactions.";
     CaptureBytes: Counter, "trailcast_capture_received_bytes_total", ["extract"], "Bytes of changes received from the source.";

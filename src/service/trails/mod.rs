@@ -348,6 +348,7 @@ impl Trails {
         let key = name.to_string();
         let removed = self.catalog.blocking(move |catalog| {
             catalog.delete(Shelf::Coverage, &key)?;
+            catalog.delete(Shelf::Loads, &key)?;
             catalog.delete(Shelf::Trails, &key)
         });
         removed.await?;

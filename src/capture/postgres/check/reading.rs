@@ -52,7 +52,7 @@ pub(super) fn look(target: &Target, captured: &Captured) -> Vec<Finding> {
         found.push(judged(target, message).mended_by(format!("ALTER ROLE {role} BYPASSRLS")));
     }
     let keyless = with(&|table| !table.has_usable_key && !matches!(table.identity, Identity::Key(_)));
-    if target.is_loaded_first && !keyless.is_empty() {
+    if target.loads_first && !keyless.is_empty() {
         let names: Vec<String> = keyless.iter().map(|table| table.shown()).collect();
         let message = format!(
             "these tables cannot be loaded, as nothing puts their rows into an order: {}; give them a primary key, or a unique \
@@ -69,5 +69,5 @@ pub(super) fn look(target: &Target, captured: &Captured) -> Vec<Finding> {
 
 /// An error where tables are to be loaded first; else it is only worth knowing.
 fn judged(target: &Target, message: String) -> Finding {
-    if target.is_loaded_first { Finding::error(WHAT, message) } else { Finding::warning(WHAT, message) }
+    if target.loads_first { Finding::error(WHAT, message) } else { Finding::warning(WHAT, message) }
 }

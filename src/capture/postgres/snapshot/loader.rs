@@ -1,0 +1,550 @@
+//! What is loaded next, what it waits for, and what becomes of each piece that was read.
+//!
+//! Owns the order of things beside a stream, which calls it between its own messages and never waits for it:
+//!
+//! ```text
+//! rest -> look (who is not to be seen yet) -> … -> read (pieces) -> the next table, or rest
+//! ```
+//!
+//! A piece is held until the stream has brought everything that its snapshot shows, no transaction is half in, and the trail's writer is not
+//! behind. Whatever makes a piece wrong (the table was altered or emptied, there was too much to remember) drops the reader: it
+//! begins again behind the last row that stands in the trail. Leaves the rules to `capture::snapshot`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::super::catalogue::Catalogue;
+use super::super::lsn::Lsn;
+use super::super::status::SharedStatus;
+use super::super::target::Target;
+use super::super::transactions::{Transactions, Unloaded};
+use super::look::{Looked, Looking, Next, Work};
+use super::reader::{self, Piece, Read, ReadEnd, Request};
+use super::sight::Sight;
+use crate::capture::error::Fault;
+use crate::capture::fault_injection;
+use crate::capture::intake::Intake;
+use crate::capture::snapshot::orders::SharedLoads;
+use crate::capture::snapshot::progress::TableProgress;
+use crate::capture::snapshot::status::{LoadStatus, Observed};
+use crate::capture::snapshot::window::Hidden;
+use crate::capture::wait::Wait;
+use crate::catalog::load::{LoadEnd, LoadOutcome, LoadRecord};
+use crate::limits;
+use crate::record::TableName;
+use crate::repeats::warn_rarely;
+
+/// Whoever loads beside a stream.
+pub(in crate::capture::postgres) struct Loader<'a> {
+    target: &'a Target,
+    version: u32,
+    status: &'a SharedStatus,
+    orders: &'a SharedLoads,
+    changes: watch::Receiver<LoadRecord>,
+    /// Orders have changed and are not followed yet.
+    are_new: bool,
+    phase: Phase<'a>,
+    /// Who must not be waited for any more: since the window began, everybody has been cleared.
+    is_clear: bool,
+    /// A piece that waits for its time, and since when.
+    held: Option<(Piece, Instant)>,
+    /// What its snapshot shows is forgotten already.
+    forgotten: Option<Arc<Sight>>,
+    /// What a look has shown since then, while nothing is read.
+    seen: Option<Sight>,
+    /// A connection for short questions.
+    side: Option<Catalogue>,
+    nudging: Option<Work<'a, (Catalogue, Result<(), Fault>)>>,
+    nudge_at: Option<Instant>,
+    /// Tables whose load ended badly, to be said when no transaction is half in.
+    ended: Vec<(TableName, Ended)>,
+    /// Counts the descriptions of tables that the stream has brought.
+    pub(in crate::capture::postgres) described: Arc<AtomicU64>,
+    observed: BTreeMap<String, Observed>,
+    shown_at: Instant,
+    failures: u32,
+}
+
+enum Phase<'a> {
+    Rest,
+    /// Who is not to be seen yet, before the table is read.
+    Looking(Looking<'a>),
+    Reading(Reading<'a>),
+    /// Something passes.
+    Later(Instant),
+}
+
+struct Reading<'a> {
+    table: TableName,
+    /// Of the load that was going on when it began.
+    of: (u64, u64),
+    is_again: bool,
+    reading: Option<Work<'a, ReadEnd>>,
+    end: Option<ReadEnd>,
+    pieces: mpsc::Receiver<Read>,
+}
+
+/// How the load of a table ended, but for its good end.
+enum Ended {
+    Cancelled,
+    Failed(String),
+    /// It is another table now.
+    Another,
+}
+
+/// What has happened.
+pub(in crate::capture::postgres) struct Event(Happened);
+
+enum Happened {
+    Looked(Result<Looked, Fault>),
+    Read(Read),
+    ReadEnded,
+    Due,
+}
+
+impl<'a> Loader<'a> {
+    /// Nothing is read yet.
+    pub(in crate::capture::postgres) fn new(
+        target: &'a Target,
+        version: u32,
+        status: &'a SharedStatus,
+        orders: &'a SharedLoads,
+    ) -> Self {
+        Self {
+            target,
+            version,
+            status,
+            orders,
+            changes: orders.watch(),
+            are_new: true,
+            phase: Phase::Rest,
+            is_clear: false,
+            held: None,
+            forgotten: None,
+            seen: None,
+            side: Some(Catalogue::default()),
+            nudging: None,
+            nudge_at: None,
+            ended: Vec::new(),
+            described: Arc::new(AtomicU64::new(0)),
+            observed: BTreeMap::new(),
+            shown_at: Instant::now(),
+            failures: 0,
+        }
+    }
+
+    /// Whether there is anything to be done for a load.
+    pub(in crate::capture::postgres) fn is_wanted(&mut self, intake: &Intake<'_, Lsn>) -> bool {
+        self.are_new |= self.changes.has_changed().unwrap_or(false);
+        self.are_new || intake.loading.is_active()
+    }
+
+    /// Whether a piece waits for nothing but the trail's writer.
+    pub(in crate::capture::postgres) fn waits_for_room(&self, intake: &Intake<'_, Lsn>) -> bool {
+        self.held.as_ref().is_some_and(|(piece, _)| intake.is_between() && *intake.complete() >= piece.sight.before)
+    }
+
+    /// Waits for something to happen; for ever where nothing goes on. Dropping the future loses nothing.
+    pub(in crate::capture::postgres) async fn event(&mut self) -> Event {
+        Event(self.happening().await)
+    }
+
+    async fn happening(&mut self) -> Happened {
+        let is_held = self.held.is_some();
+        let nudge_at = self.nudge_at.filter(|_| is_held && self.nudging.is_none());
+        match &mut self.phase {
+            Phase::Rest => {
+                if self.changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+                self.are_new = true;
+                Happened::Due
+            }
+            Phase::Later(until) => {
+                sleep_until(*until).await;
+                Happened::Due
+            }
+            Phase::Looking(looking) => match looking.next().await {
+                Next::Answer(side, answer) => {
+                    self.side = Some(side);
+                    Happened::Looked(answer)
+                }
+                Next::Due => Happened::Due,
+            },
+            Phase::Reading(reading) => loop {
+                tokio::select! {
+                    biased;
+                    read = reading.pieces.recv(), if !is_held => {
+                        return read.map_or(Happened::ReadEnded, Happened::Read);
+                    }
+                    end = until_done(&mut reading.reading) => {
+                        (reading.end, reading.reading) = (Some(end), None);
+                    }
+                    (side, nudged) = until_done(&mut self.nudging) => {
+                        self.nudging = None;
+                        self.side = Some(side);
+                        if let Err(error) = nudged {
+                            warn_rarely!(&self.target.slot, slot = self.target.slot, %error, "the source could not be made to write to its log");
+                        }
+                        return Happened::Due;
+                    }
+                    () = sleep_until(nudge_at.unwrap_or_else(Instant::now)), if nudge_at.is_some() => return Happened::Due,
+                }
+            },
+        }
+    }
+
+    /// Takes in what has happened.
+    pub(in crate::capture::postgres) fn happened(&mut self, event: Event) -> Result<(), Fault> {
+        match event.0 {
+            Happened::Looked(Ok(looked)) => {
+                if let Phase::Looking(looking) = &mut self.phase {
+                    self.seen = looking.looked(&looked)?;
+                }
+            }
+            Happened::Looked(Err(fault)) => self.broken(&fault),
+            Happened::Read(Read::Piece(piece)) => {
+                let now = Instant::now();
+                self.nudge_at = Some(now + Duration::from_millis(limits::LOAD_NUDGE_MILLIS));
+                self.held = Some((piece, now));
+            }
+            Happened::Read(Read::Estimate(rows)) => {
+                if let Phase::Reading(reading) = &self.phase {
+                    self.observed.entry(reading.table.to_string()).or_default().estimated_rows = rows;
+                }
+            }
+            Happened::ReadEnded => self.read_ended(),
+            Happened::Due => {}
+        }
+        Ok(())
+    }
+
+    fn read_ended(&mut self) {
+        let Phase::Reading(reading) = &mut self.phase else { return };
+        let (table, is_again) = (reading.table.clone(), reading.is_again);
+        let later = Instant::now() + Duration::from_millis(limits::LOAD_RETRY_MILLIS);
+        match reading.end.take() {
+            // What could not be read again because it has changed again comes once more, and not at once.
+            None | Some(ReadEnd::Done) => self.phase = if is_again { Phase::Later(later) } else { Phase::Rest },
+            Some(ReadEnd::Another) => {
+                self.ended.push((table, Ended::Another));
+                self.phase = Phase::Later(later);
+            }
+            Some(ReadEnd::Refused(why)) => {
+                self.ended.push((table, Ended::Failed(why)));
+                self.phase = Phase::Rest;
+            }
+            Some(ReadEnd::Broken(fault)) => self.broken(&fault),
+        }
+    }
+
+    /// Something passes: try again, and not at once.
+    fn broken(&mut self, fault: &Fault) {
+        let of_kind = format!("{} load", self.target.slot);
+        warn_rarely!(&of_kind, slot = self.target.slot, error = %fault, "the initial load was interrupted and goes on");
+        let millis = limits::LOAD_RETRY_MILLIS << self.failures.min(8);
+        self.failures += 1;
+        self.drop_reading(Duration::from_millis(millis.min(limits::SOURCE_BACKOFF_MILLIS_MAX)));
+    }
+
+    /// What was read and not appended is read again.
+    fn drop_reading(&mut self, pause: Duration) {
+        (self.held, self.nudge_at) = (None, None);
+        self.phase = Phase::Later(Instant::now() + pause);
+    }
+
+    /// Goes on as far as it can without waiting.
+    pub(in crate::capture::postgres) fn step(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
+        if intake.is_between() {
+            self.follow_orders(intake)?;
+            self.say_ends(intake)?;
+        }
+        if self.changes.borrow().paused || !intake.loading.is_active() {
+            if !matches!(self.phase, Phase::Rest) || intake.loading.window.is_kept() {
+                self.rest(intake);
+            }
+            self.show(intake, false);
+            return Ok(());
+        }
+        if !intake.loading.window.is_kept() && self.is_clear {
+            info!(
+                slot = self.target.slot,
+                "the initial load waits: the source's transactions are too large to be remembered"
+            );
+            self.is_clear = false;
+            self.drop_reading(Duration::ZERO);
+        }
+        match &mut self.phase {
+            Phase::Later(until) if *until > Instant::now() => {}
+            Phase::Rest | Phase::Later(_) if intake.is_between() => self.begin(intake),
+            Phase::Rest | Phase::Later(_) => {}
+            Phase::Looking(looking) => {
+                if let Some(seen) = self.seen.take() {
+                    // Every chunk to come shows at least as much.
+                    intake.loading.window.forget(|xid, at| seen.shows(xid, at));
+                }
+                for xid in intake.loading.take_came() {
+                    looking.unseen.came(&xid);
+                }
+                if looking.unseen.is_clear() {
+                    let table = looking.table.clone();
+                    intake.loading.note_coming(false);
+                    self.is_clear = true;
+                    self.read(&table, intake);
+                } else {
+                    looking.ask_if_due(&mut self.side, &self.target.address);
+                }
+            }
+            Phase::Reading(_) => self.nudge_if_due(intake),
+        }
+        self.show(intake, false);
+        Ok(())
+    }
+
+    fn rest(&mut self, intake: &mut Intake<'_, Lsn>) {
+        (self.held, self.nudge_at, self.is_clear, self.phase) = (None, None, false, Phase::Rest);
+        intake.loading.window.end();
+        intake.loading.note_coming(false);
+        self.observed.values_mut().for_each(|of| of.is_loading = false);
+        self.show(intake, true);
+    }
+
+    /// Does what was ordered since: between two transactions, as the trail has to say it.
+    fn follow_orders(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
+        if !self.are_new {
+            return Ok(());
+        }
+        self.are_new = false;
+        let record = self.changes.borrow_and_update().clone();
+        for (name, order) in &record.orders {
+            let Ok(table) = TableName::parse(name) else { continue };
+            if intake.loading.table(&table).is_some_and(|progress| progress.left.order == order.number) {
+                continue;
+            }
+            let said = intake.loading.queue(table, order.number);
+            intake.note_load(&said)?;
+            // What the stream has brought of it until now is not remembered.
+            self.is_clear = false;
+            self.drop_reading(Duration::ZERO);
+        }
+        for name in &record.cancelled {
+            let Ok(table) = TableName::parse(name) else { continue };
+            self.ended.push((table, Ended::Cancelled));
+        }
+        self.show(intake, true);
+        Ok(())
+    }
+
+    /// Says in the trail, and to whoever gave the order, which loads have ended without having come to their end.
+    fn say_ends(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
+        for (table, ended) in std::mem::take(&mut self.ended) {
+            let name = table.to_string();
+            if matches!(&self.phase, Phase::Reading(reading) if reading.table == table) {
+                self.drop_reading(Duration::ZERO);
+            }
+            let (how, error) = match ended {
+                Ended::Another => {
+                    warn!(
+                        slot = self.target.slot,
+                        table = name,
+                        "the table is another one than before, or has another key: it is loaded from its beginning"
+                    );
+                    if let Some(said) = intake.loading.begin_again(&table) {
+                        intake.note_load(&said)?;
+                    }
+                    continue;
+                }
+                Ended::Cancelled => (LoadOutcome::Cancelled, None),
+                Ended::Failed(why) => (LoadOutcome::Failed, Some(why)),
+            };
+            match intake.loading.end(&table) {
+                Some((said, progress)) => {
+                    intake.note_load(&said)?;
+                    self.note_end(&progress, how, error);
+                }
+                None => self.orders.update(|record| record.cancelled.retain(|cancelled| *cancelled != name)),
+            }
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, progress: &TableProgress, how: LoadOutcome, error: Option<String>) {
+        let (table, rows) = (progress.table.to_string(), progress.rows);
+        match &error {
+            Some(error) => warn!(slot = self.target.slot, table, rows, error, "a table could not be loaded"),
+            None => info!(slot = self.target.slot, table, rows, ?how, "the initial load of a table has ended"),
+        }
+        self.observed.remove(&table);
+        let end = LoadEnd { how, rows, error };
+        self.orders.update(|record| record.end(&table, progress.left.order, end));
+    }
+
+    /// Begins with the first table that is left: with the question who is not to be seen yet, or at once.
+    fn begin(&mut self, intake: &mut Intake<'_, Lsn>) {
+        let Some(progress) = intake.loading.tables().next() else { return };
+        let (table, is_new) = (progress.table.clone(), progress.left.behind.is_none() && !progress.left.is_read);
+        if !self.is_clear {
+            intake.loading.window.begin();
+        }
+        if self.is_clear && !is_new {
+            return self.read(&table, intake);
+        }
+        intake.loading.note_coming(true);
+        let mut looking = Looking::new(table, !self.is_clear, is_new);
+        looking.ask_if_due(&mut self.side, &self.target.address);
+        self.phase = Phase::Looking(looking);
+    }
+
+    fn read(&mut self, table: &TableName, intake: &mut Intake<'_, Lsn>) {
+        let Some(progress) = intake.loading.table(table) else {
+            self.phase = Phase::Rest;
+            return;
+        };
+        let left = progress.left.clone();
+        let order = self.changes.borrow().orders.get(&table.to_string()).cloned().unwrap_or_default();
+        if order.number > left.order {
+            // It is to begin again, once nothing is half in.
+            self.phase = Phase::Rest;
+            return;
+        }
+        if order.number < left.order {
+            // Its condition is not known any more: without it, rows would come that nobody asked for.
+            let why = format!("the order to load table {table} was lost: give it again");
+            self.ended.push((table.clone(), Ended::Failed(why)));
+            self.phase = Phase::Rest;
+            return;
+        }
+        let of = (left.order, left.restarts);
+        let is_again = left.is_read;
+        let request = Request {
+            table: table.clone(),
+            left,
+            condition: order.condition,
+            rate: self.target.load_rate,
+            described: self.described.clone(),
+        };
+        let (out, pieces) = mpsc::channel(limits::LOAD_PIECES_QUEUED_MAX);
+        let reading: Work<'a, ReadEnd> = Box::pin(reader::read(self.target, self.version, request, out));
+        intake.loading.begin(table);
+        self.observed.entry(table.to_string()).or_default().is_loading = true;
+        self.phase =
+            Phase::Reading(Reading { table: table.clone(), of, is_again, reading: Some(reading), end: None, pieces });
+    }
+
+    /// A source that is idle does not come to the place that a piece waits for: what it writes to its log is not flushed before
+    /// somebody commits.
+    fn nudge_if_due(&mut self, intake: &Intake<'_, Lsn>) {
+        let Some((piece, since)) = &self.held else { return };
+        let now = Instant::now();
+        if *intake.complete() >= piece.sight.before {
+            return;
+        }
+        if *since + Duration::from_secs(limits::LOAD_HELD_SECONDS_MAX) < now {
+            // Its snapshot keeps the source from cleaning up.
+            self.drop_reading(Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX));
+            return;
+        }
+        if piece.plan.is_standby || self.nudging.is_some() || self.nudge_at.is_none_or(|at| at > now) {
+            return;
+        }
+        let mut side = self.side.take().unwrap_or_default();
+        self.nudge_at = Some(now + Duration::from_millis(limits::LOAD_NUDGE_AGAIN_MILLIS));
+        let address = &self.target.address;
+        self.nudging = Some(Box::pin(async move {
+            // Not to wait for a synchronous standby, which may be us.
+            let sql = "BEGIN; SET LOCAL synchronous_commit = local; \
+                       SELECT pg_catalog.pg_logical_emit_message(true, 'trailcast.load', ''); COMMIT";
+            let done = side.query(address, sql).await;
+            (side, done.map(drop))
+        }));
+    }
+
+    /// Appends the piece that is held, if its time has come; says whether it did.
+    pub(in crate::capture::postgres) async fn append(
+        &mut self,
+        transactions: &mut Transactions<'_>,
+    ) -> Result<bool, Fault> {
+        let intake = &mut transactions.intake;
+        if !self.waits_for_room(intake) || !intake.appender.has_room(limits::LOAD_QUEUE_CHUNKS_MAX) {
+            return Ok(false);
+        }
+        let of_reading = match &self.phase {
+            Phase::Reading(reading) => reading.of,
+            _ => return Ok(false),
+        };
+        let Some((piece, _)) = self.held.take() else { return Ok(false) };
+        let table = &piece.plan.table;
+        let of = intake.loading.table(table).map(|progress| (progress.left.order, progress.left.restarts));
+        let by_place = fault_injection::loads_by_place();
+        let is_kept = intake.loading.window.is_kept() || by_place;
+        let hidden = intake.loading.hidden(table, |xid, at| piece.sight.shows(xid, at));
+        let rows = match hidden {
+            Hidden::Rows(rows) if is_kept && of == Some(of_reading) && !transactions.differs(&piece) => rows,
+            _ => {
+                self.drop_reading(Duration::from_millis(limits::LOAD_RETRY_MILLIS));
+                return Ok(false);
+            }
+        };
+        let appended = match transactions.load(&piece, &rows).await? {
+            Ok(appended) => appended,
+            Err(Unloaded(why)) => {
+                self.ended.push((table.clone(), Ended::Failed(why)));
+                self.drop_reading(Duration::ZERO);
+                return Ok(false);
+            }
+        };
+        self.failures = 0;
+        let intake = &mut transactions.intake;
+        if !self.forgotten.as_ref().is_some_and(|sight| Arc::ptr_eq(sight, &piece.sight)) {
+            // Every piece to come shows at least as much.
+            intake.loading.window.forget(|xid, at| piece.sight.shows(xid, at));
+            self.forgotten = Some(piece.sight.clone());
+        }
+        let name = table.to_string();
+        if let Some(progress) = intake.loading.table(table) {
+            self.observed.entry(name).or_default().rate.note(Instant::now(), progress.rows);
+        }
+        if let Some(progress) = intake.loading.take_ended() {
+            self.phase = Phase::Rest;
+            self.note_end(&progress, LoadOutcome::Loaded, None);
+            if !intake.loading.is_active() {
+                self.rest(intake);
+            }
+            self.show(intake, true);
+        }
+        Ok(appended)
+    }
+
+    /// Shows how far the loads are: now and then, or at once.
+    fn show(&mut self, intake: &Intake<'_, Lsn>, at_once: bool) {
+        let now = Instant::now();
+        if !at_once && self.shown_at + Duration::from_millis(limits::LOAD_LOOK_MILLIS) > now {
+            return;
+        }
+        self.shown_at = now;
+        let waits_for = self.wait(now);
+        let record = self.orders.snapshot();
+        let shown = LoadStatus::of(intake.loading.tables(), &self.observed, &record, waits_for, now);
+        self.status.update(|status| status.snapshot = shown);
+    }
+
+    fn wait(&self, now: Instant) -> Option<Wait> {
+        match &self.phase {
+            Phase::Looking(looking) => looking.wait(now),
+            _ => None,
+        }
+    }
+}
+
+/// The end of what goes on; for ever where nothing does.
+async fn until_done<T>(work: &mut Option<Work<'_, T>>) -> T {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,205 @@
+//! The loads that go on beside a stream: which tables are left, how far each is, and what the stream's transactions mean for them.
+//!
+//! Sans-IO. Owns when progress has to be said in the trail: with each chunk, and with a transaction of the stream after which more has to
+//! be read again than before. Leaves the trail to `intake`, and reading to the product.
+
+use super::key::Key;
+use super::progress::TableProgress;
+use super::window::{Hidden, HiddenRows, Moved, Window};
+use crate::limits;
+use crate::record::{LoadProgress, SourcePosition, TableName, TableSchema};
+use crate::trail::RowParts;
+
+/// Every load that has not ended.
+#[derive(Debug)]
+pub(in crate::capture) struct Loading<C> {
+    pub(in crate::capture) window: Window<C>,
+    /// In the order in which they were asked for.
+    tables: Vec<TableLoad>,
+    /// Rows that the open transaction has moved.
+    moved: Vec<Moved>,
+    /// Transactions that have come since it was last asked for, while somebody wants to know.
+    came: Option<Vec<String>>,
+}
+
+#[derive(Debug)]
+struct TableLoad {
+    progress: TableProgress,
+    /// A chunk of it has been read, or is being: what the stream moves to where it has been read is not met again.
+    has_begun: bool,
+}
+
+/// What was appended of one piece of a chunk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::capture) struct Appended {
+    /// Rows.
+    pub(in crate::capture) rows: u64,
+    /// The key of the last row that was read; none if the rows were read by their keys.
+    pub(in crate::capture) behind: Option<Key>,
+    /// Rows that were read by their keys.
+    pub(in crate::capture) read_again: Vec<Key>,
+    /// Rows that were left out and have to be read again.
+    pub(in crate::capture) again: Vec<Key>,
+    /// There are no more rows behind these.
+    pub(in crate::capture) is_last: bool,
+}
+
+impl<C: Clone> Loading<C> {
+    /// Those that the trail says are left.
+    pub(in crate::capture) fn of(kept: &[LoadProgress]) -> Self {
+        let begun = |progress: TableProgress| {
+            let has_begun = progress.left.behind.is_some() || progress.left.is_read;
+            TableLoad { progress, has_begun }
+        };
+        Self {
+            window: Window::new(limits::LOAD_WINDOW_BYTES_MAX),
+            tables: kept.iter().filter_map(TableProgress::of_trail).map(begun).collect(),
+            moved: Vec::new(),
+            came: None,
+        }
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub(in crate::capture) fn is_active(&self) -> bool {
+        !self.tables.is_empty()
+    }
+
+    /// How far each is.
+    pub(in crate::capture) fn tables(&self) -> impl Iterator<Item = &TableProgress> {
+        self.tables.iter().map(|load| &load.progress)
+    }
+
+    /// How far one is.
+    pub(in crate::capture) fn table(&self, table: &TableName) -> Option<&TableProgress> {
+        self.tables().find(|progress| progress.table == *table)
+    }
+
+    /// One is to be loaded from its beginning. What the trail has to say of it.
+    pub(in crate::capture) fn queue(&mut self, table: TableName, order: u64) -> LoadProgress {
+        self.tables.retain(|load| load.progress.table != table);
+        let progress = TableProgress::new(table, order);
+        let said = progress.to_trail();
+        self.tables.push(TableLoad { progress, has_begun: false });
+        said
+    }
+
+    /// One is not to be loaded any more. What the trail has to say of it, and how far it was.
+    pub(in crate::capture) fn end(&mut self, table: &TableName) -> Option<(LoadProgress, TableProgress)> {
+        let at = self.tables.iter().position(|load| load.progress.table == *table)?;
+        let progress = self.tables.remove(at).progress;
+        let mut ended = progress.clone();
+        (ended.left.is_read, ended.left.again) = (true, Default::default());
+        Some((ended.to_trail(), progress))
+    }
+
+    /// One begins again, from its beginning. What the trail has to say of it.
+    pub(in crate::capture) fn begin_again(&mut self, table: &TableName) -> Option<LoadProgress> {
+        let load = self.tables.iter_mut().find(|load| load.progress.table == *table)?;
+        load.progress.begin_again();
+        load.has_begun = false;
+        Some(load.progress.to_trail())
+    }
+
+    /// Chunks of one are being read from here on.
+    pub(in crate::capture) fn begin(&mut self, table: &TableName) {
+        self.tables.iter_mut().filter(|load| load.progress.table == *table).for_each(|load| load.has_begun = true);
+    }
+
+    /// Whether rows of that table are of interest.
+    #[inline]
+    pub(in crate::capture) fn concerns(&self, table: &TableName) -> bool {
+        self.tables.iter().any(|load| load.progress.table == *table)
+    }
+
+    /// A row has changed in the transaction that is half in.
+    pub(in crate::capture) fn change(&mut self, schema: &TableSchema, row: &RowParts<'_>, images: &[u8]) {
+        if let Some(moved) = self.window.change(schema, row, images)
+            && self.tables.iter().any(|load| load.has_begun && load.progress.table == moved.table)
+        {
+            self.moved.push(moved);
+        }
+    }
+
+    /// The transaction is about to be committed: what has to be said in it of the loads.
+    pub(in crate::capture) fn commit(&mut self, xid: &str, at: &C) -> Vec<LoadProgress> {
+        self.window.commit(xid, at);
+        let mut said = Vec::new();
+        let moved = std::mem::take(&mut self.moved);
+        for load in &mut self.tables {
+            let table = &load.progress.table;
+            let keys: Vec<Key> =
+                moved.iter().filter(|moved| moved.table == *table).map(|moved| moved.to.clone()).collect();
+            if !keys.is_empty() {
+                load.has_begun &= !load.progress.read_again(keys);
+                said.push(load.progress.to_trail());
+            }
+        }
+        said
+    }
+
+    /// A transaction that the trail did not have has come, whatever it held.
+    pub(in crate::capture) fn came(&mut self, xid: &str) {
+        if let Some(came) = &mut self.came {
+            came.push(xid.to_owned());
+        }
+    }
+
+    /// Begins to note which transactions come, or ends it.
+    pub(in crate::capture) fn note_coming(&mut self, wanted: bool) {
+        self.came = wanted.then(Vec::new);
+    }
+
+    /// The transactions that have come since it was last asked.
+    pub(in crate::capture) fn take_came(&mut self) -> Vec<String> {
+        self.came.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The transaction is dropped.
+    pub(in crate::capture) fn abort(&mut self) {
+        self.window.abort();
+        self.moved.clear();
+    }
+
+    /// What may not be appended of a chunk of that table.
+    pub(in crate::capture) fn hidden(&self, table: &TableName, shows: impl Fn(&str, &C) -> bool) -> Hidden {
+        if crate::capture::fault_injection::loads_by_place() {
+            return Hidden::Rows(Default::default());
+        }
+        self.window.hidden(table, shows)
+    }
+
+    /// A piece of a chunk is about to be committed: what has to be said in it. `of` is what the product knows the table by, and
+    /// `hidden` what was left out.
+    pub(in crate::capture) fn appended(
+        &mut self,
+        table: &TableName,
+        of: &str,
+        at: &SourcePosition,
+        mut appended: Appended,
+        hidden: &HiddenRows,
+    ) -> Option<LoadProgress> {
+        let load = self.tables.iter_mut().find(|load| load.progress.table == *table)?;
+        let progress = &mut load.progress;
+        progress.rows += appended.rows;
+        progress.at = at.clone();
+        progress.left.chunk += 1;
+        of.clone_into(&mut progress.left.of);
+        progress.left.behind = appended.behind.or(progress.left.behind.take());
+        progress.left.is_read |= appended.is_last;
+        for key in &appended.read_again {
+            progress.left.again.remove(key);
+            // A row that was not there may be one that the chunk does not show yet.
+            hidden.leaves_out(key, &mut appended.again);
+        }
+        load.has_begun &= !progress.read_again(appended.again);
+        let said = load.progress.to_trail();
+        Some(said)
+    }
+
+    /// Takes out a load that has ended, once the trail says so.
+    pub(in crate::capture) fn take_ended(&mut self) -> Option<TableProgress> {
+        let at = self.tables.iter().position(|load| load.progress.left.is_nothing())?;
+        Some(self.tables.remove(at).progress)
+    }
+}
