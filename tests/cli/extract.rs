@@ -212,3 +212,31 @@ fn info_says_how_far_each_streams_clients_are_behind() {
     server.sample_until("trailcast_stream_lag_seconds{stream=\"s1\"}", |value| value == 0.0);
     server.sample_until("trailcast_stream_lag_bytes{stream=\"s1\"}", |value| value == 0.0);
 }
+
+#[test]
+fn tables_are_loaded_and_watched_until_they_are_there() {
+    let Some(house) = House::new() else { return };
+    let server = &house.server;
+    house.cluster.psql("insert into t select generate_series(1, 3000); create table log (line text); insert into log values ('a'); alter table log replica identity full");
+    done(&house.add("e1", &["--trail", "a1", "--snapshot", "initial"]), "extract e1 added; it writes the trail a1\n");
+    until_info(server, "e1", |info| {
+        info["status"] == "running" && info["snapshot"]["tables"].as_array().is_some_and(|tables| !tables.is_empty())
+    });
+    let watched = extract(server, &["load", "e1", "--watch"]);
+    // One without a key is said and holds nobody up.
+    fails(&watched, 1, "public.log was not loaded");
+    let lines_of = stdout(&watched);
+    assert!(lines_of.contains("public.t ") && lines_of.contains("loaded    3000 rows"), "{lines_of}");
+    assert!(
+        lines_of.lines().any(|line| line.starts_with("public.log") && line.contains("failed    0 rows: ")),
+        "{lines_of}"
+    );
+    house.cluster.psql("insert into t select generate_series(3001, 4000)");
+    let again = extract(server, &["load", "e1", "--table", "public.t", "--watch", "--json"]);
+    let last: Value =
+        serde_json::from_str(stdout(&again).lines().last().unwrap_or_else(|| panic!("{}", stderr(&again)))).unwrap();
+    let table = last["tables"].as_array().unwrap().iter().find(|table| table["table"] == "public.t").unwrap().clone();
+    assert_eq!((&table["state"], &table["rows"]), (&json!("loaded"), &json!(4000)), "{last}");
+    fails(&extract(server, &["load", "e1", "--table", "public.nothing"]), 1, "public.nothing");
+    fails(&extract(server, &["load", "e9", "--table", "public.t"]), 1, "extract e9 does not exist");
+}

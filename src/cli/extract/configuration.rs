@@ -61,6 +61,9 @@ pub(super) struct Configuration {
     /// Whether the rows that are there are read first: initial or none
     #[arg(long, env = "TRAILCAST_SNAPSHOT", value_name = "WHICH")]
     snapshot: Option<String>,
+    /// Rows a second that loads are held to
+    #[arg(long, env = "TRAILCAST_LOAD_RATE", value_name = "ROWS")]
+    load_rate: Option<u64>,
     /// File with the configuration as JSON, as the server takes it; flags outrank it
     #[arg(long, env = "TRAILCAST_EXTRACT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -95,6 +98,9 @@ impl Configuration {
         config.entry("trail").or_insert_with(|| name.into());
         let flags = [("trail", &self.trail), ("snapshot", &self.snapshot)];
         set(&mut config, flags);
+        if let Some(rate) = self.load_rate {
+            config.insert("loadRate".into(), rate.into());
+        }
         self.check_complete(&config)?;
         Ok(Value::Object(config))
     }

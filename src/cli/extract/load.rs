@@ -5,13 +5,13 @@ use std::time::Duration;
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::bars::Bars;
 use super::progress::{Progress, TableProgress};
 use super::rest;
 use crate::cli::failure::Failure;
-use crate::cli::output::{harmless, print};
+use crate::cli::output::{harmless, print, say};
 use crate::client::ServerAddress;
 use crate::limits;
 
@@ -45,24 +45,43 @@ pub(super) async fn run(
     load: LoadArguments,
     as_json: bool,
 ) -> Result<(), Failure> {
-    let answer = match request(&load)? {
-        Some((method, body)) => rest::ask(address, method, name, Some("load"), Some(&body)).await?,
+    let order = request(&load)?;
+    let answer = match &order {
+        Some((method, body)) => rest::ask(address, method.clone(), name, Some("load"), Some(body)).await?,
         None => look(address, name).await?,
     };
-    let Some(mut progress) = Progress::read(&answer)? else {
-        return Err(Failure::failed(format!("extract {name} has loaded nothing: name tables with --table")));
-    };
+    let mut progress = Progress::read(&answer)?;
     if !load.watch {
+        if progress.tables.is_empty() {
+            say(match order {
+                None => format!("extract {name} has loaded nothing: name tables with --table"),
+                Some(_) => format!("asked; {name} shows how far it is as soon as it has begun (--watch)"),
+            });
+        }
         print(if as_json { format!("{answer}\n") } else { lines(&progress) }.as_bytes())?;
         return Ok(());
     }
     let mut shown = Shown::new(as_json);
-    shown.show(&answer, &progress)?;
-    while !progress.is_over() {
+    // Until the extract has heard of an order, it shows what was before.
+    let mut stale = order.map(|_| (progress.clone(), Instant::now()));
+    if stale.is_none() {
+        shown.show(&answer, &progress)?;
+    }
+    while stale.is_some() || !progress.is_over() {
         sleep(Duration::from_millis(limits::LOAD_WATCH_MILLIS)).await;
         let answer = look(address, name).await?;
-        let Some(now) = Progress::read(&answer)? else { break };
-        progress = now;
+        progress = Progress::read(&answer)?;
+        if let Some((before, asked)) = &stale
+            && progress == *before
+        {
+            if asked.elapsed() < Duration::from_secs(limits::LOAD_BEGIN_SECONDS_MAX) {
+                continue;
+            }
+            say(format!(
+                "nothing has changed since: the tables are loaded already, or will be when extract {name} runs"
+            ));
+        }
+        stale = None;
         shown.show(&answer, &progress)?;
     }
     drop(shown);
@@ -150,7 +169,7 @@ mod tests {
     use super::*;
 
     fn progress(value: Value) -> Progress {
-        Progress::read(&value).unwrap().unwrap()
+        Progress::read(&value).unwrap()
     }
 
     #[test]
@@ -167,7 +186,7 @@ mod tests {
                 && !of("paused", "queued").is_over()
         );
         assert_eq!(of("failed", "failed").failed().len(), 1);
-        assert!(Progress::read(&json!({"state": null})).unwrap().is_none());
+        assert!(Progress::read(&json!({"status": "running"})).is_err());
     }
 
     #[test]

@@ -41,13 +41,10 @@ pub(super) struct Wait {
 }
 
 impl Progress {
-    /// As an answer has it; none where there was no load yet.
-    pub(super) fn read(answer: &Value) -> Result<Option<Self>, Failure> {
-        if answer["state"].is_null() {
-            return Ok(None);
-        }
+    /// As an answer has it.
+    pub(super) fn read(answer: &Value) -> Result<Self, Failure> {
         let progress = Self::deserialize(answer);
-        progress.map(Some).map_err(|error| Failure::failed(format!("the answer is no progress of a load: {error}")))
+        progress.map_err(|error| Failure::failed(format!("the answer is no progress of a load: {error}")))
     }
 
     /// Whether nothing more will come of it.
