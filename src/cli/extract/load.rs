@@ -62,8 +62,9 @@ pub(super) async fn run(
         return Ok(());
     }
     let mut shown = Shown::new(as_json);
-    // Until the extract has heard of an order, it shows what was before.
-    let mut stale = order.map(|_| (progress.clone(), Instant::now()));
+    // Until the extract has heard of an order it shows what was before, and until it has started nothing.
+    let is_stale = order.is_some() || progress.tables.is_empty();
+    let mut stale = is_stale.then(|| (progress.clone(), Instant::now()));
     if stale.is_none() {
         shown.show(&answer, &progress)?;
     }
@@ -78,7 +79,7 @@ pub(super) async fn run(
                 continue;
             }
             say(format!(
-                "nothing has changed since: the tables are loaded already, or will be when extract {name} runs"
+                "nothing has changed since: what is to be loaded is loaded already, or will be when extract {name} runs"
             ));
         }
         stale = None;

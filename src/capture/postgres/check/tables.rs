@@ -108,7 +108,7 @@ async fn not_logged(target: &Target, catalogue: &mut Catalogue) -> Result<Vec<Fi
             None if target.captures(schema, name) => found.push(
                 Finding::warning(
                     "tables",
-                    format!("{schema}.{name} is unlogged: its changes are not in the log, and it is not captured"),
+                    format!("{schema}.{name} is unlogged: its changes are not in the log, and it is not captured before the statement"),
                 )
                 .mended_by(format!("ALTER TABLE {sql_name} SET LOGGED")),
             ),
