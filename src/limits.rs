@@ -6,10 +6,12 @@
 mod bench;
 mod check;
 mod client;
+mod spill;
 
 pub use bench::*;
 pub use check::*;
 pub use client::*;
+pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------
 
@@ -536,15 +538,27 @@ pub const SOURCE_STALL_SECONDS: u64 = 120;
 pub const SOURCE_LOOK_SECONDS: u64 = 10;
 /// Time between two progress frames of an idle source, in seconds.
 pub const PROGRESS_SECONDS: u64 = 10;
-/// What capture keeps of transactions that a source sends in pieces before they end, in bytes, all of them together: a
-/// source that has more open at once has to say how they end first.
-pub const SOURCE_HELD_BYTES_MAX: usize = 256 << 20;
 /// Largest message from a source, in bytes.
 pub const SOURCE_MESSAGE_BYTES_MAX: usize = 1 << 30;
 /// Patterns of tables of one extract.
 pub const EXTRACT_TABLES_MAX: usize = 1_024;
 /// Tables of one extract that one text names, such as those that cannot be published.
 pub const EXTRACT_NAMED_TABLES_MAX: usize = 50;
+/// Masks of columns of one extract.
+pub const EXTRACT_MASKS_MAX: usize = 1_024;
+/// Longest fixed text in place of a value, in bytes: it stands in every row.
+pub const MASK_TEXT_BYTES_MAX: usize = 1_024;
+/// Shortest key of a hash, in bytes: a shorter one can be tried out.
+pub const MASK_KEY_BYTES_MIN: usize = 16;
+/// Longest key of a hash, in bytes.
+pub const MASK_KEY_BYTES_MAX: usize = 1_024;
+/// Tables with masked columns that are remembered, so that no such column comes under another name; far more than any source
+/// has. With more, the extract stops.
+pub const MASKED_TABLES_MAX: usize = 100_000;
+/// Row filters of one extract.
+pub const EXTRACT_ROW_FILTERS_MAX: usize = 1_024;
+/// Longest row filter, in bytes.
+pub const ROW_FILTER_BYTES_MAX: usize = 4_096;
 /// Data streams that the answer to a trail's deletion names; the rest is counted.
 pub const ANSWER_NAMED_STREAMS_MAX: usize = 20;
 /// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
@@ -629,6 +643,8 @@ pub const LOAD_LOOK_MILLIS: u64 = 250;
 pub const LOAD_RETRY_MILLIS: u64 = 250;
 /// Times in a row that a table which changes while it is read is planned anew, before it counts as failed.
 pub const LOAD_PLANS_MAX: u32 = 100;
+/// Times that the load of a table begins again before it counts as failed.
+pub const LOAD_RESTARTS_MAX: u64 = 20;
 /// Tables of one extract that loads may be asked for.
 pub const LOAD_TABLES_MAX: usize = 10_000;
 /// Time over which a load's rate is taken, in seconds.

@@ -27,6 +27,11 @@ impl SharedCoverage {
         self.0.borrow().clone()
     }
 
+    /// Looks at it, without a copy. `look` must be short.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&CoverageRecord) -> T) -> T {
+        look(&self.0.borrow())
+    }
+
     /// Changes it. `change` must be short.
     pub fn update(&self, change: impl FnOnce(&mut CoverageRecord)) {
         self.0.send_modify(change);

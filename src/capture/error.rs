@@ -49,15 +49,10 @@ pub enum CaptureError {
     Malformed(String),
     /// The source holds more in transactions that have not ended than capture keeps for it.
     #[error(
-        "the source has sent {bytes} bytes of transactions that have not ended yet, and capture keeps at most {max}: end \
-         the transactions that are open at the source, or make them smaller, then start the extract again"
+        "the changes that the source has sent of transactions before their end cannot be kept: {0}. End the transactions that \
+         are open at the source, make them smaller, or give them more room on the disk, then start the extract again"
     )]
-    HeldTooMuch {
-        /// What came.
-        bytes: usize,
-        /// What is kept.
-        max: usize,
-    },
+    HeldTooMuch(String),
     /// The trail refused.
     #[error("the trail refuses: {0}")]
     Trail(#[from] AppendError),
@@ -89,7 +84,7 @@ impl CaptureError {
             Self::SourceRewound { .. } => "source_rewound",
             Self::OfProduct { reason, .. } => reason,
             Self::Malformed(_) => "malformed",
-            Self::HeldTooMuch { .. } => "held_too_much",
+            Self::HeldTooMuch(_) => "held_too_much",
             Self::Trail(AppendError::DiskFull) => "disk_full",
             Self::Trail(_) | Self::RowRefused { .. } | Self::TrailStopped => "trail",
         }

@@ -26,6 +26,11 @@ pub(super) fn loads_by_place() -> bool {
     asked("TRAILCAST_TEST_LOAD_BY_PLACE")
 }
 
+/// Whether a test asked to forget which columns of which tables were masked.
+pub(super) fn forgets_masked_columns() -> bool {
+    asked("TRAILCAST_TEST_FORGET_MASKED_COLUMNS")
+}
+
 #[cfg(feature = "fault-injection")]
 fn asked(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")

@@ -3,11 +3,14 @@
 //! A source may send its transactions whole, one after the other, or in pieces that are mixed with those of others:
 //!
 //! ```text
-//! whole:    begin  (row | ddl)*  commit | abort
-//! pieces:   resume  (row | ddl)*  pause  …  commit_held | abort_held
-//! between:  all_sent_before  note_progress  write_gaps
+//! whole:    begin  (row | ddl | message)*  commit | abort
+//! pieces:   resume  (part  (row | ddl | message)*)*  pause  …  abort_part  …  commit_held | abort_held
+//! between:  all_sent_before  note_progress  write_gaps  spill
 //! load:     begin_load  (loaded row)*  commit_load, between two transactions of the source
 //! ```
+//!
+//! A transaction is known again by its rows alone. One that has none, but a statement or a message, says nothing of what the trail
+//! took last: it is appended without a hash, and what the source sends again of it is left out by its place alone.
 //!
 //! Owns which transaction and which coordinate a change belongs to, refuses messages out of order, and leaves out what the
 //! trail has already; `overlap` compares that with what the trail took. Touches no socket: when the trail gets what was
@@ -20,11 +23,11 @@ use std::sync::Arc;
 use super::coordinate::Coordinate;
 use super::error::{CaptureError, Fault};
 use super::gap::Gaps;
-use super::held::{Held, HeldChange, HeldRow};
+use super::held::{Entry, Held, HeldRow};
 use super::overlap::{ContentHash, Mark, Overlap};
 use super::snapshot::loading::Loading;
 use crate::limits;
-use crate::record::{Column, LoadProgress, Operation, TableName, TableSchema, Timestamp, TransactionHead};
+use crate::record::{Column, LoadProgress, Message, Operation, TableName, TableSchema, Timestamp, TransactionHead};
 use crate::tasks::{self, Task};
 use crate::trail::{AppendError, Appender, RowParts};
 
@@ -45,6 +48,8 @@ pub(super) struct Intake<'a, C> {
     /// Every transaction that ends before it has been received: what idle progress may claim.
     complete: C,
     counts: Counts,
+    /// See [`Self::round`].
+    round: u64,
 }
 
 /// What the source is sending.
@@ -53,8 +58,8 @@ enum Incoming<C> {
     Nothing,
     /// A transaction that comes whole.
     Whole(Open<C>),
-    /// A piece of the transaction with that id.
-    Piece(String),
+    /// A piece of the transaction with that number.
+    Piece(u64),
     /// Rows of an initial load, which are no transaction of the source.
     Load,
 }
@@ -92,25 +97,33 @@ impl<C> Incoming<C> {
 }
 
 impl<'a, C: Coordinate> Intake<'a, C> {
-    /// Nothing received yet from a source that was told `confirmed` before.
-    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<C>, confirmed: C) -> Self {
+    /// Nothing received yet from a source that was told `confirmed` before. What it sends of transactions before their end may
+    /// take `spill_bytes_max` on the disk.
+    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<C>, confirmed: C, spill_bytes_max: u64) -> Self {
+        let held = Held::new(limits::HELD_MEMORY_BYTES, appender.spill(spill_bytes_max));
         Self {
             loading: Loading::of(appender.loads()),
             appender,
             incoming: Incoming::Nothing,
             head: TransactionHead::default(),
-            held: Held::new(limits::SOURCE_HELD_BYTES_MAX),
+            held,
             appended: overlap.taken().clone(),
             complete: confirmed,
             overlap,
             unnoted: None,
             counts: Counts::default(),
+            round: 0,
         }
     }
 
     /// Whether a transaction is half in that comes whole.
     pub(super) fn is_open(&self) -> bool {
         self.incoming.whole().is_some()
+    }
+
+    /// Whether neither a transaction nor a piece of one is half in.
+    pub(super) fn is_between(&self) -> bool {
+        matches!(self.incoming, Incoming::Nothing)
     }
 
     /// Commit time of the one that is half in.
@@ -174,7 +187,10 @@ impl<'a, C: Coordinate> Intake<'a, C> {
                     self.appender.note_load(Some(&progress))?;
                 }
             }
-            let last = self.appender.commit_with_hash(hash)?;
+            let last = match open.content {
+                Some(_) => self.appender.commit_with_hash(hash)?,
+                None => self.appender.commit()?,
+            };
             self.unnoted = None;
             self.appended.clone_from(at);
             self.counts.transactions += 1;
@@ -205,7 +221,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         let content = match &mut self.incoming {
             Incoming::Nothing | Incoming::Load => return,
             Incoming::Whole(open) => &mut open.content,
-            Incoming::Piece(xid) => &mut self.held.of(xid).content,
+            Incoming::Piece(_) => return self.held.content(message),
         };
         content.get_or_insert_default().add(message);
     }
@@ -219,14 +235,22 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         }
     }
 
-    /// The trail's schema of a table so far.
+    /// The schema of a table so far: the trail's, or that of the transaction of which a piece comes.
     pub(super) fn known_schema(&self, table: &TableName) -> Option<&TableSchema> {
-        self.appender.schema_of(table).map(|schema| &**schema)
+        let of_piece = match &self.incoming {
+            Incoming::Piece(_) => self.held.known_schema(table),
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => None,
+        };
+        of_piece.or_else(|| self.appender.schema_of(table).map(|schema| &**schema))
     }
 
-    /// The trail's schema of a table with these columns.
+    /// The schema of a table with these columns: the trail's or, while a piece comes, one that only its transaction has until
+    /// it is committed.
     pub(super) fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, Fault> {
-        Ok(self.appender.schema(table, columns)?)
+        match &self.incoming {
+            Incoming::Piece(_) => Ok(self.held.schema(table, columns)?),
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => Ok(self.appender.schema(table, columns)?),
+        }
     }
 
     /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is
@@ -254,15 +278,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
                 };
                 appended.map(|written| written.map(drop)).map_err(|error| self.refusal(error.into(), schema))
             }
-            Incoming::Piece(xid) => {
-                let mut images = Vec::new();
-                if let Err(refused) = write(&mut images) {
-                    return Ok(Err(refused));
-                }
-                let (operation, before, after) = (row.operation, row.before, row.after);
-                self.held.row(xid, HeldRow { schema: schema.clone(), operation, before, after, images })?;
-                Ok(Ok(()))
-            }
+            Incoming::Piece(_) => Ok(self.held.row(schema, row, write)),
         }
     }
 
@@ -292,7 +308,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// The source has sent every transaction that ends before `end`.
     pub(super) fn all_sent_before(&mut self, end: &C) -> Result<(), Fault> {
-        if !self.is_open() {
+        if self.is_between() {
             self.overlap.all_sent_before(end)?;
             self.received_before(end);
         }
@@ -303,7 +319,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     /// somebody waits for; without one it is only noted when `due`.
     pub(super) fn note_progress(&mut self, due: bool, asked: Option<&C>) -> Result<bool, Fault> {
         let wanted = due || asked.is_some_and(|at| *at > self.appended);
-        if self.is_open() || self.complete <= self.appended || !wanted {
+        if !self.is_between() || self.complete <= self.appended || !wanted {
             return Ok(false);
         }
         let position = self.complete.to_position();
@@ -327,11 +343,6 @@ impl<'a, C: Coordinate> Intake<'a, C> {
             self.overlap.pass_over();
         }
         Ok(())
-    }
-
-    /// Whether nothing is half in.
-    pub(super) fn is_between(&self) -> bool {
-        matches!(self.incoming, Incoming::Nothing)
     }
 
     /// Says how far a load is, between two transactions.
@@ -379,7 +390,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     }
 
     fn between(&self, what: &str) -> Result<(), Fault> {
-        if matches!(self.incoming, Incoming::Nothing) { Ok(()) } else { Err(out_of_order(what)) }
+        if self.is_between() { Ok(()) } else { Err(out_of_order(what)) }
     }
 
     fn received_before(&mut self, end: &C) {
@@ -389,68 +400,186 @@ impl<'a, C: Coordinate> Intake<'a, C> {
     }
 }
 
-/// What only some sources send.
-#[cfg_attr(not(test), expect(dead_code, reason = "no product sends it yet; the source of the tests does"))]
+/// What only some sources send: statements, messages, and transactions in pieces.
 impl<C: Coordinate> Intake<'_, C> {
-    /// A piece comes of the transaction with that id, which has not ended yet.
-    pub(super) fn resume(&mut self, xid: &str) -> Result<(), Fault> {
+    /// A statement changes a table.
+    pub(super) fn ddl(&mut self, table: &TableName, statement: &str) -> Result<(), Fault> {
+        if self.piece_of().is_some() {
+            self.held.ddl(table, statement);
+        } else if self.begin_without_row("a statement")? {
+            self.appender.ddl(table, statement)?;
+        }
+        Ok(())
+    }
+
+    /// A message, with what it is about.
+    pub(super) fn message(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        if self.piece_of().is_some() {
+            self.held.message(key, value);
+        } else if self.begin_without_row("a message")? {
+            let message = Message { key: Some(key), headers: Vec::new(), value };
+            self.appender.message(0, &message).map_err(|error| match (error, self.open_at()) {
+                (error @ AppendError::TooLarge { .. }, Some(at)) => {
+                    let table = format!("messages ({})", String::from_utf8_lossy(key));
+                    CaptureError::RowRefused { table, position: at.commit_place().to_string(), error }
+                }
+                (error, _) => error.into(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens the transaction in the trail for what is no row, unless the trail has it already; says whether it is open.
+    fn begin_without_row(&mut self, what: &str) -> Result<bool, Fault> {
+        let Incoming::Whole(open) = &mut self.incoming else { return Err(out_of_order(what)) };
+        if open.skipped {
+            return Ok(false);
+        }
+        if !open.begun
+            && let Some(mark) = self.unnoted.take()
+        {
+            // Without a row this transaction does not take its place as the one that came last.
+            self.appender.progress_after(&mark.to_trail(), &mark.at.to_position())?;
+        }
+        open.begin(self.appender, &self.head)?;
+        Ok(true)
+    }
+
+    /// A piece comes of the transaction with that number, which has not ended yet.
+    pub(super) fn resume(&mut self, number: u64) -> Result<(), Fault> {
         self.between("a piece of a transaction")?;
-        self.incoming = Incoming::Piece(xid.to_owned());
+        self.incoming = Incoming::Piece(number);
+        self.held.resume(number);
+        self.part(number)
+    }
+
+    /// What comes from here on belongs to that part of the transaction, which may be rolled back by itself.
+    pub(super) fn part(&mut self, part: u64) -> Result<(), Fault> {
+        if self.piece_of().is_none() {
+            return Err(out_of_order("a part of a transaction"));
+        }
+        self.held.part(part);
         Ok(())
     }
 
     /// That was the piece.
     pub(super) fn pause(&mut self) -> Result<(), Fault> {
         match std::mem::replace(&mut self.incoming, Incoming::Nothing) {
-            Incoming::Piece(_) => Ok(()),
+            Incoming::Piece(_) => {
+                self.held.pause();
+                Ok(())
+            }
             _ => Err(out_of_order("the end of a transaction's piece")),
         }
     }
 
-    /// The transaction with that id, which came in pieces, is committed at `at`. Hands over while it is appended, so that a
-    /// large one does not fill the memory a second time.
-    pub(super) async fn commit_held(&mut self, xid: &str, at: C, commit_ts: Timestamp, end: &C) -> Result<(), Fault> {
-        self.begin(at.clone(), commit_ts, xid)?;
-        let held = self.held.take(xid);
-        if let Incoming::Whole(open) = &mut self.incoming {
-            open.content = held.content;
+    /// Goes up when a transaction that came in pieces has been appended. It may have put other schemas in force than those that
+    /// were asked for before: those are asked for again.
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// A load has put a schema in force: those of the stream are asked for again.
+    pub(super) fn other_schemas_are_in_force(&mut self) {
+        self.round += 1;
+    }
+
+    /// The number of the transaction of which a piece comes.
+    pub(super) fn piece_of(&self) -> Option<u64> {
+        match &self.incoming {
+            Incoming::Piece(number) => Some(*number),
+            Incoming::Nothing | Incoming::Load | Incoming::Whole(_) => None,
         }
-        if self.wants_changes()? {
-            for change in &held.changes {
-                match change {
-                    HeldChange::Row(HeldRow { schema, operation, before, after, images }) => {
-                        let schema = self.schema(&schema.table, &schema.columns)?;
-                        self.write_images(&schema, RowParts::of(*operation, *before, *after), images)?;
+    }
+
+    /// Whether more is held in memory than may be: time for [`Self::spill`].
+    pub(super) fn holds_too_much(&self) -> bool {
+        self.held.is_over()
+    }
+
+    /// Puts what is held onto the disk.
+    pub(super) async fn spill(&mut self) -> Result<(), Fault> {
+        self.held.spill().await
+    }
+
+    /// Bytes that are held of transactions which have not ended, in memory and on the disk.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held.bytes()
+    }
+
+    /// The transaction with that number, which came in pieces, is committed at `at`. Hands over while it is appended, so that a
+    /// large one does not fill the memory.
+    pub(super) async fn commit_held(
+        &mut self,
+        number: u64,
+        at: C,
+        commit_ts: Timestamp,
+        xid: impl Display,
+        end: &C,
+    ) -> Result<(), Fault> {
+        self.begin(at.clone(), commit_ts, xid)?;
+        let wanted = self.wants_changes()?;
+        let mut held = self.held.take(number);
+        let mut changes = held.changes();
+        let mut content: Option<ContentHash> = None;
+        let mut passes_over = false;
+        let mut in_force: Option<(u32, Arc<TableSchema>)> = None;
+        loop {
+            while let Some(entry) = changes.next()? {
+                match entry {
+                    Entry::Part(part) => passes_over = held.is_aborted(part),
+                    Entry::PartEnd { hash, length } if length > 0 && !passes_over => {
+                        content.get_or_insert_default().join(hash, length);
                     }
-                    HeldChange::Ddl { table, statement } => self.ddl(table, statement)?,
+                    Entry::PartEnd { .. } => {}
+                    _ if passes_over || !wanted => {}
+                    Entry::Row(row) => {
+                        let schema = match in_force.take() {
+                            Some((number, schema)) if number == row.schema => schema,
+                            _ => {
+                                let read_by = held.schema(&row)?;
+                                self.schema(&read_by.table, &read_by.columns)?
+                            }
+                        };
+                        self.held_row(&schema, &row)?;
+                        in_force = Some((row.schema, schema));
+                    }
+                    Entry::Ddl { table, statement } => {
+                        let table =
+                            TableName::parse(table).map_err(|error| CaptureError::Malformed(error.to_string()))?;
+                        self.ddl(&table, statement)?;
+                    }
+                    Entry::Message { key, value } => self.message(key, value)?,
                 }
                 if self.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
                     self.appender.hand_over().await?;
                 }
             }
+            if !self.held.more(&mut changes).await? {
+                break;
+            }
         }
+        if let Incoming::Whole(open) = &mut self.incoming {
+            open.content = content;
+        }
+        self.round += 1;
         self.commit(&at, end)
     }
 
-    /// The transaction with that id, which came in pieces, is rolled back.
-    pub(super) fn abort_held(&mut self, xid: &str) -> Result<(), Fault> {
-        self.between("the end of a transaction")?;
-        self.held.take(xid);
-        Ok(())
+    fn held_row(&mut self, schema: &Arc<TableSchema>, row: &HeldRow<'_>) -> Result<(), Fault> {
+        self.write_images(schema, RowParts::of(row.operation, row.before, row.after), row.images)
     }
 
-    /// A statement changes a table.
-    pub(super) fn ddl(&mut self, table: &TableName, statement: &str) -> Result<(), Fault> {
-        match &mut self.incoming {
-            Incoming::Nothing | Incoming::Load => Err(out_of_order("a statement")),
-            Incoming::Whole(open) if open.skipped => Ok(()),
-            Incoming::Whole(open) => {
-                open.begin(self.appender, &self.head)?;
-                self.appender.ddl(table, statement)?;
-                Ok(())
-            }
-            Incoming::Piece(xid) => Ok(self.held.ddl(xid, table, statement)?),
-        }
+    /// A part of the transaction with that number is rolled back.
+    pub(super) fn abort_part(&mut self, number: u64, part: u64) -> Result<(), Fault> {
+        self.between("the end of a part of a transaction")?;
+        Ok(self.held.abort_part(number, part)?)
+    }
+
+    /// The transaction with that number, which came in pieces, is rolled back.
+    pub(super) async fn abort_held(&mut self, number: u64) -> Result<(), Fault> {
+        self.between("the end of a transaction")?;
+        self.held.drop(number).await
     }
 }
 

@@ -19,6 +19,7 @@ mod finding;
 mod gap;
 mod held;
 mod intake;
+mod mask;
 mod overlap;
 pub mod postgres;
 mod released;
@@ -30,6 +31,7 @@ mod status;
 mod taken;
 #[cfg(test)]
 mod toy;
+mod value_rules;
 mod visit;
 mod wait;
 
@@ -41,7 +43,7 @@ pub use released::Released;
 pub use run::{Capture, loadable, preflight};
 pub use snapshot::orders::SharedLoads;
 pub use snapshot::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
-pub use source::{Named, product_of, shared_at_source};
+pub use source::{Named, helper_sql, product_of, shared_at_source};
 pub use status::{RunState, Status};
 pub use visit::{check, release};
 pub use wait::Wait;

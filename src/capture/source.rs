@@ -25,7 +25,7 @@ use super::released::Released;
 use super::snapshot::orders::SharedLoads;
 #[cfg(test)]
 use super::{status, toy};
-use crate::catalog::extract::{ExtractConfig, Secret, SourceKind};
+use crate::catalog::extract::{ExtractConfig, Secret, SourceKind, columns};
 use crate::catalog::table_pattern::TablePattern;
 use crate::clock::SharedClock;
 use crate::record::ResourceName;
@@ -52,6 +52,10 @@ impl Source {
         status: &SharedStatus,
     ) -> Result<Self, CaptureError> {
         config.validate()?;
+        // Without its key a hash hides nothing from who can try out values.
+        if let Some(missing) = columns::missing_key(&config.columns) {
+            return Err(missing.into());
+        }
         match (config.source.kind, &status.0) {
             (SourceKind::Postgresql, Product::Postgresql(status)) => {
                 Ok(Self::Postgresql(postgres::Source::new(name, config, password, status.clone())))
@@ -134,6 +138,12 @@ pub fn shared_at_source(one: Named<'_>, other: Named<'_>) -> Option<String> {
         (SourceKind::Postgresql, SourceKind::Postgresql) => postgres::shared(one, other),
         _ => None,
     }
+}
+
+/// The SQL that installs the helper at a source by which statements that change tables become records.
+pub fn helper_sql() -> &'static str {
+    // The only product that has one.
+    postgres::HELPER
 }
 
 /// What people call the product that a trail's source says of itself.

@@ -51,6 +51,8 @@ pub struct Status {
     pub records: u64,
     /// Bytes of changes received since the start.
     pub received_bytes: u64,
+    /// Bytes kept of transactions that the source has sent before their end, in memory and on the disk.
+    pub held_bytes: u64,
     /// Times the source was tried again since the start.
     pub retries: u64,
     /// Times that changes began to flow since the start.

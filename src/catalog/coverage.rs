@@ -1,5 +1,5 @@
 //! What is remembered of a captured trail's coverage: what was published when it was last in order, a loss that nobody has
-//! accepted yet, and the gaps that were written.
+//! accepted yet, the gaps that were written, and which columns were masked.
 //!
 //! Kept by the trail's name, so that an extract which is deleted and made again does not forget a loss. Owns the form on the
 //! shelf; what was published is the business of the source's product, and stands here as it gave it.
@@ -32,6 +32,15 @@ pub struct CoverageRecord {
     pub gaps: Vec<CoverageGap>,
     /// How many were written in all.
     pub gaps_written: u64,
+    /// Tables with masked columns, by the source's number, as the source's product gave them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub masked: BTreeMap<u32, Value>,
+    /// Tells the masks in force from others; empty without masks.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub masks: String,
+    /// The place in the source's log from which on the trail was written with these masks.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub masks_since: String,
 }
 
 /// Tables that stopped flowing.

@@ -49,6 +49,16 @@ impl TablePattern {
         self.schema == "*" && self.table == "*"
     }
 
+    /// Whether it names one table, without a wildcard.
+    pub fn is_exact(&self) -> bool {
+        ![&self.schema, &self.table].into_iter().any(|part| part.contains(['*', '?']))
+    }
+
+    /// The schema and the table, as they stand in it.
+    pub fn parts(&self) -> (&str, &str) {
+        (&self.schema, &self.table)
+    }
+
     /// The schema, if the pattern is "every table of this one schema".
     pub fn whole_schema(&self) -> Option<&str> {
         (self.table == "*" && !self.schema.contains(['*', '?'])).then_some(self.schema.as_str())

@@ -148,6 +148,6 @@ async fn stream(service: &Service, name: &ResourceName, config: StreamConfig) ->
 async fn made(service: &Service, kind: &str, name: &str, auth: &'static str) {
     let path = format!("/services/v2/{kind}/{name}");
     let told = Told { method: "START", status: 200, code: None };
-    let change = Change { action: Action::Make, path: Some(&path), outcome: Outcome::Done, told };
+    let change = Change { action: Action::Make, path: Some(&path), outcome: Outcome::Done, told, detail: None };
     service.audit().change(&Actor { auth, ..Actor::default() }, &change).await;
 }

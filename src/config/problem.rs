@@ -104,7 +104,7 @@ pub fn located(text: &str, mut problems: Vec<Problem>) -> Vec<Problem> {
 /// Whether what stands in a member may be a password, or a password in the wrong place.
 fn is_secret(member: &str) -> bool {
     let last = member.rsplit('.').next().unwrap_or_default();
-    last.to_ascii_lowercase().contains("password")
+    last.to_ascii_lowercase().contains("password") || (last == "key" && member.contains("columns["))
 }
 
 /// A value as it is written, on one line and not too long; nothing of what may hold a password within.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn a_value_is_shown_as_it_is_written_and_a_secret_is_not() {
         let text = "log = 'x'\nlisten = 9002\npublicUrl = \"https://u:hunter2@h\"\nallowedOrigins = [\"a\", \"b\"]\n\
-                    audit = { file = true }\n[[user]]\npasswordEnv = \"hunter2\"\ndigset = \"hunter2\"\n";
+                    audit = { file = true }\n[[user]]\npasswordEnv = \"hunter2\"\ndigset = \"hunter2\"\n[[extract]]\ncolumns = [{ key = \"hunter2\" }]\n";
         let value = |member: &str, message: &str| located(text, vec![Problem::of(member, message)]).remove(0).value;
         assert_eq!(value("log", "bad").as_deref(), Some("'x'"));
         assert_eq!(value("listen", "bad").as_deref(), Some("9002"));
@@ -192,6 +192,7 @@ mod tests {
             ("allowedOrigins", "bad"),
             ("audit", "bad"),
             ("user[0].passwordEnv", "bad"),
+            ("extract[0].columns[0].key", "bad"),
             ("user[0].digset", "unknown member; did you mean \"x\"?"),
             ("user[0].name", "is missing"),
             ("", "bad"),

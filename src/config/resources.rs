@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::section::Section;
 use crate::access::Role;
 use crate::catalog::extract::ExtractConfig;
+use crate::catalog::extract::columns::missing_key;
 use crate::catalog::grant::Grants;
 use crate::catalog::stream::StreamConfig;
 use crate::catalog::trail::TrailSettings;
@@ -161,9 +162,14 @@ fn parse_extract(value: &Value) -> Result<ExtractConfig, (String, String)> {
     if value.pointer("/source/password").is_some_and(|password| !password.is_string()) {
         return Err(("source.password".to_owned(), "must be a string".to_owned()));
     }
+    for (at, mask) in value.pointer("/columns").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        if mask.get("key").is_some_and(|key| !key.is_string()) {
+            return Err((format!("columns[{at}].key"), "must be a string".to_owned()));
+        }
+    }
     let config: ExtractConfig = typed(value).map_err(|error| (error.member, error.message))?;
     config.validate().map_err(|error| (error.member, error.message))?;
-    Ok(config)
+    missing_key(&config.columns).map_or(Ok(config), |error| Err((error.member, error.message)))
 }
 
 pub(super) fn streams(file: &Section<'_>) -> Vec<(ResourceName, StreamConfig)> {

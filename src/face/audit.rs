@@ -16,6 +16,10 @@ use crate::access::{basic, stream_token};
 use crate::listen::{PeerAddr, PeerCertificate};
 use crate::service::audit::{Action, Actor, Change, Outcome, Told};
 
+/// What an answer has the audit say beside what was asked and answered.
+#[derive(Debug, Clone)]
+pub(super) struct AuditDetail(pub(super) String);
+
 /// Where the check of the credential leaves the user's name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known(Arc<OnceLock<String>>);
@@ -51,7 +55,9 @@ pub(super) async fn audited<F: Face>(State(hall): State<Hall>, mut request: Requ
         actor.claimed = Some(name);
     }
     let path = route.is_some().then_some(path.as_str());
-    let change = Change { action: action_of(&method), path, outcome: outcome_of(status), told };
+    let detail = response.extensions().get::<AuditDetail>().map(|detail| detail.0.clone());
+    let (action, outcome) = (action_of(&method), outcome_of(status));
+    let change = Change { action, path, outcome, told, detail: detail.as_deref() };
     hall.service.audit().change(&actor, &change).await;
     response
 }

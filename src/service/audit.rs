@@ -141,6 +141,10 @@ impl Audit {
         members.insert("result".into(), change.outcome.name().into());
         members.insert("status".into(), change.told.status.into());
         members.insert("code".into(), change.told.code.into());
+        if let Some(detail) = change.detail {
+            members
+                .insert("detail".into(), detail.chars().take(limits::AUDIT_TEXT_CHARS_MAX).collect::<String>().into());
+        }
         members
     }
 

@@ -19,6 +19,7 @@ use crate::record::{
 };
 use crate::trail::gap::GAP_RECORD;
 use crate::trail::loads::{Loads, LoadsSaid};
+use crate::trail::local::spill::Spill;
 use crate::trail::recovery::recover_end;
 use crate::trail::replay::remembered_xids;
 use crate::trail::schema_frame;
@@ -167,6 +168,11 @@ impl Appender {
     /// trail or an earlier one.
     pub fn source_mark(&self) -> Option<&SourceMark> {
         self.source_mark.as_ref()
+    }
+
+    /// A place beside the trail, with a cap in bytes, for what may come into it later.
+    pub fn spill(&self, bytes_max: u64) -> Spill {
+        Spill::new(self.shared.store.beside(), bytes_max)
     }
 
     /// The trail's epoch.

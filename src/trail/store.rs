@@ -17,13 +17,14 @@
 //! How opening finds the end depends on what a crash may leave: `recovery` has a file for each store.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::segment_head::SegmentHead;
 use crate::trail::DurableMark;
 use crate::trail::hint::Hint;
-use crate::trail::local::disk::{DiskFile, read_full};
+use crate::trail::local::disk::{Disk, DiskFile, read_full};
 use crate::trail::local::file_end::FileEnd;
 use crate::trail::local::folder::Folder;
 use crate::trail::local::segment_file::SegmentFile;
@@ -87,6 +88,15 @@ impl Store {
             Self::Folder(folder) => folder.delete(delete),
             #[cfg(feature = "fault-injection")]
             Self::Messages(messages) => messages.delete(delete),
+        }
+    }
+
+    /// Where a file can lie that is no part of the trail; none where the trail does not lie in files.
+    pub(super) fn beside(&self) -> Option<(Arc<dyn Disk>, PathBuf)> {
+        match self {
+            Self::Folder(folder) => Some((folder.disk.clone(), folder.path.clone())),
+            #[cfg(feature = "fault-injection")]
+            Self::Messages(_) => None,
         }
     }
 

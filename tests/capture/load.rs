@@ -300,7 +300,7 @@ fn loads_are_ordered_paused_and_cancelled_over_rest_and_bad_orders_change_nothin
     server.patch(load, &json!({"status": "running"})).expect(200);
     let info = until_info(&server, "e1", |info| info["snapshot"]["state"] == "done");
     assert_eq!(info["snapshot"]["tables"][0]["rows"], 500, "{info}");
-    server.sample_until("trailcast_load_rows", |rows| rows >= 500.0);
+    server.sample_until("trailcast_load_rows{extract=\"e1\"}", |rows| rows >= 500.0);
 
     // One that goes on is ended where it is, across a restart too.
     server.post(load, &json!({"tables": ["public.t"]})).expect(200);

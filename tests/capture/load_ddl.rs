@@ -116,7 +116,10 @@ async fn changed_meanwhile(cluster: &Postgres, change: &str) -> (Rig, Applied, T
         "drop table if exists s; create table s (id int primary key, v int not null default 1, a text, b int); \
          insert into s select i, 1, 'a' || i, i from generate_series(1, {SLOW}) i"
     ));
-    let mut rig = loading(cluster, &json!({"tables": ["public.s", "public.mark"], "loadRate": 2_000}));
+    let mut rig = loading(
+        cluster,
+        &json!({"tables": ["public.s", "public.mark"], "loadRate": 2_000, "onCoverageLost": "continue"}),
+    );
     rig.start().await;
     let third =
         |load: &trailcast::capture::LoadStatus| load.tables.iter().any(|table| table.rows >= u64::from(SLOW) / 3);

@@ -13,7 +13,7 @@ use trailcast::clock::SystemClock;
 use trailcast::codec::image::{Cell, Image};
 use trailcast::record::{ResourceName, TableSchema, TrailName};
 use trailcast::trail::local::disk::SystemDisk;
-use trailcast::trail::{Appender, Begin, Entry, Fill, Trail, TrailOptions, Writer};
+use trailcast::trail::{Appender, Begin, Body, Entry, Fill, Trail, TrailOptions, Writer};
 
 use crate::support::trail::appender;
 use crate::support::{Folder, Postgres};
@@ -62,6 +62,16 @@ impl Rig {
         let config: ExtractConfig = serde_json::from_value(config).unwrap();
         let (status, coverage) = (SharedStatus::new(config.source.kind), SharedCoverage::default());
         Self { trail, config, status, coverage, loads: SharedLoads::default(), running: None, _folder: folder }
+    }
+
+    /// A new trail, for an extract with further members of `postgresql`, which has a slot and a publication of that name.
+    pub fn with(cluster: &Postgres, slot: &str, mut members: serde_json::Value) -> Self {
+        let mut rig = Self::new(cluster);
+        let mut config = serde_json::to_value(&rig.config).unwrap();
+        (members["slot"], members["publication"]) = (slot.into(), slot.into());
+        config["postgresql"] = members;
+        rig.config = serde_json::from_value(config).unwrap();
+        rig
     }
 
     /// A new trail with its extract at work: what is committed from now on is captured.
@@ -132,7 +142,7 @@ impl Rig {
         timeout(PATIENCE, running.task).await.expect("the extract does not stop").unwrap()
     }
 
-    /// Ends the extract in the middle of whatever it does.
+    /// Ends the extract as a kill does: nothing more is confirmed to the source.
     pub async fn kill(&mut self) {
         let running = self.running.take().unwrap();
         running.task.abort();
@@ -169,8 +179,20 @@ impl Rig {
             match reader.next().unwrap() {
                 Some(Entry::Begin(_)) => seen.push(Vec::new()),
                 Some(Entry::Record(record)) => {
+                    let row = match record.body().unwrap() {
+                        Body::Row(row) => row,
+                        Body::Ddl { table, statement } => {
+                            seen.last_mut().unwrap().push(format!("DDL {table} {statement}"));
+                            continue;
+                        }
+                        Body::Message(message) => {
+                            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                            let line = format!("MESSAGE {} {}", text(message.key.unwrap()), text(message.value));
+                            seen.last_mut().unwrap().push(line);
+                            continue;
+                        }
+                    };
                     let schema = record.schema.unwrap();
-                    let row = record.row().unwrap();
                     let mut line = format!("{} {}", record.operation.as_str(), schema.table);
                     for (mark, image) in [(" -", row.before), (" +", row.after)] {
                         if let Some(image) = image {

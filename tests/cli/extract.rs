@@ -240,3 +240,13 @@ fn tables_are_loaded_and_watched_until_they_are_there() {
     fails(&extract(server, &["load", "e1", "--table", "public.nothing"]), 1, "public.nothing");
     fails(&extract(server, &["load", "e9", "--table", "public.t"]), 1, "extract e9 does not exist");
 }
+
+#[test]
+fn the_helper_is_printed_as_sql_that_a_superuser_can_run() {
+    let Some(cluster) = Postgres::newest() else { return };
+    let printed = run(super::command::trailcast(&["extract", "helper", "--sql"]), "");
+    assert!(printed.status.success(), "{}", stderr(&printed));
+    cluster.psql(&stdout(&printed));
+    assert_eq!(cluster.psql("select count(*) > 0 from pg_event_trigger"), "t");
+    fails(&run(super::command::trailcast(&["extract", "helper"]), ""), 2, "--sql");
+}

@@ -60,6 +60,7 @@ pages! {
     the_page_of_postgresql_works_as_typed: "docs/postgresql.md";
     the_page_of_puts_works_as_typed: "docs/puts.md";
     the_page_of_values_works_as_typed: "docs/values.md";
+    the_page_of_masking_works_as_typed: "docs/masking.md";
 }
 
 fn run(page: &str) {

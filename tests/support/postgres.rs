@@ -223,6 +223,13 @@ impl Postgres {
         }
     }
 
+    /// The same with further settings of the clusters.
+    pub fn on_each_major_with(settings: &[(&str, &str)], test: impl Fn(Self)) {
+        for installation in installations() {
+            test(installation.start_with(settings, false));
+        }
+    }
+
     /// Its major version.
     pub fn major(&self) -> u32 {
         self.installation.major

@@ -24,8 +24,12 @@ pub(super) struct Catalogue {
 pub(super) struct TableFacts {
     /// By name: type and whether it may be null.
     pub(super) columns: HashMap<String, (u32, bool)>,
+    /// By name: the column's number, which it keeps for life.
+    pub(super) numbers: HashMap<String, i16>,
     /// The primary key's columns.
     pub(super) primary_key: Vec<String>,
+    /// Schema and name of each table that it is a partition of, or inherits from.
+    pub(super) inherits_from: Vec<(String, String)>,
 }
 
 impl Catalogue {
@@ -65,16 +69,25 @@ impl Catalogue {
     /// Null constraints and primary key of a table; empty when it is gone.
     pub(super) async fn table(&mut self, address: &Address, relation: u32) -> Result<TableFacts, Fault> {
         let sql = format!(
-            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey[0:i.indnkeyatts - 1]), false) \
+            "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey[0:i.indnkeyatts - 1]), false), a.attnum, \
+             (WITH RECURSIVE up AS (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = {relation} \
+             UNION SELECT p.inhparent FROM pg_catalog.pg_inherits p JOIN up ON p.inhrelid = up.inhparent) \
+             SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname)) FROM up \
+             JOIN pg_catalog.pg_class c ON c.oid = up.inhparent \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace) \
              FROM pg_catalog.pg_attribute a \
              LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
              WHERE a.attrelid = {relation} AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         );
         let mut facts = TableFacts::default();
         for row in self.query(address, &sql).await? {
-            let [Some(name), Some(type_id), Some(not_null), Some(key)] = &row[..] else {
+            let [Some(name), Some(type_id), Some(not_null), Some(key), Some(number), inherits_from] = &row[..] else {
                 return Err(unexpected(QUERY));
             };
+            facts.numbers.insert(name.clone(), number.parse().map_err(|_| unexpected(QUERY))?);
+            if let Some(tables) = inherits_from {
+                facts.inherits_from = serde_json::from_str(tables).map_err(|_| unexpected(QUERY))?;
+            }
             let type_id = type_id.parse().map_err(|_| unexpected(QUERY))?;
             if key == "t" {
                 facts.primary_key.push(name.clone());

@@ -25,7 +25,9 @@ pub(in crate::capture) fn shared(one: Named<'_>, other: Named<'_>) -> Option<Str
 /// A publication that both name by hand is kept by whoever made it, and may serve both.
 fn shared_publication(one: Named<'_>, other: Named<'_>) -> Option<String> {
     let theirs = |(_, config): Named<'_>| config.postgresql.publication.is_some();
-    let is_same_use = one.1.tables == other.1.tables && one.1.without_identity == other.1.without_identity;
+    let use_of =
+        |config: &'_ ExtractConfig| (config.tables.clone(), config.without_identity, config.row_filters.clone());
+    let is_same_use = use_of(one.1) == use_of(other.1);
     if one.1.source.database != other.1.source.database || is_same_use || (theirs(one) && theirs(other)) {
         return None;
     }

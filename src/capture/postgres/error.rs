@@ -1,5 +1,5 @@
 //! What only a PostgreSQL source can meet and a person has to mend: slots that are gone or too far ahead, tables that are not
-//! published, publications that would have the application's writes refused.
+//! published, publications that would have the application's writes refused, masks and row filters that would not hold.
 //!
 //! Owns these words and their kinds; leaves what any source can meet to `capture::error`.
 
@@ -48,8 +48,57 @@ pub(super) enum PostgresError {
         to: String,
         slot: String,
     },
+    /// A masked column is not where its mask looks for it.
+    #[error(
+        "column {column} of {table} is masked, and what the source sends of the table has no such column: it may come under \
+         another name, so nothing more of it was taken. If the column was renamed, name it in columns as it is called now; if it is gone, \
+         take its mask away or give it \"optional\": true; then the extract goes on from here (PATCH starts it again)"
+    )]
+    MaskedColumnGone { table: String, column: String },
+    /// A mask names a column that its table does not have.
+    #[error(
+        "columns: {table} has no column {column}. Name it as it is called, or give the mask \"optional\": true if the table may \
+         come without it"
+    )]
+    NoColumnToMask { table: String, column: String },
+    /// It is there under a name that no mask has.
+    #[error(
+        "column {column} of {table} is masked, and it is called {shown} now, which no mask names: nothing was taken under that \
+         name. Add a mask for {shown} to columns; then the extract goes on from here (PATCH starts it again)"
+    )]
+    MaskedColumnRenamed { table: String, column: String, shown: String },
+    /// It belongs to the key.
+    #[error(
+        "column {column} belongs to the key of {table}, by which rows are found: it can only be masked as \"hash\". Change its \
+         mask in columns; then the extract goes on from here (PATCH starts it again)"
+    )]
+    MaskedKey { table: String, column: String },
+    /// A mask names a partition whose rows come under its table's name.
+    #[error(
+        "the rows of {table} come under the name of {parent}, of which it is a partition: name {parent} in {member} in its place"
+    )]
+    PartitionNamed { table: String, parent: String, member: &'static str },
+    /// More tables have masked columns than are remembered.
+    #[error(
+        "more than {max} tables have masked columns, and no more are remembered: capture fewer tables, or mask columns of fewer",
+        max = limits::MASKED_TABLES_MAX
+    )]
+    TooManyMaskedTables,
+    /// A row filter cannot be had.
+    #[error("the row filter of {table} (where) is refused: {why}")]
+    FilterRefused { table: String, why: String },
+    /// A row filter stands in no publication as it is asked for.
+    #[error(
+        "the row filter of {table} (where) is not the one that is published, and could not be put in its place: rows that it \
+         leaves out would come, so nothing is taken. Run {mend} as the owner of the publication, and the extract goes on"
+    )]
+    FilterNotPublished { table: String, mend: String },
 }
 
+/// The kind of what is wrong with a mask.
+pub(super) const MASK: &str = "mask";
+/// The kind of what is wrong with a row filter.
+pub(super) const ROW_FILTER: &str = "row_filter";
 /// The kind of [`PostgresError::WritesRefused`].
 pub(super) const WRITES_REFUSED: &str = "writes_refused";
 
@@ -61,6 +110,13 @@ impl From<PostgresError> for CaptureError {
             PostgresError::SlotLost { .. } => "slot_lost",
             PostgresError::SlotAhead { .. } => "slot_ahead",
             PostgresError::CoverageLost { .. } => "coverage_lost",
+            PostgresError::MaskedColumnGone { .. }
+            | PostgresError::NoColumnToMask { .. }
+            | PostgresError::MaskedColumnRenamed { .. }
+            | PostgresError::MaskedKey { .. }
+            | PostgresError::PartitionNamed { .. }
+            | PostgresError::TooManyMaskedTables => MASK,
+            PostgresError::FilterRefused { .. } | PostgresError::FilterNotPublished { .. } => ROW_FILTER,
         };
         Self::OfProduct { reason, message: error.to_string() }
     }

@@ -1,4 +1,5 @@
-//! PostgreSQL: logical replication with the server's own output plugin, `pgoutput`, version 1 of its protocol.
+//! PostgreSQL: logical replication with the server's own output plugin, `pgoutput`, version 2 of its protocol
+//! (1 before PostgreSQL 14).
 //!
 //! `source` is the door; one `session` is: connect, `setup` (is it the right source, is the slot sound), `stream`, whose
 //! messages become rows of the trail in `transactions`. Positions in the trail are LSNs with the meaning that
@@ -11,19 +12,25 @@ mod catalogue;
 mod check;
 mod claims;
 mod column_types;
+mod column_writer;
 mod connection;
 mod coverage;
+mod ddl;
 mod error;
 mod feedback;
 mod lsn;
+mod masked_table;
+mod masks_at_source;
 mod partial_row;
 mod pgoutput;
 mod publication;
 mod publication_report;
 mod publisher;
 mod relation;
+mod relations;
 mod release;
 mod replica_identity;
+mod row_filters;
 mod server_error;
 mod session;
 mod settings;
@@ -46,6 +53,7 @@ mod value;
 mod wire;
 
 pub(super) use claims::shared;
+pub(super) use ddl::HELPER;
 pub use replica_identity::RefusedWrites;
 pub(super) use source::Source;
 pub use status::{PostgresStatus, PublicationStatus, SharedStatus, SlotStatus};

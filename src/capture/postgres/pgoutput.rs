@@ -1,4 +1,8 @@
-//! Decodes what a logical replication stream carries: the replication envelope and `pgoutput` messages, version 1.
+//! Decodes what a logical replication stream carries: the replication envelope and `pgoutput` messages, version 2.
+//!
+//! A transaction comes whole (`Begin` … `Commit`) or, before its end is known, in blocks (`StreamStart` … `StreamStop`) that may have
+//! others between them, until `StreamCommit` or `StreamAbort`. Inside a block each change says by a number of its own which
+//! (sub)transaction it is of.
 //!
 //! Sans-IO and borrowing: a decoded message points into the bytes it came from. Every length is checked here, so that
 //! whoever walks a [`Tuple`] later cannot fail. Malformed input is an error, never a panic.
@@ -92,8 +96,40 @@ pub(super) enum Message<'a> {
     },
     Truncate(RelationIds<'a>),
     Type(TypeMessage<'a>),
+    /// What somebody wrote with `pg_logical_emit_message`.
+    Emitted(EmittedMessage<'a>),
+    /// A block of a transaction that has not ended begins.
+    StreamStart {
+        xid: u32,
+    },
+    /// That was the block.
+    StreamStop,
+    /// A transaction that came in blocks is committed.
+    StreamCommit {
+        xid: u32,
+        commit_lsn: Lsn,
+        end_lsn: Lsn,
+        commit_ts: Timestamp,
+    },
+    /// A transaction that came in blocks is rolled back, or a subtransaction of it.
+    StreamAbort {
+        xid: u32,
+        /// The transaction itself, or the subtransaction.
+        subxid: u32,
+    },
     /// An origin message.
     Ignored,
+}
+
+/// A logical message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct EmittedMessage<'a> {
+    /// It belongs to the transaction that it comes in; otherwise it stands for itself.
+    pub(super) transactional: bool,
+    /// Where its record ends.
+    pub(super) lsn: Lsn,
+    pub(super) prefix: Cow<'a, str>,
+    pub(super) content: &'a [u8],
 }
 
 /// A type that is not built in, as it was when the row was written; sent before each relation that uses it.
@@ -155,7 +191,17 @@ impl<'a> Message<'a> {
     /// Reads one message, to its last byte; names in it are of that charset.
     pub(super) fn decode(payload: &'a [u8], charset: Charset) -> Result<Self, Malformed> {
         let mut bytes = Bytes(payload);
-        let message = match bytes.u8("kind of message")? {
+        let kind = bytes.u8("kind of message")?;
+        Self::of_kind(kind, bytes, charset)
+    }
+
+    /// The same of a message without its number of a (sub)transaction: see [`InBlock`].
+    pub(super) fn decode_in_block(message: InBlock<'a>, charset: Charset) -> Result<Self, Malformed> {
+        Self::of_kind(message.kind, Bytes(message.rest), charset)
+    }
+
+    fn of_kind(kind: u8, mut bytes: Bytes<'a>, charset: Charset) -> Result<Self, Malformed> {
+        let message = match kind {
             b'B' => Self::Begin {
                 commit_lsn: Lsn(bytes.u64("final LSN")?),
                 commit_ts: bytes.timestamp("commit time")?,
@@ -189,6 +235,27 @@ impl<'a> Message<'a> {
                 let (schema, name) = bytes.qualified_name(charset)?;
                 Self::Type(TypeMessage { id, schema, name })
             }
+            b'M' => {
+                let transactional = bytes.u8("message flags")? & 1 != 0;
+                let lsn = Lsn(bytes.u64("message LSN")?);
+                let prefix = bytes.text("message prefix", charset)?;
+                let length = bytes.u32("length of message")? as usize;
+                let content = bytes.take(length, "message")?;
+                Self::Emitted(EmittedMessage { transactional, lsn, prefix, content })
+            }
+            b'S' => {
+                let xid = bytes.u32("transaction id")?;
+                bytes.u8("first block")?;
+                Self::StreamStart { xid }
+            }
+            b'E' => Self::StreamStop,
+            b'c' => {
+                let xid = bytes.u32("transaction id")?;
+                bytes.u8("commit flags")?;
+                let (commit_lsn, end_lsn) = (Lsn(bytes.u64("commit LSN")?), Lsn(bytes.u64("end LSN")?));
+                Self::StreamCommit { xid, commit_lsn, end_lsn, commit_ts: bytes.timestamp("commit time")? }
+            }
+            b'A' => Self::StreamAbort { xid: bytes.u32("transaction id")?, subxid: bytes.u32("subtransaction id")? },
             b'O' => return Ok(Self::Ignored),
             _ => return Err(Malformed("kind of message")),
         };
@@ -200,6 +267,35 @@ impl<'a> Message<'a> {
     pub(super) fn is_of_rows(&self) -> bool {
         matches!(self, Self::Insert { .. } | Self::Update { .. } | Self::Delete { .. } | Self::Truncate(_))
     }
+}
+
+/// A message inside a block, taken apart: what is left without the number is what it is outside of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InBlock<'a> {
+    /// The (sub)transaction's number; none of a message that has none.
+    pub(super) xid: Option<u32>,
+    pub(super) kind: u8,
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> InBlock<'a> {
+    pub(super) fn of(payload: &'a [u8]) -> Result<Self, Malformed> {
+        let (kind, rest) = payload.split_first().ok_or(Malformed("kind of message"))?;
+        if !matches!(kind, b'R' | b'Y' | b'I' | b'U' | b'D' | b'T' | b'M') {
+            return Ok(Self { xid: None, kind: *kind, rest });
+        }
+        let (xid, rest) = rest.split_first_chunk::<4>().ok_or(Malformed("transaction id"))?;
+        Ok(Self { xid: Some(u32::from_be_bytes(*xid)), kind: *kind, rest })
+    }
+}
+
+/// The prefix of a logical message of which only the start may be there; none of any other message.
+pub(super) fn prefix_of_start(there: &[u8], in_block: bool, charset: Charset) -> Option<Cow<'_, str>> {
+    let mut bytes = Bytes(there);
+    (bytes.u8("kind").ok()? == b'M').then_some(())?;
+    let numbers = 9 + if in_block { 4 } else { 0 };
+    bytes.take(numbers, "numbers").ok()?;
+    bytes.text("message prefix", charset).ok()
 }
 
 impl<'a> RelationMessage<'a> {
@@ -367,121 +463,4 @@ impl<'a> Bytes<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn tuple_bytes(values: &[Option<Option<Vec<u8>>>]) -> Vec<u8> {
-        let mut out = (values.len() as u16).to_be_bytes().to_vec();
-        for value in values {
-            match value {
-                None => out.push(b'n'),
-                Some(None) => out.push(b'u'),
-                Some(Some(text)) => {
-                    out.push(b't');
-                    out.extend_from_slice(&(text.len() as u32).to_be_bytes());
-                    out.extend_from_slice(text);
-                }
-            }
-        }
-        out
-    }
-
-    fn update(old: Option<u8>, values: &[Option<Option<Vec<u8>>>]) -> Vec<u8> {
-        let mut out = vec![b'U', 0, 0, 0x40, 1];
-        if let Some(kind) = old {
-            out.push(kind);
-            out.extend(tuple_bytes(values));
-        }
-        out.push(b'N');
-        out.extend(tuple_bytes(values));
-        out
-    }
-
-    proptest! {
-        #[test]
-        fn an_update_reads_back_as_sent(
-            old in proptest::option::of(prop_oneof![Just(b'K'), Just(b'O')]),
-            values in proptest::collection::vec(
-                proptest::option::of(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))), 0..12),
-        ) {
-            let bytes = update(old, &values);
-            let Message::Update { relation, old: before, new } = Message::decode(&bytes, Charset::Utf8).unwrap() else {
-                panic!("another message")
-            };
-            let expected: Vec<_> = values.iter().map(|value| match value {
-                None => TupleValue::Null,
-                Some(None) => TupleValue::Unchanged,
-                Some(Some(text)) => TupleValue::Text(text),
-            }).collect();
-            prop_assert_eq!(relation, 0x4001);
-            prop_assert_eq!(new.values().collect::<Vec<_>>(), expected.clone());
-            prop_assert_eq!(before.map(|before| before.key_only), old.map(|kind| kind == b'K'));
-            if let Some(before) = before {
-                prop_assert_eq!(before.tuple.values().collect::<Vec<_>>(), expected);
-            }
-        }
-
-        #[test]
-        fn a_message_cut_short_is_an_error(
-            values in proptest::collection::vec(
-                proptest::option::of(proptest::option::of(proptest::collection::vec(any::<u8>(), 0..9))), 0..5),
-            cut in any::<proptest::sample::Index>(),
-        ) {
-            let bytes = update(Some(b'O'), &values);
-            prop_assert!(Message::decode(&bytes[..cut.index(bytes.len())], Charset::Utf8).is_err());
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(
-            kind in proptest::sample::select(b"BCORYIUDTMSEwk".to_vec()),
-            bytes in proptest::collection::vec(any::<u8>(), 0..200),
-        ) {
-            let bytes = [vec![kind], bytes].concat();
-            let _ = Envelope::decode(&bytes);
-            match Message::decode(&bytes, Charset::Utf8) {
-                Ok(Message::Insert { new, .. }) => prop_assert_eq!(new.values().count(), new.len()),
-                Ok(Message::Truncate(ids)) => prop_assert!(ids.iter().count() <= bytes.len()),
-                _ => {}
-            }
-        }
-    }
-
-    #[test]
-    fn a_begin_carries_time_since_2000() {
-        let mut bytes = vec![b'B'];
-        bytes.extend_from_slice(&0x16B_3748_u64.to_be_bytes());
-        bytes.extend_from_slice(&1_i64.to_be_bytes());
-        bytes.extend_from_slice(&7_u32.to_be_bytes());
-        let commit_ts = Timestamp::parse("2000-01-01T00:00:00.000001Z").unwrap();
-        let begin = Message::Begin { commit_lsn: Lsn(0x16B_3748), commit_ts, xid: 7 };
-        assert_eq!(Message::decode(&bytes, Charset::Utf8), Ok(begin));
-        bytes.push(0);
-        assert_eq!(Message::decode(&bytes, Charset::Utf8), Err(Malformed("bytes after its end")));
-    }
-
-    #[test]
-    fn a_relation_of_the_catalogue_has_its_schema_named() {
-        let bytes = b"R\0\0\0\x01\0t\0d\0\x01\x01id\0\0\0\0\x17\xff\xff\xff\xff";
-        let Ok(Message::Relation(relation)) = Message::decode(bytes, Charset::Utf8) else { panic!("no relation") };
-        assert_eq!((&*relation.schema, &*relation.table, relation.replica_identity), ("pg_catalog", "t", b'd'));
-        let column = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
-        assert_eq!(relation.columns, [column]);
-    }
-
-    #[test]
-    fn a_type_says_what_it_comes_down_to() {
-        let message = Message::decode(b"Y\0\0\x40\x02\0int4\0", Charset::Utf8);
-        let expected = TypeMessage { id: 0x4002, schema: "pg_catalog".into(), name: "int4".into() };
-        assert_eq!(message, Ok(Message::Type(expected)));
-    }
-
-    #[test]
-    fn names_need_not_be_utf_8() {
-        let Ok(Message::Relation(relation)) = Message::decode(b"R\0\0\0\x01s\0caf\xE9\0d\0\0", Charset::Undeclared)
-        else {
-            panic!("no relation")
-        };
-        assert_eq!(relation.table, "caf\u{FFFD}E9");
-    }
-}
+mod tests;

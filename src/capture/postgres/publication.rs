@@ -40,6 +40,8 @@ pub(super) struct Listed {
     pub(super) columns: Option<Vec<String>>,
     /// Only rows that a filter lets through, which looks at these columns.
     pub(super) filter: Option<Vec<String>>,
+    /// That filter, as the catalogue shows it.
+    pub(super) expression: Option<String>,
 }
 
 impl Publication {
@@ -107,7 +109,7 @@ impl Publication {
 
 /// The tables that a publication lists, with the columns that are given and those that its filter looks at.
 fn tables_of(publication: &str, newer: bool) -> String {
-    let (columns, filter) = if newer {
+    let (columns, filter, expression) = if newer {
         (
             "CASE WHEN r.prattrs IS NOT NULL THEN (SELECT pg_catalog.json_agg(a.attname ORDER BY a.attnum) \
              FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs)) END",
@@ -115,20 +117,23 @@ fn tables_of(publication: &str, newer: bool) -> String {
             "CASE WHEN r.prqual IS NOT NULL THEN coalesce((SELECT pg_catalog.json_agg(DISTINCT a.attname) \
              FROM pg_catalog.regexp_matches(r.prqual::text, ':varattno (\\d+)', 'g') AS m(number) \
              JOIN pg_catalog.pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = m.number[1]::int), '[]'::json) END",
+            "pg_catalog.pg_get_expr(r.prqual, r.prrelid)",
         )
     } else {
-        ("NULL", "NULL")
+        ("NULL", "NULL", "NULL")
     };
     format!(
-        "SELECT r.prrelid, {columns}, {filter} FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = {publication}"
+        "SELECT r.prrelid, {columns}, {filter}, {expression} \
+         FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = {publication}"
     )
 }
 
 fn listed(row: &Row) -> Option<(u32, Listed)> {
-    let [Some(table), columns, filter] = &row[..] else { return None };
+    let [Some(table), columns, filter, expression] = &row[..] else { return None };
     let given =
         |list: &Option<String>| list.is_some().then(|| names(list)).map_or(Some(None), |list| Some(Some(list?)));
-    Some((table.parse().ok()?, Listed { columns: given(columns)?, filter: given(filter)? }))
+    let expression = expression.clone();
+    Some((table.parse().ok()?, Listed { columns: given(columns)?, filter: given(filter)?, expression }))
 }
 
 #[cfg(test)]
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn a_partition_is_given_as_the_topmost_published_table_above_it() {
         let tables = Tables::new(vec![table(1, &[]), table(2, &[1]), table(3, &[2, 1])]);
-        let only = |column: &str| Listed { columns: Some(vec![column.into()]), filter: None };
+        let only = |column: &str| Listed { columns: Some(vec![column.into()]), ..Listed::default() };
         let given = |published: &Publication| {
             published.given(&tables, tables.get(3).unwrap()).map(|(stands_as, listed)| (stands_as.oid, listed))
         };

@@ -6,6 +6,7 @@
 use tracing::warn;
 
 use super::catalogue::Catalogue;
+use super::masks_at_source::MasksAtSource;
 use super::publication::Publication;
 use super::publisher::Publications;
 use super::replica_identity::RefusedWrites;
@@ -38,7 +39,8 @@ pub(super) async fn refresh(
 ) -> Result<Tables, Fault> {
     let tables = Tables::read(catalogue, &target.address).await?;
     let now = Publications::read(target, catalogue, version).await?;
-    note(target, status, compile(target, &tables, &now, version));
+    let masks = MasksAtSource::read(target, catalogue).await?.unmatched(target, &tables);
+    note(target, status, PublicationStatus { masks_unmatched: masks, ..compile(target, &tables, &now, version) });
     Ok(tables)
 }
 
@@ -101,6 +103,12 @@ fn note(target: &Target, status: &SharedStatus, seen: PublicationStatus) {
             publication,
             tables, "these tables are not published: the application's UPDATE and DELETE would be refused"
         );
+    }
+    let masks = news(&before.masks_unmatched, &seen.masks_unmatched);
+    if !masks.is_empty() {
+        let masks = masks.iter().take(limits::EXTRACT_NAMED_TABLES_MAX).map(|mask| mask.as_str());
+        let masks = masks.collect::<Vec<_>>().join(", ");
+        warn!(publication, masks, "these masks name no column of a captured table");
     }
     let columns = news(&before.columns_left_out, &seen.columns_left_out);
     if !columns.is_empty() {

@@ -16,6 +16,7 @@ use super::error::PostgresError;
 use super::publication::{Publication, SERVER_VERSION_SCHEMAS};
 use super::replica_identity::RefusedWrites;
 use super::replica_identity::{SERVER_VERSION_GENERATED, refused_of};
+use super::row_filters::RowFilters;
 use super::server_error::ServerError;
 use super::source_tables::{SourceTable, Tables};
 use super::target::Target;
@@ -74,6 +75,7 @@ pub(super) struct Publisher<'a> {
     pub(super) catalogue: &'a mut Catalogue,
     pub(super) version: u32,
     pub(super) tables: &'a Tables,
+    pub(super) filters: &'a RowFilters,
 }
 
 impl Publisher<'_> {
@@ -114,9 +116,9 @@ impl Publisher<'_> {
         let (sound, refused) = self.split(&captured, &self.planned());
         if self.target.without_identity.is_none() {
             refuse(self.target, refused.iter().flat_map(|(_, refused)| refused.clone()).collect())?;
-            if self.make_whole().await? {
-                return Ok(());
-            }
+        }
+        if self.target.publishes_whole() && self.make_whole().await? {
+            return Ok(());
         }
         let inserts_only = self.target.without_identity == Some(WithoutIdentity::InsertsOnly);
         if captured.is_empty() || (sound.is_empty() && !inserts_only) {
@@ -135,7 +137,7 @@ impl Publisher<'_> {
             let refused: Vec<_> = refused.iter().map(|(table, _)| *table).collect();
             self.make_inserts(&refused).await?;
         }
-        let made = self.create(&self.target.publication, &for_tables(&sound), "").await?;
+        let made = self.create(&self.target.publication, &self.for_tables(&sound), "").await?;
         made.map_err(|error| self.may_not(error, &self.target.publication, &sound, ""))
     }
 
@@ -145,8 +147,8 @@ impl Publisher<'_> {
             return error.into();
         }
         let statement = match option {
-            "" => making(self.target, self.version, tables),
-            _ => self.statement(name, &for_tables(tables), option),
+            "" => making(self.target, self.version, self.filters, tables),
+            _ => self.statement(name, &self.for_tables(tables), option),
         };
         let (user, database) = (&self.target.address.user, &self.target.address.source.database);
         CaptureError::Refused(format!(
@@ -175,7 +177,7 @@ impl Publisher<'_> {
     /// Makes the second publication, if the extract has one, with these tables.
     async fn make_inserts(&mut self, tables: &[&SourceTable]) -> Result<(), Fault> {
         let Some(name) = self.target.inserts_publication() else { return Ok(()) };
-        let made = self.create(&name, &for_tables(tables), INSERTS_ONLY).await?;
+        let made = self.create(&name, &self.for_tables(tables), INSERTS_ONLY).await?;
         made.map_err(|error| self.may_not(error, &name, tables, INSERTS_ONLY))
     }
 
@@ -206,6 +208,7 @@ impl Publisher<'_> {
         if !self.target.publication_is_theirs {
             self.publish_generated(&mut main).await?;
             self.publish_one_by_one(&mut main, &captured).await?;
+            self.publish_filtered(&main, &captured).await?;
         }
         self.add(&main, &lacking).await?;
         self.promote(&main, now, &captured).await
@@ -252,13 +255,12 @@ impl Publisher<'_> {
             return Ok(());
         }
         let name = identifier(publication);
-        let add =
-            |tables: &[&SourceTable]| format!("ALTER PUBLICATION {name} ADD {}", &for_tables(tables)["FOR ".len()..]);
-        if self.execute(&add(tables)).await?.is_ok() {
+        let add = |objects: &str| format!("ALTER PUBLICATION {name} ADD {}", &objects["FOR ".len()..]);
+        if self.execute(&add(&self.for_tables(tables))).await?.is_ok() {
             added.tables.extend(tables.iter().map(|table| table.sql_name.clone()));
         } else {
             for table in tables {
-                match self.execute(&add(&[table])).await? {
+                match self.execute(&add(&self.for_tables(&[table]))).await? {
                     Ok(()) => added.tables.push(table.sql_name.clone()),
                     Err(error) => added.errors.push((table.shown(), error)),
                 }
@@ -283,11 +285,12 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Whole schemas would publish later tables without a replica identity too.
+    /// Whole schemas would publish later tables without a replica identity too, and know no row filters.
     async fn publish_one_by_one(&mut self, main: &mut Publication, captured: &[&SourceTable]) -> Result<(), Fault> {
-        if self.target.without_identity.is_none() {
+        if self.target.publishes_whole() {
             return Ok(());
         }
+        self.refuse_everything(main)?;
         if main.everything {
             warn_rarely!(
                 &main.name,
@@ -312,6 +315,54 @@ impl Publisher<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A publication for all tables has no row filters and cannot be altered.
+    fn refuse_everything(&self, main: &Publication) -> Result<(), Fault> {
+        match self.target.row_filters.first() {
+            Some(filter) if main.everything => {
+                let why = format!(
+                    "publication {} is for all tables and has no row filters; make another extract, with other names of \
+                     publication and slot",
+                    main.name
+                );
+                Err(PostgresError::FilterRefused { table: String::from(filter.table.clone()), why }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives tables that are published already the row filters that are asked for, before anything is captured.
+    async fn publish_filtered(&mut self, main: &Publication, captured: &[&SourceTable]) -> Result<(), Fault> {
+        if self.filters.is_empty() {
+            return Ok(());
+        }
+        let (sound, _) = self.split(captured, &self.planned());
+        for table in sound {
+            let Some(listed) = main.tables.get(&table.oid) else { continue };
+            let Some(asked) = self.filters.expression(table.oid) else { continue };
+            if listed.expression.as_deref() == Some(asked) {
+                continue;
+            }
+            let statement = self.publish_again(&main.name, table);
+            match self.execute(&statement).await? {
+                Ok(()) => info!(publication = main.name, table = table.shown(), "published with a row filter"),
+                Err(error) => {
+                    let of_kind = format!("{} {}", main.name, table.shown());
+                    warn_rarely!(&of_kind, publication = main.name, %error, statement, "a row filter could not be published");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a table out and puts it in as asked, in one transaction, so that nothing is written in between.
+    fn publish_again(&self, publication: &str, table: &SourceTable) -> String {
+        let (name, filter) = (identifier(publication), self.filters.clause(table.oid));
+        let table = &table.sql_name;
+        format!(
+            "ALTER PUBLICATION {name} DROP TABLE ONLY {table}; ALTER PUBLICATION {name} ADD TABLE ONLY {table}{filter}"
+        )
     }
 
     /// A table that was given inserts alone and has a replica identity by now gives everything.
@@ -359,7 +410,11 @@ impl Publisher<'_> {
     }
 
     fn planned(&self) -> Publication {
-        planned(self.target, self.version)
+        planned(self.target, self.version, self.filters)
+    }
+
+    fn for_tables(&self, tables: &[&SourceTable]) -> String {
+        for_tables(self.filters, tables)
     }
 
     async fn execute(&mut self, sql: &str) -> Result<Result<(), ServerError>, Fault> {
@@ -369,11 +424,16 @@ impl Publisher<'_> {
     /// Speaks up against making an extract, or giving it other tables, where the application's writes would be refused.
     /// `known`: what an extract that exists takes in already; of these tables nothing is said.
     pub(super) fn check(&self, now: &Publications, known: Option<&[TablePattern]>) -> Result<(), Fault> {
+        if let Some(main) = &now.main {
+            self.refuse_everything(main)?;
+        }
         if self.target.without_identity.is_some() {
             return Ok(());
         }
         let is_known = |table: &SourceTable| {
-            known.is_some_and(|known| known.iter().any(|p| p.matches(&table.schema, &table.name)))
+            // A filter may be new.
+            self.filters.expression(table.oid).is_none()
+                && known.is_some_and(|known| known.iter().any(|p| p.matches(&table.schema, &table.name)))
         };
         let mut tables = self.tables.captured(self.target);
         let planned = match &now.main {
@@ -390,7 +450,7 @@ impl Publisher<'_> {
                 if self.target.publication_is_theirs {
                     return Ok(());
                 }
-                tables.retain(|table| !listed(table));
+                tables.retain(|table| self.filters.expression(table.oid).is_some() || !listed(table));
                 self.planned()
             }
         };
@@ -408,7 +468,7 @@ fn refuse(target: &Target, tables: Vec<RefusedWrites>) -> Result<(), Fault> {
 }
 
 /// The publication as we would make it, as far as it matters for one table.
-pub(super) fn planned(target: &Target, version: u32) -> Publication {
+pub(super) fn planned(target: &Target, version: u32, filters: &RowFilters) -> Publication {
     Publication {
         name: target.publication.clone(),
         everything: true,
@@ -418,6 +478,7 @@ pub(super) fn planned(target: &Target, version: u32) -> Publication {
         truncates: true,
         via_root: true,
         generated: version >= SERVER_VERSION_GENERATED,
+        tables: filters.listed().collect(),
         ..Publication::default()
     }
 }
@@ -432,23 +493,23 @@ fn statement(name: &str, objects: &str, option: &str, version: u32) -> String {
 
 /// The statement with which a superuser makes the publication of every operation beforehand. `tables`: those that it is for,
 /// where the patterns are not whole schemas.
-pub(super) fn making(target: &Target, version: u32, tables: &[&SourceTable]) -> String {
-    let whole = whole_objects(&target.tables, version).filter(|_| target.without_identity.is_none());
-    statement(&target.publication, &whole.unwrap_or_else(|| for_tables(tables)), "", version)
+pub(super) fn making(target: &Target, version: u32, filters: &RowFilters, tables: &[&SourceTable]) -> String {
+    let whole = whole_objects(&target.tables, version).filter(|_| target.publishes_whole());
+    statement(&target.publication, &whole.unwrap_or_else(|| for_tables(filters, tables)), "", version)
 }
 
 /// The same for the publication of INSERTs alone.
-pub(super) fn for_inserts(name: &str, version: u32, tables: &[&SourceTable]) -> String {
-    statement(name, &for_tables(tables), INSERTS_ONLY, version)
+pub(super) fn for_inserts(name: &str, version: u32, filters: &RowFilters, tables: &[&SourceTable]) -> String {
+    statement(name, &for_tables(filters, tables), INSERTS_ONLY, version)
 }
 
 /// `FOR TABLE …`, or nothing for no tables. Tables that inherit from one of them are named themselves, where they match.
-fn for_tables(tables: &[&SourceTable]) -> String {
+fn for_tables(filters: &RowFilters, tables: &[&SourceTable]) -> String {
     if tables.is_empty() {
         return String::new();
     }
-    let names: Vec<_> = tables.iter().map(|table| format!("ONLY {}", table.sql_name)).collect();
-    format!("FOR TABLE {}", names.join(", "))
+    let name = |table: &&SourceTable| format!("ONLY {}{}", table.sql_name, filters.clause(table.oid));
+    format!("FOR TABLE {}", tables.iter().map(name).collect::<Vec<_>>().join(", "))
 }
 
 /// How to publish all that the patterns take in, later tables too, if they allow it; it needs a superuser.

@@ -106,7 +106,11 @@ impl Case<'_> {
         }
         let outside = self.listed.filter.as_ref()?.iter().any(|column| !key.contains(column));
         let why = "the publication's row filter looks at columns outside of its replica identity";
-        outside.then(|| (why.into(), self.publish_whole(&generated)))
+        // A publication for all tables has no filters: it is the one that we would make, with the extract's own.
+        let is_ours = self.published.everything;
+        let whole_row = || format!("ALTER TABLE {} REPLICA IDENTITY FULL", self.table.sql_name);
+        let mend = || if is_ours { whole_row() } else { self.publish_whole(&generated) };
+        outside.then(|| (why.into(), mend()))
     }
 
     /// `columns`: generated columns of the identity.
@@ -165,7 +169,7 @@ mod tests {
 
     fn publication(columns: Option<&[&str]>, filter: Option<&[&str]>) -> Publication {
         let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        let listed = Listed { columns: columns.map(owned), filter: filter.map(owned) };
+        let listed = Listed { columns: columns.map(owned), filter: filter.map(owned), expression: None };
         let (updates, deletes) = (true, true);
         Publication { name: "p".into(), updates, deletes, tables: [(7, listed)].into(), ..Publication::default() }
     }

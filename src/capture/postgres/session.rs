@@ -9,6 +9,8 @@ use super::catalogue::Catalogue;
 use super::connection::{Connection, identifier};
 use super::coverage::{BackgroundCheck, Cause, CoverageCheck};
 use super::lsn::Lsn;
+use super::masked_table::MaskedTables;
+use super::masks_at_source::MasksAtSource;
 use super::publication_report;
 use super::publisher::Publications;
 use super::setup::{self, Prepared};
@@ -19,7 +21,7 @@ use super::stream::{Meeting, Stream};
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
-use crate::capture::overlap::{Overlap, selection_hash};
+use crate::capture::overlap::{Mark, Overlap, selection_hash};
 use crate::capture::shutdown::stopped;
 use crate::capture::snapshot::orders::SharedLoads;
 use crate::capture::snapshot::progress::TableProgress;
@@ -28,6 +30,11 @@ use crate::capture::taken::Taken;
 use crate::codec::byte_text::Charset;
 use crate::record::TableName;
 use crate::trail::Appender;
+
+/// The first server that sends transactions before their end, and logical messages, as `server_version_num`.
+const SERVER_VERSION_BLOCKS: u32 = 140_000;
+const WHOLE: &str = "proto_version '2', messages 'true'";
+const IN_BLOCKS: &str = "proto_version '2', messages 'true', streaming 'on'";
 
 /// Connects and streams until it is asked to stop, or something fails.
 pub(super) async fn run(
@@ -66,19 +73,21 @@ pub(super) async fn run(
     if trail.position.is_some() {
         publication_report::report(target, &mut catalogue, prepared.version, status).await?;
     }
+    refuse_masks(target, &mut catalogue).await?;
     if !found.is_empty() {
         found.write(appender, selection).await?;
         check.written(&found);
     }
-    let Prepared { start: position, confirmed, version: prepared_version, .. } = prepared;
+    let Prepared { start: position, confirmed, version, .. } = prepared;
     // What lies before the place at which a gap ends is passed over: nothing of it is sent again.
     let (start, mark) = match found.resume_at.filter(|place| *place > position) {
         Some(place) => (place, None),
-        None => (position, trail.mark),
+        None => (position, comparable_mark(target, coverage, &trail)),
     };
     let overlap = Overlap::new(start, confirmed, mark, selection);
+    let options = stream_options(target, status, version, position)?;
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}')",
+        "START_REPLICATION SLOT {} LOGICAL {} ({options}, publication_names '{}')",
         identifier(&target.slot),
         overlap.start(),
         publications.replace('\'', "''"),
@@ -89,19 +98,55 @@ pub(super) async fn run(
     status.update(Status::flows);
     // At the slot, which may be new.
     status.common().look_now();
-    let (checks, loader) = (BackgroundCheck::new(check), Loader::new(target, prepared_version, status, loads));
-    Stream::new(
-        target,
-        walsender,
-        catalogue,
-        appender,
-        status,
-        Meeting { overlap, confirmed, selection },
-        checks,
-        loader,
-    )
-    .run(shutdown)
-    .await
+    let beside = (BackgroundCheck::new(check), Loader::new(target, version, status, loads));
+    let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage) };
+    let connections = (walsender, catalogue);
+    Stream::new(target, connections, appender, status, meeting, beside, shutdown.clone()).run().await
+}
+
+/// Refuses masks that would not hold for the tables that are there.
+async fn refuse_masks(target: &Target, catalogue: &mut Catalogue) -> Result<(), Fault> {
+    if target.value_rules.masks.is_empty() {
+        return Ok(());
+    }
+    let tables = Tables::read(catalogue, &target.address).await?;
+    let masks = MasksAtSource::read(target, catalogue).await?;
+    masks.objection(target, &tables).map_or(Ok(()), |objection| Err(objection.into()))
+}
+
+/// What the trail took last, if it can be compared: masks take no part in what a transaction is known by, so it was taken with
+/// the masks of now.
+fn comparable_mark(target: &Target, coverage: &SharedCoverage, trail: &Taken<Lsn>) -> Option<Mark<Lsn>> {
+    let masks = target.masks();
+    let (known, since) = coverage.with(|record| (record.masks.clone(), Lsn::parse(&record.masks_since)));
+    if masks == known {
+        return trail.mark.clone().filter(|mark| since.is_none_or(|since| mark.at > since));
+    }
+    coverage.update(|record| {
+        record.masks = masks;
+        record.masks_since = trail.position.map(|position| position.to_string()).unwrap_or_default();
+    });
+    None
+}
+
+/// What the stream asks of the server beside tables: logical messages, and large transactions before they end. `two_phase` is not among
+/// it: without it a prepared transaction comes whole when it is committed, in the order of commits, however often the stream
+/// begins anew; with it the server would never send again what it has sent before a prepare that was confirmed.
+fn stream_options(
+    target: &Target,
+    status: &SharedStatus,
+    version: u32,
+    position: Lsn,
+) -> Result<&'static str, CaptureError> {
+    if version < SERVER_VERSION_BLOCKS {
+        if target.wants_messages() {
+            let message = "postgresql.messages needs PostgreSQL 14 or newer";
+            return Err(CaptureError::Refused(message.to_owned()));
+        }
+        return Ok("proto_version '1'");
+    }
+    let comes_whole = status.own().whole_before.is_some_and(|place| position.0 < place) || target.spill_bytes == 0;
+    Ok(if comes_whole { WHOLE } else { IN_BLOCKS })
 }
 
 /// Notes in a new trail that every table is to be loaded, before the trail has a place in the source's log: who finds that

@@ -8,8 +8,10 @@ use super::catalogue::{Catalogue, scalar, unexpected};
 use super::connection::{Connection, literal};
 use super::error::PostgresError;
 use super::lsn::Lsn;
+use super::masks_at_source::MasksAtSource;
 use super::publication_report;
 use super::publisher::{Publications, Publisher};
+use super::row_filters::RowFilters;
 use super::slot_creation;
 use super::source_tables::Tables;
 use super::status::SharedStatus;
@@ -116,17 +118,23 @@ async fn check_log_end(
 async fn publish(target: &Target, catalogue: &mut Catalogue, version: u32, has_slot: bool) -> Result<(), Fault> {
     let tables = Tables::read(catalogue, &target.address).await?;
     let now = Publications::read(target, catalogue, version).await?;
-    Publisher { target, catalogue, version, tables: &tables }.prepare(&now, has_slot).await
+    let filters = RowFilters::read(target, catalogue, version, &tables).await?;
+    Publisher { target, catalogue, version, tables: &tables, filters: &filters }.prepare(&now, has_slot).await
 }
 
-/// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused. `known`: the
-/// patterns that an extract has so far.
+/// Looks, before an extract is made or gets other tables, whether publishing them would have writes refused, and whether its
+/// masks and row filters would hold. `known`: the patterns that an extract has so far.
 pub(super) async fn preflight(target: &Target, known: Option<&[TablePattern]>) -> Result<(), Fault> {
     let mut catalogue = Catalogue::default();
     let version = server_version(target, &mut catalogue).await?;
     let tables = Tables::read(&mut catalogue, &target.address).await?;
+    if let Some(objection) = MasksAtSource::read(target, &mut catalogue).await?.objection(target, &tables) {
+        return Err(objection.into());
+    }
     let now = Publications::read(target, &mut catalogue, version).await?;
-    Publisher { target, catalogue: &mut catalogue, version, tables: &tables }.check(&now, known)?;
+    let filters = RowFilters::read(target, &mut catalogue, version, &tables).await?;
+    let publisher = Publisher { target, catalogue: &mut catalogue, version, tables: &tables, filters: &filters };
+    publisher.check(&now, known)?;
     catalogue.close().await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use tokio::sync::watch;
 
 use super::check;
-use super::error::WRITES_REFUSED;
+use super::error::{MASK, ROW_FILTER, WRITES_REFUSED};
 use super::release;
 use super::session;
 use super::setup;
@@ -62,15 +62,15 @@ impl Source {
         snapshot::loadable::loadable(&self.target, tables, condition).await
     }
 
-    /// Looks whether publishing the tables would have the writes of the source's application refused. `known`: the patterns
-    /// that an extract has so far.
+    /// Looks whether publishing the tables would have the writes of the source's application refused, and whether masks and row
+    /// filters would hold. `known`: the patterns that an extract has so far.
     pub(in crate::capture) async fn preflight(
         &self,
         known: Option<&[TablePattern]>,
     ) -> Result<Option<CaptureError>, Fault> {
         match setup::preflight(&self.target, known).await {
             Ok(()) => Ok(None),
-            Err(Fault::Stop(error)) if error.reason() == WRITES_REFUSED => Ok(Some(error)),
+            Err(Fault::Stop(error)) if [WRITES_REFUSED, MASK, ROW_FILTER].contains(&error.reason()) => Ok(Some(error)),
             Err(fault) => Err(fault),
         }
     }

@@ -106,6 +106,11 @@ impl Tables {
         self.list.iter().any(is)
     }
 
+    /// The one of that name.
+    pub(super) fn named(&self, schema: &str, name: &str) -> Option<&SourceTable> {
+        self.list.iter().find(|table| table.schema == schema && table.name == name)
+    }
+
     /// Those that the patterns take in. Partitions of a table that is taken in stand under its name and are left out.
     pub(super) fn captured(&self, target: &Target) -> Vec<&SourceTable> {
         let matches = |table: &SourceTable| target.captures(&table.schema, &table.name);

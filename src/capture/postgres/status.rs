@@ -26,6 +26,9 @@ pub struct PostgresStatus {
     /// Where a look found the end of the source's log, if that was before what the trail had by then.
     #[serde(skip)]
     pub log_ends_early: Option<String>,
+    /// Until the trail has come to this place, transactions are asked for whole: a large one could not be taken before its end.
+    #[serde(skip)]
+    pub whole_before: Option<u64>,
 }
 
 /// What a source keeps for an extract.
@@ -61,6 +64,9 @@ pub struct PublicationStatus {
     /// Generated columns that are not published.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns_left_out: Vec<String>,
+    /// Masks that name no column of a captured table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub masks_unmatched: Vec<String>,
 }
 
 impl PublicationStatus {

@@ -2,11 +2,15 @@
 //!
 //! Owns the order of things: what is read, handed over and answered when. Memory stays bounded by handing over while a
 //! transaction still streams; the server hears from us all the while, also when the trail makes us wait. Leaves what a
-//! message does to `transactions`, and how eagerly to read to `catch_up`.
+//! message does to `transactions`, and how eagerly to read to `catch_up`. Transactions that come in blocks are in [`blocks`],
+//! logical messages in [`emitted`], initial loads in [`loads`].
+
+mod blocks;
+mod emitted;
+mod loads;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -18,12 +22,13 @@ use super::connection::Connection;
 use super::coverage::{BackgroundCheck, Cause};
 use super::feedback::Feedback;
 use super::lsn::Lsn;
-use super::pgoutput::{Envelope, Malformed, Message, RelationMessage};
+use super::masked_table::MaskedTables;
+use super::pgoutput::{Envelope, Malformed, Message, RelationMessage, prefix_of_start};
 use super::relation;
 use super::server_error::{self, ServerError};
 use super::snapshot::loader::Loader;
 use super::status::SharedStatus;
-use super::table_facts;
+use super::table_facts::{self, Facts};
 use super::target::Target;
 use super::transactions::{Outlook, Transactions};
 use super::wire::{Frame, Unfinished};
@@ -35,7 +40,7 @@ use crate::capture::gap::Gaps;
 use crate::capture::overlap::Overlap;
 use crate::capture::shutdown::stopped;
 use crate::limits;
-use crate::record::Operation;
+use crate::record::{Operation, Timestamp};
 use crate::repeats::warn_rarely;
 use crate::trail::Appender;
 
@@ -47,6 +52,8 @@ pub(super) struct Meeting {
     pub(super) confirmed: Lsn,
     /// Of the publications that the stream names.
     pub(super) selection: u8,
+    /// What is remembered of tables with masked columns.
+    pub(super) masked: MaskedTables,
 }
 
 /// One running stream.
@@ -72,6 +79,12 @@ pub(super) struct Stream<'a> {
     unwritten: Gaps<Lsn>,
     /// Of the publications that the stream names.
     selection: u8,
+    /// Somebody asks for a stop; the loop hears it too.
+    shutdown: watch::Receiver<bool>,
+    /// It stopped for that in the middle of something.
+    interrupted: bool,
+    /// What comes in and is passed over is a row.
+    passes_over_row: bool,
 }
 
 /// SQLSTATE of a publication that does not exist where the log is read; PostgreSQL 18 warns instead.
@@ -84,22 +97,32 @@ impl From<Malformed> for Fault {
 }
 
 impl<'a> Stream<'a> {
+    /// Over the stream's own connection and the one for the catalogue, until `shutdown` turns true.
     pub(super) fn new(
         target: &'a Target,
-        connection: Connection,
-        catalogue: Catalogue,
+        (connection, catalogue): (Connection, Catalogue),
         appender: &'a mut Appender,
         status: &'a SharedStatus,
-        Meeting { overlap, confirmed, selection }: Meeting,
-        checks: BackgroundCheck<'a>,
-        loader: Loader<'a>,
+        Meeting { overlap, confirmed, selection, masked }: Meeting,
+        (checks, mut loader): (BackgroundCheck<'a>, Loader<'a>),
+        shutdown: watch::Receiver<bool>,
     ) -> Self {
         let mut tick = interval(Duration::from_secs(limits::SOURCE_STATUS_SECONDS));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let feedback = Feedback::new(appender.durable(), confirmed);
+        let transactions = Transactions::new(
+            appender,
+            overlap,
+            confirmed,
+            connection.charset,
+            &target.value_rules,
+            masked,
+            target.spill_bytes,
+        );
+        loader.described = transactions.descriptions.clone();
         Self {
             target,
-            transactions: Transactions::new(appender, overlap, confirmed, connection.charset),
+            transactions,
             connection,
             catalogue,
             types: Types::default(),
@@ -114,12 +137,21 @@ impl<'a> Stream<'a> {
             loader,
             unwritten: Gaps::default(),
             selection,
+            shutdown,
+            interrupted: false,
+            passes_over_row: false,
         }
     }
 
     /// Streams until it is asked to stop, or something fails. A transaction that is half in is dropped either way.
-    pub(super) async fn run(mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Fault> {
-        let outcome = self.stream(shutdown).await;
+    pub(super) async fn run(mut self) -> Result<(), Fault> {
+        let mut shutdown = self.shutdown.clone();
+        let outcome = self.stream(&mut shutdown).await;
+        let outcome = match outcome {
+            Err(_) if self.interrupted => Ok(()),
+            Err(Fault::Stop(CaptureError::HeldTooMuch(what))) => Err(self.ask_for_whole(&what)),
+            outcome => outcome,
+        };
         self.show_counts();
         if let Err(Fault::Stop(CaptureError::RowRefused { .. })) = &outcome {
             let stuck_before = self.transactions.intake.open_at().map(|at| at.0);
@@ -169,6 +201,7 @@ impl<'a> Stream<'a> {
                 filled = self.connection.wire.fill(), if rest.is_none() => {
                     let bytes = filled?;
                     self.feedback.heard();
+                    self.take_unwanted();
                     self.take_buffered().await?;
                     rest = self.rest(bytes)?;
                 }
@@ -182,30 +215,6 @@ impl<'a> Stream<'a> {
                 }
             }
         }
-    }
-
-    /// Goes on with initial loads, without waiting for them: a piece a turn, so that neither they nor the stream wait for long.
-    /// Says whether there are any.
-    async fn load(&mut self) -> Result<bool, Fault> {
-        if !self.loader.is_wanted(&self.transactions.intake) {
-            return Ok(false);
-        }
-        self.loader.step(&mut self.transactions.intake)?;
-        // A stream that always has something to say would keep the loader from its own socket.
-        let event = tokio::select! {
-            biased;
-            event = self.loader.event() => Some(event),
-            () = std::future::ready(()) => None,
-        };
-        if let Some(event) = event {
-            self.loader.happened(event)?;
-        }
-        if self.loader.append(&mut self.transactions).await?
-            && self.transactions.intake.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES
-        {
-            self.hand_over().await?;
-        }
-        Ok(self.transactions.intake.loading.is_active())
     }
 
     /// Lets bytes gather after a read that brought few of them, if nobody would notice; says until when.
@@ -223,8 +232,19 @@ impl<'a> Stream<'a> {
             if self.transactions.intake.appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
                 self.hand_over().await?;
             }
+            if self.transactions.intake.holds_too_much() {
+                self.spill().await?;
+            }
         }
         self.look_ahead()
+    }
+
+    /// Drops what came of a message that nobody wants.
+    fn take_unwanted(&mut self) {
+        let unwanted = self.connection.wire.take_unwanted();
+        if self.passes_over_row {
+            self.transactions.intake.content(&unwanted);
+        }
     }
 
     /// Looks at a large message of which only the start is there: a row that the trail will not take is refused by that, and
@@ -237,9 +257,20 @@ impl<'a> Stream<'a> {
         }
         let Ok(Envelope::Data { start, sent, payload }) = Envelope::decode(there) else { return Ok(()) };
         let whole = whole - (there.len() - payload.len());
-        if self.transactions.foresee(payload, whole)? == Outlook::PassedOver {
+        let in_block = self.transactions.intake.piece_of().is_some();
+        let emitted = prefix_of_start(payload, in_block, self.connection.charset);
+        self.passes_over_row = emitted.is_none();
+        let outlook = match emitted {
+            Some(prefix) if self.target.reads_message(&prefix) => Outlook::Awaited,
+            Some(_) => Outlook::PassedOver,
+            None => self.transactions.foresee(payload, whole)?,
+        };
+        if outlook == Outlook::PassedOver {
             self.feedback.received(start, sent);
             self.unshown_bytes += whole as u64;
+            if self.passes_over_row {
+                self.transactions.pass_over(payload)?;
+            }
             wire.pass_over();
         }
         Ok(())
@@ -282,7 +313,7 @@ impl<'a> Stream<'a> {
             Envelope::Data { start, sent, payload } => {
                 self.feedback.received(start, sent);
                 self.unshown_bytes += payload.len() as u64;
-                self.message(payload).await?;
+                self.message(payload, sent).await?;
                 if let Some(commit_ts) = self.transactions.intake.open_commit_ts() {
                     self.catch_up.sent_after(sent.micros().saturating_sub(commit_ts.micros()));
                 }
@@ -306,12 +337,15 @@ impl<'a> Stream<'a> {
         self.feedback.send(&mut self.connection).await
     }
 
-    async fn message(&mut self, payload: &[u8]) -> Result<(), Fault> {
+    async fn message(&mut self, payload: &[u8], sent: Timestamp) -> Result<(), Fault> {
         let transactions = &mut self.transactions;
-        let message = Message::decode(payload, self.connection.charset)?;
-        if message.is_of_rows() {
-            transactions.intake.content(payload);
-        }
+        let message = if transactions.intake.piece_of().is_some() {
+            transactions.read_in_block(payload)?
+        } else {
+            let message = Message::decode(payload, self.connection.charset)?;
+            transactions.content(&message, payload);
+            message
+        };
         match message {
             Message::Begin { commit_lsn, commit_ts, xid } => {
                 transactions.begin(commit_lsn, commit_ts, xid)?;
@@ -335,11 +369,19 @@ impl<'a> Stream<'a> {
                 self.types.say(&message);
                 Ok(())
             }
+            Message::Emitted(message) => self.emitted(&message, sent),
+            Message::StreamStart { .. }
+            | Message::StreamStop
+            | Message::StreamCommit { .. }
+            | Message::StreamAbort { .. } => self.block(message).await,
             Message::Ignored => Ok(()),
         }
     }
 
     async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
+        if self.transactions.intake.piece_of().is_some() {
+            return self.relation_in_block(message).await;
+        }
         // One that comes again has changed, or what is published of it has.
         if self.transactions.knows(message.id) {
             self.checks.ask();
@@ -355,9 +397,11 @@ impl<'a> Stream<'a> {
         let xid = self.transactions.open_xid();
         let asking = table_facts::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
-        let number = self.loader.described.fetch_add(1, Ordering::Relaxed) + 1;
-        let (schema, unknown) = self.transactions.describe(message, &facts)?;
-        self.transactions.described(message.id, number);
+        self.describe(message, &facts)
+    }
+
+    fn describe(&mut self, message: &RelationMessage<'_>, facts: &Facts) -> Result<(), Fault> {
+        let (schema, unknown) = self.transactions.describe(message, facts)?;
         if !unknown.is_empty() {
             warn!(
                 table = %schema.table,
@@ -410,7 +454,7 @@ impl<'a> Stream<'a> {
     }
 
     async fn write_gaps(&mut self) -> Result<(), Fault> {
-        if self.transactions.intake.is_open() || self.unwritten.is_empty() {
+        if !self.transactions.intake.is_between() || self.unwritten.is_empty() {
             return Ok(());
         }
         let gaps = std::mem::take(&mut self.unwritten);
@@ -466,10 +510,12 @@ impl<'a> Stream<'a> {
     fn show_counts(&mut self) {
         let received_bytes = std::mem::take(&mut self.unshown_bytes);
         let counts = self.transactions.intake.take_counts();
+        let held_bytes = self.transactions.intake.held_bytes();
         self.status.update(|status| {
             status.received_bytes += received_bytes;
             status.transactions += counts.transactions;
             status.records += counts.records;
+            status.held_bytes = held_bytes;
         });
     }
 }
@@ -493,103 +539,4 @@ async fn while_answering<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::capture::postgres::catalogue::TableFacts;
-    use crate::capture::postgres::column_types::ColumnType;
-    use crate::capture::postgres::coverage::CoverageCheck;
-    use crate::capture::postgres::pgoutput::RelationColumn;
-    use crate::capture::postgres::socket::Socket;
-    use crate::capture::postgres::table_facts::Facts;
-    use crate::capture::postgres::value::ValueKind;
-    use crate::capture::postgres::wire::{Transport, Wire};
-    use crate::capture::{SharedCoverage, SharedLoads};
-    use crate::clock::SystemClock;
-    use crate::codec::byte_text::Charset;
-    use crate::record::{ResourceName, TrailName};
-    use crate::trail::local::disk::SystemDisk;
-    use crate::trail::{Trail, TrailOptions, Writer};
-
-    /// Length of a status update on the wire.
-    const STATUS_BYTES: usize = 39;
-
-    fn copy_data(sent_micros: i64, payload: &[u8]) -> Vec<u8> {
-        let body = [b"w".as_slice(), &[0; 16], &sent_micros.to_be_bytes(), payload].concat();
-        [b"d".as_slice(), &(body.len() as u32 + 4).to_be_bytes(), &body].concat()
-    }
-
-    /// One transaction with one row, sent a second after it was committed: a stream that is behind waits with the flush.
-    fn an_old_transaction() -> Vec<u8> {
-        let (commit_lsn, end_lsn, time, second) = (200_u64, 250_u64, 7_i64, 1_000_007);
-        let begin = [b"B".as_slice(), &commit_lsn.to_be_bytes(), &time.to_be_bytes(), &5_u32.to_be_bytes()].concat();
-        let ends = [commit_lsn.to_be_bytes(), end_lsn.to_be_bytes(), time.to_be_bytes()].concat();
-        let commit = [b"C\0".as_slice(), &ends].concat();
-        let row = b"I\0\0\0\x01N\0\x01t\0\0\0\x017";
-        [&begin[..], row, &commit].map(|payload| copy_data(second, payload)).concat()
-    }
-
-    /// What becomes of a stream with that status into a new trail, from a server that `source` plays; and the trail.
-    async fn streamed(
-        status: SharedStatus,
-        source: impl AsyncFnOnce(&mut TcpStream),
-    ) -> (Result<(), Fault>, Appender, tempfile::TempDir) {
-        let home = tempfile::tempdir().unwrap();
-        let (name, extract) = (TrailName::new("t1").unwrap(), ResourceName::new("e1").unwrap());
-        let (options, disk, clock) =
-            (TrailOptions::default(), std::sync::Arc::new(SystemDisk), std::sync::Arc::new(SystemClock));
-        let writer = Writer::Extract(extract.clone());
-        let trail = Trail::create(&home.path().join("t1"), name, writer, &options, disk, clock).unwrap();
-        let mut appender = trail.appender().unwrap();
-        let config = serde_json::json!({
-            "source": {"type": "postgresql", "host": "h", "database": "d"}, "tables": ["public.*"], "trail": "t1",
-        });
-        let target = Target::new(&extract, &serde_json::from_value(config).unwrap(), None);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let connection =
-            Connection { wire: Wire::new(Transport::Plain(Socket::new(near))), charset: Charset::default() };
-        let mut far = listener.accept().await.unwrap().0;
-
-        let meeting = Meeting { overlap: Overlap::new(Lsn(100), Lsn(100), None, 0), confirmed: Lsn(100), selection: 0 };
-        let (coverage, orders) = (SharedCoverage::default(), SharedLoads::default());
-        let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
-        let loader = Loader::new(&target, 150_000, &status, &orders);
-        let mut stream =
-            Stream::new(&target, connection, Catalogue::default(), &mut appender, &status, meeting, checks, loader);
-        let id = RelationColumn { identity: true, name: "id".into(), type_id: 23, type_modifier: -1 };
-        let (schema, table, replica_identity) = ("public".into(), "t".into(), b'd');
-        let message = RelationMessage { id: 1, schema, table, replica_identity, columns: vec![id] };
-        let integer = ColumnType { kind: Some(ValueKind::Integer), name: "integer".into(), said: String::new() };
-        let facts = Facts { table: TableFacts::default(), types: vec![integer] };
-        stream.transactions.describe(&message, &facts).unwrap();
-
-        let (_stop, mut shutdown) = watch::channel(false);
-        let (outcome, ()) = tokio::join!(stream.run(&mut shutdown), source(&mut far));
-        (outcome, appender, home)
-    }
-
-    #[tokio::test]
-    async fn a_log_that_a_look_saw_end_before_the_trail_stops_the_stream() {
-        let status = SharedStatus::default();
-        status.update_own(|status| status.log_ends_early = Some("its log ends at 0/1".into()));
-        let (outcome, ..) = streamed(status, async |_| {}).await;
-        assert!(matches!(outcome, Err(Fault::Stop(CaptureError::SourceRewound { .. }))), "{outcome:?}");
-    }
-
-    #[tokio::test]
-    async fn whole_transactions_do_not_wait_for_the_next_session_when_this_one_breaks() {
-        let (outcome, appender, _home) = streamed(SharedStatus::default(), async |far| {
-            far.read_exact(&mut [0; STATUS_BYTES]).await.unwrap();
-            far.write_all(&an_old_transaction()).await.unwrap();
-            far.shutdown().await.unwrap();
-        })
-        .await;
-        assert!(matches!(outcome, Err(Fault::Passing(_))), "{outcome:?}");
-        // The next session may be long in coming.
-        timeout(Duration::from_secs(60), appender.wait_durable(1)).await.unwrap().unwrap();
-    }
-}
+mod tests;

@@ -50,6 +50,24 @@ pub(super) async fn ask(
     }
 }
 
+/// The same for a transaction that may not have ended; none while what it has done itself cannot be seen.
+pub(super) async fn ask_of_open(
+    message: &RelationMessage<'_>,
+    xid: u32,
+    types: &mut Types,
+    catalogue: &mut Catalogue,
+    address: &Address,
+) -> Result<Option<Facts>, Fault> {
+    let facts = ask_once(message, types, catalogue, address).await?;
+    if facts.are_of(message) {
+        return Ok(Some(facts));
+    }
+    if !catalogue.sees(address, xid).await? {
+        return Ok(None);
+    }
+    ask_once(message, types, catalogue, address).await.map(Some)
+}
+
 async fn ask_once(
     message: &RelationMessage<'_>,
     types: &mut Types,

@@ -1,9 +1,13 @@
 //! What an extract captures of PostgreSQL: the server, the tables, the slot and the publications, as its configuration says.
 
 use super::connection::{Address, identifier};
-use crate::catalog::extract::postgresql::inserts_publication;
+use super::ddl;
+use crate::capture::value_rules::ValueRules;
+use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
+use crate::catalog::extract::row_filters::RowFilter;
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, Snapshot, WithoutIdentity};
-use crate::catalog::table_pattern::TablePattern;
+use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
+use crate::limits;
 use crate::record::ResourceName;
 
 /// What the product is called.
@@ -29,6 +33,14 @@ pub(super) struct Target {
     pub(super) loads_first: bool,
     /// Rows a second that a load is held to.
     pub(super) load_rate: Option<u64>,
+    /// What becomes of values.
+    pub(super) value_rules: ValueRules,
+    /// Rows that are left at the source.
+    pub(super) row_filters: Vec<RowFilter>,
+    /// Patterns of the prefixes of logical messages.
+    messages: Vec<String>,
+    /// Bytes that transactions may take on the disk before their end.
+    pub(super) spill_bytes: u64,
 }
 
 impl Target {
@@ -46,12 +58,21 @@ impl Target {
             new_tables: config.new_tables,
             loads_first: config.snapshot == Snapshot::Initial,
             load_rate: config.load_rate,
+            value_rules: ValueRules::of(config),
+            row_filters: config.row_filters.clone(),
+            messages: config.postgresql.messages.clone(),
+            spill_bytes: config.postgresql.spill_bytes.unwrap_or(limits::SPILL_BYTES_DEFAULT),
             address: Address {
                 user: source.user.clone().unwrap_or_default(),
                 password: password.or_else(|| source.password.clone()),
                 source,
             },
         }
+    }
+
+    /// Whether whole schemas may be published, with later tables: not where something is to be said of single tables.
+    pub(super) fn publishes_whole(&self) -> bool {
+        self.without_identity.is_none() && self.row_filters.is_empty()
     }
 
     /// Tables whose writes would be refused are not asked for.
@@ -73,6 +94,30 @@ impl Target {
             names.push_str(&identifier(&inserts));
         }
         names
+    }
+
+    /// Tells what makes the content of a transaction of tables with masked columns from what would make it another; empty
+    /// without masks.
+    pub(super) fn masks(&self) -> String {
+        let masks = self.value_rules.masks.fingerprint();
+        let tables: Vec<String> = self.tables.iter().cloned().map(String::from).collect();
+        if masks.is_empty() { masks } else { format!("{masks}{:08x}", crc32c::crc32c(tables.join("\n").as_bytes())) }
+    }
+
+    /// Whether logical messages of that prefix become records.
+    pub(super) fn wants_message(&self, prefix: &str) -> bool {
+        let matches = |pattern: &String| wild_match(pattern.chars().map(Glyph::from), prefix.chars());
+        !prefix.starts_with(OUR_PREFIX) && self.messages.iter().any(matches)
+    }
+
+    /// Whether what stands in logical messages of that prefix is of any use.
+    pub(super) fn reads_message(&self, prefix: &str) -> bool {
+        prefix == ddl::PREFIX || self.wants_message(prefix)
+    }
+
+    /// Whether any logical messages become records.
+    pub(super) fn wants_messages(&self) -> bool {
+        !self.messages.is_empty()
     }
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {

@@ -4,25 +4,28 @@
 //! to `capture::intake`.
 //! Touches no socket and waits for nothing: when the trail gets what was collected is `stream`'s business.
 
+mod loaded;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::loaded::Loaded;
+pub(super) use self::loaded::Unloaded;
+use super::error::MASK;
 use super::lsn::Lsn;
+use super::masked_table::{MaskedTable, MaskedTables};
 use super::partial_row::PartialRow;
-use super::pgoutput::{OldTuple, RelationIds, RelationMessage, Tuple};
-use super::relation::{self, Relation, Unwritten, Widened};
-use super::snapshot::reader::Piece;
+use super::pgoutput::{InBlock, Message, OldTuple, RelationIds, RelationMessage, Tuple};
+use super::relation::{self, Relation, Unwritten};
+use super::relations::{Described, Relations, Settled};
 use super::table_facts::Facts;
-use crate::capture::coordinate::Coordinate;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::intake::{Intake, out_of_order};
 use crate::capture::overlap::Overlap;
-use crate::capture::snapshot::key::Key;
-use crate::capture::snapshot::loading::Appended;
-use crate::capture::snapshot::window::HiddenRows;
+use crate::capture::value_rules::ValueRules;
 use crate::codec::byte_text::Charset;
 use crate::codec::frame::PAYLOAD_BYTES_MAX;
-use crate::codec::image::Image;
 use crate::limits;
 use crate::record::{Operation, TableSchema, Timestamp};
 use crate::trail::{AppendError, Appender, RowParts};
@@ -32,48 +35,31 @@ pub(super) struct Transactions<'a> {
     pub(super) intake: Intake<'a, Lsn>,
     /// The server's number of the transaction that is half in, if one is.
     xid: Option<u32>,
-    /// By the server's number; none for a table that is not captured.
-    relations: HashMap<u32, Option<Relation>>,
-    /// How each was described last, by the same number.
+    /// The (sub)transaction that what comes in a block is of.
+    part: u32,
+    relations: Relations,
+    /// How the stream described each table last outside of blocks, by the same number.
     shapes: HashMap<u32, Shape>,
+    /// Counts these descriptions.
+    pub(super) descriptions: Arc<AtomicU64>,
+    /// Tables as those describe them who load them.
+    loaded: HashMap<u32, Loaded>,
     /// Tables that are not captured, and since where in the log rows of them were left out.
     left_out: HashMap<u32, Lsn>,
     /// Used again for each value.
     scratch: Vec<u8>,
     /// Of the texts in rows.
     charset: Charset,
+    rules: &'a ValueRules,
+    masked: MaskedTables,
 }
 
-/// How a table was described.
+/// How the stream described a table.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Shape {
     text: String,
-    /// Number of the stream's last description.
-    streamed: u64,
-}
-
-/// A piece of a load cannot be appended, nor can it be when it is read again: why, and what to do.
-#[derive(Debug)]
-pub(super) struct Unloaded(pub(super) String);
-
-/// What became of a piece.
-enum Tried {
-    Appended(bool),
-    /// The schema has to be widened first.
-    Widened(Widened),
-    Unloaded(String),
-}
-
-/// Why a row of a load is not appended.
-enum NotLoaded {
-    LeftOut,
-    Unwritten(Unwritten),
-}
-
-impl From<Unwritten> for NotLoaded {
-    fn from(unwritten: Unwritten) -> Self {
-        Self::Unwritten(unwritten)
-    }
+    /// Which of its descriptions that was.
+    number: u64,
 }
 
 /// What becomes of a row that still comes in.
@@ -87,15 +73,28 @@ pub(super) enum Outlook {
 
 impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
-    pub(super) fn new(appender: &'a mut Appender, overlap: Overlap<Lsn>, confirmed: Lsn, charset: Charset) -> Self {
+    pub(super) fn new(
+        appender: &'a mut Appender,
+        overlap: Overlap<Lsn>,
+        confirmed: Lsn,
+        charset: Charset,
+        rules: &'a ValueRules,
+        masked: MaskedTables,
+        spill_bytes_max: u64,
+    ) -> Self {
         Self {
-            intake: Intake::new(appender, overlap, confirmed),
+            intake: Intake::new(appender, overlap, confirmed, spill_bytes_max),
             xid: None,
-            relations: HashMap::new(),
+            part: 0,
+            relations: Relations::default(),
             shapes: HashMap::new(),
+            descriptions: Arc::default(),
+            loaded: HashMap::new(),
             left_out: HashMap::new(),
             scratch: Vec::new(),
             charset,
+            rules,
+            masked,
         }
     }
 
@@ -115,8 +114,11 @@ impl<'a> Transactions<'a> {
 
     /// A table of that number is not captured.
     pub(super) fn leave_out(&mut self, id: u32) {
-        self.relations.insert(id, None);
-        self.left_out.entry(id).or_insert(*self.intake.complete());
+        self.relations.put(id, None, self.intake.round(), self.part);
+        // Of a block it is not known yet whether its transaction is committed.
+        if self.intake.piece_of().is_none() {
+            self.left_out.entry(id).or_insert(*self.intake.complete());
+        }
     }
 
     /// A table of that number is captured from here on: since where its rows were left out before, if they were.
@@ -126,7 +128,7 @@ impl<'a> Transactions<'a> {
 
     /// Whether a table of that number was described before.
     pub(super) fn knows(&self, id: u32) -> bool {
-        self.relations.contains_key(&id)
+        self.relations.knows(id)
     }
 
     /// A table of that number looks like that from here on. Says its schema, and the columns whose types nobody knows.
@@ -136,125 +138,194 @@ impl<'a> Transactions<'a> {
         facts: &Facts,
     ) -> Result<(Arc<TableSchema>, Vec<String>), Fault> {
         let table = relation::table_name(message)?;
-        let described = relation::describe(message, facts, self.intake.known_schema(&table));
+        let in_block = self.intake.piece_of().is_some();
+        let before = self.remembered(message.id);
+        let known = self.intake.known_schema(&table);
+        let described = match relation::describe(message, facts, known, self.rules, before.as_ref()) {
+            // Of a transaction that has not ended the catalogue shows nothing; when it comes whole it is judged again.
+            Err(Fault::Stop(CaptureError::OfProduct { reason: MASK, message })) if in_block => {
+                return Err(CaptureError::HeldTooMuch(message).into());
+            }
+            described => described?,
+        };
+        if !in_block && (before.is_some() || described.masked.is_some()) {
+            self.masked.remember(message.id, described.masked.as_ref())?;
+        }
         let unknown = described.unknown().map(str::to_owned).collect();
         let schema = self.intake.schema(&table, &described.columns)?;
-        let relation = Relation::new(schema.clone(), described.kinds, self.charset);
-        self.relations.insert(message.id, Some(relation));
-        self.shapes.entry(message.id).or_default().text = shape_of(message);
+        let mut relation = Relation::new(schema.clone(), described.writers, self.charset);
+        relation.masked = described.masked;
+        self.relations.put(message.id, Some(relation), self.intake.round(), self.part);
+        if !in_block {
+            self.note_shape(message.id, loaded::shape_of(message));
+        }
         Ok((schema, unknown))
     }
 
-    /// The stream itself has described a table, as its description of that number.
-    pub(super) fn described(&mut self, id: u32, number: u64) {
-        self.shapes.entry(id).or_default().streamed = number;
+    fn note_shape(&mut self, id: u32, text: String) {
+        let number = self.descriptions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shapes.insert(id, Shape { text, number });
     }
 
-    /// Whether the stream has described the table otherwise since that piece of a load was read.
-    pub(super) fn differs(&self, piece: &Piece) -> bool {
-        let message = &piece.plan.message;
-        let later = |shape: &&Shape| shape.streamed > piece.described;
-        self.shapes.get(&message.id).filter(later).is_some_and(|shape| shape.text != shape_of(message))
-    }
-
-    /// Appends a piece of a load, but for the rows that are hidden; says whether that are any. No transaction may be half in.
-    pub(super) async fn load(&mut self, piece: &Piece, hidden: &HiddenRows) -> Result<Result<bool, Unloaded>, Fault> {
-        let message = &piece.plan.message;
-        if self.shapes.get(&message.id).is_none_or(|shape| shape.text != shape_of(message)) {
-            self.describe(message, &piece.plan.facts)?;
+    /// What is known of a table's masked columns: by the transaction itself that comes in a block, or as it is kept.
+    fn remembered(&self, id: u32) -> Option<MaskedTable> {
+        if self.rules.masks.is_empty() {
+            return None;
         }
-        // Each time one more column may be null.
-        for _ in 0..=message.columns.len() {
-            match self.try_load(piece, hidden).await? {
-                Tried::Appended(appended) => return Ok(Ok(appended)),
-                Tried::Unloaded(why) => {
-                    self.intake.abort().await?;
-                    let table = &piece.plan.table;
-                    return Ok(Err(Unloaded(format!("table {table} cannot be loaded: {why}"))));
-                }
-                Tried::Widened(widened) => {
-                    self.intake.abort().await?;
-                    if let Some(Some(relation)) = self.relations.get_mut(&message.id) {
-                        let columns = relation.widened_columns(widened);
-                        relation.schema = self.intake.schema(&relation.schema.table, &columns)?;
-                    }
-                }
-            }
-        }
-        Err(out_of_order("a row of a load"))
+        let in_block = self.relations.get(id).filter(|_| self.intake.piece_of().is_some());
+        let of_block = in_block.and_then(|described| described.relation.as_ref()?.masked.clone());
+        of_block.or_else(|| self.masked.get(id))
     }
 
-    async fn try_load(&mut self, piece: &Piece, hidden: &HiddenRows) -> Result<Tried, Fault> {
-        let table = &piece.plan.table;
-        let Some(Some(relation)) = self.relations.get(&piece.plan.message.id) else {
-            return Err(out_of_order("a row of a load"));
+    /// Takes in what the source sent of a row, before the row itself, as the source said it: by that a transaction is known
+    /// again.
+    pub(super) fn content(&mut self, message: &Message<'_>, payload: &[u8]) {
+        if message.is_of_rows() && !self.content_of_masked(message) {
+            self.intake.content(payload);
+        }
+    }
+
+    /// The same of a row with masked columns, without these: the trail keeps a hash of the content. Says whether it is such a
+    /// row.
+    fn content_of_masked(&mut self, message: &Message<'_>) -> bool {
+        if self.rules.masks.is_empty() {
+            return false;
+        }
+        let (kind, relation, old, new) = match message {
+            Message::Insert { relation, new } => (b'I', relation, None, Some(*new)),
+            Message::Update { relation, old, new } => (b'U', relation, *old, Some(*new)),
+            Message::Delete { relation, old } => (b'D', relation, Some(*old), None),
+            _ => return false,
         };
-        let Some(progress) = self.intake.loading.table(table) else { return Ok(Tried::Appended(false)) };
-        let chunk = progress.left.chunk + 1;
-        let is_last = piece.is_last() && progress.left.again.is_empty();
-        let tokens = |snapshot: &str| format!("{{\"snapshot\":\"{snapshot}\",\"chunk\":\"{chunk}\"}}");
-        let (tokens, tokens_of_last) = (tokens("true"), tokens(if is_last { "last" } else { "true" }));
-        self.intake.begin_load(format!("load:{table}:{chunk}"), piece.read_at())?;
-        let (scratch, schema) = (&mut self.scratch, &relation.schema);
-        let mut appended = Appended::default();
-        for (row, number) in piece.rows().zip(1..) {
-            let is_end = number == piece.count;
-            let tuple = Tuple::decode(row)?;
-            let mut key = None;
-            let again = &mut appended.again;
-            let write = |out: &mut Vec<u8>| -> Result<(), NotLoaded> {
-                let start = out.len();
-                relation.write_row(out, scratch, None, Some(tuple))?;
-                if hidden.is_empty() && !is_end {
-                    return Ok(());
-                }
-                let Some(known) = Key::of(schema, Image::whole(&out[start..]), None) else {
-                    let why = format!("a row of {table} has no key");
-                    return Err(Unwritten::Refused(CaptureError::Malformed(why).into()).into());
-                };
-                let left_out = hidden.leaves_out(&known, again);
-                key = Some(known);
-                if left_out { Err(NotLoaded::LeftOut) } else { Ok(()) }
-            };
-            let tokens = if is_end { &tokens_of_last } else { &tokens };
-            match self.intake.write_loaded(schema, tokens, write) {
-                Ok(Ok(())) => appended.rows += 1,
-                Ok(Err(NotLoaded::LeftOut)) => {}
-                Ok(Err(NotLoaded::Unwritten(Unwritten::Widened(widened)))) => return Ok(Tried::Widened(widened)),
-                Ok(Err(NotLoaded::Unwritten(Unwritten::Refused(fault)))) => {
-                    return Ok(Tried::Unloaded(fault.to_string()));
-                }
-                Err(error @ AppendError::TooLarge { .. }) => return Ok(Tried::Unloaded(error.to_string())),
-                Err(error) => return Err(error.into()),
-            }
-            if is_end {
-                appended.behind = key;
-            }
-        }
-        let rows = appended.rows;
-        let told = piece.told(appended);
-        let said = self.intake.loading.appended(table, &piece.plan.of, &piece.place().to_position(), told, hidden);
-        let Some(said) = said else { return Err(out_of_order("a chunk of a load")) };
-        self.intake.commit_load(&said, rows).await?;
-        Ok(Tried::Appended(rows > 0))
+        let described = self.relations.get(*relation).and_then(|described| described.relation.as_ref());
+        let Some(described) = described.filter(|described| described.is_masked()) else { return false };
+        self.scratch.clear();
+        self.scratch.push(kind);
+        self.scratch.extend_from_slice(&relation.to_be_bytes());
+        described.push_shown(&mut self.scratch, old, new);
+        self.intake.content(&self.scratch);
+        true
     }
 
     /// Judges a message of `whole` bytes of which `there` has come. A row that the trail will not take is refused at once.
     pub(super) fn foresee(&self, there: &[u8], whole: usize) -> Result<Outlook, Fault> {
-        let Some(partial) = PartialRow::of(there, whole).filter(|_| self.intake.is_open()) else {
+        let in_block = self.intake.piece_of().is_some();
+        let Some(partial) = PartialRow::of(there, whole, in_block).filter(|_| !self.intake.is_between()) else {
             return Ok(Outlook::Awaited);
         };
-        match self.relations.get(&partial.relation) {
+        match self.relations.get(partial.relation) {
             None => Ok(Outlook::Awaited),
-            Some(Some(relation)) if self.intake.wants_changes()? => {
-                let (bytes, max) = (partial.bytes_min(relation.kinds()), PAYLOAD_BYTES_MAX);
+            Some(Described { relation: Some(relation), .. }) if self.intake.wants_changes()? => {
+                let (bytes, max) = (partial.bytes_min(relation.writers()), PAYLOAD_BYTES_MAX);
                 if bytes > max {
-                    return Err(self.intake.refusal(AppendError::TooLarge { bytes, max }.into(), &relation.schema));
+                    return Err(self.refusal(AppendError::TooLarge { bytes, max }.into(), &relation.schema));
                 }
                 Ok(Outlook::Awaited)
             }
+            // Its content is only known without what masks hide.
+            Some(Described { relation: Some(relation), .. }) if relation.is_masked() => Ok(Outlook::Awaited),
             Some(_) => Ok(Outlook::PassedOver),
         }
+    }
+
+    /// A row that is too large for the trail: in a block it is not known yet whether the trail will ever hear of it.
+    fn refusal(&self, fault: Fault, schema: &TableSchema) -> Fault {
+        match fault {
+            Fault::Stop(CaptureError::Trail(error @ AppendError::TooLarge { .. }))
+                if self.intake.piece_of().is_some() =>
+            {
+                CaptureError::HeldTooMuch(format!("a row of {}: {error}", schema.table)).into()
+            }
+            fault => self.intake.refusal(fault, schema),
+        }
+    }
+
+    /// A block comes of a transaction that has not ended.
+    pub(super) fn begin_block(&mut self, xid: u32) -> Result<(), Fault> {
+        self.intake.resume(xid.into())?;
+        self.part = xid;
+        self.relations.begin_block(xid);
+        Ok(())
+    }
+
+    /// That was the block.
+    pub(super) fn end_block(&mut self) -> Result<(), Fault> {
+        self.part = 0;
+        self.relations.end_block();
+        self.intake.pause()
+    }
+
+    /// Reads a message inside a block, and notes which (sub)transaction it is of.
+    pub(super) fn read_in_block<'m>(&mut self, payload: &'m [u8]) -> Result<Message<'m>, Fault> {
+        let in_block = InBlock::of(payload)?;
+        let message = Message::decode_in_block(in_block, self.charset)?;
+        self.note_part(&in_block)?;
+        if message.is_of_rows() && !self.content_of_masked(&message) {
+            self.content_in_block(&in_block);
+        }
+        Ok(message)
+    }
+
+    fn note_part(&mut self, in_block: &InBlock<'_>) -> Result<(), Fault> {
+        if let Some(xid) = in_block.xid {
+            self.part = xid;
+            self.intake.part(xid.into())?;
+        }
+        Ok(())
+    }
+
+    /// As the message is outside of a block.
+    fn content_in_block(&mut self, in_block: &InBlock<'_>) {
+        self.intake.content(&[in_block.kind]);
+        self.intake.content(in_block.rest);
+    }
+
+    /// Takes in the start of a row that nobody wants, before the rest of it: by its content too the transaction is known again.
+    pub(super) fn pass_over(&mut self, there: &[u8]) -> Result<(), Fault> {
+        if self.intake.piece_of().is_none() {
+            self.intake.content(there);
+            return Ok(());
+        }
+        let in_block = InBlock::of(there)?;
+        self.note_part(&in_block)?;
+        self.content_in_block(&in_block);
+        Ok(())
+    }
+
+    /// A transaction that came in blocks is rolled back, or a subtransaction of it.
+    pub(super) async fn abort_blocks(&mut self, xid: u32, subxid: u32) -> Result<(), Fault> {
+        self.relations.abort(xid, subxid);
+        if xid == subxid {
+            self.intake.abort_held(xid.into()).await
+        } else {
+            self.intake.abort_part(xid.into(), subxid.into())
+        }
+    }
+
+    /// A transaction that came in blocks is committed. Says which tables look otherwise from here on.
+    pub(super) async fn commit_blocks(
+        &mut self,
+        xid: u32,
+        commit_lsn: Lsn,
+        end_lsn: Lsn,
+        commit_ts: Timestamp,
+    ) -> Result<Vec<Settled>, Fault> {
+        let settled = self.relations.commit(xid);
+        for table in &settled {
+            let described = self.relations.get(table.id).and_then(|described| described.relation.as_ref());
+            if let Some(masked) = described.and_then(|described| described.masked.as_ref()) {
+                self.masked.remember(table.id, Some(masked))?;
+            }
+        }
+        for table in &settled {
+            // Another than any that a load has read until now.
+            self.note_shape(table.id, String::new());
+        }
+        for table in settled.iter().filter(|settled| settled.table.is_none()) {
+            self.left_out.entry(table.id).or_insert(*self.intake.complete());
+        }
+        self.intake.commit_held(xid.into(), commit_lsn.after_commit(), commit_ts, xid, &end_lsn).await?;
+        Ok(settled)
     }
 
     pub(super) fn row(
@@ -265,8 +336,11 @@ impl<'a> Transactions<'a> {
         new: Option<Tuple<'_>>,
     ) -> Result<(), Fault> {
         let wanted = self.intake.wants_changes()?;
-        let Some(relation) = self.relations.get_mut(&relation) else { return Err(out_of_order("a row of a table")) };
-        let (Some(relation), true) = (relation, wanted) else { return Ok(()) };
+        let Some(described) = self.relations.get_mut(relation) else { return Err(out_of_order("a row of a table")) };
+        if !wanted {
+            return Ok(());
+        }
+        let Some(relation) = in_force(described, &mut self.intake)? else { return Ok(()) };
         let row = RowParts::of(operation, old.is_some(), new.is_some());
         loop {
             let write = |out: &mut Vec<u8>| relation.write_row(out, &mut self.scratch, old, new);
@@ -276,7 +350,10 @@ impl<'a> Transactions<'a> {
                     let columns = relation.widened_columns(widened);
                     relation.schema = self.intake.schema(&relation.schema.table, &columns)?;
                 }
-                Err(Unwritten::Refused(fault)) => return Err(self.intake.refusal(fault, &relation.schema)),
+                Err(Unwritten::Refused(fault)) => {
+                    let schema = relation.schema.clone();
+                    return Err(self.refusal(fault, &schema));
+                }
             }
         }
         // Lets go of what a huge value took.
@@ -289,8 +366,10 @@ impl<'a> Transactions<'a> {
     pub(super) fn truncate(&mut self, relations: RelationIds<'_>) -> Result<(), Fault> {
         let wanted = self.intake.wants_changes()?;
         for id in relations.iter() {
-            let Some(relation) = self.relations.get(&id) else { return Err(out_of_order("a truncate of a table")) };
-            if let (Some(relation), true) = (relation, wanted) {
+            let Some(described) = self.relations.get_mut(id) else {
+                return Err(out_of_order("a truncate of a table"));
+            };
+            if wanted && let Some(relation) = in_force(described, &mut self.intake)? {
                 self.intake.truncate(&relation.schema)?;
             }
         }
@@ -298,21 +377,29 @@ impl<'a> Transactions<'a> {
     }
 }
 
-/// What tells two descriptions of a table apart.
-fn shape_of(message: &RelationMessage<'_>) -> String {
-    let RelationMessage { id: _, schema, table, replica_identity, columns } = message;
-    format!("{schema:?} {table:?} {replica_identity} {columns:?}")
+/// A captured table, with a schema that is in force for what comes now.
+fn in_force<'d>(described: &'d mut Described, intake: &mut Intake<'_, Lsn>) -> Result<Option<&'d mut Relation>, Fault> {
+    let round = intake.round();
+    // Of a block the schema is the transaction's own, which stays.
+    if described.round != round && intake.piece_of().is_none() {
+        if let Some(relation) = &mut described.relation {
+            relation.schema = intake.schema(&relation.schema.table, &relation.schema.columns)?;
+        }
+        described.round = round;
+    }
+    Ok(described.relation.as_mut())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::coordinate::Coordinate;
     use crate::capture::gap::Gaps;
     use crate::capture::intake::Counts;
     use crate::capture::overlap::Mark;
     use crate::capture::postgres::catalogue::TableFacts;
     use crate::capture::postgres::column_types::ColumnType;
-    use crate::capture::postgres::pgoutput::{Message, RelationColumn};
+    use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
     use crate::record::{ResourceName, TrailName};
@@ -335,7 +422,9 @@ mod tests {
             Trail::create(&home.path().join("t1"), name, Writer::Extract(extract), &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
-        let mut transactions = Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8);
+        let (rules, masked) = (ValueRules::default(), MaskedTables::default());
+        let mut transactions =
+            Transactions::new(&mut appender, overlap, Lsn(100), Charset::Utf8, &rules, masked, 1 << 30);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

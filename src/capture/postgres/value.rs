@@ -47,6 +47,17 @@ impl ValueKind {
         })
     }
 
+    /// The same, but that what is JSON already becomes a string of its text: so JSON null is told from SQL NULL.
+    pub(super) fn with_json_as_text(self) -> Self {
+        match self {
+            Self::Json => Self::Text,
+            Self::Array { element, delimiter } => {
+                Self::Array { element: Box::new(element.with_json_as_text()), delimiter }
+            }
+            other => other,
+        }
+    }
+
     /// Which JSON its values are.
     pub(super) fn json_kind(&self) -> JsonKind {
         match self {
@@ -212,6 +223,18 @@ mod tests {
         for bad in ["", "-", "01", "1.", ".5", "1e", "1e+", "+1", "0x1", "1 ", "1_000"] {
             assert_eq!(json(&ValueKind::Float, bad), Err(UnexpectedText), "{bad}");
         }
+    }
+
+    #[test]
+    fn json_as_text_tells_a_json_null_from_none() {
+        let text = ValueKind::Json.with_json_as_text();
+        for (value, expected) in
+            [("null", r#""null""#), ("\"null\"", r#""\"null\"""#), ("{\"a\": 1}", r#""{\"a\": 1}""#)]
+        {
+            assert_eq!(json(&text, value).as_deref(), Ok(expected));
+        }
+        let array = ValueKind::Array { element: Box::new(ValueKind::Json), delimiter: b',' }.with_json_as_text();
+        assert_eq!(json(&array, "{NULL,null,\"null\"}").as_deref(), Ok(r#"[null,null,"null"]"#));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Wire {
         (there.len() < whole).then_some(Unfinished { tag: header[0], there, whole })
     }
 
-    /// Drops the frame that is coming in, what is there of it and what is not yet.
+    /// Drops the frame that is coming in, what is there of it and, as [`Wire::take_unwanted`], what is not yet.
     pub(super) fn pass_over(&mut self) {
         let Some(Unfinished { there, whole, .. }) = self.unfinished() else { return };
         self.unwanted = whole - there.len();
@@ -113,10 +113,14 @@ impl Wire {
         if bytes == 0 {
             return Err(Fault::Passing("the source closed the connection".into()));
         }
-        let dropped = self.unwanted.min(self.input.len());
-        self.input.advance(dropped);
-        self.unwanted -= dropped;
         Ok(bytes)
+    }
+
+    /// Takes out what is there of a frame that nobody wants. After [`Wire::pass_over`] nothing else may be taken before it.
+    pub(super) fn take_unwanted(&mut self) -> BytesMut {
+        let there = self.unwanted.min(self.input.len());
+        self.unwanted -= there;
+        self.input.split_to(there)
     }
 
     /// Writes what waits.
@@ -247,17 +251,19 @@ mod tests {
             far.write_all(b"c\0\0\0\x05z").await.unwrap();
             far
         });
-        let mut found = Vec::new();
+        let (mut found, mut unwanted) = (Vec::new(), 0);
         while found.len() < 2 {
             wire.fill().await.unwrap();
+            unwanted += wire.take_unwanted().len();
             found.extend(bodies(wire.take_whole().unwrap()));
             if let Some(Unfinished { tag: b'b', there, whole }) = wire.unfinished() {
                 assert_eq!((whole, there.len() < whole), (LENGTH, true));
+                unwanted += there.len();
                 wire.pass_over();
             }
             assert!(wire.input.capacity() <= 4 * limits::SOURCE_READ_BYTES, "{}", wire.input.capacity());
         }
-        assert_eq!(found, [(b'a', b"w".to_vec()), (b'c', b"z".to_vec())]);
+        assert_eq!((found, unwanted), (vec![(b'a', b"w".to_vec()), (b'c', b"z".to_vec())], LENGTH));
         drop(sender.await.unwrap());
     }
 

@@ -27,6 +27,21 @@ struct TableLoad {
     progress: TableProgress,
     /// A chunk of it has been read, or is being: what the stream moves to where it has been read is not met again.
     has_begun: bool,
+    /// Its keys are not what the source has: no row can be asked for by one, and none may be kept.
+    are_keys_hidden: bool,
+}
+
+impl TableLoad {
+    /// These rows have to be read again, or all of the table.
+    fn read_again(&mut self, keys: Vec<Key>) {
+        let begins_again = if self.are_keys_hidden && !keys.is_empty() {
+            self.progress.begin_again();
+            true
+        } else {
+            self.progress.read_again(keys)
+        };
+        self.has_begun &= !begins_again;
+    }
 }
 
 /// What was appended of one piece of a chunk.
@@ -49,7 +64,7 @@ impl<C: Clone> Loading<C> {
     pub(in crate::capture) fn of(kept: &[LoadProgress]) -> Self {
         let begun = |progress: TableProgress| {
             let has_begun = progress.left.behind.is_some() || progress.left.is_read;
-            TableLoad { progress, has_begun }
+            TableLoad { progress, has_begun, are_keys_hidden: false }
         };
         Self {
             window: Window::new(limits::LOAD_WINDOW_BYTES_MAX),
@@ -80,7 +95,7 @@ impl<C: Clone> Loading<C> {
         self.tables.retain(|load| load.progress.table != table);
         let progress = TableProgress::new(table, order);
         let said = progress.to_trail();
-        self.tables.push(TableLoad { progress, has_begun: false });
+        self.tables.push(TableLoad { progress, has_begun: false, are_keys_hidden: false });
         said
     }
 
@@ -104,6 +119,12 @@ impl<C: Clone> Loading<C> {
     /// Chunks of one are being read from here on.
     pub(in crate::capture) fn begin(&mut self, table: &TableName) {
         self.tables.iter_mut().filter(|load| load.progress.table == *table).for_each(|load| load.has_begun = true);
+    }
+
+    /// Whether the keys of one are masked: then nothing of it is read again by its key, and after an interruption it begins again.
+    pub(in crate::capture) fn hide_keys(&mut self, table: &TableName, are_hidden: bool) {
+        let of_it = self.tables.iter_mut().filter(|load| load.progress.table == *table);
+        of_it.for_each(|load| load.are_keys_hidden = are_hidden);
     }
 
     /// Whether rows of that table are of interest.
@@ -131,7 +152,7 @@ impl<C: Clone> Loading<C> {
             let keys: Vec<Key> =
                 moved.iter().filter(|moved| moved.table == *table).map(|moved| moved.to.clone()).collect();
             if !keys.is_empty() {
-                load.has_begun &= !load.progress.read_again(keys);
+                load.read_again(keys);
                 said.push(load.progress.to_trail());
             }
         }
@@ -185,14 +206,16 @@ impl<C: Clone> Loading<C> {
         progress.at = at.clone();
         progress.left.chunk += 1;
         of.clone_into(&mut progress.left.of);
-        progress.left.behind = appended.behind.or(progress.left.behind.take());
+        if !load.are_keys_hidden {
+            progress.left.behind = appended.behind.or(progress.left.behind.take());
+        }
         progress.left.is_read |= appended.is_last;
         for key in &appended.read_again {
             progress.left.again.remove(key);
             // A row that was not there may be one that the chunk does not show yet.
             hidden.leaves_out(key, &mut appended.again);
         }
-        load.has_begun &= !progress.read_again(appended.again);
+        load.read_again(appended.again);
         let said = load.progress.to_trail();
         Some(said)
     }

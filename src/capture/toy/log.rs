@@ -30,6 +30,11 @@ pub(super) enum Event {
     Abort {
         xid: u32,
     },
+    /// A part of the transaction is rolled back, and does nothing more: see [`part_of`].
+    AbortPart {
+        xid: u32,
+        part: u32,
+    },
     /// Rows of a table were lost here.
     Loss,
 }
@@ -40,10 +45,12 @@ pub(super) enum Message {
     Begin { xid: u32, at: EventNumber },
     Commit { at: EventNumber },
     Abort,
-    Resume { xid: String },
+    Resume { xid: u64 },
+    Part { part: u64 },
     Pause,
-    CommitHeld { xid: String, at: EventNumber },
-    AbortHeld { xid: String },
+    CommitHeld { xid: u64, at: EventNumber },
+    AbortHeld { xid: u64 },
+    AbortPart { xid: u64, part: u64 },
     Row { value: u32 },
     Ddl { statement: String },
     Gap(Gap<EventNumber>),
@@ -53,6 +60,11 @@ pub(super) enum Message {
 /// Whether the table of that row is captured.
 pub(super) fn is_captured(value: u32) -> bool {
     !value.is_multiple_of(5)
+}
+
+/// The part of its transaction that a row belongs to.
+pub(super) fn part_of(value: u32) -> u32 {
+    1_000_000 + value / 10
 }
 
 /// What transactions did, in order.
@@ -101,7 +113,13 @@ impl Log {
 
     /// The changes of a transaction that ends there.
     fn changes(&self, end: usize, xid: u32) -> Vec<Message> {
-        self.events[..end].iter().filter_map(|event| change_of(event, xid)).collect()
+        let events = &self.events[..end];
+        let is_aborted = |part| events.contains(&Event::AbortPart { xid, part });
+        let stays = |message: &Message| match message {
+            Message::Row { value } => !is_aborted(part_of(*value)),
+            _ => true,
+        };
+        events.iter().filter_map(|event| change_of(event, xid)).filter(stays).collect()
     }
 
     /// What the server sends to a stream that begins at `start`: transactions whose commit is there or behind it, unless they
@@ -126,7 +144,7 @@ impl Log {
                     messages.push(if is_commit { Message::Commit { at } } else { Message::Abort });
                 }
                 Event::Loss => messages.push(loss(at)),
-                Event::Row { .. } | Event::Ddl { .. } => {}
+                Event::Row { .. } | Event::Ddl { .. } | Event::AbortPart { .. } => {}
             }
             messages.extend(idle(at));
         }
@@ -155,16 +173,22 @@ impl Log {
             }
             if let Some(xid) = of {
                 if piece.is_none() {
-                    messages.push(Message::Resume { xid: xid.to_string() });
+                    messages.push(Message::Resume { xid: xid.into() });
                     piece = Some(xid);
                 }
+                let part = if let Event::Row { value, .. } = event { part_of(*value) } else { xid };
+                messages.push(Message::Part { part: part.into() });
                 messages.extend(change_of(event, xid));
+            } else if let Event::AbortPart { xid, part } = *event {
+                if !ended_before.contains(&xid) {
+                    messages.push(Message::AbortPart { xid: xid.into(), part: part.into() });
+                }
             } else if index >= start {
                 match *event {
-                    Event::Commit { xid } => messages.push(Message::CommitHeld { xid: xid.to_string(), at }),
-                    Event::Abort { xid } => messages.push(Message::AbortHeld { xid: xid.to_string() }),
+                    Event::Commit { xid } => messages.push(Message::CommitHeld { xid: xid.into(), at }),
+                    Event::Abort { xid } => messages.push(Message::AbortHeld { xid: xid.into() }),
                     Event::Loss => messages.push(loss(at)),
-                    Event::Row { .. } | Event::Ddl { .. } => {}
+                    Event::Row { .. } | Event::Ddl { .. } | Event::AbortPart { .. } => {}
                 }
                 messages.extend(idle(at));
             }

@@ -105,7 +105,7 @@ impl Source {
         let messages = self.log(|log| log.messages(*overlap.start(), self.sends));
         let mut reading = Reading {
             confirmation: Confirmation::new(appender.durable(), confirmed),
-            intake: Intake::new(appender, overlap, confirmed),
+            intake: Intake::new(appender, overlap, confirmed, 1 << 20),
             source: self,
         };
         status.update(Status::flows);
@@ -174,15 +174,14 @@ impl Reading<'_> {
             Message::Begin { xid, at } => intake.begin(*at, time(*at), xid)?,
             Message::Commit { at } => intake.commit(at, at)?,
             Message::Abort => intake.abort().await?,
-            Message::Resume { xid } => intake.resume(xid)?,
+            Message::Resume { xid } => intake.resume(*xid)?,
+            Message::Part { part } => intake.part(*part)?,
             Message::Pause => intake.pause()?,
-            Message::CommitHeld { xid, at } => intake.commit_held(xid, *at, time(*at), at).await?,
-            Message::AbortHeld { xid } => intake.abort_held(xid)?,
+            Message::CommitHeld { xid, at } => intake.commit_held(*xid, *at, time(*at), xid, at).await?,
+            Message::AbortHeld { xid } => intake.abort_held(*xid).await?,
+            Message::AbortPart { xid, part } => intake.abort_part(*xid, *part)?,
             Message::Row { value } => row(intake, *value)?,
-            Message::Ddl { statement } => {
-                intake.content(statement.as_bytes());
-                intake.ddl(&table()?, statement)?;
-            }
+            Message::Ddl { statement } => intake.ddl(&table()?, statement)?,
             Message::Gap(gap) => {
                 let gaps = Gaps { gaps: vec![gap.clone()], resume_at: None };
                 intake.write_gaps(&gaps, SELECTION).await?;

@@ -5,16 +5,20 @@
 //! accepted by the parser and refused by [`ExtractConfig::validate`], so that the message says "not supported" instead
 //! of "unknown member".
 
+pub mod columns;
 pub mod mysql;
 pub mod postgresql;
+pub mod row_filters;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::columns::ColumnMask;
 use self::mysql::MysqlOptions;
 use self::postgresql::PostgresqlOptions;
+use self::row_filters::RowFilter;
 use super::table_pattern::TablePattern;
 use crate::limits;
 use crate::record::TrailName;
@@ -54,9 +58,15 @@ pub struct ExtractConfig {
     /// What only MySQL and MariaDB have (not yet supported).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mysql: Option<MysqlOptions>,
-    /// Columns to leave out or to mask (not yet supported).
+    /// Columns to leave out or to mask. The first entry that names a column holds for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub columns: Vec<Value>,
+    pub columns: Vec<ColumnMask>,
+    /// Rows to leave at the source.
+    #[serde(default, rename = "where", skip_serializing_if = "Vec::is_empty")]
+    pub row_filters: Vec<RowFilter>,
+    /// How a JSON null is told from SQL NULL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub json_null: JsonNull,
     /// Whether it is meant to run.
     #[serde(default)]
     pub status: DesiredStatus,
@@ -200,7 +210,18 @@ pub enum NewTables {
     Stop,
 }
 
-/// A password. Never printed; [`ExtractConfig::redacted`] leaves it out. Serializing it writes the plain text, which is
+/// What becomes of values of types that are JSON already, among which `null` is not SQL's NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonNull {
+    /// They stand in records as the JSON that they are: both are `null` there.
+    #[default]
+    Same,
+    /// Each is a string with its JSON text: JSON null is `"null"`, SQL NULL is `null`.
+    Text,
+}
+
+/// A password, or the key of a mask. Never printed; [`ExtractConfig::redacted`] leaves it out. Serializing it writes the plain text, which is
 /// for the catalog's own (encrypted) storage only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -254,9 +275,8 @@ impl ExtractConfig {
         if self.mysql.is_some() {
             return Err(refuse("mysql", "not supported in this version"));
         }
-        if !self.columns.is_empty() {
-            return Err(refuse("columns", "not supported in this version"));
-        }
+        columns::validate(&self.columns)?;
+        row_filters::validate(&self.row_filters, self.postgresql.publication.is_some())?;
         self.postgresql.validate(self.without_identity)
     }
 
@@ -265,6 +285,7 @@ impl ExtractConfig {
         self.source == other.source
             && self.tables == other.tables
             && self.without_identity == other.without_identity
+            && (&self.columns, &self.row_filters) == (&other.columns, &other.row_filters)
             && (&self.postgresql, &self.mysql) == (&other.postgresql, &other.mysql)
     }
 
@@ -274,10 +295,11 @@ impl ExtractConfig {
         json!({"tables": ["public.*"], "trail": "t1", "source": source})
     }
 
-    /// The configuration as REST shows it: without the password.
+    /// The configuration as REST shows it: without the password and the keys of masks.
     pub fn redacted(&self) -> Value {
         let mut shown = self.clone();
         shown.source.password = None;
+        shown.columns.iter_mut().for_each(|mask| mask.key = None);
         serde_json::to_value(shown).unwrap_or_else(|_| json!({}))
     }
 }
@@ -329,6 +351,11 @@ mod tests {
         serde_json::from_value(all)
     }
 
+    fn config_with_hash() -> ExtractConfig {
+        let mask = json!({"table": "a.b", "column": "c", "mask": "hash", "key": "a hash key of ours"});
+        config(json!({"columns": [mask]})).unwrap()
+    }
+
     #[test]
     fn only_source_tables_and_trail_are_required() {
         let config = config(json!({})).unwrap();
@@ -342,6 +369,9 @@ mod tests {
         let config = config(json!({})).unwrap();
         assert!(!format!("{config:?}").contains("hush"));
         assert!(!config.redacted().to_string().contains("hush"));
+        let masked = config_with_hash();
+        assert!(!format!("{masked:?}").contains("a hash key of ours"));
+        assert!(!masked.redacted().to_string().contains("a hash key of ours"));
         let stored = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<ExtractConfig>(&stored).unwrap(), config);
     }
@@ -351,7 +381,8 @@ mod tests {
         for (member, value) in [
             ("loadRate", json!(0)),
             ("begin", json!("0/16B3748")),
-            ("columns", json!([{"exclude": "public.a.b"}])),
+            ("columns", json!([{"table": "a.b", "column": "c", "mask": "text"}])),
+            ("where", json!([{"table": "a.*", "filter": "id > 1"}])),
             ("mysql", json!({"serverId": 7})),
             ("tables", json!([])),
             ("postgresql", json!({"slot": "Upper"})),

@@ -1,4 +1,5 @@
-//! What an extract of PostgreSQL is configured with beside what every extract has: slot and publication.
+//! What an extract of PostgreSQL is configured with beside what every extract has: slot, publication,
+//! logical messages, what large transactions may take.
 //!
 //! Owns the members, their defaults and their ranges; leaves slots and publications themselves to `capture`.
 
@@ -18,7 +19,17 @@ pub struct PostgresqlOptions {
     /// The publication; `trailcast_<name of the extract>` when left out. Used as it is when named here and existing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<String>,
+    /// Prefixes of logical messages that become records, with `*` and `?`; none when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<String>,
+    /// What transactions may take on the disk before their end, in bytes; [`limits::SPILL_BYTES_DEFAULT`] when left out. With 0 the
+    /// source keeps them until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spill_bytes: Option<u64>,
 }
+
+/// What the prefixes of logical messages begin with that are ours.
+pub const OUR_PREFIX: &str = "trailcast";
 
 impl PostgresqlOptions {
     /// The slot's name: the configured one, or made from the extract's name.
@@ -48,6 +59,24 @@ impl PostgresqlOptions {
         }
         if let Some(publication) = &self.publication {
             text("postgresql.publication", publication, limits::SOURCE_IDENTIFIER_BYTES_MAX)?;
+        }
+        if self.spill_bytes.is_some_and(|bytes| bytes > limits::SPILL_BYTES_CONFIGURED_MAX) {
+            let message = format!("0 to {}", limits::SPILL_BYTES_CONFIGURED_MAX);
+            return Err(refuse("postgresql.spillBytes", message));
+        }
+        self.validate_messages()
+    }
+
+    fn validate_messages(&self) -> Result<(), InvalidExtract> {
+        if self.messages.len() > limits::MESSAGE_PREFIXES_MAX {
+            return Err(refuse("postgresql.messages", format!("0 to {} prefixes", limits::MESSAGE_PREFIXES_MAX)));
+        }
+        for prefix in &self.messages {
+            text("postgresql.messages", prefix, limits::MESSAGE_PREFIX_BYTES_MAX)?;
+            if prefix.starts_with(OUR_PREFIX) {
+                let message = format!("prefixes that begin with {OUR_PREFIX} are the program's own");
+                return Err(refuse("postgresql.messages", message));
+            }
         }
         Ok(())
     }

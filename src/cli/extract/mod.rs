@@ -14,6 +14,8 @@ use clap::{Args, Subcommand};
 
 use super::client_arguments::ClientArguments;
 use super::failure::Failure;
+use super::output::print;
+use crate::capture;
 use configuration::{Configuration, PASSWORDS};
 use load::LoadArguments;
 
@@ -87,6 +89,12 @@ enum Command {
         #[command(flatten)]
         asked: Asked,
     },
+    /// Print what lets statements that change tables become records, where that is wanted
+    Helper {
+        /// As SQL, for a superuser of the database to run
+        #[arg(long, env = "TRAILCAST_HELPER_SQL", required = true, value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+        sql: bool,
+    },
     /// Remove an extract; its trail stays
     Rm {
         /// The extract's name
@@ -132,6 +140,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Start { name, asked } => manage::start(&asked.client.address()?, &name, asked.json).await,
         Command::Stop { name, asked } => manage::stop(&asked.client.address()?, &name, asked.json).await,
         Command::Load { name, load, asked } => load::run(&asked.client.address()?, &name, load, asked.json).await,
+        Command::Helper { .. } => Ok(print(capture::helper_sql().as_bytes())?),
         Command::Rm { name, drop_slot, yes, asked } => {
             let address = asked.client.address()?;
             if drop_slot && !yes {

@@ -69,7 +69,8 @@ impl Offline {
         let write = move || {
             let user = Some(format!("uid {}", rustix::process::getuid().as_raw()));
             let actor = Actor { user, auth: "offline", ..Actor::default() };
-            let change = Change { action, path: Some(&path), outcome, told: Told { method, status, code: None } };
+            let told = Told { method, status, code: None };
+            let change = Change { action, path: Some(&path), outcome, told, detail: None };
             let mut file = AuditFile::open_offline(&folder)?;
             Audit::new(Arc::new(SystemClock)).write_change(&mut file, &actor, &change)
         };

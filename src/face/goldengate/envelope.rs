@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::messages::Message;
 use super::schema_names::{Collection, CollectionItem, StandardResponse};
 use crate::face::Address;
+use crate::face::audit::AuditDetail;
 
 /// How an answer stands to what a link leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,6 +65,10 @@ pub struct Envelope<T> {
     #[serde(skip)]
     #[schema(ignore)]
     status: StatusCode,
+    /// For the audit alone.
+    #[serde(skip)]
+    #[schema(ignore)]
+    audit_detail: Option<String>,
 }
 
 /// Nothing to say but that it is done, or why it is not.
@@ -117,7 +122,7 @@ impl<T> Envelope<T> {
     /// An answer without links and messages.
     pub fn new(response: T) -> Self {
         let (links, messages) = (Vec::new(), Vec::new());
-        Self { schema: StandardResponse, links, messages, response, status: StatusCode::OK }
+        Self { schema: StandardResponse, links, messages, response, status: StatusCode::OK, audit_detail: None }
     }
 
     /// The answer about what stands at this address.
@@ -141,6 +146,13 @@ impl<T> Envelope<T> {
     #[must_use]
     pub fn message(mut self, message: Message) -> Self {
         self.messages.push(message);
+        self
+    }
+
+    /// Adds what the audit line of this change says beside what was asked and answered.
+    #[must_use]
+    pub fn audit_detail(mut self, detail: Option<String>) -> Self {
+        self.audit_detail = detail;
         self
     }
 
@@ -168,6 +180,9 @@ impl<T: Serialize> IntoResponse for Envelope<T> {
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(detail) = self.audit_detail {
+            response.extensions_mut().insert(AuditDetail(detail));
+        }
         response
     }
 }

@@ -94,7 +94,7 @@ pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtrac
 /// An extract's status, position and lag
 ///
 /// Role: User. publication, when there is something to say: refusedWrites, leftOut (each with table, why and mend), insertsOnly,
-/// columnsLeftOut. waitsFor, while its slot is being made: what, seconds, pid, transactionSeconds. degraded: tables that do not flow
+/// columnsLeftOut, masksUnmatched. waitsFor, while its slot is being made: what, seconds, pid, transactionSeconds. degraded: tables that do not flow
 /// as asked although it runs. coverage: lost (tables, from, to) after coverage_lost, notAsAsked with the reason of each table, the
 /// last gaps. streams: how far the clients of each data stream over its trail are behind.
 #[utoipa::path(get, path = "/services/v2/extracts/{name}/info", operation_id = "extractInfo",
@@ -120,7 +120,8 @@ fn streams_over(call: &Call<ResourceName>, trail: &TrailName) -> Value {
 ///
 /// Role: Administrator. 409 if another extract has the name, the trail, the slot or the publication, or if publishing its tables
 /// would have the application's own UPDATEs and DELETEs refused by the source: the message names each table with the statement that
-/// mends it. withoutIdentity (skip, insertsOnly) says what to do with such tables instead.
+/// mends it. withoutIdentity (skip, insertsOnly) says what to do with such tables instead. 409 too if a mask or a row filter would
+/// not hold for a table that is there.
 #[utoipa::path(post, path = "/services/v2/extracts/{name}", operation_id = "makeExtract",
     request_body(content = ref("#/components/schemas/Extract"), content_type = "application/json"),
     responses((status = 200, description = "Done", body = Envelope<DescribedExtract>), NotThere, Taken, Stores))]
@@ -135,7 +136,8 @@ pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer<D
 /// Changes, starts or stops an extract
 ///
 /// Role: Administrator. A JSON merge patch of the configuration. 409 as when an extract is made, for what it would publish anew.
-/// {"acceptGap": true}, which is not stored, goes on after coverage_lost: the trail gets a gap that names the tables; 409 when
+/// A hash mask without a key keeps the key that its table and column had. A change of masks or row filters is answered with a message
+/// that says what it does not change. {"acceptGap": true}, which is not stored, goes on after coverage_lost: the trail gets a gap that names the tables; 409 when
 /// nothing was lost.
 #[utoipa::path(patch, path = "/services/v2/extracts/{name}", operation_id = "changeExtract",
     request_body(content((ref("#/components/schemas/ExtractPatch") = "application/json"), (ref("#/components/schemas/ExtractPatch") = "application/merge-patch+json"))),
@@ -143,9 +145,11 @@ pub(super) async fn make(call: Call<ResourceName>, content: Content) -> Answer<D
 pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<DescribedExtract> {
     call.require(Role::Administrator)?;
     let patch = content.merge_patch().await?;
-    call.service().extracts().patch(call.principal(), &call.name, &patch).await?;
+    let notes = call.service().extracts().patch(call.principal(), &call.name, &patch).await?;
     let extract = find(&call, &call.name)?;
-    Ok(Envelope::at(&call.at, DescribedExtract(described(&extract))))
+    let answer = Envelope::at(&call.at, DescribedExtract(described(&extract)));
+    let answer = notes.limits.iter().fold(answer, |answer, note| answer.message(Message::new(Fact::Done, note)));
+    Ok(answer.audit_detail(notes.unmasked))
 }
 
 /// Deletes an extract; its trail stays

@@ -30,6 +30,8 @@ pub struct Change<'a> {
     pub outcome: Outcome,
     /// How it was asked and answered.
     pub told: Told<'a>,
+    /// What else is to be known of it, such as a mask that was taken away.
+    pub detail: Option<&'a str>,
 }
 
 /// What was to be done to a resource.

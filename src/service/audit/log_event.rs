@@ -23,6 +23,7 @@ pub(super) fn log(members: &Map<String, Value>) {
         result = text("result"),
         status = number("status"),
         code = text("code"),
+        detail = text("detail"),
         session = number("session"),
         stream = text("stream"),
         begin = text("begin"),

@@ -64,6 +64,7 @@ const MADE: Change<'static> = Change {
     path: Some("/services/v2/stream/s1"),
     outcome: Outcome::Done,
     told: Told { method: "POST", status: 200, code: None },
+    detail: None,
 };
 
 /// The same, refused or failed, and answered with this status.

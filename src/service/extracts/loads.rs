@@ -28,7 +28,8 @@ impl Extracts {
         let (stored, loads) = self.managed(principal, name)?;
         let password = self.password_of(&stored).await?;
         let condition = request.condition.as_deref();
-        let asked = capture::loadable(name, &stored.config, password, &request.tables, condition).await;
+        let config = self.with_mask_keys(&stored)?;
+        let asked = capture::loadable(name, &config, password, &request.tables, condition).await;
         let tables = asked.map_err(|error| match error {
             CaptureError::Configuration(invalid) => ExtractError::Config(invalid),
             other => ExtractError::Source(other),

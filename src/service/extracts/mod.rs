@@ -1,5 +1,6 @@
 //! Extracts: the configured captures, stored with their passwords sealed, each with a task of its own while it runs.
 
+mod change_notes;
 mod check;
 mod collisions;
 mod coverage;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
+pub use self::change_notes::ChangeNotes;
 use self::check::Checks;
 pub use self::collisions::Collision;
 use self::coverage::KeptCoverage;
@@ -245,6 +247,7 @@ impl Extracts {
         self.check_free(principal, name, &config)?;
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let stored = self.sealed(config)?;
+        stored.check_mask_keys()?;
         let trail = stored.config.trail.clone();
         let claim = self.trails.claim(&trail, name)?;
         let is_new = self.trails.get(&trail).is_none();
@@ -354,7 +357,7 @@ impl Extracts {
         let starts = before.status == DesiredStatus::Stopped;
         if after.status == DesiredStatus::Running && (starts || !before.captures_like(after)) {
             let password = new.password.as_deref().map(|sealed| self.credentials.opened(sealed)).transpose()?;
-            self.preflight(name, after, password, Some(&before.tables)).await?;
+            self.preflight(name, &self.with_mask_keys(new)?, password, Some(&before.tables)).await?;
         }
         Ok(())
     }
@@ -365,7 +368,7 @@ impl Extracts {
         principal: Principal<'_>,
         name: &ResourceName,
         patch: &Value,
-    ) -> Result<(), ExtractError> {
+    ) -> Result<ChangeNotes, ExtractError> {
         let _one_at_a_time = self.changing.lock().await;
         let old = self.with(|known| known.get(name).map(|extract| extract.stored.clone()));
         let old = old.ok_or_else(|| ExtractError::Missing(name.clone()))?;
@@ -381,6 +384,8 @@ impl Extracts {
         }
         self.check_credentials(config.source.credentials.as_ref()).await?;
         let mut stored = self.sealed(config)?;
+        stored.keep_mask_keys(&old);
+        stored.check_mask_keys()?;
         if stored.password.is_none() && stored.config.source.credentials.is_none() {
             stored.password.clone_from(&old.password);
         }
@@ -391,12 +396,17 @@ impl Extracts {
         let (key, value) = (name.to_string(), stored.clone());
         self.catalog.blocking(move |catalog| catalog.put(Shelf::Extracts, &key, &value)).await?;
         self.stop(name).await;
+        let notes = ChangeNotes::of(&old, &stored);
+        if let Some(unmasked) = &notes.unmasked {
+            tracing::warn!(extract = %name, unmasked, "columns show more from here on than they did");
+        }
         self.with(|known| {
             if let Some(extract) = known.get_mut(name) {
                 extract.stored = stored;
             }
         });
-        self.start_if_wanted(name).await
+        self.start_if_wanted(name).await?;
+        Ok(notes)
     }
 
     /// Notes that a person has said to go on although rows may be missing; the extract does so when it starts again.
@@ -433,8 +443,9 @@ impl Extracts {
             return Ok(());
         }
         let password = self.password_of(&stored).await?;
+        let config = self.with_mask_keys(&stored)?;
         let entry = self.trails.get_or_make(&stored.config.trail, Writer::Extract(name.clone())).await?;
-        let running = run_extract(name.clone(), stored.config, password, entry, status, coverage, loads);
+        let running = run_extract(name.clone(), config, password, entry, status, coverage, loads);
         self.with(|known| {
             if let Some(extract) = known.get_mut(name) {
                 extract.running = Some(running);
@@ -446,7 +457,19 @@ impl Extracts {
     fn sealed(&self, mut config: ExtractConfig) -> Result<StoredExtract, ExtractError> {
         let password = config.source.password.take();
         let password = password.map(|secret| self.credentials.sealed(&secret)).transpose()?;
-        Ok(StoredExtract { config, password })
+        let keys = config.columns.iter_mut().map(|mask| mask.key.take());
+        let keys = keys.map(|key| key.map(|key| self.credentials.sealed(&key)).transpose());
+        let mask_keys = keys.collect::<Result<_, _>>()?;
+        Ok(StoredExtract { config, password, mask_keys })
+    }
+
+    /// The configuration with the keys of its masks, for who captures.
+    fn with_mask_keys(&self, stored: &StoredExtract) -> Result<ExtractConfig, ExtractError> {
+        let mut config = stored.config.clone();
+        for (mask, sealed) in config.columns.iter_mut().zip(&stored.mask_keys) {
+            mask.key = sealed.as_deref().map(|sealed| self.credentials.opened(sealed)).transpose()?;
+        }
+        Ok(config)
     }
 
     async fn password_of(&self, stored: &StoredExtract) -> Result<Option<Secret>, ExtractError> {

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::catalog::extract::{ExtractConfig, InvalidExtract, SourceConfig};
+use crate::catalog::extract::columns::{ColumnMask, MaskKind, missing_key};
+use crate::catalog::extract::{ExtractConfig, InvalidExtract, Secret, SourceConfig};
 use crate::catalog::stream::merge_patch;
 use crate::codec::member::{self, ConfigError};
 
@@ -19,9 +20,32 @@ pub(super) struct StoredExtract {
     /// The password, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) password: Option<String>,
+    /// The keys of the configuration's masks, sealed: one for each entry of `columns`, none for one that has no key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) mask_keys: Vec<Option<String>>,
 }
 
 impl StoredExtract {
+    /// Takes over the keys of masks that were not given anew: each stays with the table and the column that it was given for.
+    pub(super) fn keep_mask_keys(&mut self, old: &Self) {
+        for (mask, key) in self.config.columns.iter().zip(&mut self.mask_keys) {
+            let is_same = |other: &ColumnMask| other.table == mask.table && other.column == mask.column;
+            let at = old.config.columns.iter().position(is_same);
+            if key.is_none() && mask.mask == MaskKind::Hash {
+                *key = at.and_then(|at| old.mask_keys.get(at)).cloned().flatten();
+            }
+        }
+    }
+
+    /// Refuses a hash that has no key.
+    pub(super) fn check_mask_keys(&self) -> Result<(), InvalidExtract> {
+        let mut masks = self.config.columns.clone();
+        for (mask, key) in masks.iter_mut().zip(&self.mask_keys) {
+            mask.key = key.as_ref().map(|_| Secret::new(""));
+        }
+        missing_key(&masks).map_or(Ok(()), Err)
+    }
+
     /// The configuration with this merge patch applied.
     pub(super) fn patched(&self, patch: &Value) -> Result<ExtractConfig, InvalidExtract> {
         let mut given = serde_json::to_value(&self.config).unwrap_or_default();

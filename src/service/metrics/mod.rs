@@ -217,6 +217,7 @@ fn sample_extract(page: &mut Page, name: &str, shown: &ExtractStatus) {
         (Metric::CaptureTransactions, Some(status.transactions as f64)),
         (Metric::CaptureRecords, Some(status.records as f64)),
         (Metric::CaptureBytes, Some(status.received_bytes as f64)),
+        (Metric::CaptureHeld, Some(status.held_bytes as f64)),
         (Metric::CaptureRetries, Some(status.retries as f64)),
         (Metric::CaptureStarts, Some(status.starts as f64)),
     ];

@@ -106,6 +106,7 @@ metrics! {
     CaptureTransactions: Counter, "trailcast_capture_transactions_total", ["extract"], "Transactions that an extract has appended.";
     CaptureRecords: Counter, "trailcast_capture_records_total", ["extract"], "Records of these transactions.";
     CaptureBytes: Counter, "trailcast_capture_received_bytes_total", ["extract"], "Bytes of changes received from the source.";
+    CaptureHeld: Gauge, "trailcast_capture_held_bytes", ["extract"], "Bytes kept of transactions that the source has sent before their end, in memory and on the disk.";
     CaptureRetries: Counter, "trailcast_capture_retries_total", ["extract"], "Connections to the source that an extract has lost or did not get.";
     CaptureStarts: Counter, "trailcast_capture_starts_total", ["extract"], "Times that an extract began to stream.";
     CaptureDegraded: Gauge, "trailcast_capture_degraded_tables", ["extract"], "Tables of an extract that do not flow as asked although it runs.";

@@ -54,9 +54,9 @@ fn to_be_made(target: &Target, captured: &Captured) -> Vec<Finding> {
         );
         Finding::error(WHAT, message).mended_by(statement)
     };
-    let mut found = vec![judged(name, &sound, making(target, captured.version, &sound))];
+    let mut found = vec![judged(name, &sound, making(target, captured.version, &captured.filters, &sound))];
     if let Some(inserts) = target.inserts_publication() {
-        found.push(judged(&inserts, &refused, for_inserts(&inserts, captured.version, &refused)));
+        found.push(judged(&inserts, &refused, for_inserts(&inserts, captured.version, &captured.filters, &refused)));
     }
     found
 }
@@ -64,7 +64,7 @@ fn to_be_made(target: &Target, captured: &Captured) -> Vec<Finding> {
 /// What it does not give.
 async fn coverage(target: &Target, catalogue: &mut Catalogue, captured: &Captured) -> Result<Vec<Finding>, Fault> {
     let name = &target.publication;
-    let mut lacking = lacking(target, catalogue, captured.version).await?;
+    let mut lacking = lacking(target, catalogue, captured.version, &mut captured.filters.clone()).await?;
     if target.skips_without_identity() {
         lacking.retain(|table| {
             captured.tables.get(table.oid).is_none_or(|table| captured.refused(target, table).is_empty())

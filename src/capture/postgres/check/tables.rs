@@ -11,6 +11,7 @@ use crate::capture::postgres::publication::Publication;
 use crate::capture::postgres::publication_report::columns_left_out;
 use crate::capture::postgres::publisher::{Publications, planned};
 use crate::capture::postgres::replica_identity::{RefusedWrites, SERVER_VERSION_GENERATED, refused_of};
+use crate::capture::postgres::row_filters::RowFilters;
 use crate::capture::postgres::source_tables::{Identity, SourceTable, Tables};
 use crate::capture::postgres::target::Target;
 use crate::catalog::extract::WithoutIdentity;
@@ -22,14 +23,18 @@ pub(super) struct Captured {
     pub(super) version: u32,
     pub(super) tables: Tables,
     pub(super) now: Publications,
+    /// Those that were tried; none of a table that is not there.
+    pub(super) filters: RowFilters,
     pub(super) privileges: Privileges,
 }
 
 impl Captured {
     pub(super) async fn read(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Self, Fault> {
+        let tables = Tables::read(catalogue, &target.address).await?;
         Ok(Self {
             version,
-            tables: Tables::read(catalogue, &target.address).await?,
+            filters: RowFilters::read(target, catalogue, version, &tables).await?,
+            tables,
             now: Publications::read(target, catalogue, version).await?,
             privileges: Privileges::read(target, catalogue).await?,
         })
@@ -42,7 +47,7 @@ impl Captured {
 
     /// The publication that gives a table, or is to give it, as it will be when the extract runs.
     fn publication_of(&self, target: &Target, table: &SourceTable) -> Publication {
-        let planned = planned(target, self.version);
+        let planned = planned(target, self.version, &self.filters);
         match &self.now.main {
             Some(main) if main.given(&self.tables, table).is_some() => {
                 // Our own is brought to what we would make.

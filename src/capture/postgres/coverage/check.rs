@@ -11,7 +11,7 @@ use tracing::warn;
 use super::compare::{Beginning, Found, Known, Loss};
 use super::facts::{Given, Scope, Seen};
 use super::query;
-use super::repair::Repair;
+use super::repair::{self, Repair};
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
@@ -19,6 +19,7 @@ use crate::capture::gap::{Gap, Gaps};
 use crate::capture::postgres::catalogue::Catalogue;
 use crate::capture::postgres::error::PostgresError;
 use crate::capture::postgres::lsn::Lsn;
+use crate::capture::postgres::row_filters::RowFilters;
 use crate::capture::postgres::target::Target;
 use crate::catalog::coverage::{CoverageGap, LostCoverage};
 use crate::catalog::extract::{NewTables, OnCoverageLost};
@@ -58,6 +59,8 @@ pub(in crate::capture::postgres) struct CoverageCheck<'a> {
     known: Known,
     patterns: Vec<String>,
     repair: Repair<'a>,
+    /// Row filters that are asked for, as the source understood them last.
+    filters: RowFilters,
     last_look: Instant,
     /// When a look last succeeded.
     last_success: Instant,
@@ -80,6 +83,7 @@ impl<'a> CoverageCheck<'a> {
             known: serde_json::from_value(known).unwrap_or_default(),
             patterns: target.tables.iter().cloned().map(String::from).collect(),
             repair: Repair::new(target, version),
+            filters: RowFilters::default(),
             last_look: Instant::now(),
             last_success: Instant::now(),
         }
@@ -114,6 +118,7 @@ impl<'a> CoverageCheck<'a> {
             }
             mended => mended?,
         };
+        self.refuse_other_filters(&seen)?;
         let mut known = self.known.clone();
         let mut found = self.judge(&seen, cause, &added, made_again);
         self.leave_out_untouched(&mut found).await?;
@@ -194,9 +199,9 @@ impl<'a> CoverageCheck<'a> {
     /// The catalogue as it is once everything is mended that can be.
     async fn read_and_mend(&mut self, cause: Cause<'_>) -> Result<Mended, Fault> {
         let (target, version) = (self.target, self.version);
-        let before = query::look(target, &mut self.catalogue, version).await?;
+        let before = query::look(target, &mut self.catalogue, version, &mut self.filters).await?;
         let made_again = self.repair.make_again(&mut self.catalogue, &before).await?;
-        let lacks_schemas = !target.publication_is_theirs && self.lacks_schemas(&before);
+        let lacks_schemas = !target.publication_is_theirs && target.publishes_whole() && self.lacks_schemas(&before);
         if lacks_schemas {
             self.repair.add_schemas(&mut self.catalogue).await?;
         }
@@ -205,13 +210,13 @@ impl<'a> CoverageCheck<'a> {
             self.repair.prepare(&mut self.catalogue, &before).await?;
         }
         let mut seen = if made_again || lacks_schemas || goes_on {
-            query::look(target, &mut self.catalogue, version).await?
+            query::look(target, &mut self.catalogue, version, &mut self.filters).await?
         } else {
             before.clone()
         };
         if seen.lacks_anything() {
             let skipped = self.repair.add_tables(&mut self.catalogue, &seen).await?;
-            seen = query::look(target, &mut self.catalogue, version).await?;
+            seen = query::look(target, &mut self.catalogue, version, &mut self.filters).await?;
             seen.leave_out(&skipped);
         }
         seen.goes_on_from(&before);
@@ -220,6 +225,14 @@ impl<'a> CoverageCheck<'a> {
         let is_given = |(table, given): (&String, &Given)| (!given.missing.everything).then(|| table.clone());
         let added = seen.tables.iter().filter_map(is_given).filter(|table| was_missing(&table)).collect();
         Ok(Mended { seen, added, made_again })
+    }
+
+    /// Rows that a filter is to leave at the source must not come, whatever the policies say of tables that are lost.
+    fn refuse_other_filters(&self, seen: &Seen) -> Result<(), Fault> {
+        let Some((table, given)) = seen.tables.iter().find(|(_, given)| given.missing.filter) else { return Ok(()) };
+        let mend = repair::statement(&self.target.publication, table, given, &self.filters);
+        let mend = mend.unwrap_or_else(|| "ALTER PUBLICATION".to_owned());
+        Err(Fault::Passing(PostgresError::FilterNotPublished { table: table.clone(), mend }.to_string()))
     }
 
     /// A schema that was published as a whole is not any more.

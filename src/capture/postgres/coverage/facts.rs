@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::capture::postgres::lsn::Lsn;
+use crate::capture::postgres::row_filters::RowFilters;
 use crate::record::TableName;
 
 /// A row of the catalogue, told apart from one that was put in its place: a changed row has another `xmin`.
@@ -64,9 +65,12 @@ pub(in crate::capture::postgres) struct Missing {
     pub(super) operations: BTreeSet<String>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) columns: BTreeSet<String>,
-    /// A row filter leaves rows out.
+    /// A row filter leaves rows out that are asked for.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) rows: bool,
+    /// Its row filter is not the one that is asked for.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) filter: bool,
     /// Its rows come under other names.
     #[serde(skip_serializing_if = "is_false")]
     pub(super) name: bool,
@@ -80,6 +84,11 @@ fn is_false(is: &bool) -> bool {
 impl Missing {
     pub(super) fn is_nothing(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether nothing but a row filter is not as asked.
+    fn is_of_filters(&self) -> bool {
+        Self { rows: false, filter: false, ..self.clone() }.is_nothing()
     }
 }
 
@@ -98,6 +107,9 @@ impl fmt::Display for Missing {
         }
         if self.rows {
             parts.push("a row filter leaves out rows".into());
+        }
+        if self.filter {
+            parts.push("its row filter is not the one that is asked for".into());
         }
         if self.name {
             parts.push(
@@ -160,13 +172,14 @@ pub(in crate::capture::postgres) struct Seen {
 }
 
 impl Seen {
-    /// What was in order before we changed publications ourselves was so without a break, whatever we changed. The look
-    /// begins where the first one did: what came up since is the next one's to find.
+    /// What was in order before we changed publications ourselves was so without a break, whatever we changed, and so was what
+    /// only had another row filter: whoever changed that at the source made another entry of it, which the last look did not see.
+    /// The look begins where the first one did: what came up since is the next one's to find.
     pub(super) fn goes_on_from(&mut self, before: &Self) {
         (self.before, self.xmax) = (before.before, before.xmax);
         for (table, now) in &mut self.tables {
             let earlier = before.tables.get(table).filter(|earlier| earlier.oid == now.oid);
-            if let Some(earlier) = earlier.filter(|earlier| earlier.missing.is_nothing()) {
+            if let Some(earlier) = earlier.filter(|earlier| earlier.missing.is_of_filters()) {
                 now.entries.extend(&earlier.entries);
                 now.entries.sort_unstable();
                 now.entries.dedup();
@@ -232,7 +245,8 @@ pub(super) struct RelationEntryRow {
     pub(super) xmin: u32,
     pub(super) publication: u32,
     pub(super) table: u32,
-    pub(super) filtered: bool,
+    /// Its row filter, as the catalogue shows it.
+    pub(super) filter: Option<String>,
     /// Columns outside its list; none without a list.
     pub(super) left_out: Option<Vec<String>>,
 }
@@ -249,13 +263,14 @@ pub(super) struct SchemaEntryRow {
 struct Offer<'a> {
     entry: Entry,
     publication: &'a PublicationRow,
-    filtered: bool,
+    filter: Option<&'a str>,
     left_out: BTreeSet<String>,
 }
 
 impl Rows {
-    /// What is given of each table that `captures` names. The ends of the log are the caller's to add.
-    pub(super) fn seen(&self, captures: impl Fn(&str, &str) -> bool) -> Seen {
+    /// What is given of each table that `captures` names; `asked` has the row filters that are asked for. The ends of the log
+    /// are the caller's to add.
+    pub(super) fn seen(&self, captures: impl Fn(&str, &str) -> bool, asked: &RowFilters) -> Seen {
         let by_oid: BTreeMap<u32, &TableRow> = self.tables.iter().map(|table| (table.oid, table)).collect();
         let named: BTreeSet<u32> =
             self.tables.iter().filter(|table| captures(&table.schema, &table.name)).map(|table| table.oid).collect();
@@ -281,7 +296,7 @@ impl Rows {
             let each_part_is_named = parts
                 .iter()
                 .all(|part| named.contains(part) || by_oid.get(part).is_some_and(|table| table.partitioned));
-            let given = self.given(table, &by_oid, parts, each_part_is_named);
+            let given = self.given(table, &by_oid, parts, each_part_is_named, asked.expression(table.oid));
             let name = TableName::from_parts(&[&table.schema, &table.name]);
             // A name that no trail takes is refused when its first row comes.
             let name = name.map_or_else(|_| format!("{}.{}", table.schema, table.name), |name| name.to_string());
@@ -313,7 +328,7 @@ impl Rows {
         let whole = |scope, row, publication| Offer {
             entry: Self::entry(scope, row, publication),
             publication,
-            filtered: false,
+            filter: None,
             left_out: BTreeSet::new(),
         };
         let mut offers: Vec<Offer<'_>> = Vec::new();
@@ -328,7 +343,7 @@ impl Rows {
         for row in self.relations.iter().filter(|row| row.table == table.oid) {
             if let Some(publication) = self.publication(row.publication) {
                 let mut offer = whole(Scope::Table, Stamp { oid: row.oid, xmin: row.xmin }, publication);
-                offer.filtered = row.filtered;
+                offer.filter = row.filter.as_deref();
                 offer.left_out = row.left_out.clone().unwrap_or_default().into_iter().collect();
                 offers.push(offer);
             }
@@ -342,6 +357,7 @@ impl Rows {
         by_oid: &BTreeMap<u32, &TableRow>,
         parts: BTreeSet<u32>,
         each_part_is_named: bool,
+        asked: Option<&str>,
     ) -> Given {
         let mut offers = self.offers(table);
         let mut name = false;
@@ -356,7 +372,7 @@ impl Rows {
                 offers.push(offer);
             }
         }
-        let missing = Missing { name, ..missing_of(&offers) };
+        let missing = Missing { name, ..missing_of(&offers, asked) };
         let mut entries: Vec<Entry> = offers.iter().map(|offer| offer.entry).collect();
         entries.sort_unstable();
         Given { oid: table.oid, naming: table.naming, entries, missing, parts }
@@ -367,7 +383,8 @@ fn stamp_of(publication: &PublicationRow) -> Stamp {
     Stamp { oid: publication.oid, xmin: publication.xmin }
 }
 
-fn missing_of(offers: &[Offer<'_>]) -> Missing {
+/// `asked`: the row filter that is asked for.
+fn missing_of(offers: &[Offer<'_>], asked: Option<&str>) -> Missing {
     if offers.is_empty() {
         return Missing { everything: true, ..Missing::default() };
     }
@@ -384,8 +401,12 @@ fn missing_of(offers: &[Offer<'_>]) -> Missing {
         let mut of_it = offers.iter().filter(|offer| published(offer.publication)).peekable();
         if of_it.peek().is_none() {
             missing.operations.insert(operation.into());
-        } else if operation != "truncate" && of_it.all(|offer| offer.filtered) {
-            missing.rows = true;
+        } else if operation != "truncate" {
+            // A row comes that any one of them lets through.
+            match asked {
+                None => missing.rows |= of_it.all(|offer| offer.filter.is_some()),
+                Some(_) => missing.filter |= of_it.any(|offer| offer.filter != asked),
+            }
         }
     }
     let lists = offers.iter().map(|offer| offer.left_out.clone());

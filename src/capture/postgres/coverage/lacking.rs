@@ -8,6 +8,7 @@ use super::repair::statement;
 use crate::capture::error::Fault;
 use crate::capture::postgres::catalogue::Catalogue;
 use crate::capture::postgres::connection::identifier;
+use crate::capture::postgres::row_filters::RowFilters;
 use crate::capture::postgres::target::Target;
 
 /// A table that is not given as asked.
@@ -27,25 +28,26 @@ pub(in crate::capture::postgres) async fn lacking(
     target: &Target,
     catalogue: &mut Catalogue,
     version: u32,
+    filters: &mut RowFilters,
 ) -> Result<Vec<Lacking>, Fault> {
-    let seen = query::look(target, catalogue, version).await?;
+    let seen = query::look(target, catalogue, version, filters).await?;
     let not_as_asked = seen.tables.into_iter().filter(|(_, given)| !given.missing.is_nothing());
     let lacking = not_as_asked.map(|(table, given)| Lacking {
         oid: given.oid,
         why: given.missing.to_string(),
-        statement: mending(&target.publication, &table, &given),
+        statement: mending(&target.publication, &table, &given, filters),
         table,
     });
     Ok(lacking.collect())
 }
 
-fn mending(publication: &str, table: &str, given: &Given) -> String {
+fn mending(publication: &str, table: &str, given: &Given, filters: &RowFilters) -> String {
     let name = identifier(publication);
     let missing = &given.missing;
     if !missing.operations.is_empty() {
         return format!("ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate')");
     }
-    match statement(publication, table, given) {
+    match statement(publication, table, given, filters) {
         Some(statement) => statement,
         // Under another name come the rows of a table's partitions, or those of a partition.
         None => format!("ALTER PUBLICATION {name} SET (publish_via_partition_root = {})", !given.parts.is_empty()),

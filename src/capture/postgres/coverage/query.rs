@@ -6,11 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::{Rows, Seen};
+use super::facts::{Given, Rows, Seen};
 use crate::capture::error::Fault;
 use crate::capture::postgres::catalogue::{Catalogue, scalar, unexpected};
 use crate::capture::postgres::connection::literal;
 use crate::capture::postgres::lsn::Lsn;
+use crate::capture::postgres::row_filters::RowFilters;
+use crate::capture::postgres::source_tables::Tables;
 use crate::capture::postgres::target::Target;
 use crate::limits;
 
@@ -27,13 +29,30 @@ pub(super) async fn end_of_log(target: &Target, catalogue: &mut Catalogue) -> Re
     scalar(&rows).and_then(Lsn::parse).ok_or_else(|| unexpected("the end of the log"))
 }
 
-/// One look.
-pub(super) async fn look(target: &Target, catalogue: &mut Catalogue, version: u32) -> Result<Seen, Fault> {
+/// One look. `filters` are read anew where what is published is not what they say: a column that was renamed, say, makes
+/// another text of the same filter.
+pub(super) async fn look(
+    target: &Target,
+    catalogue: &mut Catalogue,
+    version: u32,
+    filters: &mut RowFilters,
+) -> Result<Seen, Fault> {
     let before = end_of_log(target, catalogue).await?;
     let rows = catalogue.query(&target.address, &statement(target, version)).await?;
     let text = scalar(&rows).ok_or_else(|| unexpected("the publications"))?;
     let rows: Rows = serde_json::from_str(text).map_err(|_| unexpected("the publications"))?;
-    let mut seen = rows.seen(|schema, table| target.captures(schema, table));
+    let captures = |schema: &str, table: &str| target.captures(schema, table);
+    let mut seen = rows.seen(captures, filters);
+    let number_of = |schema: &str, name: &str| {
+        rows.tables.iter().find(|table| table.schema == schema && table.name == name).map(|table| table.oid)
+    };
+    let differs = |given: &Given| given.missing.rows || given.missing.filter;
+    let are_stale = || filters.lack(target, number_of) || seen.tables.values().any(differs);
+    if !target.row_filters.is_empty() && are_stale() {
+        let tables = Tables::read(catalogue, &target.address).await?;
+        *filters = RowFilters::read(target, catalogue, version, &tables).await?;
+        seen = rows.seen(captures, filters);
+    }
     (seen.before, seen.after) = (before, end_of_log(target, catalogue).await?);
     Ok(seen)
 }
@@ -43,7 +62,7 @@ fn statement(target: &Target, version: u32) -> String {
     let inserts = target.inserts_publication().map_or_else(|| "NULL".to_owned(), |name| literal(&name));
     let publications = format!("{}, {inserts}", literal(&target.publication));
     let has_lists = version >= SERVER_VERSION_LISTS;
-    let filtered = if has_lists { "e.prqual IS NOT NULL" } else { "false" };
+    let filter = if has_lists { "pg_catalog.pg_get_expr(e.prqual, e.prrelid)" } else { "NULL" };
     let left_out = if has_lists {
         "CASE WHEN e.prattrs IS NULL THEN NULL ELSE (SELECT coalesce(json_agg(a.attname), '[]') \
          FROM pg_catalog.pg_attribute a WHERE a.attrelid = e.prrelid AND a.attnum > 0 AND NOT a.attisdropped \
@@ -70,7 +89,7 @@ fn statement(target: &Target, version: u32) -> String {
          'via_root', p.pubviaroot, 'inserts_only', coalesce(p.pubname = {inserts}, false))), '[]') FROM p), \
          'relations', (SELECT coalesce(json_agg(json_build_object('oid', e.oid::bigint, \
          'xmin', e.xmin::text::bigint, 'publication', e.prpubid::bigint, 'table', e.prrelid::bigint, \
-         'filtered', {filtered}, 'left_out', {left_out})), '[]') \
+         'filter', {filter}, 'left_out', {left_out})), '[]') \
          FROM pg_catalog.pg_publication_rel e JOIN p ON p.oid = e.prpubid), \
          'schemas', ({schemas}), \
          'tables', (SELECT coalesce(json_agg(json_build_object('oid', c.oid::bigint, 'schema', n.nspname, \

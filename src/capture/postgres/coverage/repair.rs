@@ -10,6 +10,7 @@ use crate::capture::error::Fault;
 use crate::capture::postgres::catalogue::Catalogue;
 use crate::capture::postgres::connection::identifier;
 use crate::capture::postgres::publisher::{Publications, Publisher};
+use crate::capture::postgres::row_filters::RowFilters;
 use crate::capture::postgres::source_tables::Tables;
 use crate::capture::postgres::target::Target;
 use crate::record::TableName;
@@ -34,8 +35,15 @@ impl<'a> Repair<'a> {
         if !seen.publications.contains(&self.target.publication) {
             return Ok(());
         }
-        let (tables, now) = self.read(catalogue).await?;
-        Publisher { target: self.target, catalogue, version: self.version, tables: &tables }.prepare(&now, true).await
+        let (tables, now, filters) = self.read(catalogue).await?;
+        let publisher = &mut Publisher {
+            target: self.target,
+            catalogue,
+            version: self.version,
+            tables: &tables,
+            filters: &filters,
+        };
+        publisher.prepare(&now, true).await
     }
 
     /// Makes our publication again if it is gone; says whether that was done.
@@ -44,8 +52,9 @@ impl<'a> Repair<'a> {
         if self.target.publication_is_theirs || seen.publications.contains(publication) {
             return Ok(false);
         }
-        let (tables, now) = self.read(catalogue).await?;
-        let mut publisher = Publisher { target: self.target, catalogue, version: self.version, tables: &tables };
+        let (tables, now, filters) = self.read(catalogue).await?;
+        let mut publisher =
+            Publisher { target: self.target, catalogue, version: self.version, tables: &tables, filters: &filters };
         match publisher.prepare(&now, false).await {
             Ok(()) => {
                 warn_rarely!(publication, publication, "the publication was gone and has been made again");
@@ -76,7 +85,7 @@ impl<'a> Repair<'a> {
     /// writes refused, and the extract is to skip them.
     pub(super) async fn add_tables(&mut self, catalogue: &mut Catalogue, seen: &Seen) -> Result<BTreeSet<u32>, Fault> {
         let mut skipped = BTreeSet::new();
-        let (tables, now) = self.read(catalogue).await?;
+        let (tables, now, filters) = self.read(catalogue).await?;
         let Some(main) = &now.main else { return Ok(skipped) };
         let altered = seen.tables.values().any(|given| given.missing.name || !given.missing.operations.is_empty());
         if altered && !self.target.publication_is_theirs {
@@ -89,13 +98,14 @@ impl<'a> Repair<'a> {
         }
         for (table, given) in &seen.tables {
             let Some(facts) = tables.get(given.oid) else { continue };
-            let publisher = Publisher { target: self.target, catalogue, version: self.version, tables: &tables };
+            let publisher =
+                Publisher { target: self.target, catalogue, version: self.version, tables: &tables, filters: &filters };
             let home = publisher.home_of(main, facts);
             if home.is_none() && given.missing.everything && self.target.skips_without_identity() {
                 skipped.insert(given.oid);
             }
             let is_ours = home.as_ref() != Some(&main.name) || !self.target.publication_is_theirs;
-            match home.filter(|_| is_ours).and_then(|home| statement(&home, table, given)) {
+            match home.filter(|_| is_ours).and_then(|home| statement(&home, table, given, &filters)) {
                 Some(sql) => self.tried(catalogue, table, &sql).await?,
                 None => drop(self.refused.remove(table)),
             }
@@ -103,9 +113,11 @@ impl<'a> Repair<'a> {
         Ok(skipped)
     }
 
-    async fn read(&self, catalogue: &mut Catalogue) -> Result<(Tables, Publications), Fault> {
+    async fn read(&self, catalogue: &mut Catalogue) -> Result<(Tables, Publications, RowFilters), Fault> {
         let tables = Tables::read(catalogue, &self.target.address).await?;
-        Ok((tables, Publications::read(self.target, catalogue, self.version).await?))
+        let now = Publications::read(self.target, catalogue, self.version).await?;
+        let filters = RowFilters::read(self.target, catalogue, self.version, &tables).await?;
+        Ok((tables, now, filters))
     }
 
     async fn tried(&mut self, catalogue: &mut Catalogue, what: &str, sql: &str) -> Result<(), Fault> {
@@ -126,16 +138,17 @@ impl<'a> Repair<'a> {
 }
 
 /// What puts a table back; none if nothing of it is missing that is the table's own.
-pub(super) fn statement(publication: &str, table: &str, given: &Given) -> Option<String> {
+pub(super) fn statement(publication: &str, table: &str, given: &Given, filters: &RowFilters) -> Option<String> {
     let name = TableName::parse(table).ok()?;
     let [schema, table] = name.parts() else { return None };
     let publication = identifier(publication);
     let table = format!("{}.{}", identifier(schema), identifier(table));
-    let add = format!("ALTER PUBLICATION {publication} ADD TABLE ONLY {table}");
+    let filter = filters.clause(given.oid);
+    let add = format!("ALTER PUBLICATION {publication} ADD TABLE ONLY {table}{filter}");
     if given.missing.everything {
         return Some(add);
     }
     // Both in one transaction, so that nothing is written in between.
-    let narrowed = given.missing.rows || !given.missing.columns.is_empty();
+    let narrowed = given.missing.rows || given.missing.filter || !given.missing.columns.is_empty();
     narrowed.then(|| format!("ALTER PUBLICATION {publication} DROP TABLE ONLY {table}; {add}"))
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::compare::{Beginning, Found, Known, Loss};
 use super::facts::{Naming, PublicationRow, RelationEntryRow, Rows, SchemaEntryRow, Seen, TableRow};
 use crate::capture::postgres::lsn::Lsn;
+use crate::capture::postgres::row_filters::RowFilters;
 
 const PUBLIC: u32 = 50;
 const OTHER: u32 = 51;
@@ -15,6 +16,8 @@ struct Source {
     patterns: Vec<String>,
     known: Known,
     log: u64,
+    /// Row filters that are asked for.
+    filters: RowFilters,
 }
 
 fn table(oid: u32, name: &str) -> TableRow {
@@ -30,7 +33,7 @@ fn table(oid: u32, name: &str) -> TableRow {
 }
 
 fn listed(oid: u32, table: u32) -> RelationEntryRow {
-    RelationEntryRow { oid, xmin: oid, publication: 1, table, filtered: false, left_out: None }
+    RelationEntryRow { oid, xmin: oid, publication: 1, table, filter: None, left_out: None }
 }
 
 impl Source {
@@ -50,7 +53,7 @@ impl Source {
             inserts_only: false,
         };
         let rows = Rows { xmin: 100, xmax: 100, publications: vec![publication], ..Rows::default() };
-        Self { rows, patterns: vec![pattern.into()], known: Known::default(), log: 0 }
+        Self { rows, patterns: vec![pattern.into()], known: Known::default(), log: 0, filters: RowFilters::default() }
     }
 
     /// The same with tables of `public`, each published by itself and all seen once.
@@ -94,9 +97,10 @@ impl Source {
             .map(|pattern| pattern.split_once('.').unwrap())
             .map(|(schema, table)| (schema.to_owned(), table.to_owned()))
             .collect();
-        let mut seen = self.rows.seen(|schema, table| {
+        let captures = |schema: &str, table: &str| {
             patterns.iter().any(|pattern| matches(&pattern.0, schema) && matches(&pattern.1, table))
-        });
+        };
+        let mut seen = self.rows.seen(captures, &self.filters);
         (seen.before, seen.after) = (Lsn(self.log), Lsn(self.log + 1));
         self.log += 10;
         seen
@@ -272,12 +276,46 @@ fn a_publication_or_an_entry_that_is_made_again_between_two_looks_is_seen() {
 }
 
 #[test]
+fn a_row_filter_that_is_asked_for_is_no_loss_and_another_one_is() {
+    let mut source = Source::publishing("public.*", &[(5, "t"), (6, "u")]);
+    source.filters = RowFilters::of(5, "(id > 1)");
+    let told = |source: &mut Source| source.look().lost.into_iter().map(|loss| loss.why).collect::<Vec<_>>();
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"], "none at all");
+    source.rows.relations[0].filter = Some("(id > 2)".into());
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"]);
+    source.rows.relations[0].filter = Some("(id > 1)".into());
+    source.nothing();
+    // A second publication of the same table lets through what it does not leave out.
+    source.rows.relations.push(listed(2000, 5));
+    assert_eq!(told(&mut source), ["its row filter is not the one that is asked for"]);
+}
+
+#[test]
+fn a_filter_that_we_change_ourselves_is_no_break_and_one_that_was_changed_before_is() {
+    for (by_hand, expected) in [(false, &[][..]), (true, &["public.t again"])] {
+        let mut source = Source::publishing("public.*", &[(5, "t")]);
+        source.filters = RowFilters::of(5, "(id > 1)");
+        if by_hand {
+            source.rows.relations[0] = RelationEntryRow { filter: Some("(id > 9)".into()), ..listed(1700, 5) };
+        }
+        let before = source.seen();
+        source.rows.relations[0] = RelationEntryRow { filter: Some("(id > 1)".into()), ..listed(1800, 5) };
+        let mut after = source.seen();
+        after.goes_on_from(&before);
+        let added = BTreeSet::new();
+        let beginning = Beginning { fresh: false, position: Lsn(0), added: &added };
+        let found = source.known.compare(&after, &source.patterns, beginning);
+        assert_eq!(named(&found.lost), expected);
+    }
+}
+
+#[test]
 fn what_a_publication_leaves_out_is_named() {
     type Change = fn(&mut Source);
     let changes: [(Change, &str); 5] = [
         (|source| source.publication().update = false, "operations update"),
         (|source| source.publication().truncate = false, "operations truncate"),
-        (|source| source.rows.relations[0].filtered = true, "row filter"),
+        (|source| source.rows.relations[0].filter = Some("(id > 1)".into()), "row filter"),
         (|source| source.rows.relations[0].left_out = Some(vec!["secret".into()]), "secret"),
         (|source| source.rows.relations.clear(), "not published"),
     ];

@@ -387,6 +387,15 @@ impl<'a> Loader<'a> {
     /// Begins with the first table that is left: with the question who is not to be seen yet, or at once.
     fn begin(&mut self, intake: &mut Intake<'_, Lsn>) {
         let Some(progress) = intake.loading.tables().next() else { return };
+        if progress.left.restarts > limits::LOAD_RESTARTS_MAX {
+            let table = progress.table.clone();
+            let why = format!(
+                "table {table} was begun {} times and changed too much each time to be loaded: load it when it changes less",
+                progress.left.restarts
+            );
+            self.ended.push((table, Ended::Failed(why)));
+            return;
+        }
         let (table, is_new) = (progress.table.clone(), progress.left.behind.is_none() && !progress.left.is_read);
         if !self.is_clear {
             intake.loading.window.begin();
