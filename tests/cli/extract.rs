@@ -1,7 +1,7 @@
 //! Goal: extracts are made, listed, stopped, started and removed from the command line, and no password shows. Method: run it
 //! against a server and a database, and look at both.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -249,4 +249,31 @@ fn the_helper_is_printed_as_sql_that_a_superuser_can_run() {
     cluster.psql(&stdout(&printed));
     assert_eq!(cluster.psql("select count(*) > 0 from pg_event_trigger"), "t");
     fails(&run(super::command::trailcast(&["extract", "helper"]), ""), 2, "--sql");
+}
+
+#[test]
+fn in_a_terminal_a_slot_is_dropped_only_after_a_yes() {
+    if !Command::new("script").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return crate::support::skip("no terminal: script (package bsdutils) is missing");
+    }
+    let Some(house) = House::new() else { return };
+    done(&house.add("e1", &[]), "extract e1 added; it writes the trail e1\n");
+    until_info(&house.server, "e1", |info| info["status"] == "running");
+    let answered = |answer: &str| {
+        let (program, url) = (Server::program(), house.server.url("http"));
+        let line = format!("{} extract rm e1 --drop-slot --url {url}", program.display());
+        let mut command = Command::new("script");
+        command.args(["-qefc", &line, "/dev/null"]);
+        run(command, &format!("{answer}\n"))
+    };
+    let kept = answered("n");
+    assert!(
+        stdout(&kept).contains("drop its slot") && stdout(&kept).contains("nothing was removed"),
+        "{}",
+        stdout(&kept)
+    );
+    assert_eq!((kept.status.code(), house.slots().as_str()), (Some(1), "trailcast_e1"));
+    let dropped = answered("y");
+    assert!(stdout(&dropped).contains("extract e1 removed"), "{}", stdout(&dropped));
+    assert_eq!((dropped.status.code(), house.slots().as_str()), (Some(0), ""));
 }
