@@ -6,11 +6,13 @@
 mod bench;
 mod check;
 mod client;
+mod load;
 mod spill;
 
 pub use bench::*;
 pub use check::*;
 pub use client::*;
+pub use load::*;
 pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------
@@ -31,8 +33,7 @@ pub const TABLE_NAME_PARTS_MAX: usize = 3;
 // --- trail ---------------------------------------------------------------------------------------------------------
 
 /// Size at which a segment is closed, in bytes, unless the trail says otherwise; what it repeats in its head does not count,
-/// unless that is more. Large enough that heads cost nothing,
-/// small enough that retention is fine-grained.
+/// unless that is more. Large enough that heads cost nothing, small enough that retention is fine-grained.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 /// Smallest segment size that a trail may choose, in bytes; tests roll often with it.
 pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
@@ -60,8 +61,7 @@ pub const FILL_AHEAD_FREE_BYTES_MIN: u64 = 64 << 20;
 /// Segment files that a process holds open beyond those that are written and those that a reader stands in: a quarter of
 /// the descriptors that Linux gives a process unless told otherwise.
 pub const SEGMENT_FILES_OPEN_MAX: usize = 256;
-/// Memory for the indexes of closed segments lately used, of all trails, in bytes: with segments of 64 MiB, those of 28
-/// GiB.
+/// Memory for the indexes of closed segments lately used, of all trails, in bytes: with segments of 64 MiB, those of 28 GiB.
 pub const INDEX_MEMORY_BYTES_MAX: usize = 16 << 20;
 /// Bytes a reader takes from a segment at once.
 pub const READ_BLOCK_BYTES: usize = 256 << 10;
@@ -599,53 +599,3 @@ pub const SOURCE_LARGE_MESSAGE_BYTES: usize = 1 << 20;
 pub const SOURCE_LARGE_VALUE_BYTES: usize = 1 << 20;
 /// Layers of a source's type (domains over arrays over domains …) that are followed.
 pub const SOURCE_TYPE_DEPTH_MAX: usize = 16;
-
-// --- initial load --------------------------------------------------------------------------------------------------
-
-/// Rows of one chunk that is read of a table, at first: the first ones are to be seen at once.
-pub const LOAD_CHUNK_ROWS_FIRST: u64 = 1_000;
-/// Fewest rows of a later one.
-pub const LOAD_CHUNK_ROWS_MIN: u64 = 100;
-/// Most rows of one chunk: the source keeps what its snapshot may see until it is read.
-pub const LOAD_CHUNK_ROWS_MAX: u64 = 100_000;
-/// Time that a chunk is to take, in milliseconds; its rows follow that.
-pub const LOAD_CHUNK_MILLIS: u64 = 200;
-/// Bytes of rows that are appended as one transaction, between two of the stream's.
-pub const LOAD_PIECE_BYTES: usize = 128 << 10;
-/// Such pieces that wait to be appended; beyond it the source waits.
-pub const LOAD_PIECES_QUEUED_MAX: usize = 8;
-/// What a load leaves in the queue of the trail's writer, in chunks: what the stream brings stands behind it.
-pub const LOAD_QUEUE_CHUNKS_MAX: usize = 2;
-/// What is remembered of the stream's transactions that chunks may not show yet, in bytes; beyond it the load of a table waits until
-/// they have ended.
-pub const LOAD_WINDOW_BYTES_MAX: usize = 16 << 20;
-/// Keys of rows of one table that have to be read again, in bytes; beyond it the table is loaded from its beginning.
-pub const LOAD_AGAIN_BYTES_MAX: usize = 1 << 20;
-/// Rows that are read again at once.
-pub const LOAD_AGAIN_ROWS: usize = 500;
-/// Rows a second that a load may be held to.
-pub const LOAD_RATE_MAX: u64 = 10_000_000;
-/// Time that a table's lock is waited for by a chunk, in milliseconds: whoever alters the table goes first.
-pub const LOAD_LOCK_MILLIS: u64 = 5_000;
-/// Time that the condition of a load may take in one chunk, in seconds.
-pub const LOAD_WHERE_SECONDS_MAX: u64 = 60;
-/// Longest condition of a load, in bytes.
-pub const LOAD_WHERE_BYTES_MAX: usize = 4_096;
-/// Time after which a source that is idle is made to write to its log what a chunk waits for, in milliseconds.
-pub const LOAD_NUDGE_MILLIS: u64 = 20;
-/// Time between two such.
-pub const LOAD_NUDGE_AGAIN_MILLIS: u64 = 1_000;
-/// Time for which a chunk's snapshot is held while the stream does not come up with it, in seconds; then it is read again later.
-pub const LOAD_HELD_SECONDS_MAX: u64 = 30;
-/// Time between two looks at transactions that a load waits for, in milliseconds.
-pub const LOAD_LOOK_MILLIS: u64 = 250;
-/// Time before what a load could not read is tried again, in milliseconds; it doubles up to [`SOURCE_BACKOFF_MILLIS_MAX`].
-pub const LOAD_RETRY_MILLIS: u64 = 250;
-/// Times in a row that a table which changes while it is read is planned anew, before it counts as failed.
-pub const LOAD_PLANS_MAX: u32 = 100;
-/// Times that the load of a table begins again before it counts as failed.
-pub const LOAD_RESTARTS_MAX: u64 = 20;
-/// Tables of one extract that loads may be asked for.
-pub const LOAD_TABLES_MAX: usize = 10_000;
-/// Time over which a load's rate is taken, in seconds.
-pub const LOAD_RATE_SECONDS: u64 = 5;

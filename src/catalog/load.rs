@@ -150,6 +150,15 @@ impl LoadRecord {
         }
     }
 
+    /// The trail says that these tables have been loaded, with so many rows: also if nobody could note it then.
+    pub fn are_loaded<'t>(&mut self, tables: impl IntoIterator<Item = (&'t String, &'t u64)>) {
+        for (table, rows) in tables {
+            if !self.orders.contains_key(table) && !self.ended.contains_key(table) {
+                self.end(table, 0, LoadEnd { rows: *rows, ..LoadEnd::default() });
+            }
+        }
+    }
+
     /// The load of a table has ended.
     pub fn end(&mut self, table: &str, order: u64, end: LoadEnd) {
         self.cancelled.retain(|cancelled| cancelled != table);

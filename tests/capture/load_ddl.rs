@@ -183,8 +183,8 @@ fn a_table_that_is_made_again_while_it_is_loaded_is_loaded_from_its_beginning() 
     crate::capture::rig::runtime().block_on(async {
         cluster.psql("create table mark (id int primary key, v int default 0)");
         // Published as a whole, so that the new table is, too.
-        let change = "alter table s rename to old; create table s (id int primary key, v int default 2, a text, b int); \
-            insert into s select i, 2, 'other', 0 from generate_series(1, 500) i; drop table old";
+        let change = "begin; alter table s rename to old; create table s (id int primary key, v int default 2, a text, b int); \
+            insert into s select i, 2, 'other', 0 from generate_series(1, 500) i; drop table old; commit";
         let (_rig, applied, state) = changed_meanwhile(&cluster, change).await;
         assert_eq!(state, TableLoadState::Loaded);
         let have = applied.lines("public.s", &["id", "v", "a", "b"]);

@@ -14,6 +14,7 @@ mod ledger;
 mod limits;
 mod load;
 mod load_ddl;
+mod load_masked;
 mod masked_everywhere;
 mod masks;
 mod masks_over_rest;

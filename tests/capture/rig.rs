@@ -37,7 +37,7 @@ pub struct Rig {
     pub coverage: SharedCoverage,
     pub loads: SharedLoads,
     running: Option<Running>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 struct Running {
@@ -61,7 +61,7 @@ impl Rig {
         let config = serde_json::json!({"source": cluster.source(), "tables": ["public.*"], "trail": "a1"});
         let config: ExtractConfig = serde_json::from_value(config).unwrap();
         let (status, coverage) = (SharedStatus::new(config.source.kind), SharedCoverage::default());
-        Self { trail, config, status, coverage, loads: SharedLoads::default(), running: None, _folder: folder }
+        Self { trail, config, status, coverage, loads: SharedLoads::default(), running: None, folder }
     }
 
     /// A new trail, for an extract with further members of `postgresql`, which has a slot and a publication of that name.
@@ -90,6 +90,11 @@ impl Rig {
         let capture = Capture::new(name(), config, None, status, coverage, self.loads.clone());
         let task = tokio::spawn(async move { capture.run(&mut appender, shutdown).await });
         self.running = Some(Running { stop, task });
+    }
+
+    /// The folder with everything that is kept.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// The writing end; the one before may still be letting go of it.

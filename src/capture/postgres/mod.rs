@@ -18,6 +18,7 @@ mod coverage;
 mod ddl;
 mod error;
 mod feedback;
+mod loader;
 mod lsn;
 mod masked_table;
 mod masks_at_source;

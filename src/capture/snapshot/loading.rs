@@ -3,11 +3,13 @@
 //! Sans-IO. Owns when progress has to be said in the trail: with each chunk, and with a transaction of the stream after which more has to
 //! be read again than before. Leaves the trail to `intake`, and reading to the product.
 
+use std::collections::BTreeMap;
+
 use super::key::Key;
 use super::progress::TableProgress;
 use super::window::{Hidden, HiddenRows, Moved, Window};
 use crate::limits;
-use crate::record::{LoadProgress, SourcePosition, TableName, TableSchema};
+use crate::record::{LoadLeft, LoadProgress, SourcePosition, TableName, TableSchema};
 use crate::trail::RowParts;
 
 /// Every load that has not ended.
@@ -59,6 +61,12 @@ pub(in crate::capture) struct Appended {
     pub(in crate::capture) is_last: bool,
 }
 
+/// The tables of which the trail says that nothing is left, and their rows.
+pub(in crate::capture) fn loaded_of(kept: &[LoadProgress]) -> BTreeMap<String, u64> {
+    let ended = kept.iter().filter(|progress| progress.left == LoadLeft::Nothing);
+    ended.map(|progress| (progress.table.to_string(), progress.rows)).collect()
+}
+
 impl<C: Clone> Loading<C> {
     /// Those that the trail says are left.
     pub(in crate::capture) fn of(kept: &[LoadProgress]) -> Self {
@@ -91,9 +99,10 @@ impl<C: Clone> Loading<C> {
     }
 
     /// One is to be loaded from its beginning. What the trail has to say of it.
-    pub(in crate::capture) fn queue(&mut self, table: TableName, order: u64) -> LoadProgress {
+    pub(in crate::capture) fn queue(&mut self, table: TableName, order: u64, is_filtered: bool) -> LoadProgress {
         self.tables.retain(|load| load.progress.table != table);
-        let progress = TableProgress::new(table, order);
+        let mut progress = TableProgress::new(table, order);
+        progress.left.is_filtered = is_filtered;
         let said = progress.to_trail();
         self.tables.push(TableLoad { progress, has_begun: false, are_keys_hidden: false });
         said

@@ -28,6 +28,9 @@ pub(in crate::capture) struct TableProgress {
 pub(in crate::capture) struct Left {
     /// Number of the order that asked for the load; 0 if it is the extract's own.
     pub(in crate::capture) order: u64,
+    /// Only rows for which its order's condition holds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::capture) is_filtered: bool,
     /// Which of the source's tables it is, and what its key is, in the product's words: under the same name there may be another.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(in crate::capture) of: String,
@@ -87,9 +90,9 @@ impl TableProgress {
 
     /// It begins again: with all of the table.
     pub(in crate::capture) fn begin_again(&mut self) {
-        let Left { order, chunk, restarts, .. } = self.left;
+        let Left { order, is_filtered, chunk, restarts, .. } = self.left;
         self.rows = 0;
-        self.left = Left { order, chunk, restarts: restarts + 1, ..Left::default() };
+        self.left = Left { order, is_filtered, chunk, restarts: restarts + 1, ..Left::default() };
     }
 
     /// These rows have to be read again. Where there are too many, all of the table has; says whether that is so.

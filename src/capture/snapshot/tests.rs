@@ -133,7 +133,7 @@ impl World {
     fn new(by_place: bool) -> Self {
         let now = (0..KEYS).map(|key| (key, Row { version: 1, large: 1 })).collect();
         let mut loading = Loading::of(&[]);
-        loading.queue(table(), 0);
+        loading.queue(table(), 0, false);
         loading.window.begin();
         let (log, trail) = (Vec::new(), Vec::new());
         Self {

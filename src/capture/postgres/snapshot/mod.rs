@@ -1,26 +1,19 @@
-//! Initial loads of PostgreSQL: rows read beside the stream, and appended between its transactions.
+//! Rows of a table of PostgreSQL, read in chunks.
 //!
 //! ```text
-//! loader    what is loaded next, what it waits for, what becomes of a piece that was read
-//!  ├ loadable   which tables somebody means, asked before anything is ordered
-//!  ├ look       whether a table may be read yet
-//!  │  └ unseen     transactions that a window cannot hold and a snapshot does not show yet
-//!  └ reader     chunks over a connection of its own, in pieces
-//!     ├ plan        what a table looks like, and the statements that read it
-//!     ├ sight       what a chunk's snapshot shows
-//!     └ copy_text   COPY's text form -> values as the stream has them
-//! condition   whether a condition that somebody gave can stand in a statement
+//! loadable      which tables somebody means, asked before anything is ordered
+//!  └ condition    whether a condition that somebody gave can stand in a statement
+//! reader        chunks over a connection of its own, in pieces
+//!  ├ plan         what a table looks like, and the statements that read it
+//!  ├ sight        what a chunk's snapshot shows
+//!  └ copy_text    COPY's text form -> values as the stream has them
 //! ```
 //!
-//! The rules are `capture::snapshot`'s; this folder knows what a snapshot is here, and why a commit is streamed before it is seen: the
-//! server writes the commit to its log, waits for a synchronous standby, and only then lets others see it.
+//! Leaves to `loader` when a table is read and what becomes of the pieces.
 
-pub(super) mod condition;
+mod condition;
 mod copy_text;
 pub(super) mod loadable;
-pub(super) mod loader;
-mod look;
 mod plan;
 pub(super) mod reader;
-mod sight;
-mod unseen;
+pub(super) mod sight;

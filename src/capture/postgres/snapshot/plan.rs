@@ -32,7 +32,7 @@ pub(in crate::capture::postgres) struct Plan {
     /// The source's own number of the table and its key: another table by the same name has another.
     pub(in crate::capture::postgres) of: String,
     pub(super) estimated_rows: Option<u64>,
-    pub(super) is_standby: bool,
+    pub(in crate::capture::postgres) is_standby: bool,
     pub(super) fingerprint: String,
     /// The table as SQL, after FROM.
     from: String,
@@ -59,6 +59,8 @@ pub(super) type KeyTexts = Vec<String>;
 #[derive(Debug)]
 pub(super) enum Planned {
     Plan(Box<Plan>),
+    /// It is not there, or not published, which may change in a moment: why, and what to do.
+    Missing(String),
     /// It cannot be loaded: why, and what to do.
     Refused(String),
 }
@@ -75,13 +77,14 @@ pub(super) async fn plan(
     let [schema, name] = table.parts() else { return Err(unexpected("a table of two parts")) };
     let rows = connection.query(&question(target, version, schema, name)).await?;
     let refused = |what: String| Ok(Planned::Refused(format!("table {table} {what}")));
+    let missing = |what: &str| Ok(Planned::Missing(format!("table {table} {what}")));
     let Some(first) = rows.first() else {
-        return refused("is not there any more, or has no columns: make it again, or cancel its load".into());
+        return missing("is not there any more, or has no columns: make it again, then load it");
     };
     let described = Described::of(first, rows.iter()).ok_or_else(|| unexpected("pg_attribute"))?;
     if !described.is_published {
-        return refused(
-            "is not published for this extract, so that its changes would be missing: publish it first".into(),
+        return missing(
+            "is not published for this extract, so that its changes would be missing: publish it, then load it",
         );
     }
     let message = RelationMessage {

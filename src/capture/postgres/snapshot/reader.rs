@@ -29,19 +29,19 @@ use crate::record::{TableName, Timestamp};
 
 /// What is to be read.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) table: TableName,
-    pub(super) left: Left,
-    pub(super) condition: Option<String>,
+pub(in crate::capture::postgres) struct Request {
+    pub(in crate::capture::postgres) table: TableName,
+    pub(in crate::capture::postgres) left: Left,
+    pub(in crate::capture::postgres) condition: Option<String>,
     /// Rows a second, at most.
-    pub(super) rate: Option<u64>,
+    pub(in crate::capture::postgres) rate: Option<u64>,
     /// Counts the descriptions of tables that the stream has brought.
-    pub(super) described: Arc<AtomicU64>,
+    pub(in crate::capture::postgres) described: Arc<AtomicU64>,
 }
 
 /// What comes while a table is read.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(in crate::capture::postgres) enum Read {
     /// The source thinks that it has so many rows.
     Estimate(Option<u64>),
     Piece(Piece),
@@ -51,7 +51,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(in crate::capture::postgres) struct Piece {
     pub(in crate::capture::postgres) plan: Arc<Plan>,
-    pub(super) sight: Arc<Sight>,
+    pub(in crate::capture::postgres) sight: Arc<Sight>,
     /// Descriptions that the stream had brought before the chunk was begun.
     pub(in crate::capture::postgres) described: u64,
     /// Each with its length before it.
@@ -71,11 +71,13 @@ pub(super) enum What {
 
 /// How reading ended.
 #[derive(Debug)]
-pub(super) enum ReadEnd {
+pub(in crate::capture::postgres) enum ReadEnd {
     /// With everything that was to be read.
     Done,
     /// The table is another one than before, or has another key.
     Another,
+    /// It is not there, or not published, which may change in a moment: why, and what to do.
+    Missing(String),
     /// It cannot be loaded: why, and what to do.
     Refused(String),
     /// Try again.
@@ -119,7 +121,12 @@ impl Piece {
 }
 
 /// Reads what is left of a table, and gives it on as long as somebody takes it.
-pub(super) async fn read(target: &Target, version: u32, request: Request, out: mpsc::Sender<Read>) -> ReadEnd {
+pub(in crate::capture::postgres) async fn read(
+    target: &Target,
+    version: u32,
+    request: Request,
+    out: mpsc::Sender<Read>,
+) -> ReadEnd {
     match Reader::open(target, version, request, out).await {
         Ok(mut reader) => reader.run().await.unwrap_or_else(|fault| match fault {
             Fault::Stop(error) => ReadEnd::Refused(reader.refused(&error.to_string())),
@@ -184,6 +191,7 @@ impl<'a> Reader<'a> {
             );
             let plan = match planning.await? {
                 Planned::Plan(plan) => Arc::new(*plan),
+                Planned::Missing(why) => return Ok(ReadEnd::Missing(why)),
                 Planned::Refused(why) => return Ok(ReadEnd::Refused(why)),
             };
             let left = &self.request.left;

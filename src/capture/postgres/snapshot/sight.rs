@@ -10,10 +10,10 @@ use crate::record::Timestamp;
 
 /// A snapshot in which a chunk was read.
 #[derive(Debug)]
-pub(super) struct Sight {
+pub(in crate::capture::postgres) struct Sight {
     shows: Shows,
     /// Everything that it shows was committed before this place of the log.
-    pub(super) before: Lsn,
+    pub(in crate::capture::postgres) before: Lsn,
     /// The server's clock.
     pub(super) read_at: Timestamp,
 }
@@ -28,7 +28,7 @@ enum Shows {
 
 impl Sight {
     /// Of a primary's `pg_current_snapshot()` (`10:20:10,14`); none if that is none.
-    pub(super) fn of_snapshot(text: &str, before: Lsn, read_at: Timestamp) -> Option<Self> {
+    pub(in crate::capture::postgres) fn of_snapshot(text: &str, before: Lsn, read_at: Timestamp) -> Option<Self> {
         let mut parts = text.split(':').skip(1);
         let (end, running) = (parts.next()?.parse::<u64>().ok()?, parts.next()?);
         let running = running.split(',').filter(|xid| !xid.is_empty());
@@ -42,7 +42,7 @@ impl Sight {
     }
 
     /// Whether it shows the transaction with that id, whose commit is at `at`. In doubt it does not.
-    pub(super) fn shows(&self, xid: &str, at: &Lsn) -> bool {
+    pub(in crate::capture::postgres) fn shows(&self, xid: &str, at: &Lsn) -> bool {
         match &self.shows {
             Shows::Replayed(place) => at <= place,
             Shows::Snapshot { end, running } => {

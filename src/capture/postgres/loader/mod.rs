@@ -8,7 +8,11 @@
 //!
 //! A piece is held until the stream has brought everything that its snapshot shows, no transaction is half in, and the trail's writer is not
 //! behind. Whatever makes a piece wrong (the table was altered or emptied, there was too much to remember) drops the reader: it
-//! begins again behind the last row that stands in the trail. Leaves the rules to `capture::snapshot`.
+//! begins again behind the last row that stands in the trail. Leaves the rules to `capture::snapshot`, reading to `snapshot`, and who is
+//! waited for to [`unseen`].
+
+mod look;
+mod unseen;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,17 +22,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::super::catalogue::Catalogue;
-use super::super::lsn::Lsn;
-use super::super::status::SharedStatus;
-use super::super::target::Target;
-use super::super::transactions::{Transactions, Unloaded};
-use super::look::{Looked, Looking, Next, Work};
-use super::reader::{self, Piece, Read, ReadEnd, Request};
-use super::sight::Sight;
+use self::look::{Looked, Looking, Next, Work};
+use super::catalogue::Catalogue;
+use super::lsn::Lsn;
+use super::snapshot::reader::{self, Piece, Read, ReadEnd, Request};
+use super::snapshot::sight::Sight;
+use super::status::SharedStatus;
+use super::target::Target;
+use super::transactions::{Transactions, Unloaded};
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
 use crate::capture::intake::Intake;
+use crate::capture::snapshot::loading::loaded_of;
 use crate::capture::snapshot::orders::SharedLoads;
 use crate::capture::snapshot::progress::TableProgress;
 use crate::capture::snapshot::status::{LoadStatus, Observed};
@@ -40,7 +45,7 @@ use crate::record::TableName;
 use crate::repeats::warn_rarely;
 
 /// Whoever loads beside a stream.
-pub(in crate::capture::postgres) struct Loader<'a> {
+pub(super) struct Loader<'a> {
     target: &'a Target,
     version: u32,
     status: &'a SharedStatus,
@@ -64,7 +69,13 @@ pub(in crate::capture::postgres) struct Loader<'a> {
     /// Tables whose load ended badly, to be said when no transaction is half in.
     ended: Vec<(TableName, Ended)>,
     /// Counts the descriptions of tables that the stream has brought.
-    pub(in crate::capture::postgres) described: Arc<AtomicU64>,
+    pub(super) described: Arc<AtomicU64>,
+    /// What the trail says that it has of earlier sessions.
+    loaded_before: Option<BTreeMap<String, u64>>,
+    /// A table that is not there, or not published, and since when.
+    missing: Option<(TableName, Instant)>,
+    /// Tables whose last row is appended, and the commit that has to be durable before that is said.
+    finishing: Vec<(TableProgress, u64)>,
     observed: BTreeMap<String, Observed>,
     shown_at: Instant,
     failures: u32,
@@ -98,7 +109,7 @@ enum Ended {
 }
 
 /// What has happened.
-pub(in crate::capture::postgres) struct Event(Happened);
+pub(super) struct Event(Happened);
 
 enum Happened {
     Looked(Result<Looked, Fault>),
@@ -109,12 +120,7 @@ enum Happened {
 
 impl<'a> Loader<'a> {
     /// Nothing is read yet.
-    pub(in crate::capture::postgres) fn new(
-        target: &'a Target,
-        version: u32,
-        status: &'a SharedStatus,
-        orders: &'a SharedLoads,
-    ) -> Self {
+    pub(super) fn new(target: &'a Target, version: u32, status: &'a SharedStatus, orders: &'a SharedLoads) -> Self {
         Self {
             target,
             version,
@@ -132,6 +138,9 @@ impl<'a> Loader<'a> {
             nudge_at: None,
             ended: Vec::new(),
             described: Arc::new(AtomicU64::new(0)),
+            loaded_before: None,
+            missing: None,
+            finishing: Vec::new(),
             observed: BTreeMap::new(),
             shown_at: Instant::now(),
             failures: 0,
@@ -139,18 +148,18 @@ impl<'a> Loader<'a> {
     }
 
     /// Whether there is anything to be done for a load.
-    pub(in crate::capture::postgres) fn is_wanted(&mut self, intake: &Intake<'_, Lsn>) -> bool {
+    pub(super) fn is_wanted(&mut self, intake: &Intake<'_, Lsn>) -> bool {
         self.are_new |= self.changes.has_changed().unwrap_or(false);
-        self.are_new || intake.loading.is_active()
+        self.are_new || intake.loading.is_active() || !self.finishing.is_empty()
     }
 
     /// Whether a piece waits for nothing but the trail's writer.
-    pub(in crate::capture::postgres) fn waits_for_room(&self, intake: &Intake<'_, Lsn>) -> bool {
+    pub(super) fn waits_for_room(&self, intake: &Intake<'_, Lsn>) -> bool {
         self.held.as_ref().is_some_and(|(piece, _)| intake.is_between() && *intake.complete() >= piece.sight.before)
     }
 
     /// Waits for something to happen; for ever where nothing goes on. Dropping the future loses nothing.
-    pub(in crate::capture::postgres) async fn event(&mut self) -> Event {
+    pub(super) async fn event(&mut self) -> Event {
         Event(self.happening().await)
     }
 
@@ -200,7 +209,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Takes in what has happened.
-    pub(in crate::capture::postgres) fn happened(&mut self, event: Event) -> Result<(), Fault> {
+    pub(super) fn happened(&mut self, event: Event) -> Result<(), Fault> {
         match event.0 {
             Happened::Looked(Ok(looked)) => {
                 if let Phase::Looking(looking) = &mut self.phase {
@@ -235,6 +244,16 @@ impl<'a> Loader<'a> {
                 self.ended.push((table, Ended::Another));
                 self.phase = Phase::Later(later);
             }
+            Some(ReadEnd::Missing(why)) => {
+                let now = Instant::now();
+                let since = self.missing.take().filter(|(known, _)| *known == table).map_or(now, |(_, since)| since);
+                if since + Duration::from_secs(limits::LOAD_MISSING_SECONDS_MAX) < now {
+                    self.ended.push((table, Ended::Failed(why)));
+                } else {
+                    self.missing = Some((table, since));
+                }
+                self.phase = Phase::Later(later);
+            }
             Some(ReadEnd::Refused(why)) => {
                 self.ended.push((table, Ended::Failed(why)));
                 self.phase = Phase::Rest;
@@ -259,7 +278,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Goes on as far as it can without waiting.
-    pub(in crate::capture::postgres) fn step(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
+    pub(super) fn step(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
+        self.finish(intake);
         if intake.is_between() {
             self.follow_orders(intake)?;
             self.say_ends(intake)?;
@@ -320,13 +340,17 @@ impl<'a> Loader<'a> {
             return Ok(());
         }
         self.are_new = false;
+        if self.loaded_before.is_none() {
+            let loaded = self.loaded_before.insert(loaded_of(intake.appender.loads()));
+            self.orders.update(|record| record.are_loaded(&*loaded));
+        }
         let record = self.changes.borrow_and_update().clone();
         for (name, order) in &record.orders {
             let Ok(table) = TableName::parse(name) else { continue };
             if intake.loading.table(&table).is_some_and(|progress| progress.left.order == order.number) {
                 continue;
             }
-            let said = intake.loading.queue(table, order.number);
+            let said = intake.loading.queue(table, order.number, order.condition.is_some());
             intake.note_load(&said)?;
             // What the stream has brought of it until now is not remembered.
             self.is_clear = false;
@@ -371,6 +395,23 @@ impl<'a> Loader<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says which loads have come to their end, once that is durable.
+    fn finish(&mut self, intake: &Intake<'_, Lsn>) {
+        if self.finishing.is_empty() {
+            return;
+        }
+        let durable = intake.appender.durable().borrow().commit;
+        let (done, rest) = std::mem::take(&mut self.finishing).into_iter().partition(|(_, commit)| *commit <= durable);
+        self.finishing = rest;
+        let done: Vec<(TableProgress, u64)> = done;
+        for (progress, _) in &done {
+            self.note_end(progress, LoadOutcome::Loaded, None);
+        }
+        if !done.is_empty() {
+            self.show(intake, true);
+        }
     }
 
     fn note_end(&mut self, progress: &TableProgress, how: LoadOutcome, error: Option<String>) {
@@ -421,7 +462,7 @@ impl<'a> Loader<'a> {
             self.phase = Phase::Rest;
             return;
         }
-        if order.number < left.order {
+        if order.number < left.order && left.is_filtered {
             // Its condition is not known any more: without it, rows would come that nobody asked for.
             let why = format!("the order to load table {table} was lost: give it again");
             self.ended.push((table.clone(), Ended::Failed(why)));
@@ -474,10 +515,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Appends the piece that is held, if its time has come; says whether it did.
-    pub(in crate::capture::postgres) async fn append(
-        &mut self,
-        transactions: &mut Transactions<'_>,
-    ) -> Result<bool, Fault> {
+    pub(super) async fn append(&mut self, transactions: &mut Transactions<'_>) -> Result<bool, Fault> {
         let intake = &mut transactions.intake;
         if !self.waits_for_room(intake) || !intake.appender.has_room(limits::LOAD_QUEUE_CHUNKS_MAX) {
             return Ok(false);
@@ -507,7 +545,7 @@ impl<'a> Loader<'a> {
                 return Ok(false);
             }
         };
-        self.failures = 0;
+        (self.failures, self.missing) = (0, None);
         let intake = &mut transactions.intake;
         if !self.forgotten.as_ref().is_some_and(|sight| Arc::ptr_eq(sight, &piece.sight)) {
             // Every piece to come shows at least as much.
@@ -520,7 +558,7 @@ impl<'a> Loader<'a> {
         }
         if let Some(progress) = intake.loading.take_ended() {
             self.phase = Phase::Rest;
-            self.note_end(&progress, LoadOutcome::Loaded, None);
+            self.finishing.push((progress, intake.appender.next_commit() - 1));
             if !intake.loading.is_active() {
                 self.rest(intake);
             }
@@ -538,7 +576,8 @@ impl<'a> Loader<'a> {
         self.shown_at = now;
         let waits_for = self.wait(now);
         let record = self.orders.snapshot();
-        let shown = LoadStatus::of(intake.loading.tables(), &self.observed, &record, waits_for, now);
+        let left = intake.loading.tables().chain(self.finishing.iter().map(|(progress, _)| progress));
+        let shown = LoadStatus::of(left, &self.observed, &record, waits_for, now);
         self.status.update(|status| status.snapshot = shown);
     }
 

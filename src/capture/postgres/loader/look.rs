@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use super::super::catalogue::{Catalogue, scalar};
 use super::super::connection::{Address, Row};
 use super::super::lsn::Lsn;
-use super::sight::Sight;
+use super::super::snapshot::sight::Sight;
 use super::unseen::{self, Unseen};
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
