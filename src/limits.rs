@@ -4,12 +4,14 @@
 //! default here and its allowed range beside it.
 
 mod bench;
+mod check;
 mod client;
 mod load;
 mod masking;
 mod spill;
 
 pub use bench::*;
+pub use check::*;
 pub use client::*;
 pub use load::*;
 pub use masking::*;

@@ -4,6 +4,8 @@
 //! new          from an extract's configuration; nothing is asked yet
 //! preflight    before an extract is made or changed: does the source speak against it?
 //! session      connects, finds where the trail stands, streams; ends when it is asked to, or with a fault
+//! check        looks at everything that capture needs at the source, and says what is to be changed
+//! release      takes away what the extract made at the source, when it is deleted
 //! watch        beside the sessions, and also when there is none: what does the source keep for us?
 //! ```
 //!
@@ -17,12 +19,15 @@ use tokio::sync::watch;
 use super::coverage::SharedCoverage;
 use super::error::{CaptureError, Fault};
 use super::extract_status::{Product, SharedStatus};
+use super::finding::Finding;
 use super::postgres;
+use super::released::Released;
 use super::snapshot::orders::SharedLoads;
 #[cfg(test)]
 use super::{status, toy};
 use crate::catalog::extract::{ExtractConfig, Secret, SourceKind, columns};
 use crate::catalog::table_pattern::TablePattern;
+use crate::clock::SharedClock;
 use crate::record::ResourceName;
 use crate::trail::Appender;
 
@@ -80,6 +85,24 @@ impl Source {
             Self::Postgresql(source) => source.preflight(known).await,
             #[cfg(test)]
             Self::Toy(..) => Ok(None),
+        }
+    }
+
+    /// Looks at everything that capture needs at the source, and changes nothing.
+    pub(super) async fn check(&self, clock: &SharedClock) -> Vec<Finding> {
+        match self {
+            Self::Postgresql(source) => source.check(clock).await,
+            #[cfg(test)]
+            Self::Toy(..) => Vec::new(),
+        }
+    }
+
+    /// Takes away what the extract made at the source.
+    pub(super) async fn release(&self) -> Result<Released, Fault> {
+        match self {
+            Self::Postgresql(source) => source.release().await,
+            #[cfg(test)]
+            Self::Toy(..) => Ok(Released::default()),
         }
     }
 

@@ -39,6 +39,11 @@ impl TablePattern {
         matches(&self.schema, schema) && matches(&self.table, table)
     }
 
+    /// Whether it takes in one table at most.
+    pub fn is_one(&self) -> bool {
+        ![&self.schema, &self.table].into_iter().any(|part| part.contains(['*', '?']))
+    }
+
     /// Whether it takes in every table.
     pub fn is_everything(&self) -> bool {
         self.schema == "*" && self.table == "*"

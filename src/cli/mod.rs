@@ -8,8 +8,10 @@ mod bench;
 mod client_arguments;
 mod config;
 pub mod demo;
+mod extract;
 mod failure;
 pub mod furnish;
+mod hidden_line;
 mod how_to_make;
 mod logging;
 mod output;
@@ -52,6 +54,8 @@ enum Command {
     Config(config::Arguments),
     /// Make, change, remove and list users
     User(user::Arguments),
+    /// Make, list, check, start, stop, load and remove extracts
+    Extract(extract::Arguments),
     /// Make load and measure: put, subscribe, latency, capture
     Bench(bench::Arguments),
     /// Copy a data folder, while a server runs on it or not
@@ -96,6 +100,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Trail(arguments) => trail::run(arguments).await,
         Command::Config(arguments) => config::run(arguments),
         Command::User(arguments) => user::run(arguments).await,
+        Command::Extract(arguments) => extract::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Backup(arguments) => backup::run(&arguments),
     }

@@ -16,6 +16,6 @@ pub mod trust;
 pub use address::{Credentials, ServerAddress};
 pub use error::{ClientError, Refusal};
 pub use record::{Record, RecordKind, RecordReader};
-pub use request::{PutAnswer, Putter, ask, call, put, put_events};
+pub use request::{PutAnswer, Putter, ask, call, call_at, put, put_events};
 pub use subscription::{Ended, Subscription};
 pub use trust::{Trust, TrustError};

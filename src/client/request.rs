@@ -86,9 +86,19 @@ pub async fn call(
     parts: &[&str],
     body: Option<&Value>,
 ) -> Result<Value, ClientError> {
+    let method = Method::from_bytes(method.as_bytes()).map_err(|error| ClientError::Garbled(error.to_string()))?;
+    call_at(address, method, &address.path(parts), body).await
+}
+
+/// The same at a target that may have a query.
+pub async fn call_at(
+    address: &ServerAddress,
+    method: Method,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Value, ClientError> {
     let garbled = |error: &dyn std::fmt::Display| ClientError::Garbled(error.to_string());
-    let method = Method::from_bytes(method.as_bytes()).map_err(|error| garbled(&error))?;
-    let mut request = start(address, method, &address.path(parts));
+    let mut request = start(address, method, target);
     if body.is_some() {
         request = request.header(CONTENT_TYPE, "application/json");
     }

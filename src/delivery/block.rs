@@ -9,7 +9,7 @@ use crate::delivery::counts::Counted;
 use crate::delivery::end::End;
 use crate::delivery::framing::Framing;
 use crate::limits::MESSAGE_BYTES_MAX;
-use crate::record::{Position, TableSchema};
+use crate::record::{Position, TableSchema, Timestamp};
 use crate::trail::Location;
 
 /// Where a block starts: all that decides what is in it, beside the contract and where it ends. A session stands at the
@@ -46,9 +46,10 @@ pub struct Piece {
 }
 
 /// What a stretch says of transactions that end in it, sent or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Passed {
     /// No transaction begins or ends in it.
+    #[default]
     Nothing,
     /// It ends inside the transaction of that commit number.
     Inside(u64),
@@ -69,6 +70,8 @@ pub struct Block {
     pub to: BlockStart,
     /// What it passed.
     pub passed: Passed,
+    /// Commit time of the last transaction that begins in it, if one does.
+    pub commit_ts: Option<Timestamp>,
     /// What is missing in it, where sessions go on all the same: in words.
     pub skipped: Vec<String>,
     /// Why nothing can follow, if so.

@@ -25,9 +25,10 @@ pub(super) struct BlockMaker {
 }
 
 /// How reading a stretch ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stretch {
     passed: Passed,
+    commit_ts: Option<Timestamp>,
     skipped: Vec<String>,
     stop: Option<End>,
 }
@@ -84,7 +85,7 @@ impl BlockMaker {
         let trail_bytes = |to: Location| usize::try_from(bytes_between(from, to).unwrap_or(0)).unwrap_or(usize::MAX);
         let mut room = Room::new(charge, self.estimate.record());
         self.encoder.reserve(self.estimate.messages(trail_bytes(end)).min(room.messages()));
-        let Stretch { passed, skipped, stop } = self.encode_until(end, &mut room, now);
+        let Stretch { passed, commit_ts, skipped, stop } = self.encode_until(end, &mut room, now);
         self.encoder.finish();
         if stop.is_none() {
             self.reader.give_used_block_back();
@@ -103,12 +104,12 @@ impl BlockMaker {
         let memory = memory + of_further_tables.min(room.left_beside(memory));
         let charge = room.settle(memory);
         let bytes = bytes::Bytes::from_owner(ChargedBytes { bytes, _charge: charge });
-        Block { bytes, pieces, counted, to: self.start(), passed, skipped, stop, memory }
+        Block { bytes, pieces, counted, to: self.start(), passed, commit_ts, skipped, stop, memory }
     }
 
     fn encode_until(&mut self, end: Location, room: &mut Room, now: Timestamp) -> Stretch {
-        let (mut passed, mut skipped) = (Passed::Nothing, Vec::new());
-        let stop = loop {
+        let mut stretch = Stretch::default();
+        stretch.stop = loop {
             // A record kept back is released by the next one of its transaction, wherever that lies.
             let rows = self.reader.rows_before(end, |row| {
                 self.encoder.take_row(row, now)?;
@@ -124,7 +125,7 @@ impl BlockMaker {
                 Some(_) => Location::MAX,
                 None => end,
             };
-            match self.encode_next(limit, &mut passed, &mut skipped, room, now) {
+            match self.encode_next(limit, &mut stretch, room, now) {
                 Ok(true) => {}
                 Ok(false) if self.reader.location() >= limit => break None,
                 Ok(false) => match self.reader.fill_here() {
@@ -136,26 +137,28 @@ impl BlockMaker {
                 Err(Break::Stop(stop)) => break Some(stop),
             }
         };
-        Stretch { passed, skipped, stop }
+        stretch
     }
 
     /// Encodes the next entry before `limit`; says whether there was one in the reader's block.
     fn encode_next(
         &mut self,
         limit: Location,
-        passed: &mut Passed,
-        skipped: &mut Vec<String>,
+        stretch: &mut Stretch,
         room: &mut Room,
         now: Timestamp,
     ) -> Result<bool, Break> {
         let entry = self.reader.next_before(limit).map_err(|error| Break::Stop(error.into()))?;
         let Some(entry) = entry else { return Ok(false) };
         match &entry {
-            Entry::Begin(transaction) => *passed = Passed::Inside(transaction.commit),
-            Entry::Commit(commit) => *passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
+            Entry::Begin(transaction) => {
+                stretch.passed = Passed::Inside(transaction.commit);
+                stretch.commit_ts = Some(transaction.head.commit_ts);
+            }
+            Entry::Commit(commit) => stretch.passed = Passed::Transaction(commit.last_position(self.contract.epoch)),
             Entry::Gap(gap) => match at_gap(&self.contract, gap) {
                 AtGap::Nothing => {}
-                AtGap::Skips(told) => skipped.push(told),
+                AtGap::Skips(told) => stretch.skipped.push(told),
                 AtGap::Ends { gap, after } => return Err(Break::Stop(End::Gap { gap, after })),
             },
             Entry::Record(_) => {}

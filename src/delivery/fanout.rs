@@ -301,7 +301,7 @@ impl Making {
     fn stopped(&self, stop: End) -> Block {
         let passed = Passed::Nothing;
         let (bytes, pieces, counted, skipped) = Default::default();
-        Block { bytes, pieces, counted, to: self.from, passed, skipped, stop: Some(stop), memory: 0 }
+        Block { bytes, pieces, counted, to: self.from, passed, commit_ts: None, skipped, stop: Some(stop), memory: 0 }
     }
 
     /// A block that stops is not kept: what stopped it may pass.

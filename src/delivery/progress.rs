@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::record::Position;
+use crate::record::{Position, Timestamp};
 use crate::trail::Location;
 
 /// What a session is doing.
@@ -54,6 +54,21 @@ struct Seen {
     read_to: Option<Location>,
     /// Since when the client has something to take.
     given: Option<Instant>,
+    /// Commit time of the last transaction that it has begun to read.
+    commit_ts: Option<Timestamp>,
+    tail: Tail,
+}
+
+/// Where a session stands to what the trail holds.
+#[derive(Debug, Clone, Copy, Default)]
+enum Tail {
+    /// It has never had everything.
+    #[default]
+    NeverReached,
+    /// It has everything, as far as it knows.
+    Reached,
+    /// It had, until then.
+    LeftAt(Instant),
 }
 
 impl Progress {
@@ -100,6 +115,27 @@ impl Progress {
         }
     }
 
+    /// Age of the oldest transaction that the client has not taken, in seconds; `read_all`: there is nothing to read any more.
+    /// None as long as nothing is known of it.
+    pub fn lag_seconds(&self, now: Timestamp, read_all: bool) -> Option<f64> {
+        let seen = self.seen();
+        let age = |time: Timestamp| now.micros().saturating_sub(time.micros()).max(0) as f64 / 1e6;
+        let unread = match seen.tail {
+            _ if read_all => Some(0.0),
+            Tail::NeverReached => seen.commit_ts.map(age),
+            // What it lacks has come since; a moment ago, if it has not noticed yet.
+            Tail::Reached => Some(0.0),
+            Tail::LeftAt(since) => {
+                let since = since.elapsed().as_secs_f64();
+                Some(seen.commit_ts.map_or(since, |time| age(time).min(since)))
+            }
+        };
+        match seen.given {
+            Some(given) => Some(unread.unwrap_or(0.0).max(given.elapsed().as_secs_f64())),
+            None => unread,
+        }
+    }
+
     /// Messages with these records are on their way.
     pub fn sent_records(&self, last: Position, records: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
@@ -119,7 +155,26 @@ impl Progress {
     /// It reads on from there; `at_mark`: everything durable has been read.
     pub fn reached(&self, read_to: Location, at_mark: bool) {
         self.at_tail.store(at_mark, Ordering::Relaxed);
-        self.seen().read_to = Some(read_to);
+        let mut seen = self.seen();
+        seen.read_to = Some(read_to);
+        seen.tail = match seen.tail {
+            _ if at_mark => Tail::Reached,
+            Tail::Reached => Tail::LeftAt(Instant::now()),
+            other => other,
+        };
+    }
+
+    /// The trail has grown beyond what it has read.
+    pub fn leaves_tail(&self) {
+        let mut seen = self.seen();
+        if matches!(seen.tail, Tail::Reached) {
+            seen.tail = Tail::LeftAt(Instant::now());
+        }
+    }
+
+    /// It has begun to read a transaction of that commit time.
+    pub fn begins(&self, commit_ts: Timestamp) {
+        self.seen().commit_ts = Some(commit_ts);
     }
 
     /// It has read this transaction.
@@ -161,5 +216,31 @@ mod tests {
         assert_eq!(progress.state(), SessionState::Blocked);
         progress.taken();
         assert_eq!(progress.state(), SessionState::CatchingUp);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_behind_by_the_age_of_what_it_reads_or_by_the_time_since_it_had_everything() {
+        let progress = Progress::default();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let lag = |now: i64| progress.lag_seconds(at(now), false);
+        assert_eq!(lag(1_000), None, "nothing is read yet");
+        progress.begins(at(400));
+        progress.reached(Location::default(), false);
+        assert_eq!(lag(1_000), Some(600.0), "it reads what is old");
+        progress.begins(at(900));
+        progress.reached(Location::default(), true);
+        assert_eq!(lag(5_000), Some(0.0), "nothing was committed since");
+        progress.leaves_tail();
+        advance(Duration::from_secs(3)).await;
+        assert_eq!(lag(5_003), Some(3.0), "what it lacks came three seconds ago");
+        progress.begins(at(5_002));
+        progress.reached(Location::default(), false);
+        assert_eq!(lag(5_003), Some(1.0));
+        progress.reached(Location::default(), true);
+        progress.given();
+        advance(Duration::from_secs(7)).await;
+        assert_eq!(progress.lag_seconds(at(5_010), true), Some(7.0), "the client does not take the last of it");
+        progress.taken();
+        assert_eq!(progress.lag_seconds(at(5_010), true), Some(0.0));
     }
 }

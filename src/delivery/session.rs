@@ -195,6 +195,9 @@ impl Session {
                 self.progress.passes(position.commit);
             }
         }
+        if let Some(commit_ts) = block.commit_ts {
+            self.progress.begins(commit_ts);
+        }
         self.skipped.extend_from_slice(&block.skipped);
         self.has_skipped |= !block.skipped.is_empty();
         if let Some(last) = block.pieces.last() {
@@ -257,6 +260,7 @@ impl Session {
         let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
         let beat = tokio::select! {
             moved = self.mark.wait_for(|mark| mark.end > start.at) => {
+                self.progress.leaves_tail();
                 // The sender lives as long as the trail, which the fan-out holds.
                 return moved.is_err().then_some(Delivery::End(End::Gone));
             }

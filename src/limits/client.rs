@@ -31,6 +31,12 @@ pub const PUT_LINE_BYTES_MAX: usize = PUT_BODY_BYTES_MAX - PUT_CHUNK_BYTES;
 pub const TAIL_VALUE_CHARS_MAX: usize = 60;
 /// Tables whose key `tail` remembers.
 pub const TAIL_TABLES_MAX: usize = 20_000;
+/// Milliseconds between two looks at a load that is watched.
+pub const LOAD_WATCH_MILLIS: u64 = 1_000;
+/// Time for an extract to begin a load that was just asked for, in seconds, before whoever watches it is told that nothing changes.
+pub const LOAD_BEGIN_SECONDS_MAX: u64 = 15;
+/// Tables of a load that have a bar of their own; the others are counted.
+pub const LOAD_BARS_MAX: usize = 20;
 /// Largest configuration file, in bytes.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
 /// Largest number that the configuration may give for connections and sessions.

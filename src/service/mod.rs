@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod documents;
 pub mod extracts;
 pub mod health;
+pub mod lag;
 pub mod metrics;
 mod off_thread;
 pub mod principal;
@@ -29,13 +30,14 @@ use self::credentials::Credentials;
 use self::documents::Documents;
 use self::extracts::Extracts;
 use self::health::{Health, Readiness};
+use self::lag::Lag;
 use self::metrics::Page;
 use self::principal::Principal;
 use self::puts::Puts;
 use self::retention::RetentionPasses;
 use self::sessions::Sessions;
 use self::sessions::places::SessionCaps;
-use self::streams::{OpenStreamsError, Streams};
+use self::streams::{OpenStreamsError, Stream, Streams};
 use self::trails::Trails;
 use crate::access::{AccessError, AccessOptions, Accounts, Authenticator, Expiries, LimitHits, NotGranted};
 use crate::catalog::{Catalog, CatalogError, DataFolder, FolderError, Vault, VaultError};
@@ -187,13 +189,18 @@ impl Service {
         metrics::sample_trails(&mut page, principal, &self.trails, &self.puts, self.clock.now());
         metrics::sample_disk(&mut page, &self.retention);
         metrics::sample_extracts(&mut page, &self.extracts.list(principal));
-        metrics::sample_streams(&mut page, principal, &self.streams);
+        metrics::sample_streams(&mut page, principal, &self.streams, &self.trails, self.clock.now());
         metrics::sample_documents(&mut page, self.documents.figures());
         metrics::sample_limits(&mut page, &self.limit_hits, self.sessions.budget());
         metrics::sample_access(&mut page, &self.expiries, self.authenticator.key_refresh());
         metrics::sample_audit(&mut page, &self.audit);
         metrics::sample_process(&mut page);
         page
+    }
+
+    /// How far the clients of a stream are behind its source, stage by stage.
+    pub fn lag(&self, stream: &Stream) -> Lag {
+        Lag::of(stream, &self.trails, &self.extracts, self.clock.now())
     }
 
     /// The clock.

@@ -278,8 +278,12 @@ impl From<ExtractError> for Refusal {
             ExtractError::Fixed(_)
             | ExtractError::Collision(_)
             | ExtractError::Source(_)
+            | ExtractError::NotReleased { .. }
             | ExtractError::NothingToLoad(_)
             | ExtractError::NothingLost(_) => Self::new(Fact::Conflict, error),
+            ExtractError::TooManyChecks => {
+                Self::new(Fact::Unavailable, error).retry_after(limits::SOURCE_CHECK_RETRY_SECONDS)
+            }
             ExtractError::Catalog(error) => error.into(),
         }
     }

@@ -5,6 +5,8 @@ mod command;
 mod config;
 mod dead_ends;
 mod demo;
+mod extract;
+mod extract_check;
 mod losing_nothing;
 mod private_authority;
 mod proxy;

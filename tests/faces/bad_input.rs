@@ -363,6 +363,8 @@ fn what_is_wrong_with_an_extract_is_named_by_its_member() {
     for (member, value, says) in &cases {
         let answer = house.server.post(&format!("{EXTRACTS}/e1"), &extract(member, value.clone())).expect(400);
         is_clear(&answer, member, &[says]);
+        let checked = house.server.post(&format!("{EXTRACTS}/e1/check"), &extract(member, value.clone())).expect(400);
+        is_clear(&checked, member, &[says]);
     }
     house.nothing_changed("extracts");
     house.server.post(&format!("{EXTRACTS}/e1"), &extract("status", json!("stopped"))).expect(200);

@@ -491,7 +491,7 @@ impl World {
             Some(match operation.id.trim_end_matches("WithSlash") {
                 "makeStream" => json!({"source": {"trail": trail.name}}),
                 "makeTrail" | "changeTrail" | "changeStream" | "changeExtract" | "changeUser" => json!({}),
-                "makeExtract" => extract(&trail.name),
+                "makeExtract" | "checkNewExtract" => extract(&trail.name),
                 "replaceStreamDocument" => {
                     json!({"asyncapi": "3.0.0", "info": {"title": "T", "version": "1"}, "channels": {}, "operations": {}})
                 }

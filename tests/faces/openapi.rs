@@ -47,6 +47,7 @@ fn bodies() -> BTreeMap<&'static str, Content> {
         ("putTransactions", ("application/x-ndjson", format!("{put}\n{put}"))),
         ("confirmClock", (JSON, json!({"age": {"status": "running"}}).to_string())),
         ("makeExtract", (JSON, extract("captured").to_string())),
+        ("checkNewExtract", (JSON, extract("checked").to_string())),
         ("changeExtract", (JSON, json!({"status": "stopped"}).to_string())),
         ("addCredentials", (JSON, password.clone())),
         ("putCredentials", (JSON, password.clone())),
@@ -310,6 +311,12 @@ impl House {
         other["source"]["credentials"] = json!({"domain": "d1", "alias": "nothing"});
         other["status"] = json!("running");
         self.post("/services/v2/extracts/x2", &other).expect(404);
+        self.post("/services/v2/extracts/x2/check", &other).expect(404);
+        for drop_slot in ["true", "maybe"] {
+            // Nothing listens where its database is said to be, so that nothing can be taken away there.
+            let status = if drop_slot == "true" { 409 } else { 400 };
+            self.admin("DELETE", &format!("/services/v2/extracts/x1?dropSlot={drop_slot}"), &[], "").expect(status);
+        }
         let patch =
             |target: &str, body: Value| self.admin("PATCH", target, &[("Content-Type", JSON)], &body.to_string());
         patch("/services/v2/extracts/x1", json!({"trail": "another"})).expect(409);
@@ -406,7 +413,7 @@ fn proxied_below(target: &str) -> Option<&'static str> {
 /// Whether it makes what its path names, and so needs nothing to be there.
 fn makes_what_it_names(operation: &Operation) -> bool {
     let makes = ["make", "add", "put"].iter().any(|word| operation.id.starts_with(word));
-    makes && operation.id != "putTransactions"
+    (makes && operation.id != "putTransactions") || operation.id == "checkNewExtract"
 }
 
 #[test]

@@ -18,6 +18,8 @@ use super::{process, skip};
 const USER: &str = "postgres";
 /// The password of the superuser of every test cluster; it holds what a URL or a configuration file might trip over.
 const PASSWORD: &str = "s3cret: pass/word@%";
+/// Settings of every cluster, before those that capture needs.
+const ALWAYS_SET: usize = 5;
 const START: Duration = Duration::from_secs(60);
 
 /// One PostgreSQL that is installed here.
@@ -122,6 +124,17 @@ impl Installation {
         cluster
     }
 
+    /// A cluster as it is when it was just installed: what the tests need otherwise is not set, and ALTER SYSTEM holds from
+    /// the next start on. `settings` stand in its file.
+    pub fn start_as_installed(&'static self, settings: &[(&str, &str)]) -> Postgres {
+        let mut cluster = self.stopped(&[]);
+        cluster.as_installed = true;
+        let lines: String = settings.iter().map(|(name, value)| format!("{name} = '{value}'\n")).collect();
+        cluster.append("postgresql.conf", &lines);
+        cluster.start_again();
+        cluster
+    }
+
     fn try_start(&'static self, settings: &[(&str, &str)], tls: bool) -> Result<Postgres, String> {
         let mut cluster = self.stopped(settings);
         if tls {
@@ -139,6 +152,7 @@ impl Installation {
             port: Port::hold(),
             settings: settings.iter().map(|(name, value)| format!("{name}={value}")).collect(),
             locales: None,
+            as_installed: false,
             child: None,
             log: Log::default(),
             folder,
@@ -169,6 +183,7 @@ pub struct Postgres {
     port: Port,
     settings: Vec<String>,
     locales: Option<PathBuf>,
+    as_installed: bool,
     child: Option<Child>,
     log: Log,
     folder: Folder,
@@ -355,6 +370,18 @@ impl Postgres {
         );
     }
 
+    /// Adds lines at the end of a file of its configuration.
+    pub fn append(&self, file: &str, lines: &str) {
+        let mut file = std::fs::OpenOptions::new().append(true).open(self.data().join(file)).unwrap();
+        std::io::Write::write_all(&mut file, lines.as_bytes()).unwrap();
+    }
+
+    /// Puts lines in the place of those that say who may connect.
+    pub fn set_hba(&self, lines: &str) {
+        std::fs::write(self.data().join("pg_hba.conf"), lines).unwrap();
+        self.psql("select pg_reload_conf()");
+    }
+
     /// Stops the cluster.
     pub fn stop(&mut self, how: Stop) {
         let Some(mut child) = self.child.take() else { return };
@@ -410,12 +437,14 @@ impl Postgres {
             format!("port={}", self.port()),
             format!("unix_socket_directories={sockets}"),
             "listen_addresses=127.0.0.1".to_owned(),
-            "wal_level=logical".to_owned(),
             "fsync=on".to_owned(),
+            "shared_buffers=32MB".to_owned(),
+            "wal_level=logical".to_owned(),
             "max_wal_senders=16".to_owned(),
             "max_replication_slots=16".to_owned(),
-            "shared_buffers=32MB".to_owned(),
         ];
+        // Those behind them are what capture needs.
+        let fixed = if self.as_installed { &fixed[..ALWAYS_SET] } else { &fixed[..] };
         for setting in fixed.iter().chain(&self.settings) {
             command.arg("-c").arg(setting);
         }

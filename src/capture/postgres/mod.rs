@@ -9,6 +9,7 @@
 
 mod array;
 mod catalogue;
+mod check;
 mod claims;
 mod column_types;
 mod column_writer;
@@ -29,6 +30,7 @@ mod publication_report;
 mod publisher;
 mod relation;
 mod relations;
+mod release;
 mod replica_identity;
 mod row_filters;
 mod server_error;

@@ -82,7 +82,7 @@ fn compile(target: &Target, tables: &Tables, now: &Publications, version: u32) -
 }
 
 /// Generated columns that no publication gives, as `schema.table.column`. A list of columns is what counts where there is one.
-fn columns_left_out(table: &SourceTable, generated: bool, listed: Option<&[String]>) -> Vec<String> {
+pub(super) fn columns_left_out(table: &SourceTable, generated: bool, listed: Option<&[String]>) -> Vec<String> {
     let given = |column: &String| listed.map_or(generated, |listed| listed.contains(column));
     let stored = table.stored_columns.iter().filter(|column| !given(column));
     stored.chain(&table.virtual_columns).map(|column| format!("{}.{column}", table.shown())).collect()

@@ -146,10 +146,10 @@ impl Publisher<'_> {
         if error.code != INSUFFICIENT_PRIVILEGE {
             return error.into();
         }
-        let whole = whole_objects(&self.target.tables, self.version).filter(|_| option.is_empty());
-        let whole = whole.filter(|_| self.target.publishes_whole());
-        let objects = whole.unwrap_or_else(|| self.for_tables(tables));
-        let statement = self.statement(name, &objects, option);
+        let statement = match option {
+            "" => making(self.target, self.version, self.filters, tables),
+            _ => self.statement(name, &self.for_tables(tables), option),
+        };
         let (user, database) = (&self.target.address.user, &self.target.address.source.database);
         CaptureError::Refused(format!(
             "{error}: the user {user} may not make the publication. Let a superuser make it beforehand: {statement}; or, if \
@@ -185,13 +185,8 @@ impl Publisher<'_> {
         self.execute(&self.statement(name, objects, option)).await
     }
 
-    /// The statement that makes a publication.
     fn statement(&self, name: &str, objects: &str, option: &str) -> String {
-        // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
-        let generated =
-            if self.version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
-        let name = identifier(name);
-        format!("CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})")
+        statement(name, objects, option, self.version)
     }
 
     /// Brings a publication that exists to what the extract needs, unless it was named by the user and is theirs to keep.
@@ -414,29 +409,12 @@ impl Publisher<'_> {
         (sound, refused)
     }
 
-    /// The publication as we would make it, as far as it matters for one table.
     fn planned(&self) -> Publication {
-        Publication {
-            name: self.target.publication.clone(),
-            everything: true,
-            inserts: true,
-            updates: true,
-            deletes: true,
-            truncates: true,
-            via_root: true,
-            generated: self.version >= SERVER_VERSION_GENERATED,
-            tables: self.filters.listed().collect(),
-            ..Publication::default()
-        }
+        planned(self.target, self.version, self.filters)
     }
 
-    /// `FOR TABLE …`, or nothing for no tables. Tables that inherit from one of them are named themselves, where they match.
     fn for_tables(&self, tables: &[&SourceTable]) -> String {
-        if tables.is_empty() {
-            return String::new();
-        }
-        let name = |table: &&SourceTable| format!("ONLY {}{}", table.sql_name, self.filters.clause(table.oid));
-        format!("FOR TABLE {}", tables.iter().map(name).collect::<Vec<_>>().join(", "))
+        for_tables(self.filters, tables)
     }
 
     async fn execute(&mut self, sql: &str) -> Result<Result<(), ServerError>, Fault> {
@@ -487,6 +465,51 @@ fn refuse(target: &Target, tables: Vec<RefusedWrites>) -> Result<(), Fault> {
     }
     let whole_schemas = target.tables.iter().any(|pattern| pattern.is_everything() || pattern.whole_schema().is_some());
     Err(PostgresError::WritesRefused { tables, whole_schemas }.into())
+}
+
+/// The publication as we would make it, as far as it matters for one table.
+pub(super) fn planned(target: &Target, version: u32, filters: &RowFilters) -> Publication {
+    Publication {
+        name: target.publication.clone(),
+        everything: true,
+        inserts: true,
+        updates: true,
+        deletes: true,
+        truncates: true,
+        via_root: true,
+        generated: version >= SERVER_VERSION_GENERATED,
+        tables: filters.listed().collect(),
+        ..Publication::default()
+    }
+}
+
+/// The statement that makes a publication.
+fn statement(name: &str, objects: &str, option: &str, version: u32) -> String {
+    // Rows of a partitioned table carry the table's name, not that of a partition which may come and go.
+    let generated = if version >= SERVER_VERSION_GENERATED { ", publish_generated_columns = stored" } else { "" };
+    let name = identifier(name);
+    format!("CREATE PUBLICATION {name} {objects} WITH ({option}publish_via_partition_root = true{generated})")
+}
+
+/// The statement with which a superuser makes the publication of every operation beforehand. `tables`: those that it is for,
+/// where the patterns are not whole schemas.
+pub(super) fn making(target: &Target, version: u32, filters: &RowFilters, tables: &[&SourceTable]) -> String {
+    let whole = whole_objects(&target.tables, version).filter(|_| target.publishes_whole());
+    statement(&target.publication, &whole.unwrap_or_else(|| for_tables(filters, tables)), "", version)
+}
+
+/// The same for the publication of INSERTs alone.
+pub(super) fn for_inserts(name: &str, version: u32, filters: &RowFilters, tables: &[&SourceTable]) -> String {
+    statement(name, &for_tables(filters, tables), INSERTS_ONLY, version)
+}
+
+/// `FOR TABLE …`, or nothing for no tables. Tables that inherit from one of them are named themselves, where they match.
+fn for_tables(filters: &RowFilters, tables: &[&SourceTable]) -> String {
+    if tables.is_empty() {
+        return String::new();
+    }
+    let name = |table: &&SourceTable| format!("ONLY {}{}", table.sql_name, filters.clause(table.oid));
+    format!("FOR TABLE {}", tables.iter().map(name).collect::<Vec<_>>().join(", "))
 }
 
 /// How to publish all that the patterns take in, later tables too, if they allow it; it needs a superuser.

@@ -65,6 +65,12 @@ impl ServerError {
     }
 }
 
+/// The SQLSTATE in a text that a [`ServerError`] has become.
+pub(super) fn code_in(text: &str) -> Option<&str> {
+    let (_, rest) = text.rsplit_once("(SQLSTATE ")?;
+    rest.split_once(')').map(|(code, _)| code)
+}
+
 impl fmt::Display for ServerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (SQLSTATE {})", self.message, self.code)
@@ -93,6 +99,8 @@ mod tests {
     fn a_wrong_password_stops_and_a_restart_does_not() {
         let wrong = ServerError::decode(b"SFATAL\0C28P01\0Mpassword authentication failed\0\0");
         assert_eq!(wrong.to_string(), "password authentication failed (SQLSTATE 28P01)");
+        assert_eq!(code_in(&Fault::from(wrong.clone()).to_string()), Some("28P01"));
+        assert_eq!(code_in("connection to the source: refused"), None);
         assert!(matches!(Fault::from(wrong), Fault::Stop(CaptureError::Refused(_))));
         let unreadable = ServerError { code: "22P05".into(), message: "no equivalent".into() };
         assert!(Fault::from(unreadable).to_string().contains("begin a new extract"));

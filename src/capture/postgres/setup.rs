@@ -26,7 +26,7 @@ use crate::catalog::table_pattern::TablePattern;
 use crate::record::SourceParts;
 
 /// Oldest server that this code knows, as `server_version_num`.
-const SERVER_VERSION_MIN: u32 = 130_000;
+pub(super) const SERVER_VERSION_MIN: u32 = 130_000;
 /// First server that keeps slots on its standbys, as `server_version_num`.
 pub(super) const SERVER_VERSION_FAILOVER: u32 = 170_000;
 

@@ -102,17 +102,18 @@ async fn look(
 
 /// The oldest transaction that has written something.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Oldest {
+pub(super) struct Oldest {
     /// None if it was prepared for a second phase, and no process has it.
-    pid: Option<u32>,
-    seconds: Option<u64>,
-    is_prepared: bool,
+    pub(super) pid: Option<u32>,
+    pub(super) seconds: Option<u64>,
+    /// The name that it was prepared under.
+    pub(super) prepared: Option<String>,
 }
 
 impl Oldest {
     fn wait(&self, slot: &str, seconds: u64) -> Wait {
         let open = self.seconds.map(|seconds| format!(", open for {seconds} s")).unwrap_or_default();
-        let oldest = match (self.pid, self.is_prepared) {
+        let oldest = match (self.pid, self.prepared.is_some()) {
             (Some(pid), _) => {
                 format!("; the oldest is that of pid {pid}{open}: let it end, or pg_terminate_backend({pid})")
             }
@@ -130,20 +131,21 @@ impl Oldest {
 }
 
 /// Only transactions with a number of their own are waited for. When another user's began we may not be allowed to know.
-async fn oldest(target: &Target, catalogue: &mut Catalogue) -> Result<Option<Oldest>, Fault> {
-    let sql = "SELECT t.pid, t.seconds, t.pid IS NULL FROM (\
+pub(super) async fn oldest(target: &Target, catalogue: &mut Catalogue) -> Result<Option<Oldest>, Fault> {
+    let sql = "SELECT t.pid, t.seconds, t.gid FROM (\
          SELECT a.pid, pg_catalog.age(a.backend_xid) AS age, \
-         extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::bigint AS seconds \
+         extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::bigint AS seconds, \
+         NULL AS gid \
          FROM pg_catalog.pg_stat_activity a WHERE a.backend_xid IS NOT NULL AND a.pid NOT IN (\
          SELECT s.active_pid FROM pg_catalog.pg_replication_slots s WHERE s.active_pid IS NOT NULL) \
          UNION ALL SELECT NULL, pg_catalog.age(p.transaction), \
-         extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::bigint FROM pg_catalog.pg_prepared_xacts p\
+         extract(epoch FROM pg_catalog.clock_timestamp() - p.prepared)::bigint, p.gid FROM pg_catalog.pg_prepared_xacts p\
          ) AS t ORDER BY t.age DESC LIMIT 1";
     let rows = catalogue.query(&target.address, sql).await?;
-    let Some([pid, seconds, Some(is_prepared)]) = rows.first().map(|row| &row[..]) else { return Ok(None) };
+    let Some([pid, seconds, prepared]) = rows.first().map(|row| &row[..]) else { return Ok(None) };
     Ok(Some(Oldest {
         pid: pid.as_deref().and_then(|pid| pid.parse().ok()),
         seconds: seconds.as_deref().and_then(|seconds| seconds.parse().ok()),
-        is_prepared: is_prepared == "t",
+        prepared: prepared.clone(),
     }))
 }

@@ -4,8 +4,10 @@ use std::convert::Infallible;
 
 use tokio::sync::watch;
 
+use super::check;
 use super::error::{MASK, ROW_FILTER, WRITES_REFUSED};
 use super::heartbeat;
+use super::release;
 use super::session;
 use super::setup;
 use super::slot_watch;
@@ -14,9 +16,12 @@ use super::status::SharedStatus;
 use super::target::Target;
 use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::{CaptureError, Fault};
+use crate::capture::finding::Finding;
+use crate::capture::released::Released;
 use crate::capture::snapshot::orders::SharedLoads;
 use crate::catalog::extract::{ExtractConfig, Secret};
 use crate::catalog::table_pattern::TablePattern;
+use crate::clock::SharedClock;
 use crate::record::ResourceName;
 use crate::trail::Appender;
 
@@ -73,6 +78,16 @@ impl Source {
             Err(Fault::Stop(error)) if [WRITES_REFUSED, MASK, ROW_FILTER].contains(&error.reason()) => Ok(Some(error)),
             Err(fault) => Err(fault),
         }
+    }
+
+    /// Looks at everything that capture needs at the server, and changes nothing.
+    pub(in crate::capture) async fn check(&self, clock: &SharedClock) -> Vec<Finding> {
+        check::check(&self.target, clock).await
+    }
+
+    /// Takes away what the extract made at the server.
+    pub(in crate::capture) async fn release(&self) -> Result<Released, Fault> {
+        release::release(&self.target).await
     }
 
     /// Looks now and then at the slot, whether the extract runs or not.

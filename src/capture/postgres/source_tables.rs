@@ -101,6 +101,11 @@ impl Tables {
         self.places.get(&oid).and_then(|place| self.list.get(*place))
     }
 
+    /// Whether one of them is so.
+    pub(super) fn any(&self, is: impl Fn(&SourceTable) -> bool) -> bool {
+        self.list.iter().any(is)
+    }
+
     /// The one of that name.
     pub(super) fn named(&self, schema: &str, name: &str) -> Option<&SourceTable> {
         self.list.iter().find(|table| table.schema == schema && table.name == name)

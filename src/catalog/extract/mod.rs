@@ -119,10 +119,11 @@ impl SourceConfig {
 }
 
 /// A database product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourceKind {
     /// PostgreSQL, 13 or newer.
+    #[default]
     Postgresql,
     /// MySQL (not yet supported).
     Mysql,

@@ -100,6 +100,7 @@ impl Shop {
         }
     }
 
+    /// What is sold stood there before the first customer came: like rows that an initial load reads.
     fn fill_the_shelves(&mut self) {
         for (number, (name, cents)) in words::PRODUCTS.iter().enumerate() {
             let id = number as u64 + 1;
@@ -109,7 +110,8 @@ impl Shop {
                 ("price".into(), Cell::Money(*cents)),
                 ("stock".into(), Cell::Number(STOCK_FULL)),
             ]);
-            self.operations.push(self.products.insert(vec![id], row));
+            let inserted = self.products.insert(vec![id], row);
+            self.operations.push(Table::loaded(&inserted, number + 1 == words::PRODUCTS.len()));
         }
     }
 
@@ -287,6 +289,17 @@ mod tests {
     fn row_id(operation: &Value, image: &Value) -> String {
         let key = operation["key"].as_array().unwrap().iter().map(|column| image[column.as_str().unwrap()].to_string());
         format!("{} {}", operation["table"], key.collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn what_is_sold_comes_first_as_rows_that_were_there_already() {
+        let transactions = transactions(7, 200);
+        let snapshot = |operation: &Value| operation["tokens"]["snapshot"].as_str().map(str::to_owned);
+        let loaded: Vec<_> = operations(&transactions[..1]).map(|operation| snapshot(operation).unwrap()).collect();
+        assert_eq!(loaded.iter().filter(|snapshot| *snapshot == "last").count(), 1);
+        assert_eq!(loaded.last().unwrap(), "last");
+        assert_eq!(loaded.len(), words::PRODUCTS.len());
+        assert!(operations(&transactions[1..]).all(|operation| snapshot(operation).is_none()));
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! Extracts over REST.
 
+use axum::extract::Request;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope};
+use super::lag::rounded;
 use super::messages::{Fact, Message};
 use super::schema_names::ExtractCollection;
-use super::{Answer, Call};
+use super::{Answer, Call, DROP_SLOT};
 use crate::access::Role;
+use crate::capture::Released;
 use crate::catalog::coverage::LostCoverage;
 use crate::catalog::extract::ExtractConfig;
-use crate::face::Content;
 use crate::face::operation::{NotThere, Stores, Taken};
-use crate::record::ResourceName;
+use crate::face::query;
+use crate::face::{Content, Refusal};
+use crate::record::{ResourceName, TrailName};
 use crate::service::extracts::{ExtractError, ExtractInfo, LeftTrail};
+use crate::service::lag::Stage;
 
 /// How an extract is doing.
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,13 +96,24 @@ pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtrac
 /// Role: User. publication, when there is something to say: refusedWrites, leftOut (each with table, why and mend), insertsOnly,
 /// columnsLeftOut, masksUnmatched. waitsFor, while its slot is being made: what, seconds, pid, transactionSeconds. degraded: tables that do not flow
 /// as asked although it runs. coverage: lost (tables, from, to) after coverage_lost, notAsAsked with the reason of each table, the
-/// last gaps.
+/// last gaps. streams: how far the clients of each data stream over its trail are behind.
 #[utoipa::path(get, path = "/services/v2/extracts/{name}/info", operation_id = "extractInfo",
     responses((status = 200, description = "Done", body = Envelope<ExtractStatus>), NotThere))]
 pub(super) async fn info(call: Call<ResourceName>) -> Answer<ExtractStatus> {
     call.require(Role::User)?;
     let extract = find(&call, &call.name)?;
-    Ok(Envelope::at(&call.at, ExtractStatus(status(&extract))))
+    let mut shown = status(&extract);
+    shown["streams"] = streams_over(&call, &extract.config.trail);
+    Ok(Envelope::at(&call.at, ExtractStatus(shown)))
+}
+
+/// How far the sessions of each stream over the trail are behind it, of streams that the caller may see.
+fn streams_over(call: &Call<ResourceName>, trail: &TrailName) -> Value {
+    let streams = call.service().streams().list(call.principal()).into_iter();
+    let over_it = streams.filter(|stream| stream.config.source.trail_name().as_ref() == Some(trail));
+    let lags = over_it.filter_map(|stream| Some((stream.name.clone(), call.service().lag(&stream).sessions?)));
+    let shown = |(name, Stage { seconds, bytes }): (ResourceName, Stage)| json!({"name": name.as_str(), "seconds": seconds.map(rounded), "bytes": bytes});
+    lags.map(shown).collect()
 }
 
 /// Makes and starts an extract
@@ -138,17 +154,42 @@ pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<
 
 /// Deletes an extract; its trail stays
 ///
-/// Role: Administrator.
+/// Role: Administrator. Its slot and publication stay at the source, unless dropSlot is true: then those that have the names which
+/// are made from the extract's are dropped. If that does not work nothing is deleted, which 409 says.
 #[utoipa::path(delete, path = "/services/v2/extracts/{name}", operation_id = "deleteExtract",
-    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
-pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
+    params(("dropSlot" = Option<bool>, Query, description = "Whether the replication slot and the publication that the extract made are dropped at the source. A parameter of nearly this name is refused with 400")),
+    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Taken, Stores))]
+pub(super) async fn remove(call: Call<ResourceName>, request: Request) -> Answer {
     call.require(Role::Administrator)?;
-    let LeftTrail { name: trail, is_empty } = call.service().extracts().delete(call.principal(), &call.name).await?;
+    let drops_slot = drops_slot(request.uri().query())?;
+    let extracts = call.service().extracts();
+    let (LeftTrail { name: trail, is_empty }, at_source) = if drops_slot {
+        let (left, released) = extracts.delete_with_source(call.principal(), &call.name).await?;
+        (left, at_source(&released))
+    } else {
+        (extracts.delete(call.principal(), &call.name).await?, "its slot and publication stay at the source".to_owned())
+    };
     let holds = if is_empty { "and is empty: delete it too" } else { "with its records: delete it" };
     let done = format!(
-        "The extract {} was deleted; its slot and publication stay at the source. Its trail {trail} stays {holds} \
+        "The extract {} was deleted; {at_source}. Its trail {trail} stays {holds} \
          (DELETE /services/v2/trails/{trail}), unless an extract of the same name is to go on with it",
         call.name
     );
     Ok(Envelope::default().message(Message::new(Fact::Done, done)))
+}
+
+fn drops_slot(query: Option<&str>) -> Result<bool, Refusal> {
+    match query::only(query, DROP_SLOT)?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Refusal::Query(format!("{DROP_SLOT} is true or false"))),
+    }
+}
+
+/// What became of slot and publication, in the middle of a sentence.
+fn at_source(released: &Released) -> String {
+    let Released { dropped, left } = released;
+    let dropped = if dropped.is_empty() { "nothing".to_owned() } else { dropped.join(" and ") };
+    let left = if left.is_empty() { String::new() } else { format!("; left there: {}", left.join("; ")) };
+    format!("{dropped} was dropped at the source{left}")
 }

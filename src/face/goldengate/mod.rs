@@ -7,10 +7,12 @@ mod credentials;
 mod document;
 pub mod envelope;
 pub mod error_answer;
+mod extract_check;
 mod extracts;
 mod front_page;
 mod grants;
 mod health;
+mod lag;
 mod loads;
 pub mod messages;
 mod metadata_catalog;
@@ -47,6 +49,8 @@ type Answer<T = envelope::Empty> = Result<Envelope<T>, ErrorAnswer>;
 
 /// Where a session begins: a parameter of the stream's socket.
 const BEGIN: &str = "begin";
+/// Whether an extract is deleted with what it made at its source.
+const DROP_SLOT: &str = "dropSlot";
 
 impl Face for GoldenGate {
     const NAME: &'static str = "goldengate";
@@ -67,6 +71,7 @@ impl Face for GoldenGate {
         match *method {
             Method::GET if is_stream => &[BEGIN, ACCESS_TOKEN],
             Method::GET => &[ACCESS_TOKEN],
+            Method::DELETE if route.ends_with("/extracts/{name}") => &[DROP_SLOT],
             _ => &[],
         }
     }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use super::proxied::ways;
 use super::{
-    Call, GoldenGate, commands, credentials, document, extracts, front_page, health, loads, metadata_catalog, openapi,
-    retention, socket, streams, tokens, trails, users,
+    Call, GoldenGate, commands, credentials, document, extract_check, extracts, front_page, health, loads,
+    metadata_catalog, openapi, retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
 
@@ -50,6 +50,8 @@ fn operations(document: Bytes) -> Operations {
         .add(extracts::__path_patch, extracts::patch)
         .add(extracts::__path_remove, extracts::remove)
         .add(extracts::__path_info, extracts::info)
+        .add(extract_check::__path_of_extract, extract_check::of_extract)
+        .add(extract_check::__path_of_new, extract_check::of_new)
         .add(loads::__path_describe, loads::describe)
         .add(loads::__path_load, loads::load)
         .add(loads::__path_patch, loads::patch)

@@ -37,6 +37,7 @@ schema_names! {
     DataStreamErrors = "ogg:dataStreamErrors";
     MessageName = "ogg:message";
     Report = "ogg:report";
+    ExtractCheck = "trailcast:extractCheck";
     ExtractCollection = "trailcast:extractCollection";
     Retention = "trailcast:retention";
     ServerName = "trailcast:server";

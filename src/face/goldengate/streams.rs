@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::envelope::{Empty, Envelope, Link, Relation};
 use super::error_answer::ErrorAnswer;
+use super::lag::{ShownLag, rounded};
 use super::messages::{Fact, Message};
 use super::proxied::prefix;
 use super::schema_names::{Collection, CollectionItem, DataStreamCollection, DataStreamErrors};
@@ -21,7 +22,8 @@ use crate::codec::token;
 use crate::delivery::counts::ByOperation;
 use crate::face::operation::{NotThere, Stores, Taken};
 use crate::face::{Address, Content, Hall};
-use crate::record::{Operation, ResourceName, TableName};
+use crate::record::{Operation, ResourceName, TableName, Timestamp};
+use crate::service::lag::Stage;
 use crate::service::streams::{LiveSession, Stream, StreamError};
 use crate::trail::Trail;
 
@@ -102,6 +104,7 @@ pub(super) struct StreamInfo {
     status: StreamStatus,
     links: Vec<Link>,
     statistics: StreamStatistics,
+    lag: ShownLag,
     /// For Operators.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -179,6 +182,9 @@ struct Session {
     lag_transactions: u64,
     #[schema(required)]
     lag_bytes: Option<u64>,
+    /// Age of the oldest transaction that the client has not taken.
+    #[schema(required)]
+    lag_seconds: Option<f64>,
     records: u64,
     bytes: u64,
 }
@@ -352,6 +358,7 @@ pub(super) async fn info(call: Call<ResourceName>) -> Answer<StreamInfo> {
     let trail = call.service().trails().of(&stream.config.source);
     let trail = trail.as_ref().and_then(|entry| entry.served().ok());
     let shown = call.require(Role::Operator).is_ok();
+    let now = call.service().clock().now();
     let info = StreamInfo {
         schema: Collection,
         name: call.name.to_string(),
@@ -361,7 +368,8 @@ pub(super) async fn info(call: Call<ResourceName>) -> Answer<StreamInfo> {
             call.at.url(&format!("{}/stream/{}", prefix(&call.at), call.name)),
         )],
         statistics: statistics(&stream, sessions.len()),
-        sessions: shown.then(|| sessions.iter().map(|session| live(&stream, session, trail)).collect()),
+        lag: call.service().lag(&stream).into(),
+        sessions: shown.then(|| sessions.iter().map(|session| live(&stream, session, trail, now)).collect()),
     };
     Ok(links_here(Envelope::new(info), &call.at, &call.name))
 }
@@ -408,11 +416,11 @@ fn counted(counts: &ByOperation<u64>) -> RecordCounts {
 }
 
 /// A live session: who, since when, how far.
-fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Session {
+fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>, now: Timestamp) -> Session {
     let progress = &session.progress;
     let last = progress.last();
     let durable = trail.map_or(0, |trail| trail.durable().borrow().commit);
-    let lag_bytes = trail.zip(progress.read_to()).map(|(trail, read_to)| trail.bytes_behind(read_to));
+    let Stage { seconds: lag_seconds, bytes: lag_bytes } = Stage::of_session(progress, trail, now);
     // A session that has read everything lags behind nothing, whatever its rules let through.
     let read_all = lag_bytes == Some(0);
     let sent = last.map_or(0, |position| position.commit);
@@ -427,6 +435,7 @@ fn live(stream: &Stream, session: &LiveSession, trail: Option<&Trail>) -> Sessio
         pos,
         lag_transactions: if read_all { 0 } else { durable.saturating_sub(progress.passed().max(sent)) },
         lag_bytes,
+        lag_seconds: lag_seconds.map(rounded),
         records: progress.records(),
         bytes: progress.bytes(),
     }

@@ -1,9 +1,11 @@
 //! Extracts: the configured captures, stored with their passwords sealed, each with a task of its own while it runs.
 
 mod change_notes;
+mod check;
 mod collisions;
 mod coverage;
 mod loads;
+mod removal;
 mod running;
 mod stored;
 
@@ -13,9 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 pub use self::change_notes::ChangeNotes;
+use self::check::Checks;
 pub use self::collisions::Collision;
 use self::coverage::KeptCoverage;
 use self::loads::KeptLoads;
+pub use self::removal::LeftTrail;
 use self::running::{Running, run_extract};
 use self::stored::{StoredExtract, ask_again_elsewhere, without_accept_gap};
 use super::credentials::{Credentials, CredentialsError};
@@ -27,6 +31,7 @@ use crate::catalog::coverage::CoverageRecord;
 use crate::catalog::extract::{CredentialsRef, DesiredStatus, ExtractConfig, InvalidExtract, Secret, WithoutIdentity};
 use crate::catalog::table_pattern::TablePattern;
 use crate::catalog::{Catalog, CatalogError, Shelf};
+use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::trail::Writer;
 
@@ -39,6 +44,7 @@ pub struct Extracts {
     known: Mutex<BTreeMap<ResourceName, Extract>>,
     /// Held while an extract is made, changed, started or deleted.
     changing: tokio::sync::Mutex<()>,
+    checks: Checks,
 }
 
 #[derive(Debug)]
@@ -63,15 +69,6 @@ pub struct ExtractInfo {
     pub status: ExtractStatus,
     /// What it has lost, and what it does not get.
     pub coverage: CoverageRecord,
-}
-
-/// The trail of an extract that was deleted: nobody writes it any more, nor can anybody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftTrail {
-    /// Its name.
-    pub name: TrailName,
-    /// Whether nothing was ever captured into it.
-    pub is_empty: bool,
 }
 
 /// An extract cannot be made, changed or found.
@@ -118,6 +115,23 @@ pub enum ExtractError {
     /// Its source would refuse its application's writes.
     #[error(transparent)]
     Source(#[from] CaptureError),
+    /// What it made at its source could not be taken away.
+    #[error(
+        "the extract {extract} was not deleted, because what it made at its source could not be taken away: {error}; try again, \
+         or delete it without that"
+    )]
+    NotReleased {
+        /// The extract.
+        extract: ResourceName,
+        /// Why not.
+        error: CaptureError,
+    },
+    /// Sources are being checked already.
+    #[error(
+        "{} sources are being checked now, and more are not; try again in a few seconds",
+        limits::SOURCE_CHECKS_MAX
+    )]
+    TooManyChecks,
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] NotGranted),
@@ -149,7 +163,7 @@ impl Extracts {
             }
         }
         let (catalog, known, changing) = (catalog.clone(), Mutex::new(known), tokio::sync::Mutex::new(()));
-        Ok(Self { catalog, trails, credentials, known, changing })
+        Ok(Self { catalog, trails, credentials, known, changing, checks: Checks::default() })
     }
 
     fn with<R>(&self, act: impl FnOnce(&mut BTreeMap<ResourceName, Extract>) -> R) -> R {
@@ -404,23 +418,6 @@ impl Extracts {
             return Ok(());
         }
         Err(ExtractError::NothingLost(name.clone()))
-    }
-
-    /// Stops and removes an extract. Its slot and publication stay at the source, and its trail stays, which is what is
-    /// returned.
-    pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<LeftTrail, ExtractError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let extract = self.known(name)?;
-        check_managing(principal, name, &extract.config.trail)?;
-        self.stop(name).await;
-        let key = name.to_string();
-        self.catalog.blocking(move |catalog| catalog.delete(Shelf::Extracts, &key)).await?;
-        self.with(|known| drop(known.remove(name)));
-        tracing::info!(extract = %name, "extract deleted");
-        let entry = self.trails.get(&extract.config.trail);
-        let trail = entry.as_deref().and_then(|entry| entry.served().ok());
-        let is_empty = trail.is_some_and(|trail| trail.status().last_commit == 0);
-        Ok(LeftTrail { name: extract.config.trail, is_empty })
     }
 
     /// Starts every extract that should run. One that cannot start says so in its status.

@@ -13,6 +13,7 @@ use table::Metric;
 use super::audit::Audit;
 use super::documents::DocumentFigures;
 use super::extracts::ExtractInfo;
+use super::lag::Lag;
 use super::principal::{Principal, Verb};
 use super::puts::Puts;
 use super::retention::RetentionPasses;
@@ -101,12 +102,25 @@ pub(super) fn sample_extracts(page: &mut Page, extracts: &[ExtractInfo]) {
 }
 
 /// Streams: their sessions, what was encoded for them, their rules.
-pub(super) fn sample_streams(page: &mut Page, principal: Principal<'_>, streams: &Streams) {
+pub(super) fn sample_streams(
+    page: &mut Page,
+    principal: Principal<'_>,
+    streams: &Streams,
+    trails: &Trails,
+    now: Timestamp,
+) {
     for stream in streams.list(principal) {
         let name = stream.name.as_str();
         let figures = stream.activity.figures();
         for (state, live) in SessionState::ALL.into_iter().zip(figures.live) {
             page.add(Metric::Sessions, &[name, state.name()], live as f64);
+        }
+        let lag = Lag::of_sessions(&stream, trails, now).unwrap_or_default();
+        if let Some(seconds) = lag.seconds {
+            page.add(Metric::StreamLagSeconds, &[name], seconds);
+        }
+        if let Some(bytes) = lag.bytes {
+            page.add(Metric::StreamLagBytes, &[name], bytes as f64);
         }
         page.add(Metric::SessionsOpened, &[name], figures.opened as f64);
         page.add(Metric::StreamRecords, &[name], figures.records as f64);

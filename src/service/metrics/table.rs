@@ -114,6 +114,8 @@ metrics! {
     CaptureError: Gauge, "trailcast_capture_error", ["extract", "reason"], "1 while an extract's last error holds; reason is connection, no_tables, configuration, refused, writes_refused, other_source, other_timeline, slot_missing, slot_lost, slot_ahead, source_rewound, coverage_lost, malformed, held_too_much, disk_full, trail or panic.";
 
     Sessions: Gauge, "trailcast_stream_sessions", ["stream", "state"], "Live sessions of a stream; state is catching-up, at-tail or blocked.";
+    StreamLagSeconds: Gauge, "trailcast_stream_lag_seconds", ["stream"], "Age of the oldest transaction that some session of a stream has not given its client, or the client has not taken, in seconds; 0 when all have everything, absent without sessions.";
+    StreamLagBytes: Gauge, "trailcast_stream_lag_bytes", ["stream"], "Bytes of the trail that the session of a stream which is furthest behind has not read; absent without sessions.";
     SessionsOpened: Counter, "trailcast_stream_sessions_opened_total", ["stream"], "Sessions of a stream that were opened.";
     SessionsEnded: Counter, "trailcast_stream_sessions_ended_total", ["stream", "code"], "Sessions of a stream that ended, by close code; 1006 when the connection broke.";
     StreamRecords: Counter, "trailcast_stream_records_total", ["stream"], "Records sent by all sessions of a stream, metadata not counted.";

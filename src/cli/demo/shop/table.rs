@@ -57,6 +57,14 @@ impl Table {
         operation
     }
 
+    /// The row of an [`insert`](Self::insert) that was there before anything happened, with the tokens that an initial load gives
+    /// its rows.
+    pub(super) fn loaded(insert: &str, is_last: bool) -> String {
+        let snapshot = if is_last { "last" } else { "true" };
+        let open = insert.strip_suffix('}').unwrap_or(insert);
+        format!("{open},\"tokens\":{{\"snapshot\":\"{snapshot}\",\"chunk\":\"1\"}}}}")
+    }
+
     /// Changes cells of a row; nothing when there is no such row or all cells have these values already.
     pub(super) fn update(&mut self, key: &Key, changes: Changes<'_>) -> Option<String> {
         let before = self.rows.get(key)?;
