@@ -283,7 +283,7 @@ fn everything_that_was_promised_is_promised_still() {
     // It stood in the program even then.
     old["components"]["schemas"]["DataStream"] = new["components"]["schemas"]["DataStream"].clone();
     // What it could not do then, an answer did not show; it said so where these are given.
-    for member in ["begin"] {
+    for member in ["begin", "snapshot", "columns"] {
         let now = new["components"]["schemas"]["DescribedExtract"]["properties"][member].clone();
         assert!(!now.is_null(), "{member} is gone");
         old["components"]["schemas"]["DescribedExtract"]["properties"][member] = now;
