@@ -351,9 +351,11 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         Ok(self.appender.note_load(Some(said))?)
     }
 
-    /// Rows of a load come from here on, as a transaction of their own. The trail stays where it is in the source's log.
+    /// Rows of a load come from here on, as a transaction of their own. They are as new as what has been received: the trail first
+    /// says that it is there, so that it does not go on from a source whose log never came as far.
     pub(super) fn begin_load(&mut self, xid: String, commit_ts: Timestamp) -> Result<(), Fault> {
         self.between("a chunk of a load")?;
+        self.note_progress(true, None)?;
         let source = self.appender.source_position().cloned().unwrap_or_default();
         self.appender.begin(&TransactionHead { xid, commit_ts, source })?;
         self.incoming = Incoming::Load;
