@@ -550,8 +550,6 @@ pub const EXTRACT_TABLES_MAX: usize = 1_024;
 pub const EXTRACT_NAMED_TABLES_MAX: usize = 50;
 /// Data streams that the answer to a trail's deletion names; the rest is counted.
 pub const ANSWER_NAMED_STREAMS_MAX: usize = 20;
-/// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
-pub const SOURCE_PREFLIGHT_SECONDS_MAX: u64 = 8;
 /// Time between two looks at what a slot that is being made waits for, in seconds.
 pub const SOURCE_WAIT_LOOK_SECONDS: u64 = 1;
 /// Time between two warnings of the same wait, in seconds.

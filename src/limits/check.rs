@@ -1,6 +1,8 @@
-//! Caps of a check of a source, and of taking away what an extract made there. Owns the numbers only, as [`crate::limits`] does,
+//! Caps of looks at a source apart from capture, and of taking away what an extract made there. Owns the numbers only, as [`crate::limits`] does,
 //! whose part it is.
 
+/// Time for the look at a source before an extract is made, in seconds; one that takes longer is made without it.
+pub const SOURCE_PREFLIGHT_SECONDS_MAX: u64 = 8;
 /// Time for one look of a check of a source, in seconds; one that takes longer says so, and the next one is made.
 pub const SOURCE_CHECK_LOOK_SECONDS_MAX: u64 = 8;
 /// Time for all looks of such a check together, in seconds: what is left then is not looked at, and says so.

@@ -62,7 +62,7 @@ impl Bars {
 
     fn show_table(&mut self, table: &TableProgress) {
         let bar = self.tables.entry(table.table.clone()).or_insert_with(|| {
-            let bar = self.all.insert_before(&self.below, ProgressBar::new(0));
+            let bar = self.all.insert_before(&self.below, ProgressBar::new(0).with_style(style(UNKNOWN)));
             bar.set_prefix(harmless(&table.table));
             bar
         });
