@@ -424,7 +424,7 @@ fn users_and_trails_of_the_file_are_made_once_and_later_changes_stay() {
 #[test]
 fn the_limits_of_the_file_hold() {
     let folder = Folder::new("config");
-    let text = "[limits]\nsessions = 1\nconnections = 3\nconnectionsPerAddress = 3\nheaderSeconds = 1\nslowClientSeconds = 1\n[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\n";
+    let text = "[limits]\nsessions = 1\nconnections = 8\nconnectionsPerAddress = 8\nheaderSeconds = 1\nslowClientSeconds = 1\n[[stream]]\nname = \"s1\"\nsource.trail = \"a1\"\n";
     let server = Server::start_with(&["--config", &write(&folder, text)], &[]);
     server.make_trail("a1");
     let first = server.subscribe("s1", "").unwrap();
