@@ -48,6 +48,14 @@ fn reads_nothing(server: &Server, source: [u8; 4]) -> TcpStream {
     stream
 }
 
+/// So many of them, all at once: the first is not given up before the last has come, however busy the machine is.
+fn crowd(server: &Server, source: [u8; 4]) -> Vec<TcpStream> {
+    std::thread::scope(|scope| {
+        let coming: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(move || reads_nothing(server, source))).collect();
+        coming.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
 fn reads(server: &Server, source: [u8; 4], path: &str) -> Answer {
     let mut stream = connect_from(source, server.port());
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -63,7 +71,7 @@ fn refused(server: &Server, source: [u8; 4], stuck: &mut Vec<TcpStream>, greedy:
     let refused = until(|| match reads(server, source, LIST) {
         answer if answer.status == 503 => Ok(answer),
         answer => {
-            stuck.push(reads_nothing(server, greedy));
+            stuck.extend(crowd(server, greedy));
             Err(answer.status.to_string())
         }
     });
@@ -80,7 +88,7 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
     let (server, _folder) = server(1 << 20);
     let size = reads(&server, READER, LIST).expect(200).body.len();
     assert!((64 << 10..256 << 10).contains(&size), "a list of {size} bytes");
-    let mut stuck: Vec<_> = (0..CLIENTS).map(|_| reads_nothing(&server, GREEDY)).collect();
+    let mut stuck = crowd(&server, GREEDY);
     unread(&server, |bytes| bytes >= ROOM / 2.0);
     let of_one = refused(&server, GREEDY, &mut stuck, GREEDY);
     assert!(of_one.titles().contains("this address has not read"), "{of_one}");
@@ -91,7 +99,7 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
             >= 1.0
     );
 
-    stuck.extend((0..CLIENTS).map(|_| reads_nothing(&server, GREEDIER)));
+    stuck.extend(crowd(&server, GREEDIER));
     let of_all = refused(&server, READER, &mut stuck, GREEDIER);
     assert!(of_all.titles().contains("clients have not read"), "{of_all}");
     reads(&server, READER, "/healthz").expect(200);
@@ -111,8 +119,7 @@ fn what_clients_do_not_read_is_bounded_for_each_address_and_in_all_and_those_who
 #[test]
 fn control_with_much_more_room_what_is_not_read_piles_up_and_nobody_is_refused() {
     let (server, _folder) = server(1 << 40);
-    let stuck: Vec<_> = [GREEDY, GREEDIER].into_iter().flat_map(|from| (0..CLIENTS).map(move |_| from)).collect();
-    let stuck: Vec<_> = stuck.into_iter().map(|from| reads_nothing(&server, from)).collect();
+    let stuck = [GREEDY, GREEDIER].map(|from| crowd(&server, from));
     unread(&server, |bytes| bytes > ROOM);
     for source in [GREEDY, READER] {
         reads(&server, source, LIST).expect(200);

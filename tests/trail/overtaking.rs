@@ -107,3 +107,31 @@ async fn a_backup_leaves_out_what_retention_takes_meanwhile() {
     assert_eq!(restored, written[written.len() - restored.len()..]);
     assert!(restored.len() >= read_all(&trail, Begin::Earliest).await.unwrap().len());
 }
+
+#[tokio::test]
+async fn a_segment_that_retention_takes_in_the_midst_of_its_copy_leaves_nothing_in_the_backup() {
+    let (disk, elsewhere) = (MemoryDisk::default(), MemoryDisk::default());
+    let (trail, written) = long_trail(&disk).await;
+    let (other, _) = long_trail(&elsewhere).await;
+    let to = Path::new("/backup");
+    let second = to.join("0000000000000002.seg");
+    let kept = trail.clone();
+    disk.watch(move |_, event| {
+        if *event == Event::Made(second.clone()) {
+            kept.retain(&Retention { age_seconds: None, bytes: Some(kept.bytes() / 2), floor: None }).unwrap();
+            // Reading another trail closes the file that is being copied.
+            meanwhile(async { read_all(&other, Begin::Earliest).await.unwrap() });
+        }
+    });
+    let copied = backup::copy(&folder(), to, Arc::new(disk.clone()), clock()).unwrap();
+    assert_eq!((copied.last_commit as usize, copied.bad), (written.len(), None));
+    let copies = disk
+        .paths()
+        .iter()
+        .filter(|path| path.starts_with(to) && path.extension().is_some_and(|end| end == "seg"))
+        .count();
+    assert_eq!(copies, copied.segments);
+    repair::new_epoch(to, Arc::new(disk.clone())).unwrap();
+    let restored = read_all(&open(Arc::new(disk), to).unwrap(), Begin::Earliest).await.unwrap();
+    assert_eq!(restored, written[written.len() - restored.len()..]);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::clock::SharedClock;
 use crate::trail::handle::Trail;
 use crate::trail::local::description;
-use crate::trail::local::disk::Disk;
+use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::segment_file::file_name;
 use crate::trail::scan::ReadBytes;
 use crate::trail::store::SegmentBytes;
@@ -92,10 +92,19 @@ fn copy_as_it_is(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClo
     Ok(copied)
 }
 
+/// Copies a segment whole, or leaves nothing of it: retention may take it in the midst, too, and half a segment would be damage.
 fn copy_bytes(from: &SegmentBytes, length: u64, to: &Path, disk: &dyn Disk) -> io::Result<()> {
     // Opened before there is a copy: it may be gone.
     from.length()?;
-    let copy = disk.open(to, true)?;
+    let copied = disk.open(to, true).and_then(|copy| fill(&*copy, from, length));
+    if copied.is_err() {
+        // What cannot be removed is found by the check of the whole copy.
+        let _ = disk.remove(to);
+    }
+    copied
+}
+
+fn fill(copy: &dyn DiskFile, from: &SegmentBytes, length: u64) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut at = 0;
     while at < length {
