@@ -23,7 +23,7 @@ const MERGE: &str = "application/merge-patch+json";
 const MADE_ELSEWHERE: [u16; 4] = [408, 500, 503, 507];
 
 /// Statuses that need a database: [`a_running_extract_is_as_described`] makes them.
-const MADE_WITH_A_DATABASE: [(&str, u16); 1] = [("execute", 409)];
+const MADE_WITH_A_DATABASE: [(&str, u16); 2] = [("execute", 409), ("loadTables", 200)];
 
 /// A body: its media type and text.
 type Content = (&'static str, String);
@@ -55,6 +55,8 @@ fn bodies() -> BTreeMap<&'static str, Content> {
         ("changeUser", (JSON, json!({"role": "Operator"}).to_string())),
         ("askExtract", (JSON, json!({"command": "STATUS", "isReported": false}).to_string())),
         ("execute", (JSON, json!({"name": "report", "reportType": "checkpointTables"}).to_string())),
+        ("loadTables", (JSON, json!({"tables": ["public.*"], "where": "id > 5"}).to_string())),
+        ("changeLoad", (JSON, json!({"status": "paused"}).to_string())),
         ("makeToken", (JSON, json!({"stream": "s1", "ttlSeconds": 60}).to_string())),
     ])
 }
@@ -164,7 +166,8 @@ impl House {
             }
             let (media_type, text) = body.clone().unwrap_or_default();
             let headers: Vec<_> = body.iter().map(|_| ("Content-Type", media_type)).collect();
-            self.admin(&operation.method, target, &headers, &text).expect(200);
+            let status = if operation.id == "loadTables" { 409 } else { 200 };
+            self.admin(&operation.method, target, &headers, &text).expect(status);
             if operation.method == "GET" {
                 self.admin("HEAD", target, &[], "").expect(200);
             }
@@ -311,6 +314,8 @@ impl House {
         other["source"]["credentials"] = json!({"domain": "d1", "alias": "nothing"});
         other["status"] = json!("running");
         self.post("/services/v2/extracts/x2", &other).expect(404);
+        let cancelled = json!({"status": "cancelled"}).to_string();
+        self.admin("PATCH", "/services/v2/extracts/x1/load", &[("Content-Type", JSON)], &cancelled).expect(409);
         self.post("/services/v2/extracts/x2/check", &other).expect(404);
         for drop_slot in ["true", "maybe"] {
             // Nothing listens where its database is said to be, so that nothing can be taken away there.
@@ -501,6 +506,11 @@ fn a_running_extract_is_as_described() {
         assert!(answer.text().contains("walStatus"), "{answer}");
     }
     house.admin("GET", "/services/v2/trails/captured", &[], "").expect(200);
+    house.post("/services/v2/extracts/x1/load", &json!({"tables": ["public.t"]})).expect(200);
+    info_until(&house.server, "x1", |info| info["snapshot"]["state"] == "done");
+    for target in ["/services/v2/extracts/x1/info", "/services/v2/extracts/x1/load"] {
+        house.admin("GET", target, &[], "").expect(200);
+    }
     let mut refused = extract("other");
     refused["source"] = postgres.source();
     refused["tables"] = json!(["public.t", "public.n"]);

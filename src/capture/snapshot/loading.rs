@@ -157,11 +157,16 @@ impl<C: Clone> Loading<C> {
         let mut said = Vec::new();
         let moved = std::mem::take(&mut self.moved);
         for load in &mut self.tables {
-            let table = &load.progress.table;
-            let keys: Vec<Key> =
-                moved.iter().filter(|moved| moved.table == *table).map(|moved| moved.to.clone()).collect();
-            if !keys.is_empty() {
-                load.read_again(keys);
+            let mut is_other = false;
+            for Moved { table, from, to } in &moved {
+                // Once all has been read, whoever reads the trail has every row, but for those that are to be read again.
+                let left = &load.progress.left;
+                if *table == load.progress.table && (!left.is_read || left.again.contains(from)) {
+                    load.read_again(vec![to.clone()]);
+                    is_other = true;
+                }
+            }
+            if is_other {
                 said.push(load.progress.to_trail());
             }
         }

@@ -60,6 +60,7 @@ struct Changed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::capture) struct Moved {
     pub(super) table: TableName,
+    pub(super) from: Key,
     pub(super) to: Key,
 }
 
@@ -129,14 +130,14 @@ impl<C> Window<C> {
     /// there.
     pub(super) fn change(&mut self, schema: &TableSchema, row: &RowParts<'_>, images: &[u8]) -> Option<Moved> {
         let read = ReadChange::of(schema, row, images);
-        let moved = read.as_ref().and_then(|read| read.moved_to.clone());
+        let moved = read.as_ref().and_then(|read| read.old.clone().zip(read.moved_to.clone()));
         if self.is_kept {
             self.remember(schema, read);
             if self.bytes + self.open.bytes > self.bytes_max {
                 self.forget_all();
             }
         }
-        moved.map(|to| Moved { table: schema.table.clone(), to })
+        moved.map(|(from, to)| Moved { table: schema.table.clone(), from, to })
     }
 
     fn remember(&mut self, schema: &TableSchema, read: Option<ReadChange>) {
