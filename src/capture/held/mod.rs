@@ -4,9 +4,10 @@
 //! them to `intake`. A transaction's changes are one sequence of bytes ([`entry`]), of which the newest are in memory. Nothing of
 //! them is in the trail before they are committed: a source has to send them from their beginning again after each session's end.
 //!
-//! A change belongs to a part of its transaction, which may be rolled back by itself. Its changes are then passed over when the
+//! A row belongs to a part of its transaction, which may be rolled back by itself. Its rows are then passed over when the
 //! transaction is read, and so is what the source sent of them: by its content the transaction is known again when it comes
-//! whole, without them.
+//! whole, without them. Of a statement or a message nobody says which part it belongs to: a transaction that holds one and
+//! has a part rolled back behind it has to come whole.
 
 mod entry;
 
@@ -35,6 +36,8 @@ pub(super) struct HeldTransaction {
     part: Option<Part>,
     /// Parts that were rolled back.
     aborted: HashSet<u64>,
+    /// It holds a statement or a message, which may belong to any part.
+    has_partless: bool,
 }
 
 /// Descriptions of tables that the trail may never hear of.
@@ -175,12 +178,18 @@ impl Held {
 
     /// Keeps one more statement of the transaction.
     pub(super) fn ddl(&mut self, table: &TableName, statement: &str) {
-        self.change((), |of| entry::push_ddl(&mut of.recent, &table.to_string(), statement));
+        self.change((), |of| {
+            of.has_partless = true;
+            entry::push_ddl(&mut of.recent, &table.to_string(), statement);
+        });
     }
 
     /// Keeps one more message of the transaction.
     pub(super) fn message(&mut self, key: &[u8], value: &[u8]) {
-        self.change((), |of| entry::push_message(&mut of.recent, key, value));
+        self.change((), |of| {
+            of.has_partless = true;
+            entry::push_message(&mut of.recent, key, value);
+        });
     }
 
     /// Changes the transaction of which a piece comes; `otherwise` there is none.
@@ -192,12 +201,17 @@ impl Held {
         result
     }
 
-    /// A part of a transaction is rolled back.
+    /// A part of a transaction is rolled back. What is held of the transaction may be of no use then.
     pub(super) fn abort_part(&mut self, transaction: u64, part: u64) -> Result<(), CaptureError> {
         if self.aborted >= limits::HELD_PARTS_MAX {
             return Err(too_much(format!("more than {} parts of them were rolled back", limits::HELD_PARTS_MAX)));
         }
-        if self.paused.entry(transaction).or_default().aborted.insert(part) {
+        let of = self.paused.entry(transaction).or_default();
+        if of.has_partless {
+            let what = "a part of one was rolled back that may have had a message or a statement in it";
+            return Err(too_much(what.to_owned()));
+        }
+        if of.aborted.insert(part) {
             self.aborted += 1;
         }
         Ok(())
@@ -380,6 +394,28 @@ mod tests {
                 }
                 assert_eq!((held.bytes(), held.aborted), (0, 0));
             });
+        }
+    }
+
+    #[test]
+    fn a_message_or_a_statement_may_belong_to_any_part_that_is_rolled_back_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut held = Held::new(1_000, Spill::in_folder(folder.path(), 10));
+        let table = TableName::parse("toy.t").unwrap();
+        let keeps: [&dyn Fn(&mut Held); 2] = [&|held| held.message(b"k", b"v"), &|held| held.ddl(&table, "alter …")];
+        for (transaction, keep) in (1..).zip(keeps) {
+            row(&mut held, transaction, 7, b"row");
+            // What was rolled back before it had no part in it.
+            held.abort_part(transaction, 7).unwrap();
+            held.resume(transaction);
+            keep(&mut held);
+            held.pause();
+            let error = held.abort_part(transaction, 8).unwrap_err();
+            assert!(
+                error.reason() == "held_too_much" && error.to_string().contains("a message or a statement"),
+                "{error}"
+            );
+            held.abort_part(9, 8).unwrap();
         }
     }
 

@@ -272,7 +272,8 @@ impl<'a> Message<'a> {
 /// A message inside a block, taken apart: what is left without the number is what it is outside of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InBlock<'a> {
-    /// The (sub)transaction's number; none of a message that has none.
+    /// The (sub)transaction's number; none of a message that says none. A logical message has only that of the whole transaction,
+    /// whichever subtransaction it is of.
     pub(super) xid: Option<u32>,
     pub(super) kind: u8,
     pub(super) rest: &'a [u8],
@@ -285,7 +286,7 @@ impl<'a> InBlock<'a> {
             return Ok(Self { xid: None, kind: *kind, rest });
         }
         let (xid, rest) = rest.split_first_chunk::<4>().ok_or(Malformed("transaction id"))?;
-        Ok(Self { xid: Some(u32::from_be_bytes(*xid)), kind: *kind, rest })
+        Ok(Self { xid: (*kind != b'M').then(|| u32::from_be_bytes(*xid)), kind: *kind, rest })
     }
 }
 

@@ -117,6 +117,12 @@ fn a_change_in_a_block_is_what_it_is_elsewhere_with_a_number_of_its_transaction(
     let message = InBlock::of(&inside).unwrap();
     assert_eq!((message.xid, message.kind, message.rest), (Some(7), b'I', &outside[1..]));
     assert_eq!(Message::decode_in_block(message, Charset::Utf8), Message::decode(outside, Charset::Utf8));
+    // A logical message has that of the whole transaction, whichever subtransaction it is of: it says nothing.
+    let outside = b"M\x01\0\0\0\0\0\0\0\x10m\0\0\0\0\0";
+    let inside = [&outside[..1], &7_u32.to_be_bytes(), &outside[1..]].concat();
+    let message = InBlock::of(&inside).unwrap();
+    assert_eq!((message.xid, message.kind, message.rest), (None, b'M', &outside[1..]));
+    assert_eq!(Message::decode_in_block(message, Charset::Utf8), Message::decode(outside, Charset::Utf8));
     // What ends a block has none.
     let stop = InBlock::of(b"E").unwrap();
     assert_eq!((stop.xid, Message::decode_in_block(stop, Charset::Utf8)), (None, Ok(Message::StreamStop)));
