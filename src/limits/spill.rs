@@ -18,6 +18,11 @@ pub const SPILL_READ_BYTES: usize = 1 << 20;
 pub const HELD_PARTS_MAX: usize = 2_000_000;
 /// Descriptions of tables that one such transaction may hold.
 pub const HELD_SCHEMAS_MAX: usize = 20_000;
+/// Longest note of a statement from the helper at the source, in bytes: it sends 65,536 characters of a statement, of which JSON
+/// makes six bytes each at most. Whoever may log in at the source could write a longer one.
+pub const STATEMENT_NOTE_BYTES_MAX: usize = 1 << 20;
+/// Bytes in which the prefix of a large logical message is looked for before all of it is there.
+pub const MESSAGE_PREFIX_FORESEEN_BYTES: usize = 4 << 10;
 /// Patterns of prefixes of logical messages that one extract captures.
 pub const MESSAGE_PREFIXES_MAX: usize = 64;
 /// Longest such pattern, in bytes.

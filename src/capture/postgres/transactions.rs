@@ -407,7 +407,7 @@ mod tests {
     use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
-    use crate::record::{ResourceName, TrailName};
+    use crate::record::{ResourceName, TableName, TrailName};
     use crate::trail::local::disk::SystemDisk;
     use crate::trail::{Trail, TrailOptions, Writer};
 
@@ -504,6 +504,15 @@ mod tests {
             }
             assert_eq!(transactions.foresee(&start(3)[..4], whole).unwrap(), Outlook::Awaited);
             transactions.commit(Lsn(100), Lsn(101)).unwrap();
+            transactions.begin(Lsn(150), TIME, 5).unwrap();
+            let (table, statement) = (TableName::parse("public.t").unwrap(), "x".repeat(PAYLOAD_BYTES_MAX));
+            let error = transactions.intake.ddl(&table, &statement).unwrap_err();
+            assert!(matches!(&error, Fault::Stop(CaptureError::RowRefused { .. })), "{error}");
+            assert!(
+                error.to_string().contains("statements (public.t)") && error.to_string().contains("0/00000096"),
+                "{error}"
+            );
+            transactions.commit(Lsn(150), Lsn(151)).unwrap();
             // What the trail has already need not be read again.
             transactions.begin(Lsn(50), TIME, 5).unwrap();
             assert_eq!(transactions.foresee(&start(3), whole).unwrap(), Outlook::PassedOver);
