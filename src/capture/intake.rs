@@ -253,6 +253,11 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         }
     }
 
+    /// Makes room for so many bytes of what is known of a table while a piece comes.
+    pub(super) fn note_described(&mut self, bytes: usize) -> Result<(), Fault> {
+        Ok(self.held.note_described(bytes)?)
+    }
+
     /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is
     /// appended.
     pub(super) fn write_row<E>(

@@ -413,8 +413,7 @@ impl<'a> Stream<'a> {
             self.checks.ask();
         }
         if !self.target.captures(&message.schema, &message.table) {
-            self.transactions.leave_out(message.id);
-            return Ok(());
+            return self.transactions.leave_out(message.id);
         }
         if let Some(from) = self.transactions.take_in(message.id) {
             let table = relation::table_name(message)?.to_string();

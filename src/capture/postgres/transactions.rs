@@ -117,12 +117,15 @@ impl<'a> Transactions<'a> {
     }
 
     /// A table of that number is not captured.
-    pub(super) fn leave_out(&mut self, id: u32) {
-        self.relations.put(id, None, self.intake.round(), self.part);
+    pub(super) fn leave_out(&mut self, id: u32) -> Result<(), Fault> {
         // Of a block it is not known yet whether its transaction is committed.
         if self.intake.piece_of().is_none() {
             self.left_out.entry(id).or_insert(*self.intake.complete());
+        } else if self.relations.get(id).is_none() {
+            self.intake.note_described(size_of::<Described>())?;
         }
+        self.relations.put(id, None, self.intake.round(), self.part);
+        Ok(())
     }
 
     /// A table of that number is captured from here on: since where its rows were left out before, if they were.
@@ -449,7 +452,7 @@ mod tests {
         transactions.describe(&message(vec![column("id", 23)]), &facts(types)).unwrap();
         let texts = RelationMessage { id: 3, table: "texts".into(), ..message(vec![column("v", 25)]) };
         transactions.describe(&texts, &facts(vec![type_of(ValueKind::Text, "text")])).unwrap();
-        transactions.leave_out(2);
+        transactions.leave_out(2).unwrap();
         take(&mut transactions);
     }
 
