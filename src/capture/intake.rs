@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::coordinate::Coordinate;
 use super::error::{CaptureError, Fault};
 use super::gap::Gaps;
-use super::held::{Entry, Held, HeldRow};
+use super::held::{Entry, Held};
 use super::overlap::{ContentHash, Mark, Overlap};
 use super::snapshot::loading::Loading;
 use crate::limits;
@@ -253,6 +253,11 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         }
     }
 
+    /// Makes room for so many bytes of what is known of a table while a piece comes.
+    pub(super) fn note_described(&mut self, bytes: usize) -> Result<(), Fault> {
+        Ok(self.held.note_described(bytes)?)
+    }
+
     /// A row changes. Its images, the before image first, are written by `write` where they stay; if it fails, nothing is
     /// appended.
     pub(super) fn write_row<E>(
@@ -297,12 +302,19 @@ impl<'a, C: Coordinate> Intake<'a, C> {
 
     /// A row that is too large is named, with the place that the extract does not come past.
     pub(super) fn refusal(&self, fault: Fault, schema: &TableSchema) -> Fault {
-        match (fault, self.incoming.whole()) {
-            (Fault::Stop(CaptureError::Trail(error @ AppendError::TooLarge { .. })), Some(open)) => {
-                let (table, position) = (schema.table.to_string(), open.at.commit_place().to_string());
-                CaptureError::RowRefused { table, position, error }.into()
+        match fault {
+            Fault::Stop(CaptureError::Trail(error)) => self.too_large(&schema.table, error).into(),
+            other => other,
+        }
+    }
+
+    fn too_large(&self, what: impl Display, error: AppendError) -> CaptureError {
+        match (error, self.open_at()) {
+            (error @ AppendError::TooLarge { .. }, Some(at)) => {
+                let (table, position) = (what.to_string(), at.commit_place().to_string());
+                CaptureError::RowRefused { table, position, error }
             }
-            (other, _) => other,
+            (error, _) => error.into(),
         }
     }
 
@@ -409,7 +421,8 @@ impl<C: Coordinate> Intake<'_, C> {
         if self.piece_of().is_some() {
             self.held.ddl(table, statement);
         } else if self.begin_without_row("a statement")? {
-            self.appender.ddl(table, statement)?;
+            let appended = self.appender.ddl(table, statement);
+            appended.map_err(|error| self.too_large(format_args!("statements ({table})"), error))?;
         }
         Ok(())
     }
@@ -419,14 +432,9 @@ impl<C: Coordinate> Intake<'_, C> {
         if self.piece_of().is_some() {
             self.held.message(key, value);
         } else if self.begin_without_row("a message")? {
-            let message = Message { key: Some(key), headers: Vec::new(), value };
-            self.appender.message(0, &message).map_err(|error| match (error, self.open_at()) {
-                (error @ AppendError::TooLarge { .. }, Some(at)) => {
-                    let table = format!("messages ({})", String::from_utf8_lossy(key));
-                    CaptureError::RowRefused { table, position: at.commit_place().to_string(), error }
-                }
-                (error, _) => error.into(),
-            })?;
+            let appended = self.appender.message(0, &Message { key: Some(key), headers: Vec::new(), value });
+            let about = String::from_utf8_lossy(key);
+            appended.map_err(|error| self.too_large(format_args!("messages ({about})"), error))?;
         }
         Ok(())
     }
@@ -543,7 +551,8 @@ impl<C: Coordinate> Intake<'_, C> {
                                 self.schema(&read_by.table, &read_by.columns)?
                             }
                         };
-                        self.held_row(&schema, &row)?;
+                        let parts = RowParts::of(row.operation, row.before, row.after);
+                        self.write_images(&schema, parts, row.images)?;
                         in_force = Some((row.schema, schema));
                     }
                     Entry::Ddl { table, statement } => {
@@ -566,10 +575,6 @@ impl<C: Coordinate> Intake<'_, C> {
         }
         self.round += 1;
         self.commit(&at, end)
-    }
-
-    fn held_row(&mut self, schema: &Arc<TableSchema>, row: &HeldRow<'_>) -> Result<(), Fault> {
-        self.write_images(schema, RowParts::of(row.operation, row.before, row.after), row.images)
     }
 
     /// A part of the transaction with that number is rolled back.

@@ -16,8 +16,14 @@ pub const SPILL_READ_BYTES: usize = 1 << 20;
 /// Parts of such transactions that were rolled back by themselves (subtransactions) and are remembered, all of an extract's
 /// together: about 20 bytes each.
 pub const HELD_PARTS_MAX: usize = 2_000_000;
-/// Descriptions of tables that one such transaction may hold.
-pub const HELD_SCHEMAS_MAX: usize = 20_000;
+/// What descriptions of tables may take that such transactions hold, in bytes as they are written down, all of an extract's together.
+/// In memory they take about three times that, with what reads rows by them.
+pub const HELD_DESCRIBED_BYTES_MAX: usize = 16 << 20;
+/// Longest note of a statement from the helper at the source, in bytes: it sends 65,536 characters of a statement, of which JSON
+/// makes six bytes each at most. Whoever may log in at the source could write a longer one.
+pub const STATEMENT_NOTE_BYTES_MAX: usize = 1 << 20;
+/// Bytes in which the prefix of a large logical message is looked for before all of it is there.
+pub const MESSAGE_PREFIX_FORESEEN_BYTES: usize = 4 << 10;
 /// Patterns of prefixes of logical messages that one extract captures.
 pub const MESSAGE_PREFIXES_MAX: usize = 64;
 /// Longest such pattern, in bytes.

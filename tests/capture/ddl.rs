@@ -94,3 +94,31 @@ fn a_note_that_somebody_else_wrote_stops_nothing() {
         rig.stop().await.unwrap();
     });
 }
+
+#[test]
+fn a_note_that_is_longer_than_any_of_the_helpers_is_left_out_and_stops_nothing() {
+    on_each_major(async |cluster| {
+        cluster.psql("create table t (id int primary key)");
+        let mut rig = Rig::running(&cluster).await;
+        let note = |bytes: u32| {
+            format!(
+                "select pg_logical_emit_message(true, 'trailcast.ddl',
+                     '{{\"schema\": \"public\", \"table\": \"t\", \"statement\": \"' || repeat('x', {bytes}) || '\"}}')"
+            )
+        };
+        // More than a trail takes; a little more than the helper may send; and as much as it may.
+        cluster.psql(&format!("{}; insert into t values (1)", note(280_000_000)));
+        cluster.psql(&format!("{}; insert into t values (2); {}", note(1_100_000), note(1_000_000)));
+        // Whose prefix this is nobody finds out.
+        cluster.psql("select pg_logical_emit_message(true, repeat('p', 100000000), ''); insert into t values (3)");
+        let seen = rig.transactions(4).await;
+        assert_eq!(
+            (&seen[0][..], &seen[1][..]),
+            (&["INSERT public.t + id=1".to_owned()][..], &["INSERT public.t + id=2".to_owned()][..])
+        );
+        assert_eq!((seen[2].len(), seen[2][0].len()), (1, "DDL public.t ".len() + 1_000_000));
+        assert_eq!(seen[3], ["INSERT public.t + id=3"]);
+        assert_eq!(rig.status().retries, 0);
+        rig.stop().await.unwrap();
+    });
+}

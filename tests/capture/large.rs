@@ -19,18 +19,18 @@ use crate::support::{Postgres, Server, process};
 /// Blocks of some hundred rows.
 const EARLY: &[(&str, &str)] = &[("logical_decoding_work_mem", "64kB"), ("max_connections", "250")];
 
-fn on_each_major(test: impl AsyncFn(Postgres)) {
+pub fn on_each_major(test: impl AsyncFn(Postgres)) {
     Postgres::on_each_major_with(EARLY, |cluster| runtime().block_on(test(cluster)));
 }
 
 /// Transactions that a slot has sent in blocks.
-fn sent_in_blocks(cluster: &Postgres, slot: &str) -> u64 {
+pub fn sent_in_blocks(cluster: &Postgres, slot: &str) -> u64 {
     let sql = format!("select stream_txns from pg_stat_replication_slots where slot_name = '{slot}'");
     cluster.psql(&sql).parse().unwrap()
 }
 
 /// Waits until a slot has sent so many blocks, and says how many transactions they are of.
-fn until_sent_in_blocks(cluster: &Postgres, slot: &str, blocks: u64) -> u64 {
+pub fn until_sent_in_blocks(cluster: &Postgres, slot: &str, blocks: u64) -> u64 {
     let sql = format!("select stream_count >= {blocks} from pg_stat_replication_slots where slot_name = '{slot}'");
     let start = Instant::now();
     while cluster.psql(&sql) != "t" {
@@ -40,23 +40,23 @@ fn until_sent_in_blocks(cluster: &Postgres, slot: &str, blocks: u64) -> u64 {
 }
 
 /// A session with a transaction that goes on.
-struct Session {
+pub struct Session {
     psql: Child,
     input: Option<ChildStdin>,
 }
 
 impl Session {
-    fn start(cluster: &Postgres) -> Self {
+    pub fn start(cluster: &Postgres) -> Self {
         let mut psql = cluster.psql_command().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let input = psql.stdin.take();
         Self { psql, input }
     }
 
-    fn says(&mut self, sql: &str) {
+    pub fn says(&mut self, sql: &str) {
         writeln!(self.input.as_ref().unwrap(), "{sql}").unwrap();
     }
 
-    fn ends(mut self) {
+    pub fn ends(mut self) {
         drop(self.input.take());
         assert!(self.psql.wait().unwrap().success());
     }

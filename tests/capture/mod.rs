@@ -24,6 +24,7 @@ mod masks_in_blocks;
 mod masks_over_rest;
 mod masks_while_loading;
 mod messages;
+mod messages_in_blocks;
 mod prepared;
 mod resuming;
 mod rewound;

@@ -4,9 +4,10 @@
 //! them to `intake`. A transaction's changes are one sequence of bytes ([`entry`]), of which the newest are in memory. Nothing of
 //! them is in the trail before they are committed: a source has to send them from their beginning again after each session's end.
 //!
-//! A change belongs to a part of its transaction, which may be rolled back by itself. Its changes are then passed over when the
+//! A row belongs to a part of its transaction, which may be rolled back by itself. Its rows are then passed over when the
 //! transaction is read, and so is what the source sent of them: by its content the transaction is known again when it comes
-//! whole, without them.
+//! whole, without them. Of a statement or a message nobody says which part it belongs to: a transaction that holds one and
+//! has a part rolled back behind it has to come whole.
 
 mod entry;
 
@@ -35,6 +36,8 @@ pub(super) struct HeldTransaction {
     part: Option<Part>,
     /// Parts that were rolled back.
     aborted: HashSet<u64>,
+    /// It holds a statement or a message, which may belong to any part.
+    has_partless: bool,
 }
 
 /// Descriptions of tables that the trail may never hear of.
@@ -42,6 +45,8 @@ pub(super) struct HeldTransaction {
 struct Schemas {
     all: Vec<Arc<TableSchema>>,
     latest: HashMap<TableName, Arc<TableSchema>>,
+    /// Bytes of all of them, and of whatever else is known of tables for this transaction alone.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,8 @@ pub(super) struct Held {
     memory_max: usize,
     /// Parts that were rolled back, of all of them.
     aborted: usize,
+    /// Bytes of descriptions of tables, of all of them.
+    described: usize,
 }
 
 impl HeldTransaction {
@@ -98,7 +105,7 @@ impl HeldTransaction {
 impl Held {
     /// None, with that cap in memory, and what is beyond it in `spill`.
     pub(super) fn new(memory_max: usize, spill: Spill) -> Self {
-        Self { coming: None, paused: HashMap::new(), spill, memory: 0, memory_max, aborted: 0 }
+        Self { coming: None, paused: HashMap::new(), spill, memory: 0, memory_max, aborted: 0, described: 0 }
     }
 
     /// Bytes that are kept, in memory and on the disk.
@@ -140,19 +147,29 @@ impl Held {
 
     /// A description of a table with these columns: the one that the transaction has already, or a new one.
     pub(super) fn schema(&mut self, table: &TableName, columns: &[Column]) -> Result<Arc<TableSchema>, CaptureError> {
-        let Some((_, HeldTransaction { schemas, .. })) = &mut self.coming else { return Err(broken()) };
+        let Some((_, HeldTransaction { schemas, .. })) = &self.coming else { return Err(broken()) };
         if let Some(latest) = schemas.latest.get(table).filter(|latest| latest.columns == columns) {
             return Ok(latest.clone());
         }
-        let number = schemas.all.len();
-        if number >= limits::HELD_SCHEMAS_MAX {
-            return Err(too_much(format!("one of them describes more than {} tables", limits::HELD_SCHEMAS_MAX)));
-        }
-        let schema = TableSchema { id: SchemaId(number as u32), table: table.clone(), columns: columns.to_vec() };
-        let schema = Arc::new(schema);
+        let id = SchemaId(u32::try_from(schemas.all.len()).map_err(|_| broken())?);
+        let schema = Arc::new(TableSchema { id, table: table.clone(), columns: columns.to_vec() });
+        self.note_described(schema.described_bytes())?;
+        let Some((_, HeldTransaction { schemas, .. })) = &mut self.coming else { return Err(broken()) };
         schemas.all.push(schema.clone());
         schemas.latest.insert(table.clone(), schema.clone());
         Ok(schema)
+    }
+
+    /// Makes room for so many bytes of what is known of a table while a piece comes, for its transaction alone.
+    pub(super) fn note_described(&mut self, bytes: usize) -> Result<(), CaptureError> {
+        let Some((_, HeldTransaction { schemas, .. })) = &mut self.coming else { return Err(broken()) };
+        let max = limits::HELD_DESCRIBED_BYTES_MAX;
+        if self.described + bytes > max {
+            return Err(too_much(format!("descriptions of the tables that they change take more than {max} bytes")));
+        }
+        self.described += bytes;
+        schemas.bytes += bytes;
+        Ok(())
     }
 
     /// The description that [`Self::schema`] gave last for a table.
@@ -175,12 +192,18 @@ impl Held {
 
     /// Keeps one more statement of the transaction.
     pub(super) fn ddl(&mut self, table: &TableName, statement: &str) {
-        self.change((), |of| entry::push_ddl(&mut of.recent, &table.to_string(), statement));
+        self.change((), |of| {
+            of.has_partless = true;
+            entry::push_ddl(&mut of.recent, &table.to_string(), statement);
+        });
     }
 
     /// Keeps one more message of the transaction.
     pub(super) fn message(&mut self, key: &[u8], value: &[u8]) {
-        self.change((), |of| entry::push_message(&mut of.recent, key, value));
+        self.change((), |of| {
+            of.has_partless = true;
+            entry::push_message(&mut of.recent, key, value);
+        });
     }
 
     /// Changes the transaction of which a piece comes; `otherwise` there is none.
@@ -192,12 +215,17 @@ impl Held {
         result
     }
 
-    /// A part of a transaction is rolled back.
+    /// A part of a transaction is rolled back. What is held of the transaction may be of no use then.
     pub(super) fn abort_part(&mut self, transaction: u64, part: u64) -> Result<(), CaptureError> {
         if self.aborted >= limits::HELD_PARTS_MAX {
             return Err(too_much(format!("more than {} parts of them were rolled back", limits::HELD_PARTS_MAX)));
         }
-        if self.paused.entry(transaction).or_default().aborted.insert(part) {
+        let of = self.paused.entry(transaction).or_default();
+        if of.has_partless {
+            let what = "a part of one was rolled back that may have had a message or a statement in it";
+            return Err(too_much(what.to_owned()));
+        }
+        if of.aborted.insert(part) {
             self.aborted += 1;
         }
         Ok(())
@@ -226,6 +254,7 @@ impl Held {
         let taken = self.paused.remove(&transaction).unwrap_or_default();
         self.memory -= taken.bytes();
         self.aborted -= taken.aborted.len();
+        self.described -= taken.schemas.bytes;
         taken
     }
 
@@ -307,8 +336,7 @@ fn broken() -> CaptureError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Operation;
-    use crate::trail::local::spill::Spill;
+    use crate::record::{JsonKind, Operation};
 
     /// What is left of a transaction, its content and changes.
     async fn left(held: &mut Held, transaction: u64) -> (ContentHash, Vec<u8>) {
@@ -381,6 +409,59 @@ mod tests {
                 assert_eq!((held.bytes(), held.aborted), (0, 0));
             });
         }
+    }
+
+    #[test]
+    fn a_message_or_a_statement_may_belong_to_any_part_that_is_rolled_back_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut held = Held::new(1_000, Spill::in_folder(folder.path(), 10));
+        let table = TableName::parse("toy.t").unwrap();
+        let keeps: [&dyn Fn(&mut Held); 2] = [&|held| held.message(b"k", b"v"), &|held| held.ddl(&table, "alter …")];
+        for (transaction, keep) in (1..).zip(keeps) {
+            row(&mut held, transaction, 7, b"row");
+            // What was rolled back before it had no part in it.
+            held.abort_part(transaction, 7).unwrap();
+            held.resume(transaction);
+            keep(&mut held);
+            held.pause();
+            let error = held.abort_part(transaction, 8).unwrap_err();
+            assert!(
+                error.reason() == "held_too_much" && error.to_string().contains("a message or a statement"),
+                "{error}"
+            );
+            held.abort_part(9, 8).unwrap();
+        }
+    }
+
+    #[test]
+    fn descriptions_of_tables_have_a_cap_for_all_transactions_together_and_are_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut held = Held::new(1_000, Spill::in_folder(folder.path(), 10));
+        let columns = [Column {
+            name: "c".repeat(1 << 20),
+            kind: JsonKind::String,
+            sql_type: "text".into(),
+            nullable: true,
+            key: false,
+        }];
+        let describe = |held: &mut Held, transaction: u64, table: u64| {
+            held.resume(transaction);
+            let described = held.schema(&TableName::parse(&format!("toy.t{table}")).unwrap(), &columns);
+            held.pause();
+            described.map(drop)
+        };
+        for number in 0..15 {
+            // Again it is the same one.
+            describe(&mut held, number % 2, number).unwrap();
+            describe(&mut held, number % 2, number).unwrap();
+        }
+        let error = describe(&mut held, 2, 0).unwrap_err();
+        assert!(error.reason() == "held_too_much" && error.to_string().contains("16777216 bytes"), "{error}");
+        held.take(0);
+        describe(&mut held, 2, 0).unwrap();
+        held.take(1);
+        held.take(2);
+        assert_eq!(held.described, 0);
     }
 
     #[tokio::test]

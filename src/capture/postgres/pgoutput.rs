@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use super::lsn::Lsn;
 use crate::codec::byte_text::{self, Charset};
+use crate::limits;
 use crate::record::Timestamp;
 
 /// Microseconds between 1970-01-01 and PostgreSQL's own epoch, 2000-01-01.
@@ -272,7 +273,8 @@ impl<'a> Message<'a> {
 /// A message inside a block, taken apart: what is left without the number is what it is outside of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct InBlock<'a> {
-    /// The (sub)transaction's number; none of a message that has none.
+    /// The (sub)transaction's number; none of a message that says none. A logical message has only that of the whole transaction,
+    /// whichever subtransaction it is of.
     pub(super) xid: Option<u32>,
     pub(super) kind: u8,
     pub(super) rest: &'a [u8],
@@ -285,17 +287,33 @@ impl<'a> InBlock<'a> {
             return Ok(Self { xid: None, kind: *kind, rest });
         }
         let (xid, rest) = rest.split_first_chunk::<4>().ok_or(Malformed("transaction id"))?;
-        Ok(Self { xid: Some(u32::from_be_bytes(*xid)), kind: *kind, rest })
+        Ok(Self { xid: (*kind != b'M').then(|| u32::from_be_bytes(*xid)), kind: *kind, rest })
     }
 }
 
-/// The prefix of a logical message of which only the start may be there; none of any other message.
-pub(super) fn prefix_of_start(there: &[u8], in_block: bool, charset: Charset) -> Option<Cow<'_, str>> {
-    let mut bytes = Bytes(there);
-    (bytes.u8("kind").ok()? == b'M').then_some(())?;
-    let numbers = 9 + if in_block { 4 } else { 0 };
-    bytes.take(numbers, "numbers").ok()?;
-    bytes.text("message prefix", charset).ok()
+/// What the start of a logical message says of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EmittedStart<'a> {
+    /// Its prefix, and how many bytes stand in it.
+    Known(Cow<'a, str>, usize),
+    /// Its prefix is too long to be looked at before all of it is there.
+    LongPrefix,
+}
+
+impl<'a> EmittedStart<'a> {
+    /// None of any other message, and of one of which too little is there.
+    pub(super) fn of(there: &'a [u8], in_block: bool, charset: Charset) -> Option<Self> {
+        let mut bytes = Bytes(there);
+        (bytes.u8("kind").ok()? == b'M').then_some(())?;
+        let numbers = 9 + if in_block { 4 } else { 0 };
+        bytes.take(numbers, "numbers").ok()?;
+        let looked_at = bytes.0.get(..limits::MESSAGE_PREFIX_FORESEEN_BYTES);
+        if looked_at.is_some_and(|bytes| !bytes.contains(&0)) {
+            return Some(Self::LongPrefix);
+        }
+        let prefix = bytes.text("message prefix", charset).ok()?;
+        Some(Self::Known(prefix, bytes.u32("length of message").ok()? as usize))
+    }
 }
 
 impl<'a> RelationMessage<'a> {

@@ -24,7 +24,7 @@ use super::feedback::Feedback;
 use super::loader::Loader;
 use super::lsn::Lsn;
 use super::masked_table::MaskedTables;
-use super::pgoutput::{Envelope, Malformed, Message, RelationMessage, prefix_of_start};
+use super::pgoutput::{EmittedStart, Envelope, Malformed, Message, RelationMessage};
 use super::relation;
 use super::server_error::{self, ServerError};
 use super::status::SharedStatus;
@@ -266,11 +266,10 @@ impl<'a> Stream<'a> {
         let Ok(Envelope::Data { start, sent, payload }) = Envelope::decode(there) else { return Ok(()) };
         let whole = whole - (there.len() - payload.len());
         let in_block = self.transactions.intake.piece_of().is_some();
-        let emitted = prefix_of_start(payload, in_block, self.connection.charset);
+        let emitted = EmittedStart::of(payload, in_block, self.connection.charset);
         self.passes_over_row = emitted.is_none();
         let outlook = match emitted {
-            Some(prefix) if self.target.reads_message(&prefix) => Outlook::Awaited,
-            Some(_) => Outlook::PassedOver,
+            Some(start) => emitted::foresee(&start, self.target),
             None => self.transactions.foresee(payload, whole)?,
         };
         if outlook == Outlook::PassedOver {
@@ -414,8 +413,7 @@ impl<'a> Stream<'a> {
             self.checks.ask();
         }
         if !self.target.captures(&message.schema, &message.table) {
-            self.transactions.leave_out(message.id);
-            return Ok(());
+            return self.transactions.leave_out(message.id);
         }
         if let Some(from) = self.transactions.take_in(message.id) {
             let table = relation::table_name(message)?.to_string();

@@ -3,7 +3,6 @@
 use tokio::time::Duration;
 
 use super::connection::{Address, identifier};
-use super::ddl;
 use super::lsn::Lsn;
 use crate::capture::value_rules::ValueRules;
 use crate::catalog::extract::postgresql::{OUR_PREFIX, inserts_publication};
@@ -117,11 +116,6 @@ impl Target {
     pub(super) fn wants_message(&self, prefix: &str) -> bool {
         let matches = |pattern: &String| wild_match(pattern.chars().map(Glyph::from), prefix.chars());
         !prefix.starts_with(OUR_PREFIX) && self.messages.iter().any(matches)
-    }
-
-    /// Whether what stands in logical messages of that prefix is of any use.
-    pub(super) fn reads_message(&self, prefix: &str) -> bool {
-        prefix == ddl::PREFIX || self.wants_message(prefix)
     }
 
     /// Whether any logical messages become records.

@@ -117,12 +117,15 @@ impl<'a> Transactions<'a> {
     }
 
     /// A table of that number is not captured.
-    pub(super) fn leave_out(&mut self, id: u32) {
-        self.relations.put(id, None, self.intake.round(), self.part);
+    pub(super) fn leave_out(&mut self, id: u32) -> Result<(), Fault> {
         // Of a block it is not known yet whether its transaction is committed.
         if self.intake.piece_of().is_none() {
             self.left_out.entry(id).or_insert(*self.intake.complete());
+        } else if self.relations.get(id).is_none() {
+            self.intake.note_described(size_of::<Described>())?;
         }
+        self.relations.put(id, None, self.intake.round(), self.part);
+        Ok(())
     }
 
     /// A table of that number is captured from here on: since where its rows were left out before, if they were.
@@ -407,7 +410,7 @@ mod tests {
     use crate::capture::postgres::pgoutput::RelationColumn;
     use crate::capture::postgres::value::ValueKind;
     use crate::clock::SystemClock;
-    use crate::record::{ResourceName, TrailName};
+    use crate::record::{ResourceName, TableName, TrailName};
     use crate::trail::local::disk::SystemDisk;
     use crate::trail::{Trail, TrailOptions, Writer};
 
@@ -449,7 +452,7 @@ mod tests {
         transactions.describe(&message(vec![column("id", 23)]), &facts(types)).unwrap();
         let texts = RelationMessage { id: 3, table: "texts".into(), ..message(vec![column("v", 25)]) };
         transactions.describe(&texts, &facts(vec![type_of(ValueKind::Text, "text")])).unwrap();
-        transactions.leave_out(2);
+        transactions.leave_out(2).unwrap();
         take(&mut transactions);
     }
 
@@ -504,6 +507,15 @@ mod tests {
             }
             assert_eq!(transactions.foresee(&start(3)[..4], whole).unwrap(), Outlook::Awaited);
             transactions.commit(Lsn(100), Lsn(101)).unwrap();
+            transactions.begin(Lsn(150), TIME, 5).unwrap();
+            let (table, statement) = (TableName::parse("public.t").unwrap(), "x".repeat(PAYLOAD_BYTES_MAX));
+            let error = transactions.intake.ddl(&table, &statement).unwrap_err();
+            assert!(matches!(&error, Fault::Stop(CaptureError::RowRefused { .. })), "{error}");
+            assert!(
+                error.to_string().contains("statements (public.t)") && error.to_string().contains("0/00000096"),
+                "{error}"
+            );
+            transactions.commit(Lsn(150), Lsn(151)).unwrap();
             // What the trail has already need not be read again.
             transactions.begin(Lsn(50), TIME, 5).unwrap();
             assert_eq!(transactions.foresee(&start(3), whole).unwrap(), Outlook::PassedOver);

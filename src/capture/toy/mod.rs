@@ -9,6 +9,7 @@ mod log;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -60,6 +61,8 @@ pub(super) struct Source {
     log: Arc<Mutex<Log>>,
     deaths: Arc<Mutex<VecDeque<Death>>>,
     sends: Sends,
+    /// Pieces could not be held: it is asked for whole transactions.
+    sends_whole: Arc<AtomicBool>,
     /// Messages between two times that the trail gets what was collected.
     hand_over_every: usize,
     broken: Broken,
@@ -71,6 +74,7 @@ impl Source {
             log: Arc::new(Mutex::new(log)),
             deaths: Arc::new(Mutex::new(deaths.iter().copied().collect())),
             sends,
+            sends_whole: Arc::default(),
             hand_over_every,
             broken,
         }
@@ -106,7 +110,8 @@ impl Source {
         taken.begin(appender, &identity, &position, SELECTION).await?;
         let mark = taken.mark.filter(|_| self.broken != Broken::TrustsSource);
         let overlap = Overlap::new(position, confirmed, mark, SELECTION);
-        let messages = self.log(|log| log.messages(*overlap.start(), self.sends));
+        let sends = if self.sends_whole.load(Ordering::Relaxed) { Sends::Whole } else { self.sends };
+        let messages = self.log(|log| log.messages(*overlap.start(), sends));
         let mut reading = Reading {
             confirmation: Confirmation::new(appender.durable(), confirmed),
             intake: Intake::new(appender, overlap, confirmed, 1 << 20),
@@ -114,7 +119,13 @@ impl Source {
         };
         status.update(Status::flows);
         let death = self.deaths.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let outcome = reading.read(messages, death, shutdown).await;
+        let outcome = match reading.read(messages, death, shutdown).await {
+            Err(Fault::Stop(CaptureError::HeldTooMuch(what))) => {
+                self.sends_whole.store(true, Ordering::Relaxed);
+                Err(Fault::Passing(what))
+            }
+            outcome => outcome,
+        };
         if death.is_none_or(|death| !death.of_program) {
             reading.let_go().await?;
         }

@@ -71,7 +71,7 @@ proptest! {
     ) {
         let bytes = [vec![kind], bytes].concat();
         let _ = Envelope::decode(&bytes);
-        let _ = prefix_of_start(&bytes, true, Charset::Utf8);
+        let _ = EmittedStart::of(&bytes, true, Charset::Utf8);
         let _ = InBlock::of(&bytes).map(|message| Message::decode_in_block(message, Charset::Utf8));
         match Message::decode(&bytes, Charset::Utf8) {
             Ok(Message::Insert { new, .. }) => prop_assert_eq!(new.values().count(), new.len()),
@@ -117,6 +117,12 @@ fn a_change_in_a_block_is_what_it_is_elsewhere_with_a_number_of_its_transaction(
     let message = InBlock::of(&inside).unwrap();
     assert_eq!((message.xid, message.kind, message.rest), (Some(7), b'I', &outside[1..]));
     assert_eq!(Message::decode_in_block(message, Charset::Utf8), Message::decode(outside, Charset::Utf8));
+    // A logical message has that of the whole transaction, whichever subtransaction it is of: it says nothing.
+    let outside = b"M\x01\0\0\0\0\0\0\0\x10m\0\0\0\0\0";
+    let inside = [&outside[..1], &7_u32.to_be_bytes(), &outside[1..]].concat();
+    let message = InBlock::of(&inside).unwrap();
+    assert_eq!((message.xid, message.kind, message.rest), (None, b'M', &outside[1..]));
+    assert_eq!(Message::decode_in_block(message, Charset::Utf8), Message::decode(outside, Charset::Utf8));
     // What ends a block has none.
     let stop = InBlock::of(b"E").unwrap();
     assert_eq!((stop.xid, Message::decode_in_block(stop, Charset::Utf8)), (None, Ok(Message::StreamStop)));
@@ -145,11 +151,15 @@ fn a_logical_message_is_known_by_its_prefix_before_it_is_there() {
     let bytes = b"M\x01\0\0\0\0\0\0\0\x10orders\0\0\0\0\x02{}";
     let expected = EmittedMessage { transactional: true, lsn: Lsn(0x10), prefix: "orders".into(), content: b"{}" };
     assert_eq!(Message::decode(bytes, Charset::Utf8), Ok(Message::Emitted(expected)));
-    assert_eq!(prefix_of_start(&bytes[..17], false, Charset::Utf8).as_deref(), Some("orders"));
-    assert_eq!(prefix_of_start(&bytes[..16], false, Charset::Utf8), None);
+    let start = |there, in_block| EmittedStart::of(there, in_block, Charset::Utf8);
+    assert_eq!(start(&bytes[..21], false), Some(EmittedStart::Known("orders".into(), 2)));
+    assert_eq!((start(&bytes[..20], false), start(&bytes[..16], false)), (None, None));
     let inside = [b"M\0\0\0\x07", &bytes[1..]].concat();
-    assert_eq!(prefix_of_start(&inside, true, Charset::Utf8).as_deref(), Some("orders"));
-    assert_eq!(prefix_of_start(b"I\0\0", true, Charset::Utf8), None);
+    assert_eq!(start(&inside, true), Some(EmittedStart::Known("orders".into(), 2)));
+    assert_eq!(start(b"I\0\0", true), None);
+    let long = [&bytes[..10], &[b'p'; limits::MESSAGE_PREFIX_FORESEEN_BYTES]].concat();
+    assert_eq!(start(&long, false), Some(EmittedStart::LongPrefix));
+    assert_eq!(start(&long[..long.len() - 1], false), None);
 }
 
 #[test]

@@ -69,8 +69,7 @@ impl Stream<'_> {
     /// rows are held as cannot be changed later: such a transaction has to come whole.
     pub(super) async fn relation_in_block(&mut self, message: &RelationMessage<'_>) -> Result<(), Fault> {
         if !self.target.captures(&message.schema, &message.table) {
-            self.transactions.leave_out(message.id);
-            return Ok(());
+            return self.transactions.leave_out(message.id);
         }
         let asking = table_facts::ask_of_open(message, &mut self.types, &mut self.catalogue, &self.target.address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;

@@ -6,9 +6,36 @@
 use super::Stream;
 use crate::capture::error::Fault;
 use crate::capture::postgres::ddl::{self, Statement};
-use crate::capture::postgres::pgoutput::EmittedMessage;
+use crate::capture::postgres::pgoutput::{EmittedMessage, EmittedStart};
+use crate::capture::postgres::target::Target;
+use crate::capture::postgres::transactions::Outlook;
+use crate::limits;
 use crate::record::{TableName, Timestamp};
 use crate::repeats::warn_rarely;
+
+/// What becomes of a message of which the start is there: one that nobody asks for need not be held.
+pub(super) fn foresee(start: &EmittedStart<'_>, target: &Target) -> Outlook {
+    let is_awaited = match start {
+        EmittedStart::Known(prefix, length) if *prefix == ddl::PREFIX => !is_too_long(*length, target),
+        EmittedStart::Known(prefix, _) => target.wants_message(prefix),
+        // It is none of ours. A pattern may match one of any length.
+        EmittedStart::LongPrefix => target.wants_messages(),
+    };
+    if is_awaited { Outlook::Awaited } else { Outlook::PassedOver }
+}
+
+/// Whether a note of a statement is longer than any of the helper's; it is left out then.
+fn is_too_long(bytes: usize, target: &Target) -> bool {
+    let max = limits::STATEMENT_NOTE_BYTES_MAX;
+    if bytes > max {
+        warn_rarely!(
+            &format!("{} long", target.slot),
+            slot = target.slot,
+            "a note of a statement is longer than {max} bytes, which none of the helper's is, and is left out"
+        );
+    }
+    bytes > max
+}
 
 impl Stream<'_> {
     /// A message comes, in its transaction or by itself. One by itself has no time of its own: it gets that of its sending.
@@ -37,6 +64,9 @@ impl Stream<'_> {
 
     /// A statement has changed a table. What is no note of the helper's is left out: whoever may log in could write one.
     fn statement(&mut self, note: &[u8]) -> Result<(), Fault> {
+        if is_too_long(note.len(), self.target) {
+            return Ok(());
+        }
         let Some(Statement { tag, schema, table, text }) = Statement::read(note) else {
             warn_rarely!(
                 &self.target.slot,
