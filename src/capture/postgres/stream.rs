@@ -454,6 +454,9 @@ impl<'a> Stream<'a> {
 
     /// The server has ended the stream.
     async fn ended(&mut self, error: ServerError) -> Fault {
+        if error.is_of_values() && self.target.hides_values() {
+            return error.into_fault_without_values();
+        }
         if error.code != UNDEFINED_OBJECT {
             return error.into();
         }
