@@ -59,6 +59,11 @@ impl MaskedTable {
             return Ok(None);
         }
         let came = Came { message, facts, numbers: numbers(message, facts), masks, names: names_of(message, facts) };
+        if before.is_none()
+            && let Some(column) = came.unknown_origin()
+        {
+            return Err(PostgresError::MaskedTableUnknown { table: came.table(), column });
+        }
         // One that no entry names any more was let go on purpose.
         let was_masked: Vec<(usize, &KnownColumn)> =
             before.map_or(Vec::new(), |before| before.in_force(masks).collect());
@@ -155,6 +160,14 @@ impl Came<'_> {
 
     fn unsure(&self, column: &str) -> PostgresError {
         PostgresError::MaskedColumnGone { table: self.table(), column: column.to_owned() }
+    }
+
+    /// Of a table that is gone, a column that an entry names for some other table: nobody can say any more whether it was a
+    /// partition of that one, or inherited from it.
+    fn unknown_origin(&self) -> Option<String> {
+        let is_named = |column: &&str| self.masks.entries().any(|entry| entry.names_column(column));
+        let is_gone = self.facts.columns.is_empty();
+        self.columns().filter(|column| is_gone && !self.is_masked(column)).find(is_named).map(str::to_owned)
     }
 
     /// Finds a masked column of before, the one at that place.
@@ -397,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_renamed_column_is_not_taken_for_one_that_has_its_new_name_by_now() {
-        let before = |masks| judge(masks, None, &["id", "email"], &[("id", 1), ("email", 2)]).unwrap().unwrap();
+        let before = |masks: &Masks| judge(masks, None, &["id", "email"], &[("id", 1), ("email", 2)]).unwrap().unwrap();
         for masks in [exact(), wild()] {
             // Renamed while the rows came, then back, and another one was made under the name that it had meanwhile.
             let now = &[("id", 1), ("email", 2), ("mail", 3)];
@@ -509,10 +522,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_gone_and_was_never_seen_shows_nothing_that_it_may_have_inherited() {
+        let judge = |masks: &Masks, columns: &[&str]| {
+            MaskedTable::judge(&message("users_1", columns), &TableFacts::default(), masks, None)
+        };
+        let error = judge(&exact(), &["id", "email"]).unwrap_err().to_string();
+        assert!(error.contains("public.users_1") && error.contains("email"), "{error}");
+        assert_eq!(judge(&exact(), &["id", "name"]).unwrap(), None);
+        // Under its own name it is masked, whatever it was.
+        assert!(judge(&wild(), &["id", "email"]).unwrap().is_some());
+        // One that is there inherits from what the catalogue says.
+        let facts = now(&[("id", 1), ("email", 2)]);
+        let there = MaskedTable::judge(&message("other", &["id", "email"]), &facts, &exact(), None);
+        assert_eq!(there.unwrap(), None);
+    }
+
+    #[test]
     fn a_partition_is_meant_by_the_name_of_its_table() {
         let mut facts = now(&[("id", 1), ("email", 2)]);
         facts.inherits_from = vec![("public".into(), "users".into())];
         let after = MaskedTable::judge(&message("users_1", &["id", "email"]), &facts, &exact(), None).unwrap();
-        assert_eq!(after.unwrap().masked[0].name, "email");
+        assert_eq!(masked(&after.unwrap()), ["email"]);
     }
 }
