@@ -20,8 +20,9 @@ use crate::repeats::warn_rarely;
 pub(super) const CATALOG_FILE: &str = "catalog.redb";
 
 /// The format that the catalog is written in. 1, which no catalog says, is that of version 0.1; 2 may have members that
-/// version 0.1 did not know; in 3 a stream's limit without `truncateOrChunk` truncates; in 4 users may have grants.
-const FORMAT: u64 = 4;
+/// version 0.1 did not know; in 3 a stream's limit without `truncateOrChunk` truncates; in 4 users may have grants;
+/// in 5 extracts may have members for initial loads, masks, row filters and messages, and loads have a shelf.
+const FORMAT: u64 = 5;
 const FORMAT_UNSAID: u64 = 1;
 /// See [`FORMAT`].
 const FORMAT_LIMITS_TRUNCATE: u64 = 3;
@@ -454,6 +455,25 @@ mod tests {
         set_format(FORMAT);
         let catalog = Catalog::open(folder.path()).unwrap();
         assert_eq!(catalog.get::<String>(Shelf::Streams, "s1").unwrap().as_deref(), Some("first"));
+    }
+
+    #[test]
+    fn a_catalog_without_the_shelves_of_today_opens_and_is_of_the_format_of_today_then() {
+        let (folder, catalog) = catalog();
+        catalog.put(Shelf::Streams, "s1", &"first").unwrap();
+        drop(catalog);
+        let file = folder.path().join(CATALOG_FILE);
+        let database = Database::create(&file).unwrap();
+        let change = database.begin_write().unwrap();
+        change.open_table(FORMAT_TABLE).unwrap().insert(FORMAT_NAME, 4).unwrap();
+        assert!(change.delete_table(Shelf::Loads.table()).unwrap());
+        change.commit().unwrap();
+        drop(database);
+        let catalog = Catalog::open(folder.path()).unwrap();
+        assert_eq!(catalog.get::<String>(Shelf::Streams, "s1").unwrap().as_deref(), Some("first"));
+        assert!(catalog.list::<String>(Shelf::Loads).unwrap().is_empty());
+        drop(catalog);
+        assert_eq!(format_of(&Database::create(&file).unwrap()).unwrap(), FORMAT);
     }
 
     #[test]

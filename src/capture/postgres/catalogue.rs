@@ -5,7 +5,7 @@
 //! the catalogue only adds to it, and where the two do not agree any more, a column counts as nullable. A table that is
 //! gone takes nothing down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::connection::{Address, Connection, Row, literal};
 use crate::capture::error::{CaptureError, Fault};
@@ -26,6 +26,8 @@ pub(super) struct TableFacts {
     pub(super) columns: HashMap<String, (u32, bool)>,
     /// By name: the column's number, which it keeps for life.
     pub(super) numbers: HashMap<String, i16>,
+    /// Columns whose values are computed; they are sent only where a publication says so.
+    pub(super) generated: HashSet<String>,
     /// The primary key's columns.
     pub(super) primary_key: Vec<String>,
     /// Schema and name of each table that it is a partition of, or inherits from.
@@ -70,6 +72,7 @@ impl Catalogue {
     pub(super) async fn table(&mut self, address: &Address, relation: u32) -> Result<TableFacts, Fault> {
         let sql = format!(
             "SELECT a.attname, a.atttypid, a.attnotnull, coalesce(a.attnum = ANY(i.indkey[0:i.indnkeyatts - 1]), false), a.attnum, \
+             a.attgenerated <> '', \
              (WITH RECURSIVE up AS (SELECT inhparent FROM pg_catalog.pg_inherits WHERE inhrelid = {relation} \
              UNION SELECT p.inhparent FROM pg_catalog.pg_inherits p JOIN up ON p.inhrelid = up.inhparent) \
              SELECT pg_catalog.json_agg(pg_catalog.json_build_array(n.nspname, c.relname)) FROM up \
@@ -81,9 +84,14 @@ impl Catalogue {
         );
         let mut facts = TableFacts::default();
         for row in self.query(address, &sql).await? {
-            let [Some(name), Some(type_id), Some(not_null), Some(key), Some(number), inherits_from] = &row[..] else {
+            let [Some(name), Some(type_id), Some(not_null), Some(key), Some(number), generated, inherits_from] =
+                &row[..]
+            else {
                 return Err(unexpected(QUERY));
             };
+            if generated.as_deref() == Some("t") {
+                facts.generated.insert(name.clone());
+            }
             facts.numbers.insert(name.clone(), number.parse().map_err(|_| unexpected(QUERY))?);
             if let Some(tables) = inherits_from {
                 facts.inherits_from = serde_json::from_str(tables).map_err(|_| unexpected(QUERY))?;

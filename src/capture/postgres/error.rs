@@ -84,6 +84,13 @@ pub(super) enum PostgresError {
          name. Add a mask for {shown} to columns; then the extract goes on from here (PATCH starts it again)"
     )]
     MaskedColumnRenamed { table: String, column: String, shown: String },
+    /// Whether a mask holds for the table cannot be found out any more.
+    #[error(
+        "table {table} is gone from the source, and it was never seen while it was there: it may have been a partition of a table \
+         whose column {column} is masked, or have inherited from it, so nothing of it was taken. Add a mask for {column} of \
+         {table} to columns; then the extract goes on from here (PATCH starts it again)"
+    )]
+    MaskedTableUnknown { table: String, column: String },
     /// It belongs to the key.
     #[error(
         "column {column} belongs to the key of {table}, by which rows are found: it can only be masked as \"hash\". Change its \
@@ -131,6 +138,7 @@ impl From<PostgresError> for CaptureError {
             PostgresError::MaskedColumnGone { .. }
             | PostgresError::NoColumnToMask { .. }
             | PostgresError::MaskedColumnRenamed { .. }
+            | PostgresError::MaskedTableUnknown { .. }
             | PostgresError::MaskedKey { .. }
             | PostgresError::PartitionNamed { .. }
             | PostgresError::TooManyMaskedTables => MASK,

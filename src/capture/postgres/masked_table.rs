@@ -23,17 +23,21 @@ pub(super) struct MaskedTable {
     /// Its names, and those of the tables that it inherits from.
     names: Vec<Named>,
     /// All of its columns, in order.
-    columns: Vec<String>,
-    masked: Vec<MaskedColumn>,
+    columns: Vec<KnownColumn>,
+    /// Columns that a mask names exactly, and that are known to have been dropped.
+    gone: Vec<String>,
+    /// As a load found it: what the stream says next may be older than that, or newer.
+    loaded: bool,
 }
 
-/// One masked column.
+/// One column, as the table had it then.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct MaskedColumn {
+struct KnownColumn {
     name: String,
     /// Its number in its table, which it keeps for life; none if nobody could say.
     number: Option<i16>,
+    masked: bool,
 }
 
 /// The names by which masks may mean a table: its own, and those of the tables that it inherits from.
@@ -54,57 +58,190 @@ impl MaskedTable {
         if masks.is_empty() {
             return Ok(None);
         }
-        let names = names_of(message, facts);
-        let numbers = numbers(message, facts);
-        let columns: Vec<String> = message.columns.iter().map(|column| column.name.to_string()).collect();
-        let is_masked = |column: &str| masks.of(&names, column).is_some();
-        let was_masked: Vec<&MaskedColumn> = before.map_or(Vec::new(), |before| {
-            // One that no entry names any more was let go on purpose.
-            before.masked.iter().filter(|column| masks.of(&before.names, &column.name).is_some()).collect()
-        });
-        let table = || format!("{}.{}", message.schema, message.table);
-        let unsure = |column: &str| PostgresError::MaskedColumnGone { table: table(), column: column.to_owned() };
+        let came = Came { message, facts, numbers: numbers(message, facts), masks, names: names_of(message, facts) };
+        if before.is_none()
+            && let Some(column) = came.unknown_origin()
+        {
+            return Err(PostgresError::MaskedTableUnknown { table: came.table(), column });
+        }
+        // One that no entry names any more was let go on purpose.
+        let was_masked: Vec<(usize, &KnownColumn)> =
+            before.map_or(Vec::new(), |before| before.in_force(masks).collect());
+        let mut gone: Vec<&str> = Vec::new();
+        for (at, column) in &was_masked {
+            if let Some(before) = before
+                && came.find(before, *at, column)? == Found::Nowhere
+            {
+                gone.push(&column.name);
+            }
+        }
+        gone.extend(before.into_iter().flat_map(|before| &before.gone).map(String::as_str));
+        for entry in masks.required(&came.names).filter(|entry| !came.has(&entry.column)) {
+            // Whatever it is called now is masked, or it was dropped.
+            let was_there = was_masked.iter().any(|(_, column)| column.name == entry.column);
+            if !was_there && !gone.contains(&&*entry.column) {
+                return Err(came.unsure(&entry.column));
+            }
+        }
+        if let Some(before) = before.filter(|before| before.loaded && !came.is_as_late_as(before)) {
+            return Ok(Some(before.clone()));
+        }
+        let is_required = |name: &&str| masks.required(&came.names).any(|entry| entry.column == **name);
+        let gone: Vec<String> =
+            gone.into_iter().filter(|name| !came.has(name)).filter(is_required).map(str::to_owned).collect();
+        let columns = came.known(before);
+        let is_worth_it = !gone.is_empty() || columns.iter().any(|column| column.masked);
+        Ok(is_worth_it.then_some(Self { names: came.names, columns, gone, loaded: false }))
+    }
 
-        // All columns of before under their names, and behind them those that were added.
-        let is_as_before = before.is_some_and(|before| columns.starts_with(&before.columns));
-        for column in &was_masked {
-            let is_optional = |before: &Self| masks.entry_of(&before.names, &column.name).is_some_and(|e| e.optional);
-            let is_named = columns.contains(&column.name) && is_masked(&column.name);
-            match (&numbers, column.number) {
-                (Some(numbers), Some(number)) => {
-                    let at = numbers.iter().position(|other| *other == number);
-                    if let Some(shown) = at.and_then(|at| columns.get(at)).filter(|shown| !is_masked(shown)) {
-                        let (table, column, shown) = (table(), column.name.clone(), shown.clone());
-                        return Err(PostgresError::MaskedColumnRenamed { table, column, shown });
-                    }
-                }
-                _ if is_as_before && is_named => {}
-                _ if before.is_some_and(is_optional) => {}
-                _ => return Err(unsure(&column.name)),
-            }
+    /// The same as a load found it.
+    pub(super) fn as_loaded(self) -> Self {
+        Self { loaded: true, ..self }
+    }
+
+    /// Whether it tells of a column that is still masked, so that nothing which may be newer takes its place.
+    pub(super) fn is_in_force(&self, masks: &Masks) -> bool {
+        self.in_force(masks).next().is_some()
+    }
+
+    /// Its masked columns that an entry still names, with their places.
+    fn in_force(&self, masks: &Masks) -> impl Iterator<Item = (usize, &KnownColumn)> {
+        let is_masked = |column: &KnownColumn| column.masked && masks.of(&self.names, &column.name).is_some();
+        self.columns.iter().enumerate().filter(move |(_, column)| is_masked(column))
+    }
+
+    /// The last place at which a column of it can come: what is added to a table stands behind all that was there.
+    fn last_place(&self, at: usize, column: &KnownColumn) -> usize {
+        match column.number {
+            // Of what was there before the load nothing is known but that it had a lower number.
+            Some(number) if self.loaded => usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1),
+            None if self.loaded => usize::MAX,
+            _ => at,
         }
-        for entry in masks.required(&names).filter(|entry| !columns.contains(&entry.column)) {
-            // Its number is known, and whatever came with that number was looked at: it was dropped, or is masked as it is
-            // called now.
-            let was_there = was_masked.iter().find(|column| column.name == entry.column);
-            if numbers.is_none() || was_there.and_then(|column| column.number).is_none() {
-                return Err(unsure(&entry.column));
+    }
+}
+
+/// Where a column that was masked is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Under a name that is masked, or where nothing else can be it.
+    Hidden,
+    /// It was dropped: nothing that came can be it.
+    Nowhere,
+    /// Nobody knows, and its mask allows that.
+    Optional,
+}
+
+/// A table as it comes now.
+struct Came<'m> {
+    message: &'m RelationMessage<'m>,
+    facts: &'m TableFacts,
+    numbers: Option<Vec<i16>>,
+    masks: &'m Masks,
+    names: Vec<Named>,
+}
+
+impl Came<'_> {
+    fn columns(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.message.columns.iter().map(|column| &*column.name)
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns().any(|name| name == column)
+    }
+
+    fn is_masked(&self, column: &str) -> bool {
+        self.masks.of(&self.names, column).is_some()
+    }
+
+    fn table(&self) -> String {
+        format!("{}.{}", self.message.schema, self.message.table)
+    }
+
+    fn unsure(&self, column: &str) -> PostgresError {
+        PostgresError::MaskedColumnGone { table: self.table(), column: column.to_owned() }
+    }
+
+    /// Of a table that is gone, a column that an entry names for some other table: nobody can say any more whether it was a
+    /// partition of that one, or inherited from it.
+    fn unknown_origin(&self) -> Option<String> {
+        let is_named = |column: &&str| self.masks.entries().any(|entry| entry.names_column(column));
+        let is_gone = self.facts.columns.is_empty();
+        self.columns().filter(|column| is_gone && !self.is_masked(column)).find(is_named).map(str::to_owned)
+    }
+
+    /// Finds a masked column of before, the one at that place.
+    fn find(&self, before: &MaskedTable, at: usize, column: &KnownColumn) -> Result<Found, PostgresError> {
+        if let (Some(numbers), Some(number)) = (&self.numbers, column.number)
+            && let Some(shown) = numbers.iter().position(|other| *other == number).and_then(|at| self.columns().nth(at))
+        {
+            if self.is_masked(shown) {
+                return Ok(Found::Hidden);
             }
+            let (table, column, shown) = (self.table(), column.name.clone(), shown.to_owned());
+            return Err(PostgresError::MaskedColumnRenamed { table, column, shown });
         }
-        let number_before = |name: &str| {
-            let before = before.filter(|_| is_as_before)?;
-            before.masked.iter().find(|column| column.name == name)?.number
-        };
-        let masked: Vec<MaskedColumn> = columns
-            .iter()
+        let is_named = self.has(&column.name) && self.is_masked(&column.name);
+        let is_dropped = column.number.is_some_and(|number| !self.facts.numbers.values().any(|other| *other == number));
+        let can_be_it = before.last_place(at, column).saturating_add(1);
+        let is_hidden = self
+            .columns()
             .enumerate()
-            .filter(|(_, name)| is_masked(name))
-            .map(|(at, name)| {
-                let number = numbers.as_ref().and_then(|numbers| numbers.get(at)).copied();
-                MaskedColumn { name: name.clone(), number: number.or_else(|| number_before(name)) }
-            })
-            .collect();
-        Ok((!masked.is_empty()).then_some(Self { names, columns, masked }))
+            .take(can_be_it)
+            .all(|(at, name)| self.is_masked(name) || self.is_another(before, at, name));
+        let is_optional = || self.masks.entry_of(&before.names, &column.name).is_some_and(|entry| entry.optional);
+        match () {
+            () if is_hidden && is_dropped => Ok(Found::Nowhere),
+            () if is_named && (is_hidden || self.is_as(before)) => Ok(Found::Hidden),
+            () if is_optional() => Ok(Found::Optional),
+            () => Err(self.unsure(&column.name)),
+        }
+    }
+
+    /// Whether the column at that place is one that was called the same before and is called the same now, by its number.
+    fn is_another(&self, before: &MaskedTable, at: usize, name: &str) -> bool {
+        let Some((place, known)) = before.columns.iter().enumerate().find(|(_, column)| column.name == name) else {
+            return false;
+        };
+        let is_there = |column: &&KnownColumn| {
+            column.number.is_some_and(|number| self.facts.numbers.values().any(|other| *other == number))
+        };
+        // More were there all the time than came: the catalogue shows another time, or not all columns are sent.
+        let is_consistent =
+            before.loaded || before.columns.iter().filter(is_there).count() <= self.message.columns.len();
+        let type_id = self.message.columns.get(at).map(|column| column.type_id);
+        is_consistent
+            && known.number.is_some()
+            && known.number == self.facts.numbers.get(name).copied()
+            && type_id == self.facts.columns.get(name).map(|(type_id, _)| *type_id)
+            && at <= before.last_place(place, known)
+    }
+
+    /// Whether it has all columns of before under their names, and behind them those that were added.
+    fn is_as(&self, before: &MaskedTable) -> bool {
+        let known = before.columns.iter().map(|column| &*column.name);
+        let are_alike = known.zip(self.columns()).all(|(known, name)| known == name);
+        are_alike && (before.loaded || self.columns().len() >= before.columns.len())
+    }
+
+    /// Whether this is no older than what a load has found.
+    fn is_as_late_as(&self, before: &MaskedTable) -> bool {
+        self.numbers.is_some() || (self.is_as(before) && self.columns().len() >= before.columns.len())
+    }
+
+    /// What to remember of its columns.
+    fn known(&self, before: Option<&MaskedTable>) -> Vec<KnownColumn> {
+        let before = before.filter(|before| self.is_as(before));
+        let number = |at: usize| {
+            let now = self.numbers.as_ref().and_then(|numbers| numbers.get(at).copied());
+            now.or_else(|| before?.columns.get(at)?.number)
+        };
+        let known = |(at, name): (usize, &str)| KnownColumn {
+            name: name.to_owned(),
+            number: number(at),
+            masked: self.is_masked(name),
+        };
+        self.columns().enumerate().map(known).collect()
     }
 }
 
@@ -150,7 +287,7 @@ impl MaskedTables {
 }
 
 /// The number of each column that came, if the catalogue of now shows the table as the stream did: every column by its name
-/// and its type, and in the order of their numbers, as PostgreSQL sends them.
+/// and its type, in the order of their numbers, as PostgreSQL sends them, and no other that would have come too.
 fn numbers(message: &RelationMessage<'_>, facts: &TableFacts) -> Option<Vec<i16>> {
     let mut numbers: Vec<i16> = Vec::new();
     for column in &message.columns {
@@ -161,7 +298,9 @@ fn numbers(message: &RelationMessage<'_>, facts: &TableFacts) -> Option<Vec<i16>
         }
         numbers.push(number);
     }
-    Some(numbers)
+    let has_come = |name: &String| message.columns.iter().any(|column| column.name == *name);
+    let is_sent = |name: &&String| !facts.generated.contains(*name);
+    facts.numbers.keys().filter(is_sent).all(has_come).then_some(numbers)
 }
 
 #[cfg(test)]
@@ -213,6 +352,10 @@ mod tests {
         MaskedTable::judge(&message("users", columns), &now(catalogue), masks, before)
     }
 
+    fn masked(table: &MaskedTable) -> Vec<&str> {
+        table.columns.iter().filter(|column| column.masked).map(|column| &*column.name).collect()
+    }
+
     /// What is remembered of `id, email, name`.
     fn users(masks: &Masks) -> MaskedTable {
         judge(masks, None, &["id", "email", "name"], &[("id", 1), ("email", 2), ("name", 3)]).unwrap().unwrap()
@@ -245,16 +388,80 @@ mod tests {
         let masks = masks(entries);
         let before = users(&masks);
         let after = judge(&masks, Some(&before), &["id", "mail", "name"], &[("id", 1), ("mail", 2), ("name", 3)]);
-        assert_eq!(after.unwrap().unwrap().masked[0].name, "mail");
+        assert_eq!(masked(&after.unwrap().unwrap()), ["mail"]);
     }
 
     #[test]
-    fn a_column_that_was_dropped_is_no_reason_to_stop() {
+    fn a_column_that_was_dropped_is_no_reason_to_stop_now_or_later() {
+        let (columns, now) = (["id", "name"], [("id", 1), ("name", 3)]);
+        assert_eq!(judge(&wild(), Some(&users(&wild())), &columns, &now).unwrap(), None);
+        let after = judge(&exact(), Some(&users(&exact())), &columns, &now).unwrap().unwrap();
+        assert_eq!(after.gone, ["email"]);
+        let again = judge(&exact(), Some(&after), &columns, &now).unwrap().unwrap();
+        assert_eq!(again, after);
+        // Made again, it is masked as before.
+        let now = &[("id", 1), ("name", 3), ("email", 4)];
+        let made = judge(&exact(), Some(&again), &["id", "name", "email"], now).unwrap().unwrap();
+        assert_eq!((masked(&made), made.gone.len()), (vec!["email"], 0));
+        // What is added stands behind: it is not what was dropped from the middle.
+        let now = &[("id", 1), ("name", 3), ("phone", 4)];
+        assert!(judge(&wild(), Some(&users(&wild())), &["id", "name", "phone"], now).is_ok());
+    }
+
+    #[test]
+    fn a_renamed_column_is_not_taken_for_one_that_has_its_new_name_by_now() {
+        let before = |masks: &Masks| judge(masks, None, &["id", "email"], &[("id", 1), ("email", 2)]).unwrap().unwrap();
         for masks in [exact(), wild()] {
-            let before = users(&masks);
-            let after = judge(&masks, Some(&before), &["id", "name"], &[("id", 1), ("name", 3)]);
-            assert_eq!(after.unwrap(), None);
+            // Renamed while the rows came, then back, and another one was made under the name that it had meanwhile.
+            let now = &[("id", 1), ("email", 2), ("mail", 3)];
+            assert!(judge(&masks, Some(&before(&masks)), &["id", "mail"], now).is_err());
+            // Dropped under that name, and another one made.
+            let now = &[("id", 1), ("mail", 3)];
+            assert!(judge(&masks, Some(&before(&masks)), &["id", "mail"], now).is_err());
         }
+    }
+
+    #[test]
+    fn a_renamed_column_is_not_taken_for_the_one_whose_name_it_got() {
+        let catalogue = &[("id", 1), ("phone", 2), ("email", 3)];
+        let before = judge(&wild(), None, &["id", "phone", "email"], catalogue).unwrap().unwrap();
+        // The catalogue does not show yet what the transaction did: phone was dropped, and email was given its name.
+        assert!(judge(&wild(), Some(&before), &["id", "phone"], catalogue).is_err());
+        // It has moved on: another phone was made since.
+        let now = &[("id", 1), ("phone", 4)];
+        assert!(judge(&wild(), Some(&before), &["id", "phone"], now).is_err());
+        // Only phone was dropped, and something was added since.
+        let now = &[("id", 1), ("email", 3), ("more", 4)];
+        let after = judge(&wild(), Some(&before), &["id", "email"], now).unwrap().unwrap();
+        assert_eq!(masked(&after), ["email"]);
+    }
+
+    #[test]
+    fn a_column_that_a_publication_leaves_out_is_not_taken_for_dropped() {
+        let catalogue = &[("id", 1), ("name", 2), ("email", 3)];
+        let before = judge(&wild(), None, &["id", "name", "email"], catalogue).unwrap().unwrap();
+        assert!(judge(&wild(), Some(&before), &["id", "mail"], catalogue).is_err());
+        // Generated columns are not sent, and nobody misses them.
+        let mut facts = now(&[("id", 1), ("email", 2), ("lower", 3)]);
+        facts.generated.insert("lower".into());
+        let seen = MaskedTable::judge(&message("users", &["id", "email"]), &facts, &wild(), None).unwrap().unwrap();
+        assert_eq!(seen.columns[1].number, Some(2));
+    }
+
+    #[test]
+    fn what_a_load_found_holds_for_older_and_newer_rows() {
+        let catalogue = &[("id", 1), ("email", 2), ("name", 3)];
+        let found = judge(&wild(), None, &["id", "email", "name"], catalogue).unwrap().unwrap().as_loaded();
+        assert!(found.is_in_force(&wild()) && !found.is_in_force(&masks(json!([]))));
+        // Newer: renamed since.
+        let renamed = &[("id", 1), ("mail", 2), ("name", 3)];
+        assert!(judge(&wild(), Some(&found), &["id", "mail", "name"], renamed).is_err());
+        // Older: it was called otherwise, or some columns were not there yet.
+        assert!(judge(&wild(), Some(&found), &["id", "mail", "name"], catalogue).is_err());
+        let older = judge(&wild(), Some(&found), &["id", "email"], catalogue).unwrap();
+        assert_eq!(older.as_ref(), Some(&found), "it is not forgotten for that");
+        let same = judge(&wild(), Some(&found), &["id", "email", "name"], catalogue).unwrap().unwrap();
+        assert!(!same.loaded);
     }
 
     #[test]
@@ -271,7 +478,7 @@ mod tests {
         assert_eq!(same, before);
         // Columns that are added stand behind all others.
         let more = judge(&wild(), Some(&before), &["id", "email", "name", "more"], later).unwrap().unwrap();
-        assert_eq!(more.masked, before.masked);
+        assert_eq!(more.columns[..3], before.columns);
     }
 
     #[test]
@@ -279,7 +486,7 @@ mod tests {
         // The catalogue had moved on already when the table was first seen.
         let now = &[("id", 1), ("mail", 2), ("name", 3), ("email", 4)];
         let before = judge(&wild(), None, &["id", "email", "name"], now).unwrap().unwrap();
-        assert_eq!(before.masked[0].number, None);
+        assert_eq!(before.columns[1].number, None);
         assert!(judge(&wild(), Some(&before), &["id", "mail", "name", "email"], now).is_err());
     }
 
@@ -298,7 +505,7 @@ mod tests {
         let before = users(&exact());
         let other = masks(json!([{"table": "public.users", "column": "name", "mask": "null"}]));
         let after = judge(&other, Some(&before), &["id", "mail", "name"], &[("id", 1), ("mail", 2), ("name", 3)]);
-        assert_eq!(after.unwrap().unwrap().masked[0].name, "name");
+        assert_eq!(masked(&after.unwrap().unwrap()), ["name"]);
     }
 
     #[test]
@@ -315,10 +522,26 @@ mod tests {
     }
 
     #[test]
+    fn a_table_that_is_gone_and_was_never_seen_shows_nothing_that_it_may_have_inherited() {
+        let judge = |masks: &Masks, columns: &[&str]| {
+            MaskedTable::judge(&message("users_1", columns), &TableFacts::default(), masks, None)
+        };
+        let error = judge(&exact(), &["id", "email"]).unwrap_err().to_string();
+        assert!(error.contains("public.users_1") && error.contains("email"), "{error}");
+        assert_eq!(judge(&exact(), &["id", "name"]).unwrap(), None);
+        // Under its own name it is masked, whatever it was.
+        assert!(judge(&wild(), &["id", "email"]).unwrap().is_some());
+        // One that is there inherits from what the catalogue says.
+        let facts = now(&[("id", 1), ("email", 2)]);
+        let there = MaskedTable::judge(&message("other", &["id", "email"]), &facts, &exact(), None);
+        assert_eq!(there.unwrap(), None);
+    }
+
+    #[test]
     fn a_partition_is_meant_by_the_name_of_its_table() {
         let mut facts = now(&[("id", 1), ("email", 2)]);
         facts.inherits_from = vec![("public".into(), "users".into())];
         let after = MaskedTable::judge(&message("users_1", &["id", "email"]), &facts, &exact(), None).unwrap();
-        assert_eq!(after.unwrap().masked[0].name, "email");
+        assert_eq!(masked(&after.unwrap()), ["email"]);
     }
 }

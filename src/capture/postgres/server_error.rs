@@ -9,6 +9,16 @@ use crate::codec::byte_text::{self, Charset};
 /// that will go.
 const HARMLESS_WARNINGS: [&str; 3] = ["01006", "01007", "01P01"];
 
+/// What helps where a text has no form in UTF-8.
+const UNREADABLE_ADVICE: &str = "it sends a text that it cannot convert to UTF-8 to nobody, nor anything behind it: remove \
+                                 the character from the source, then begin a new extract with a new trail";
+/// What helps where a row filter fails on a row.
+const FILTER_ADVICE: &str = "a row filter (where, or one of the publication's own) that fails on a row, with a division by \
+                             zero say, does this, and changing it does not help: the source filters what was committed \
+                             before with the filter of that time. Begin a new extract with a new trail and another slot, \
+                             whose filter cannot fail, and have its tables loaded: what is committed until its slot is \
+                             made does not come as changes";
+
 /// A NoticeResponse of severity WARNING that is not known to be harmless: its SQLSTATE and message.
 ///
 /// Judged by the fields that are never translated.
@@ -56,6 +66,21 @@ impl ServerError {
         Self::UNREADABLE.contains(&self.code.as_str())
     }
 
+    /// Whether it is about a value, so that its message may hold one.
+    pub(super) fn is_of_values(&self) -> bool {
+        self.code.starts_with("22")
+    }
+
+    /// Why the stream has ended, without the message: for an extract whose masks or row filters hide values.
+    pub(super) fn into_fault_without_values(self) -> Fault {
+        let Self { code, .. } = &self;
+        let hidden = format!(
+            "a row cannot be sent (SQLSTATE {code}); what the source says of it may hold values of the row, and is not shown"
+        );
+        let advice = if self.is_unreadable() { UNREADABLE_ADVICE } else { FILTER_ADVICE };
+        CaptureError::Refused(format!("{hidden}; {advice}")).into()
+    }
+
     /// Whether a person has to look: the same request will be refused again.
     pub(super) fn is_lasting(&self) -> bool {
         // Wrong credentials, missing database, missing right, missing object, wrong state (wal_level, a lost slot),
@@ -80,9 +105,7 @@ impl fmt::Display for ServerError {
 impl From<ServerError> for Fault {
     fn from(error: ServerError) -> Self {
         if error.is_unreadable() {
-            let advice = "it sends a text that it cannot convert to UTF-8 to nobody, nor anything behind it: remove the \
-                          character from the source, then begin a new extract with a new trail";
-            CaptureError::Refused(format!("{error}; {advice}")).into()
+            CaptureError::Refused(format!("{error}; {UNREADABLE_ADVICE}")).into()
         } else if error.is_lasting() {
             CaptureError::Refused(error.to_string()).into()
         } else {
@@ -110,6 +133,20 @@ mod tests {
             let error = ServerError { code: passing.into(), message: String::new() };
             assert!(matches!(Fault::from(error), Fault::Passing(_)), "{passing}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_value_is_told_without_it_where_values_are_hidden() {
+        let failed = ServerError::decode(b"C22023\0Munrecognized encoding: \"SECRET@x.org\"\0\0");
+        assert!(failed.is_of_values());
+        let told = failed.into_fault_without_values();
+        assert!(matches!(&told, Fault::Stop(CaptureError::Refused(_))));
+        let told = told.to_string();
+        assert!(told.contains("SQLSTATE 22023") && told.contains("changing it does not help"), "{told}");
+        assert!(!told.contains("SECRET"), "{told}");
+        let unreadable = ServerError::decode(b"C22P05\0Mcharacter 0xe2\0\0").into_fault_without_values().to_string();
+        assert!(unreadable.contains("remove the character") && !unreadable.contains("0xe2"), "{unreadable}");
+        assert!(!ServerError::decode(b"C42704\0Mx\0\0").is_of_values());
     }
 
     #[test]

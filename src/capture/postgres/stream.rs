@@ -420,7 +420,9 @@ impl<'a> Stream<'a> {
             self.look(Cause::Renamed { table: &table, from }).await?;
         }
         let xid = self.transactions.open_xid();
-        let asking = table_facts::ask(message, xid, &mut self.types, &mut self.catalogue, &self.target.address);
+        let has_masks = !self.target.value_rules.masks.is_empty();
+        let (types, catalogue, address) = (&mut self.types, &mut self.catalogue, &self.target.address);
+        let asking = table_facts::ask(message, xid, has_masks, types, catalogue, address);
         let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
         self.describe(message, &facts)
     }
@@ -450,6 +452,9 @@ impl<'a> Stream<'a> {
 
     /// The server has ended the stream.
     async fn ended(&mut self, error: ServerError) -> Fault {
+        if error.is_of_values() && self.target.hides_values() {
+            return error.into_fault_without_values();
+        }
         if error.code != UNDEFINED_OBJECT {
             return error.into();
         }

@@ -22,6 +22,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Whether the catalogue of now has no column that would have come too.
+    fn are_all_of(&self, message: &RelationMessage<'_>) -> bool {
+        let has_come = |name: &String| message.columns.iter().any(|column| column.name == *name);
+        self.table.columns.keys().filter(|name| !self.table.generated.contains(*name)).all(has_come)
+    }
+
     /// Whether the catalogue of now knows the table as the message has it.
     fn are_of(&self, message: &RelationMessage<'_>) -> bool {
         let is_known = |column: &super::pgoutput::RelationColumn<'_>| {
@@ -31,20 +37,27 @@ impl Facts {
     }
 }
 
-/// Asks what the message leaves open; `xid` is the transaction that it came in.
+/// Asks what the message leaves open; `xid` is the transaction that it came in. `whole` says that it matters also which
+/// columns the table does not have any more, as it does to masks.
 pub(super) async fn ask(
     message: &RelationMessage<'_>,
     xid: Option<u32>,
+    whole: bool,
     types: &mut Types,
     catalogue: &mut Catalogue,
     address: &Address,
 ) -> Result<Facts, Fault> {
     let facts = ask_once(message, types, catalogue, address).await?;
     match xid {
-        Some(xid) if !facts.are_of(message) => {
+        Some(xid) if !facts.are_of(message) || (whole && !facts.are_all_of(message)) => {
             // Gone since, or not to be seen yet.
-            until_seen(xid, catalogue, address).await?;
-            ask_once(message, types, catalogue, address).await
+            let is_seen = until_seen(xid, catalogue, address).await?;
+            let mut facts = ask_once(message, types, catalogue, address).await?;
+            if !is_seen {
+                // Which column is which cannot be known from before the change.
+                facts.table.numbers.clear();
+            }
+            Ok(facts)
         }
         _ => Ok(facts),
     }
@@ -73,8 +86,8 @@ async fn ask_once(
 }
 
 /// Waits until the catalogue shows what a transaction did: its commit is streamed before that, and while the source waits
-/// for a synchronous standby, minutes before. Not for ever: that standby may be us.
-async fn until_seen(xid: u32, catalogue: &mut Catalogue, address: &Address) -> Result<(), Fault> {
+/// for a synchronous standby, minutes before. Not for ever, which it says: that standby may be us.
+async fn until_seen(xid: u32, catalogue: &mut Catalogue, address: &Address) -> Result<bool, Fault> {
     let deadline = Instant::now() + Duration::from_secs(limits::SOURCE_UNSEEN_SECONDS_MAX);
     while !catalogue.sees(address, xid).await? {
         if Instant::now() >= deadline {
@@ -83,9 +96,9 @@ async fn until_seen(xid: u32, catalogue: &mut Catalogue, address: &Address) -> R
                 xid,
                 "the source's catalogue does not show yet what a transaction did that was sent: going on without it"
             );
-            return Ok(());
+            return Ok(false);
         }
         sleep(Duration::from_millis(limits::SOURCE_UNSEEN_RETRY_MILLIS)).await;
     }
-    Ok(())
+    Ok(true)
 }

@@ -112,6 +112,11 @@ impl Target {
         if masks.is_empty() { masks } else { format!("{masks}{:08x}", crc32c::crc32c(tables.join("\n").as_bytes())) }
     }
 
+    /// Whether values are hidden from whoever reads the trail, also by filters in a publication that is the user's.
+    pub(super) fn hides_values(&self) -> bool {
+        !self.value_rules.masks.is_empty() || !self.row_filters.is_empty() || self.publication_is_theirs
+    }
+
     /// Whether logical messages of that prefix become records.
     pub(super) fn wants_message(&self, prefix: &str) -> bool {
         let matches = |pattern: &String| wild_match(pattern.chars().map(Glyph::from), prefix.chars());

@@ -112,13 +112,60 @@ pub fn missing_key(masks: &[ColumnMask]) -> Option<InvalidExtract> {
     Some(refuse(&format!("columns[{at}].key"), message))
 }
 
-/// What `masks` hid of what `before` hid less, or not at all: the entries of `before` that are gone or weaker now.
-pub fn unmasked<'m>(before: &'m [ColumnMask], masks: &[ColumnMask]) -> Vec<&'m ColumnMask> {
-    let stays = |old: &ColumnMask| {
-        let same = masks.iter().find(|new| new.table == old.table && new.column == old.column);
-        same.is_some_and(|new| new.mask == old.mask || new.mask != MaskKind::Hash)
+/// One entry of a list of masks, as two lists are compared: with what its key looks like where it is kept, none without a key.
+pub type Entry<'m> = (&'m ColumnMask, Option<&'m str>);
+
+/// Entries by which a column may show more after a change of the list, or be let through where it was not: those of `before`
+/// that are gone, weaker, keyed otherwise or made optional, and those of `after` that came in front of one and hide less.
+pub fn unmasked<'m>(before: &[Entry<'m>], after: &[Entry<'m>]) -> Vec<&'m ColumnMask> {
+    let same = |one: &ColumnMask, other: &ColumnMask| one.table == other.table && one.column == other.column;
+    let mut shown: Vec<&ColumnMask> = Vec::new();
+    for (at, old) in before.iter().enumerate() {
+        let Some(place) = after.iter().position(|new| same(new.0, old.0)) else {
+            shown.push(old.0);
+            continue;
+        };
+        if after.get(place).is_some_and(|new| shows_more(*old, *new)) {
+            shown.push(old.0);
+        }
+        // The first entry that names a column holds: those that stand in front of it now, and did not before.
+        let was_in_front = |new: &ColumnMask| before[..at].iter().any(|(other, _)| same(other, new));
+        let in_front = after[..place].iter().filter(|new| !was_in_front(new.0) && may_meet(new.0, old.0));
+        shown.extend(in_front.filter(|new| shows_more(*old, **new)).map(|(new, _)| *new));
+    }
+    let mut told: Vec<&ColumnMask> = Vec::new();
+    for entry in shown {
+        if !told.iter().any(|other| same(other, entry)) {
+            told.push(entry);
+        }
+    }
+    told
+}
+
+/// Whether a column may show more where `new` holds in place of `old`.
+fn shows_more((old, old_key): Entry<'_>, (new, new_key): Entry<'_>) -> bool {
+    let is_hash = |mask: &ColumnMask| mask.mask == MaskKind::Hash;
+    // Who has the key of a hash can try out values.
+    let is_keyed_anew = is_hash(old) && is_hash(new) && old_key != new_key;
+    (is_hash(new) && !is_hash(old)) || is_keyed_anew || (new.optional && !old.optional)
+}
+
+/// Whether there may be a column that both name; who asks wants to hear of one too many rather than one too few.
+fn may_meet(one: &ColumnMask, other: &ColumnMask) -> bool {
+    let is_pattern = |mask: &ColumnMask| mask.column.contains(['*', '?']);
+    let of_column = match (is_pattern(one), is_pattern(other)) {
+        (false, _) => other.names_column(&one.column),
+        (_, false) => one.names_column(&other.column),
+        _ => true,
     };
-    before.iter().filter(|old| !stays(old)).collect()
+    let of_table = match (one.table.is_exact(), other.table.is_exact()) {
+        // A table may inherit from another.
+        (true, true) => one.table == other.table,
+        (true, false) => other.table.matches(one.table.parts().0, one.table.parts().1),
+        (false, true) => one.table.matches(other.table.parts().0, other.table.parts().1),
+        _ => true,
+    };
+    of_column && of_table
 }
 
 #[cfg(test)]
@@ -171,14 +218,44 @@ mod tests {
         assert_eq!(missing_key(&[mask(json!({"mask": "hash"}))]).unwrap().member, "columns[0].key");
     }
 
+    /// What of a change is told; keys as they are kept.
+    fn told(before: &[(&ColumnMask, &str)], after: &[(&ColumnMask, &str)]) -> Vec<String> {
+        let entries = |list: &[(&ColumnMask, &str)]| -> Vec<_> {
+            list.iter().map(|(mask, key)| ((*mask).clone(), (!key.is_empty()).then(|| (*key).to_owned()))).collect()
+        };
+        let (before, after) = (entries(before), entries(after));
+        let borrowed = |list: &'static [(ColumnMask, Option<String>)]| -> Vec<Entry<'static>> {
+            list.iter().map(|(mask, key)| (mask, key.as_deref())).collect()
+        };
+        unmasked(&borrowed(before.leak()), &borrowed(after.leak())).into_iter().map(ColumnMask::shown).collect()
+    }
+
     #[test]
     fn what_shows_more_than_before_is_told() {
         let (drop, hash) = (mask(json!({})), mask(json!({"mask": "hash"})));
         let text = mask(json!({"mask": "text", "text": "x"}));
-        let told = |before: &ColumnMask, after: &[ColumnMask]| unmasked(std::slice::from_ref(before), after).len();
-        assert_eq!((told(&drop, &[]), told(&hash, &[])), (1, 1));
-        assert_eq!(told(&drop, std::slice::from_ref(&hash)), 1);
-        assert_eq!((told(&drop, std::slice::from_ref(&text)), told(&hash, &[drop.clone()])), (0, 0));
-        assert_eq!(told(&hash, std::slice::from_ref(&hash)), 0);
+        let named = ["public.users.email"];
+        assert_eq!(told(&[(&drop, "")], &[]), named);
+        assert_eq!(told(&[(&hash, "k1")], &[]), named);
+        assert_eq!(told(&[(&drop, "")], &[(&hash, "k1")]), named);
+        assert!(told(&[(&drop, "")], &[(&text, "")]).is_empty());
+        assert!(told(&[(&hash, "k1")], &[(&drop, "")]).is_empty());
+        assert!(told(&[(&hash, "k1")], &[(&hash, "k1")]).is_empty());
+    }
+
+    #[test]
+    fn another_key_a_column_that_may_be_missing_and_a_weaker_entry_in_front_are_told() {
+        let (drop, hash) = (mask(json!({})), mask(json!({"mask": "hash"})));
+        let named = ["public.users.email"];
+        assert_eq!(told(&[(&hash, "k1")], &[(&hash, "k2")]), named);
+        assert_eq!(told(&[(&drop, "")], &[(&mask(json!({"optional": true})), "")]), named);
+        let wide = mask(json!({"table": "public.*", "column": "e*", "mask": "hash"}));
+        assert_eq!(told(&[(&drop, "")], &[(&wide, "k1"), (&drop, "")]), ["public.*.e*"]);
+        // Behind it, or of other columns, it takes nothing from it; nor does one that was in front before.
+        assert!(told(&[(&drop, "")], &[(&drop, ""), (&wide, "k1")]).is_empty());
+        let other = mask(json!({"column": "name", "mask": "hash"}));
+        assert!(told(&[(&drop, "")], &[(&other, "k1"), (&drop, "")]).is_empty());
+        assert!(told(&[(&wide, "k1"), (&drop, "")], &[(&wide, "k1"), (&drop, "")]).is_empty());
+        assert_eq!(told(&[(&drop, ""), (&wide, "k1")], &[(&wide, "k1"), (&drop, "")]), ["public.*.e*"], "moved");
     }
 }

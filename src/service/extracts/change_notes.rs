@@ -25,7 +25,13 @@ impl ChangeNotes {
                            as it was published then, and what the trail holds already stays";
         let limits = [masks.then_some(mask_note), filters.then_some(filter_note)].into_iter().flatten().collect();
         let unmasked: Vec<String> =
-            columns::unmasked(&before.columns, &after.columns).into_iter().map(ColumnMask::shown).collect();
+            columns::unmasked(&entries(old), &entries(new)).into_iter().map(ColumnMask::shown).collect();
         Self { limits, unmasked: (!unmasked.is_empty()).then(|| format!("unmasked {}", unmasked.join(", "))) }
     }
+}
+
+/// The masks of an extract, with their keys as they are kept: a key that was not given anew stays as it was sealed.
+fn entries(stored: &StoredExtract) -> Vec<columns::Entry<'_>> {
+    let key = |at: usize| stored.mask_keys.get(at).and_then(|key| key.as_deref());
+    stored.config.columns.iter().enumerate().map(|(at, mask)| (mask, key(at))).collect()
 }

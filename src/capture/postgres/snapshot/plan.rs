@@ -96,7 +96,7 @@ pub(super) async fn plan(
         columns: described.columns.iter().map(|column| column.message.clone()).collect(),
     };
     let mut types = Types::default();
-    let facts = table_facts::ask(&message, None, &mut types, catalogue, &target.address).await?;
+    let facts = table_facts::ask(&message, None, false, &mut types, catalogue, &target.address).await?;
     let key = match described.key(&facts) {
         Ok(key) => key,
         Err(why) => return refused(why),

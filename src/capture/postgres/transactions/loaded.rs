@@ -98,8 +98,11 @@ impl Transactions<'_> {
         let before = self.remembered(message.id);
         let known = self.intake.known_schema(&table);
         let described = relation::describe(message, &piece.plan.facts, known, self.rules, before.as_ref())?;
-        if before.is_some() || described.masked.is_some() {
-            self.masked.remember(message.id, described.masked.as_ref())?;
+        // A load may see what is far ahead in the stream: of what is remembered for the stream it takes nothing away.
+        if let Some(masked) = described.masked
+            && !before.is_some_and(|before| before.is_in_force(&self.rules.masks))
+        {
+            self.masked.remember(message.id, Some(&masked.as_loaded()))?;
         }
         let schema = self.intake.schema(&table, &described.columns)?;
         let relation = Relation::new(schema, described.writers, self.charset);
