@@ -332,6 +332,7 @@ impl Postgres {
             locales: self.locales.clone(),
             child: None,
             log: Log::default(),
+            as_installed: self.as_installed,
             folder: Folder::adopt(folder),
         };
         standby.start_again();
