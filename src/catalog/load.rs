@@ -150,12 +150,11 @@ impl LoadRecord {
         }
     }
 
-    /// The trail says that these tables have been loaded, with so many rows: also if nobody could note it then.
-    pub fn are_loaded<'t>(&mut self, tables: impl IntoIterator<Item = (&'t String, &'t u64)>) {
-        for (table, rows) in tables {
-            if !self.orders.contains_key(table) && !self.ended.contains_key(table) {
-                self.end(table, 0, LoadEnd { rows: *rows, ..LoadEnd::default() });
-            }
+    /// Whether the trail says that the load of a table has ended, by that order's number, and this does not: nobody could note it.
+    pub fn lacks_end(&self, table: &str, order: u64) -> bool {
+        match self.orders.get(table) {
+            Some(known) => known.number == order,
+            None => !self.ended.contains_key(table),
         }
     }
 
@@ -186,6 +185,10 @@ mod tests {
         assert_eq!(record.orders["public.t"], LoadOrder { number: 2, condition: None });
         record.end("public.t", 2, LoadEnd::default());
         assert!(record.orders.is_empty() && record.ended.contains_key("public.t"));
+        assert!(!record.lacks_end("public.t", 2) && record.lacks_end("public.other", 0));
+        record.order(["public.t".to_owned()], None);
+        assert!(record.lacks_end("public.t", 3), "killed before its end was noted");
+        assert!(!record.lacks_end("public.t", 2), "that is of an earlier load");
         assert_eq!(serde_json::from_str::<LoadRecord>("{}").unwrap(), LoadRecord::default());
     }
 }

@@ -253,7 +253,7 @@ mod tests {
             let slip = format!("{last}x");
             let mut value = toml::Value::Table(toml::Table::from_iter([(slip, toml::Value::Boolean(true))]));
             while let Some(part) = parts.pop() {
-                let listed = parts.is_empty() && matches!(kind_of(&part), Tables(_));
+                let listed = matches!(kind_of(&parts, &part), Some(Tables(_)));
                 let inner = if listed { toml::Value::Array(vec![value]) } else { value };
                 value = toml::Value::Table(toml::Table::from_iter([(part, inner)]));
             }
@@ -266,8 +266,17 @@ mod tests {
         }
     }
 
-    fn kind_of(name: &str) -> Kind {
-        FILE.iter().find(|Member(known, _)| *known == name).unwrap().1
+    /// The kind of a member behind others; none of a name that somebody chooses.
+    fn kind_of(before: &[String], name: &str) -> Option<Kind> {
+        let mut members = FILE;
+        for part in before.iter().filter(|part| *part != "NAME") {
+            let Member(_, kind) = members.iter().find(|Member(known, _)| known == part)?;
+            members = match kind {
+                Table(inner) | Tables(inner) | Named(inner) => inner,
+                Value | Open => return None,
+            };
+        }
+        members.iter().find(|Member(known, _)| *known == name).map(|Member(_, kind)| *kind)
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub const LOAD_HELD_SECONDS_MAX: u64 = 30;
 pub const LOAD_LOOK_MILLIS: u64 = 250;
 /// Time before what a load could not read is tried again, in milliseconds; it doubles up to [`SOURCE_BACKOFF_MILLIS_MAX`](super::SOURCE_BACKOFF_MILLIS_MAX).
 pub const LOAD_RETRY_MILLIS: u64 = 250;
+/// Times in a row that a table is tried before the next one has its turn.
+pub const LOAD_FAILURES_IN_TURN: u32 = 5;
 /// Times in a row that a table which changes while it is read is planned anew, before it counts as failed.
 pub const LOAD_PLANS_MAX: u32 = 100;
 /// Time for which a table that is to be loaded may be missing, or not published, in seconds: one that is made again is published

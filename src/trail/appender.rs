@@ -511,6 +511,11 @@ impl Appender {
         self.shared.mark.subscribe()
     }
 
+    /// Whether everything that was appended is durable, with commits or without.
+    pub fn is_all_durable(&self) -> bool {
+        self.chunk.is_empty() && self.shared.counters.snapshot().pending_bytes == 0
+    }
+
     /// Waits until the transaction of that commit number is durable.
     pub async fn wait_durable(&self, commit: u64) -> Result<(), AppendError> {
         self.durability().wait(commit).await

@@ -324,3 +324,26 @@ fn loads_are_ordered_paused_and_cancelled_over_rest_and_bad_orders_change_nothin
     assert!(ready["warnings"][0].as_str().unwrap().contains("public.keyless"), "{ready}");
     assert!(server.terminate().success());
 }
+
+#[test]
+fn a_table_that_is_captured_no_more_is_loaded_no_more_and_says_so() {
+    let Some(cluster) = Postgres::newest() else { return };
+    cluster.psql(&fill(3_000));
+    crate::capture::rig::runtime().block_on(async {
+        let mut rig = loading(&cluster, &json!({"loadRate": 500}));
+        rig.start().await;
+        let some = |load: &LoadStatus| load.tables.iter().any(|table| table.rows >= 1_000);
+        rig.until(|status| status.snapshot.as_ref().is_some_and(some)).await;
+        rig.stop().await.unwrap();
+        let mut config = serde_json::to_value(&rig.config).unwrap();
+        config["tables"] = json!(["public.mark"]);
+        rig.config = serde_json::from_value(config).unwrap();
+        rig.start().await;
+        let has_failed = |load: &LoadStatus| load.state == LoadState::Failed;
+        rig.until(|status| status.snapshot.as_ref().is_some_and(has_failed)).await;
+        let load = load_of(&rig).unwrap();
+        let of = load.tables.iter().find(|table| table.table == "public.t").unwrap();
+        assert!(of.rows < 3_000 && of.error.as_ref().unwrap().contains("is not captured any more"), "{load:?}");
+        rig.stop().await.unwrap();
+    });
+}

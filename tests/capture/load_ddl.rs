@@ -178,6 +178,20 @@ fn a_table_that_is_altered_or_emptied_while_it_is_loaded_ends_as_the_source_has_
 }
 
 #[test]
+fn a_table_whose_key_is_compared_in_another_way_from_now_on_is_loaded_from_its_beginning() {
+    let Some(cluster) = Postgres::newest() else { return };
+    crate::capture::rig::runtime().block_on(async {
+        cluster.psql("create table mark (id int primary key, v int default 0)");
+        let (_rig, applied, state) = changed_meanwhile(&cluster, "alter table s alter column id type text").await;
+        assert_eq!(state, TableLoadState::Loaded);
+        let have = applied.lines("public.s", &["id", "v", "a", "b"]);
+        let want = lines(&cluster, "select id, v, a, b from s");
+        let missing = want.iter().filter(|line| !have.contains(line)).count();
+        assert_eq!(missing, 0, "rows that were not read are missing");
+    });
+}
+
+#[test]
 fn a_table_that_is_made_again_while_it_is_loaded_is_loaded_from_its_beginning() {
     let Some(cluster) = Postgres::newest() else { return };
     crate::capture::rig::runtime().block_on(async {

@@ -333,6 +333,7 @@ impl Postgres {
             as_installed: self.as_installed,
             child: None,
             log: Log::default(),
+            as_installed: self.as_installed,
             folder: Folder::adopt(folder),
         };
         standby.start_again();

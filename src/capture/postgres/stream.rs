@@ -429,6 +429,7 @@ impl<'a> Stream<'a> {
 
     fn describe(&mut self, message: &RelationMessage<'_>, facts: &Facts) -> Result<(), Fault> {
         let (schema, unknown) = self.transactions.describe(message, facts)?;
+        self.transactions.hide_keys(message.id);
         if !unknown.is_empty() {
             warn!(
                 table = %schema.table,

@@ -10,7 +10,7 @@ use crate::catalog::extract::row_filters::RowFilter;
 use crate::catalog::extract::{ExtractConfig, NewTables, OnCoverageLost, Secret, Snapshot, WithoutIdentity};
 use crate::catalog::table_pattern::{Glyph, TablePattern, wild_match};
 use crate::limits;
-use crate::record::ResourceName;
+use crate::record::{ResourceName, TableName};
 
 /// What the product is called.
 pub(in crate::capture) const PRODUCT: &str = "PostgreSQL";
@@ -130,5 +130,10 @@ impl Target {
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
         self.tables.iter().any(|pattern| pattern.matches(schema, table))
+    }
+
+    /// Whether a table by that name of the trail is captured.
+    pub(super) fn is_captured(&self, table: &TableName) -> bool {
+        matches!(table.parts(), [schema, name] if self.captures(schema, name))
     }
 }

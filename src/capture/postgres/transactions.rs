@@ -164,7 +164,7 @@ impl<'a> Transactions<'a> {
         relation.masked = described.masked;
         self.relations.put(message.id, Some(relation), self.intake.round(), self.part);
         if !in_block {
-            self.note_shape(message.id, loaded::shape_of(message));
+            self.note_shape(message.id, loaded::shape_of(message, facts));
         }
         Ok((schema, unknown))
     }

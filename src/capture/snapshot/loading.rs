@@ -3,13 +3,14 @@
 //! Sans-IO. Owns when progress has to be said in the trail: with each chunk, and with a transaction of the stream after which more has to
 //! be read again than before. Leaves the trail to `intake`, and reading to the product.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::key::Key;
 use super::progress::TableProgress;
 use super::window::{Hidden, HiddenRows, Moved, Window};
+use crate::catalog::load::LoadOutcome;
 use crate::limits;
-use crate::record::{LoadLeft, LoadProgress, SourcePosition, TableName, TableSchema};
+use crate::record::{LoadProgress, SourcePosition, TableName, TableSchema};
 use crate::trail::RowParts;
 
 /// Every load that has not ended.
@@ -18,6 +19,8 @@ pub(in crate::capture) struct Loading<C> {
     pub(in crate::capture) window: Window<C>,
     /// In the order in which they were asked for.
     tables: Vec<TableLoad>,
+    /// Tables whose keys are not what the source has, as far as anybody has said.
+    with_hidden_keys: BTreeSet<TableName>,
     /// Rows that the open transaction has moved.
     moved: Vec<Moved>,
     /// Transactions that have come since it was last asked for, while somebody wants to know.
@@ -27,13 +30,29 @@ pub(in crate::capture) struct Loading<C> {
 #[derive(Debug)]
 struct TableLoad {
     progress: TableProgress,
-    /// A chunk of it has been read, or is being: what the stream moves to where it has been read is not met again.
+    /// A chunk of it has been read, or is to be, and whoever had written to it before is waited for: what the stream moves to where it has been read is not met again.
     has_begun: bool,
     /// Its keys are not what the source has: no row can be asked for by one, and none may be kept.
     are_keys_hidden: bool,
+    /// It has begun again, and the trail does not say so yet.
+    is_unsaid: bool,
 }
 
 impl TableLoad {
+    /// Nothing of it is read yet, nor is it known to have hidden keys.
+    fn new(progress: TableProgress) -> Self {
+        Self { progress, has_begun: false, are_keys_hidden: false, is_unsaid: false }
+    }
+
+    /// Its keys are hidden from here on, or are not. Those that were kept in the clear are kept no more.
+    fn hide_keys(&mut self, are_hidden: bool) {
+        self.are_keys_hidden = are_hidden;
+        if are_hidden && self.progress.has_keys() {
+            self.progress.begin_again();
+            (self.has_begun, self.is_unsaid) = (false, true);
+        }
+    }
+
     /// These rows have to be read again, or all of the table.
     fn read_again(&mut self, keys: Vec<Key>) {
         let begins_again = if self.are_keys_hidden && !keys.is_empty() {
@@ -61,22 +80,17 @@ pub(in crate::capture) struct Appended {
     pub(in crate::capture) is_last: bool,
 }
 
-/// The tables of which the trail says that nothing is left, and their rows.
-pub(in crate::capture) fn loaded_of(kept: &[LoadProgress]) -> BTreeMap<String, u64> {
-    let ended = kept.iter().filter(|progress| progress.left == LoadLeft::Nothing);
-    ended.map(|progress| (progress.table.to_string(), progress.rows)).collect()
-}
-
 impl<C: Clone> Loading<C> {
     /// Those that the trail says are left.
     pub(in crate::capture) fn of(kept: &[LoadProgress]) -> Self {
         let begun = |progress: TableProgress| {
             let has_begun = progress.left.behind.is_some() || progress.left.is_read;
-            TableLoad { progress, has_begun, are_keys_hidden: false }
+            TableLoad { has_begun, ..TableLoad::new(progress) }
         };
         Self {
             window: Window::new(limits::LOAD_WINDOW_BYTES_MAX),
             tables: kept.iter().filter_map(TableProgress::of_trail).map(begun).collect(),
+            with_hidden_keys: BTreeSet::new(),
             moved: Vec::new(),
             came: None,
         }
@@ -104,36 +118,54 @@ impl<C: Clone> Loading<C> {
         let mut progress = TableProgress::new(table, order);
         progress.left.is_filtered = is_filtered;
         let said = progress.to_trail();
-        self.tables.push(TableLoad { progress, has_begun: false, are_keys_hidden: false });
+        let are_keys_hidden = self.with_hidden_keys.contains(&progress.table);
+        self.tables.push(TableLoad { are_keys_hidden, ..TableLoad::new(progress) });
         said
     }
 
     /// One is not to be loaded any more. What the trail has to say of it, and how far it was.
-    pub(in crate::capture) fn end(&mut self, table: &TableName) -> Option<(LoadProgress, TableProgress)> {
+    pub(in crate::capture) fn end(
+        &mut self,
+        table: &TableName,
+        how: LoadOutcome,
+    ) -> Option<(LoadProgress, TableProgress)> {
         let at = self.tables.iter().position(|load| load.progress.table == *table)?;
-        let progress = self.tables.remove(at).progress;
+        let mut progress = self.tables.remove(at).progress;
+        progress.left.how = Some(how);
         let mut ended = progress.clone();
         (ended.left.is_read, ended.left.again) = (true, Default::default());
         Some((ended.to_trail(), progress))
+    }
+
+    /// The others come before this one.
+    pub(in crate::capture) fn postpone(&mut self, table: &TableName) {
+        // The sort is stable.
+        self.tables.sort_by_key(|load| load.progress.table == *table);
     }
 
     /// One begins again, from its beginning. What the trail has to say of it.
     pub(in crate::capture) fn begin_again(&mut self, table: &TableName) -> Option<LoadProgress> {
         let load = self.tables.iter_mut().find(|load| load.progress.table == *table)?;
         load.progress.begin_again();
-        load.has_begun = false;
+        (load.has_begun, load.is_unsaid) = (false, false);
         Some(load.progress.to_trail())
     }
 
-    /// Chunks of one are being read from here on.
+    /// From here on whoever changes one is not waited for before its chunks are read.
     pub(in crate::capture) fn begin(&mut self, table: &TableName) {
         self.tables.iter_mut().filter(|load| load.progress.table == *table).for_each(|load| load.has_begun = true);
     }
 
     /// Whether the keys of one are masked: then nothing of it is read again by its key, and after an interruption it begins again.
+    /// To be said before the first row of it comes, of the stream or of a chunk; also of a table that may be loaded later.
     pub(in crate::capture) fn hide_keys(&mut self, table: &TableName, are_hidden: bool) {
+        if are_hidden && !self.with_hidden_keys.contains(table) {
+            self.with_hidden_keys.insert(table.clone());
+        } else if !are_hidden {
+            self.with_hidden_keys.remove(table);
+        }
         let of_it = self.tables.iter_mut().filter(|load| load.progress.table == *table);
-        of_it.for_each(|load| load.are_keys_hidden = are_hidden);
+        of_it.for_each(|load| load.hide_keys(are_hidden));
     }
 
     /// Whether rows of that table are of interest.
@@ -157,7 +189,7 @@ impl<C: Clone> Loading<C> {
         let mut said = Vec::new();
         let moved = std::mem::take(&mut self.moved);
         for load in &mut self.tables {
-            let mut is_other = false;
+            let mut is_other = load.is_unsaid;
             for Moved { table, from, to } in &moved {
                 // Once all has been read, whoever reads the trail has every row, but for those that are to be read again.
                 let left = &load.progress.left;
@@ -167,6 +199,7 @@ impl<C: Clone> Loading<C> {
                 }
             }
             if is_other {
+                load.is_unsaid = false;
                 said.push(load.progress.to_trail());
             }
         }
@@ -230,6 +263,7 @@ impl<C: Clone> Loading<C> {
             hidden.leaves_out(key, &mut appended.again);
         }
         load.read_again(appended.again);
+        load.is_unsaid = false;
         let said = load.progress.to_trail();
         Some(said)
     }

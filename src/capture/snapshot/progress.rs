@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
+use crate::catalog::load::LoadOutcome;
 use crate::limits;
 use crate::record::{LoadLeft, LoadProgress, SourcePosition, TableName};
 
@@ -48,6 +49,9 @@ pub(in crate::capture) struct Left {
     /// Times that it began again.
     #[serde(skip_serializing_if = "is_zero")]
     pub(in crate::capture) restarts: u64,
+    /// How it has ended: what is left is not to come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::capture) how: Option<LoadOutcome>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -75,17 +79,38 @@ impl TableProgress {
         // A list would read as the members in their order.
         let left =
             Some(text).filter(|text| text.starts_with('{')).and_then(|text| serde_json::from_str::<Left>(text).ok());
+        if left.as_ref().is_some_and(Left::is_nothing) {
+            return None;
+        }
         Some(left.map_or_else(|| Self::new(kept.table.clone(), 0), |left| Self { table, rows, at, left }))
+    }
+
+    /// A load that has ended, as the trail holds it; none if something of the table is left.
+    pub(in crate::capture) fn ended_of_trail(kept: &LoadProgress) -> Option<Self> {
+        let left = match &kept.left {
+            LoadLeft::Nothing => Left { is_read: true, ..Left::default() },
+            LoadLeft::Behind(text) => serde_json::from_str::<Left>(text).ok().filter(Left::is_nothing)?,
+        };
+        Some(Self { table: kept.table.clone(), rows: kept.rows, at: kept.at.clone(), left })
     }
 
     /// As the trail holds it.
     pub(in crate::capture) fn to_trail(&self) -> LoadProgress {
-        let left = if self.left.is_nothing() {
-            LoadLeft::Nothing
+        let text = if self.left.is_nothing() {
+            // Whose order that was, and no key.
+            let Left { order, is_filtered, chunk, restarts, how, .. } = self.left;
+            let how = how.or(Some(LoadOutcome::Loaded));
+            serde_json::to_string(&Left { order, is_filtered, chunk, restarts, is_read: true, how, ..Left::default() })
         } else {
-            LoadLeft::Behind(serde_json::to_string(&self.left).unwrap_or_default())
+            serde_json::to_string(&self.left)
         };
+        let left = LoadLeft::Behind(text.unwrap_or_default());
         LoadProgress { table: self.table.clone(), left, rows: self.rows, at: self.at.clone() }
+    }
+
+    /// Whether keys of rows stand in it.
+    pub(super) fn has_keys(&self) -> bool {
+        self.left.behind.is_some() || !self.left.again.is_empty()
     }
 
     /// It begins again: with all of the table.
@@ -125,7 +150,14 @@ mod tests {
         progress.left.is_read = true;
         assert_eq!(TableProgress::of_trail(&progress.to_trail()), Some(progress.clone()));
         progress.left.again.clear();
-        assert_eq!(TableProgress::of_trail(&progress.to_trail()), None);
+        let ended = progress.to_trail();
+        assert_eq!(TableProgress::of_trail(&ended), None);
+        let of_ended = TableProgress::ended_of_trail(&ended).unwrap();
+        assert_eq!((of_ended.left.order, of_ended.left.how, of_ended.rows), (3, Some(LoadOutcome::Loaded), 9));
+        assert!(!format!("{ended:?}").contains("[7"), "no key stays behind");
+        let nothing = LoadProgress { left: LoadLeft::Nothing, ..ended };
+        assert_eq!(TableProgress::of_trail(&nothing), None);
+        assert!(TableProgress::ended_of_trail(&nothing).is_some_and(|of| of.left.how.is_none()));
         let mut kept = progress.to_trail();
         for text in ["", "[5]", "{\"order\":1,\"later\":2}"] {
             kept.left = LoadLeft::Behind(text.into());

@@ -64,7 +64,7 @@ pub struct TableLoadStatus {
     pub seconds_left: Option<u64>,
     /// Times that it began again.
     pub restarts: u64,
-    /// Why it failed, and what to do.
+    /// Why it failed, and what to do; or what is in its way while it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -135,6 +135,8 @@ pub(in crate::capture) struct Observed {
     pub(in crate::capture) rate: Rate,
     pub(in crate::capture) estimated_rows: Option<u64>,
     pub(in crate::capture) is_loading: bool,
+    /// Why it does not go on, while it is tried again.
+    pub(in crate::capture) error: Option<String>,
 }
 
 impl LoadStatus {
@@ -252,6 +254,7 @@ fn of_progress(progress: &TableProgress, observed: &BTreeMap<String, Observed>, 
         rows_per_second: rate,
         seconds_left: left.zip(rate).and_then(|(left, rate)| left.checked_div(rate)),
         restarts: progress.left.restarts,
+        error: of.and_then(|of| of.error.clone()),
         ..TableLoadStatus::new(table, state, progress.rows)
     }
 }

@@ -135,6 +135,7 @@ impl World {
         let mut loading = Loading::of(&[]);
         loading.queue(table(), 0, false);
         loading.window.begin();
+        loading.begin(&table());
         let (log, trail) = (Vec::new(), Vec::new());
         Self {
             log,
@@ -244,11 +245,19 @@ impl World {
             self.loading.change(&schema, &parts, &images);
         }
         let said = self.loading.commit(&self.brought.to_string(), &self.brought);
-        if self.are_keys_hidden && !said.is_empty() {
-            self.behind = None;
-        }
+        let begins_again = self.are_keys_hidden && !said.is_empty();
         self.trail.push(Entry::Streamed { number: self.brought, said });
         self.brought += 1;
+        if begins_again {
+            self.behind = None;
+            self.look();
+        }
+    }
+
+    /// Looks for who is not to be seen yet, before the table is read from its beginning.
+    fn look(&mut self) {
+        self.loading.begin(&table());
+        self.unseen_before = self.brought;
     }
 
     fn read(&mut self) {
@@ -270,8 +279,6 @@ impl World {
             let chunk: Vec<_> = rows.by_ref().take(CHUNK).collect();
             (chunk, rows.next().is_none(), Vec::new())
         };
-        self.loading.begin(&table());
-        self.loading.hide_keys(&table(), self.are_keys_hidden);
         self.read = Some(Chunk { shown: self.visible.clone(), before: self.log.len(), rows, is_last, again, of });
     }
 
@@ -305,6 +312,8 @@ impl World {
         self.trail.push(Entry::Loaded { rows, said });
         if self.loading.table(&table()).is_some_and(|progress| progress.left.restarts != restarts) {
             self.behind = None;
+            self.unseen_before = self.brought;
+            self.loading.begin(&table());
         }
         self.loading.window.forget(shows);
         self.loading.take_ended();
@@ -333,8 +342,9 @@ impl World {
         }
         (self.read, self.behind) = (None, None);
         self.loading = Loading::of(&[kept]);
+        self.loading.hide_keys(&table(), self.are_keys_hidden);
         self.loading.window.begin();
-        self.unseen_before = self.brought;
+        self.look();
     }
 
     /// What whoever reads the trail has at its end; notes a row that goes back.
@@ -450,6 +460,7 @@ proptest! {
         script in proptest::collection::vec(any_step(), 0..60), are_keys_hidden: bool,
     ) {
         let mut world = World { are_keys_hidden, ..World::new(false) };
+        world.loading.hide_keys(&table(), are_keys_hidden);
         world.run(&script);
         prop_assert_eq!(&world.wrong, &None);
     }
@@ -490,6 +501,51 @@ fn a_row_that_moves_to_where_nothing_is_read_any_more_gets_its_large_value() {
     world.run(&script);
     assert_eq!(world.wrong, None);
     assert!(world.trail.iter().any(|entry| matches!(entry, Entry::Streamed { said, .. } if !said.is_empty())));
+}
+
+#[test]
+fn a_row_that_moves_before_anything_is_read_and_is_not_seen_yet_gets_its_large_value() {
+    let script = [
+        Step::Commit(vec![Op::Delete(0)]),
+        Step::Show(first()),
+        Step::Bring(1),
+        // Streamed, and in no snapshot of the first chunk.
+        Step::Commit(vec![Op::Move(5, 0, false)]),
+        Step::Bring(1),
+        Step::Read,
+        Step::Append,
+        Step::Show(first()),
+    ];
+    for are_keys_hidden in [false, true] {
+        let mut world = World { are_keys_hidden, ..World::new(false) };
+        world.loading.hide_keys(&table(), are_keys_hidden);
+        world.run(&script);
+        assert_eq!(world.wrong, None, "{are_keys_hidden}");
+    }
+}
+
+#[test]
+fn a_key_that_is_hidden_from_now_on_is_kept_nowhere() {
+    let mut progress = TableProgress::new(table(), 0);
+    progress.left.behind = Some(key(3));
+    progress.left.again.insert(key(4));
+    let mut loading = Loading::of(&[progress.to_trail()]);
+    loading.hide_keys(&table(), true);
+    loading.hide_keys(&table(), true);
+    let left = &loading.table(&table()).unwrap().left;
+    assert_eq!((left.behind.is_some(), left.again.len(), left.restarts), (false, 0, 1));
+    let said = loading.commit("1", &1);
+    assert_eq!(said, vec![loading.table(&table()).unwrap().to_trail()]);
+    assert_eq!(loading.commit("2", &2), Vec::new(), "it is said once");
+    // Of a table that is ordered later it was said before.
+    let mut world = World::new(false);
+    world.loading.hide_keys(&table(), true);
+    world.loading.queue(table(), 1, false);
+    world.loading.begin(&table());
+    world.commit(&[Op::Delete(0), Op::Move(5, 0, false)]);
+    world.bring();
+    let left = &world.loading.table(&table()).unwrap().left;
+    assert_eq!((left.again.len(), left.restarts), (0, 1));
 }
 
 #[test]

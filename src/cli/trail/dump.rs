@@ -184,6 +184,7 @@ fn note_line(note: &Note, as_json: bool) -> String {
         Note::Load(Some(LoadProgress { table, left, rows, at })) => {
             let (behind, words) = match left {
                 LoadLeft::Behind(key) if key.is_empty() => (Some(key), "all rows are left".to_owned()),
+                LoadLeft::Behind(key) if has_ended(key) => (Some(key), "none are left".to_owned()),
                 LoadLeft::Behind(key) => (Some(key), format!("the rows behind {key} are left")),
                 LoadLeft::Nothing => (None, "none are left".to_owned()),
             };
@@ -243,4 +244,9 @@ fn begin(text: &str) -> Result<Begin, Failure> {
     }
     let time = Timestamp::parse(text);
     time.map(Begin::Time).map_err(|_| Failure::usage("--begin is earliest, an ISO 8601 timestamp, or a position"))
+}
+
+/// Whether the words of whoever loads say that the load has ended.
+fn has_ended(left: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(left).is_ok_and(|left| left.get("how").is_some())
 }

@@ -3,7 +3,10 @@
 //! Owns when they are written: an order before it is answered, an end as it comes. How far a load is stands in the trail.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{ExtractError, Extracts, check_managing};
 use crate::capture::{self, CaptureError, SharedLoads};
@@ -98,6 +101,8 @@ impl Extracts {
 pub(super) struct KeptLoads {
     catalog: Catalog,
     trail: TrailName,
+    /// What is written is what is wanted now: one writes at a time, from looking to telling the extract.
+    turn: Arc<Mutex<()>>,
     /// What the extract is told, and says.
     pub(super) shared: SharedLoads,
 }
@@ -106,14 +111,20 @@ impl KeptLoads {
     /// Reads what was kept.
     pub(super) fn open(catalog: &Catalog, trail: &TrailName) -> Result<Self, CatalogError> {
         let record = catalog.get::<LoadRecord>(Shelf::Loads, trail.as_str())?.unwrap_or_default();
-        Ok(Self { catalog: catalog.clone(), trail: trail.clone(), shared: SharedLoads::new(record) })
+        Ok(Self {
+            catalog: catalog.clone(),
+            trail: trail.clone(),
+            turn: Arc::default(),
+            shared: SharedLoads::new(record),
+        })
     }
 
     /// Changes what is wanted: it is kept before the extract hears of it.
     pub(super) async fn change(&self, change: impl Fn(&mut LoadRecord)) -> Result<(), CatalogError> {
+        let turn = self.turn.clone().lock_owned().await;
         let mut record = self.shared.snapshot();
         change(&mut record);
-        self.write(record).await?;
+        let _turn = self.write(record, turn).await?;
         // What has ended meanwhile is not undone.
         self.shared.update(change);
         Ok(())
@@ -124,10 +135,11 @@ impl KeptLoads {
         let mut changes = self.shared.watch();
         let mut kept = changes.borrow_and_update().clone();
         loop {
-            let record = self.shared.snapshot();
-            if record != kept {
-                match self.write(record.clone()).await {
-                    Ok(()) => kept = record,
+            if self.shared.snapshot() != kept {
+                let turn = self.turn.clone().lock_owned().await;
+                let record = self.shared.snapshot();
+                match self.write(record.clone(), turn).await {
+                    Ok(_) => kept = record,
                     Err(error) => {
                         error_rarely!(self.trail.as_str(), trail = %self.trail, %error, "how an initial load ended could not be noted");
                         tokio::time::sleep(Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX)).await;
@@ -143,13 +155,15 @@ impl KeptLoads {
 
     /// Writes the last of it, when the extract has stopped.
     pub(super) async fn keep_last(&self) {
-        if let Err(error) = self.write(self.shared.snapshot()).await {
+        let turn = self.turn.clone().lock_owned().await;
+        if let Err(error) = self.write(self.shared.snapshot(), turn).await {
             tracing::error!(trail = %self.trail, %error, "how an initial load ended could not be noted");
         }
     }
 
-    async fn write(&self, record: LoadRecord) -> Result<(), CatalogError> {
+    /// Writes a record, and gives the turn back; whoever does not wait for it keeps the next one waiting all the same.
+    async fn write(&self, record: LoadRecord, turn: OwnedMutexGuard<()>) -> Result<OwnedMutexGuard<()>, CatalogError> {
         let key = self.trail.to_string();
-        self.catalog.blocking(move |catalog| catalog.put(Shelf::Loads, &key, &record)).await
+        self.catalog.blocking(move |catalog| catalog.put(Shelf::Loads, &key, &record).map(|()| turn)).await
     }
 }

@@ -25,6 +25,8 @@ pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A row of looks.
 pub(super) struct Looking<'a> {
     pub(super) table: TableName,
+    /// Of the load that was going on when it began.
+    pub(super) of: (u64, u64),
     pub(super) unseen: Unseen,
     /// The window has just begun: everybody counts.
     of_all: bool,
@@ -53,9 +55,9 @@ pub(super) enum Next {
 
 impl<'a> Looking<'a> {
     /// Nothing was asked yet.
-    pub(super) fn new(table: TableName, of_all: bool, of_table: bool) -> Self {
+    pub(super) fn new(table: TableName, of: (u64, u64), of_all: bool, of_table: bool) -> Self {
         let now = Instant::now();
-        Self { table, unseen: Unseen::default(), of_all, of_table, began: now, asking: None, next: now }
+        Self { table, of, unseen: Unseen::default(), of_all, of_table, began: now, asking: None, next: now }
     }
 
     /// Asks, if it is time, over the connection in `side`, which is taken for that.

@@ -9,8 +9,9 @@
 //! A piece is held until the stream has brought everything that its snapshot shows, no transaction is half in, and the trail's writer is not
 //! behind. Whatever makes a piece wrong (the table was altered or emptied, there was too much to remember) drops the reader: it
 //! begins again behind the last row that stands in the trail. Leaves the rules to `capture::snapshot`, reading to `snapshot`, and who is
-//! waited for to [`unseen`].
+//! waited for to [`unseen`]; what was ordered, and how loads end, is in [`ends`].
 
+mod ends;
 mod look;
 mod unseen;
 
@@ -20,8 +21,9 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::info;
 
+use self::ends::Ending;
 use self::look::{Looked, Looking, Next, Work};
 use super::catalogue::Catalogue;
 use super::lsn::Lsn;
@@ -33,13 +35,11 @@ use super::transactions::{Transactions, Unloaded};
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
 use crate::capture::intake::Intake;
-use crate::capture::snapshot::loading::loaded_of;
 use crate::capture::snapshot::orders::SharedLoads;
-use crate::capture::snapshot::progress::TableProgress;
 use crate::capture::snapshot::status::{LoadStatus, Observed};
 use crate::capture::snapshot::window::Hidden;
 use crate::capture::wait::Wait;
-use crate::catalog::load::{LoadEnd, LoadOutcome, LoadRecord};
+use crate::catalog::load::LoadRecord;
 use crate::limits;
 use crate::record::TableName;
 use crate::repeats::warn_rarely;
@@ -70,15 +70,18 @@ pub(super) struct Loader<'a> {
     ended: Vec<(TableName, Ended)>,
     /// Counts the descriptions of tables that the stream has brought.
     pub(super) described: Arc<AtomicU64>,
-    /// What the trail says that it has of earlier sessions.
-    loaded_before: Option<BTreeMap<String, u64>>,
+    /// What the trail says of loads that ended in earlier sessions is taken in.
+    knows_ended: bool,
     /// A table that is not there, or not published, and since when.
     missing: Option<(TableName, Instant)>,
-    /// Tables whose last row is appended, and the commit that has to be durable before that is said.
-    finishing: Vec<(TableProgress, u64)>,
+    /// Loads that have ended, which is said once it is durable.
+    finishing: Vec<Ending>,
     observed: BTreeMap<String, Observed>,
     shown_at: Instant,
+    /// In a row.
     failures: u32,
+    /// A table that others come before, as it was refused often.
+    postponed: Option<TableName>,
 }
 
 enum Phase<'a> {
@@ -138,12 +141,13 @@ impl<'a> Loader<'a> {
             nudge_at: None,
             ended: Vec::new(),
             described: Arc::new(AtomicU64::new(0)),
-            loaded_before: None,
+            knows_ended: false,
             missing: None,
             finishing: Vec::new(),
             observed: BTreeMap::new(),
             shown_at: Instant::now(),
             failures: 0,
+            postponed: None,
         }
     }
 
@@ -268,6 +272,18 @@ impl<'a> Loader<'a> {
         warn_rarely!(&of_kind, slot = self.target.slot, error = %fault, "the initial load was interrupted and goes on");
         let millis = limits::LOAD_RETRY_MILLIS << self.failures.min(8);
         self.failures += 1;
+        let table = match &self.phase {
+            Phase::Looking(looking) => Some(looking.table.clone()),
+            Phase::Reading(reading) => Some(reading.table.clone()),
+            Phase::Rest | Phase::Later(_) => None,
+        };
+        if let Some(table) = table {
+            let what = format!("{fault}; it is tried again, so far {} times in a row", self.failures);
+            self.observed.entry(table.to_string()).or_default().error = Some(what);
+            if self.failures.is_multiple_of(limits::LOAD_FAILURES_IN_TURN) {
+                self.postponed = Some(table);
+            }
+        }
         self.drop_reading(Duration::from_millis(millis.min(limits::SOURCE_BACKOFF_MILLIS_MAX)));
     }
 
@@ -299,10 +315,18 @@ impl<'a> Loader<'a> {
             self.is_clear = false;
             self.drop_reading(Duration::ZERO);
         }
+        if let Some(table) = self.postponed.take() {
+            intake.loading.postpone(&table);
+            self.show(intake, true);
+        }
         match &mut self.phase {
             Phase::Later(until) if *until > Instant::now() => {}
             Phase::Rest | Phase::Later(_) if intake.is_between() => self.begin(intake),
             Phase::Rest | Phase::Later(_) => {}
+            Phase::Looking(looking) if number_of(intake, &looking.table) != Some(looking.of) => {
+                // It has begun again, or has ended: whoever has written to it until now has to be looked for anew.
+                self.phase = Phase::Rest;
+            }
             Phase::Looking(looking) => {
                 if let Some(seen) = self.seen.take() {
                     // Every chunk to come shows at least as much.
@@ -334,97 +358,6 @@ impl<'a> Loader<'a> {
         self.show(intake, true);
     }
 
-    /// Does what was ordered since: between two transactions, as the trail has to say it.
-    fn follow_orders(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
-        if !self.are_new {
-            return Ok(());
-        }
-        self.are_new = false;
-        if self.loaded_before.is_none() {
-            let loaded = self.loaded_before.insert(loaded_of(intake.appender.loads()));
-            self.orders.update(|record| record.are_loaded(&*loaded));
-        }
-        let record = self.changes.borrow_and_update().clone();
-        for (name, order) in &record.orders {
-            let Ok(table) = TableName::parse(name) else { continue };
-            if intake.loading.table(&table).is_some_and(|progress| progress.left.order == order.number) {
-                continue;
-            }
-            let said = intake.loading.queue(table, order.number, order.condition.is_some());
-            intake.note_load(&said)?;
-            // What the stream has brought of it until now is not remembered.
-            self.is_clear = false;
-            self.drop_reading(Duration::ZERO);
-        }
-        for name in &record.cancelled {
-            let Ok(table) = TableName::parse(name) else { continue };
-            self.ended.push((table, Ended::Cancelled));
-        }
-        self.show(intake, true);
-        Ok(())
-    }
-
-    /// Says in the trail, and to whoever gave the order, which loads have ended without having come to their end.
-    fn say_ends(&mut self, intake: &mut Intake<'_, Lsn>) -> Result<(), Fault> {
-        for (table, ended) in std::mem::take(&mut self.ended) {
-            let name = table.to_string();
-            if matches!(&self.phase, Phase::Reading(reading) if reading.table == table) {
-                self.drop_reading(Duration::ZERO);
-            }
-            let (how, error) = match ended {
-                Ended::Another => {
-                    warn!(
-                        slot = self.target.slot,
-                        table = name,
-                        "the table is another one than before, or has another key: it is loaded from its beginning"
-                    );
-                    if let Some(said) = intake.loading.begin_again(&table) {
-                        intake.note_load(&said)?;
-                    }
-                    continue;
-                }
-                Ended::Cancelled => (LoadOutcome::Cancelled, None),
-                Ended::Failed(why) => (LoadOutcome::Failed, Some(why)),
-            };
-            match intake.loading.end(&table) {
-                Some((said, progress)) => {
-                    intake.note_load(&said)?;
-                    self.note_end(&progress, how, error);
-                }
-                None => self.orders.update(|record| record.cancelled.retain(|cancelled| *cancelled != name)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Says which loads have come to their end, once that is durable.
-    fn finish(&mut self, intake: &Intake<'_, Lsn>) {
-        if self.finishing.is_empty() {
-            return;
-        }
-        let durable = intake.appender.durable().borrow().commit;
-        let (done, rest) = std::mem::take(&mut self.finishing).into_iter().partition(|(_, commit)| *commit <= durable);
-        self.finishing = rest;
-        let done: Vec<(TableProgress, u64)> = done;
-        for (progress, _) in &done {
-            self.note_end(progress, LoadOutcome::Loaded, None);
-        }
-        if !done.is_empty() {
-            self.show(intake, true);
-        }
-    }
-
-    fn note_end(&mut self, progress: &TableProgress, how: LoadOutcome, error: Option<String>) {
-        let (table, rows) = (progress.table.to_string(), progress.rows);
-        match &error {
-            Some(error) => warn!(slot = self.target.slot, table, rows, error, "a table could not be loaded"),
-            None => info!(slot = self.target.slot, table, rows, ?how, "the initial load of a table has ended"),
-        }
-        self.observed.remove(&table);
-        let end = LoadEnd { how, rows, error };
-        self.orders.update(|record| record.end(&table, progress.left.order, end));
-    }
-
     /// Begins with the first table that is left: with the question who is not to be seen yet, or at once.
     fn begin(&mut self, intake: &mut Intake<'_, Lsn>) {
         let Some(progress) = intake.loading.tables().next() else { return };
@@ -437,7 +370,16 @@ impl<'a> Loader<'a> {
             self.ended.push((table, Ended::Failed(why)));
             return;
         }
+        if !self.target.is_captured(&progress.table) {
+            let table = progress.table.clone();
+            let why = format!(
+                "table {table} is not captured any more, so that its load was ended: add it to the extract's tables, then load it"
+            );
+            self.ended.push((table, Ended::Failed(why)));
+            return;
+        }
         let (table, is_new) = (progress.table.clone(), progress.left.behind.is_none() && !progress.left.is_read);
+        let of = (progress.left.order, progress.left.restarts);
         if !self.is_clear {
             intake.loading.window.begin();
         }
@@ -445,7 +387,9 @@ impl<'a> Loader<'a> {
             return self.read(&table, intake);
         }
         intake.loading.note_coming(true);
-        let mut looking = Looking::new(table, !self.is_clear, is_new);
+        // Who moves a row from here on is not waited for, and may not be seen by the first chunks.
+        intake.loading.begin(&table);
+        let mut looking = Looking::new(table, of, !self.is_clear, is_new);
         looking.ask_if_due(&mut self.side, &self.target.address);
         self.phase = Phase::Looking(looking);
     }
@@ -526,7 +470,7 @@ impl<'a> Loader<'a> {
         };
         let Some((piece, _)) = self.held.take() else { return Ok(false) };
         let table = &piece.plan.table;
-        let of = intake.loading.table(table).map(|progress| (progress.left.order, progress.left.restarts));
+        let of = number_of(intake, table);
         let by_place = fault_injection::loads_by_place();
         let is_kept = intake.loading.window.is_kept() || by_place;
         let hidden = intake.loading.hidden(table, |xid, at| piece.sight.shows(xid, at));
@@ -554,11 +498,15 @@ impl<'a> Loader<'a> {
         }
         let name = table.to_string();
         if let Some(progress) = intake.loading.table(table) {
-            self.observed.entry(name).or_default().rate.note(Instant::now(), progress.rows);
+            let observed = self.observed.entry(name).or_default();
+            observed.rate.note(Instant::now(), progress.rows);
+            observed.error = None;
         }
         if let Some(progress) = intake.loading.take_ended() {
             self.phase = Phase::Rest;
-            self.finishing.push((progress, intake.appender.next_commit() - 1));
+            let ending =
+                if appended { Ending::committed(progress, intake) } else { Ending::noted(progress, None, intake) };
+            self.finishing.push(ending);
             if !intake.loading.is_active() {
                 self.rest(intake);
             }
@@ -576,7 +524,7 @@ impl<'a> Loader<'a> {
         self.shown_at = now;
         let waits_for = self.wait(now);
         let record = self.orders.snapshot();
-        let left = intake.loading.tables().chain(self.finishing.iter().map(|(progress, _)| progress));
+        let left = intake.loading.tables().chain(self.finishing.iter().map(|ending| &ending.progress));
         let shown = LoadStatus::of(left, &self.observed, &record, waits_for, now);
         self.status.update(|status| status.snapshot = shown);
     }
@@ -587,6 +535,11 @@ impl<'a> Loader<'a> {
             _ => None,
         }
     }
+}
+
+/// Which load of the table goes on.
+fn number_of(intake: &Intake<'_, Lsn>, table: &TableName) -> Option<(u64, u64)> {
+    intake.loading.table(table).map(|progress| (progress.left.order, progress.left.restarts))
 }
 
 /// The end of what goes on; for ever where nothing does.

@@ -5,6 +5,7 @@
 //!  └ condition    whether a condition that somebody gave can stand in a statement
 //! reader        chunks over a connection of its own, in pieces
 //!  ├ plan         what a table looks like, and the statements that read it
+//!  ├ refusal      what a refusal of the source means
 //!  ├ sight        what a chunk's snapshot shows
 //!  └ copy_text    COPY's text form -> values as the stream has them
 //! ```
@@ -16,4 +17,5 @@ mod copy_text;
 pub(super) mod loadable;
 mod plan;
 pub(super) mod reader;
+mod refusal;
 pub(super) mod sight;

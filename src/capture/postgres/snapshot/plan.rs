@@ -101,7 +101,6 @@ pub(super) async fn plan(
         Ok(key) => key,
         Err(why) => return refused(why),
     };
-    let names: Vec<&str> = key.iter().map(|column| column.sql.as_str()).collect();
     let known_as = masked_table::names_of(&message, &facts.table);
     let is_changed = |column: &KeyColumn| {
         let sent = message.columns.get(column.at).map_or("", |sent| &*sent.name);
@@ -109,7 +108,7 @@ pub(super) async fn plan(
     };
     // A key that was kept before it was masked is no place to go on behind, and is kept no more.
     let hidden = if key.iter().any(is_changed) { " hidden" } else { "" };
-    let of = format!("{} {}{hidden}", described.oid, names.join(","));
+    let of = format!("{} {}{hidden}", described.oid, described.known_by(&key));
     let only = if described.is_partitioned { "" } else { "ONLY " };
     let mut conditions: Vec<String> = described.filter.clone().into_iter().collect();
     // The line ends before the parenthesis does.
@@ -132,7 +131,7 @@ pub(super) async fn plan(
 
 /// What changes when the stream would describe the table in another way, of the table `c`.
 const FINGERPRINT: &str = "(SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg(pg_catalog.concat_ws(',', a.attnum, \
-    a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated), ';' ORDER BY a.attnum), '')) \
+    a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated, a.attcollation), ';' ORDER BY a.attnum), '')) \
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
     || pg_catalog.concat_ws(' ', '', c.oid, c.relkind, c.relreplident, '') || coalesce((SELECT pg_catalog.string_agg(\
     pg_catalog.concat_ws(',', i.indexrelid, i.indisprimary, i.indisreplident, i.indkey), ';' ORDER BY i.indexrelid) \
@@ -176,7 +175,7 @@ fn question(target: &Target, version: u32, schema: &str, name: &str) -> String {
          SELECT t.oid, t.relkind, t.relreplident, t.rows, t.fingerprint, pg_catalog.pg_is_in_recovery(), \
          EXISTS (SELECT FROM p), (SELECT pg_catalog.string_agg('(' || p.rowfilter || ')', ' OR ') FROM p \
          HAVING pg_catalog.bool_and(p.rowfilter IS NOT NULL)), \
-         a.attname, a.atttypid, a.atttypmod, CASE t.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
+         a.attcollation, a.attname, a.atttypid, a.atttypmod, CASE t.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
          ELSE coalesce(a.attnum = ANY (i.key) AND i.indimmediate, false) END, \
          pg_catalog.array_position(i.key, a.attnum), coalesce(i.plain, false) \
          FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN i ON true \
@@ -207,6 +206,8 @@ struct DescribedColumn {
     message: RelationColumn<'static>,
     /// Its place in the key's index.
     place: Option<u32>,
+    /// The source's number of the order that it compares by, which texts have many of.
+    collation: u32,
 }
 
 impl Described {
@@ -239,6 +240,16 @@ impl Described {
             has_plain_key: first.last()?.as_deref() == Some("t"),
             columns,
         })
+    }
+
+    /// What a key that was noted is good for: behind it lies something else where one of its columns has another type or collation.
+    fn known_by(&self, key: &[KeyColumn]) -> String {
+        let of = |column: &KeyColumn| {
+            let described = self.columns.get(column.at)?;
+            let RelationColumn { type_id, type_modifier, .. } = described.message;
+            Some(format!("{} {type_id} {type_modifier} {}", column.sql, described.collation))
+        };
+        key.iter().filter_map(of).collect::<Vec<_>>().join(",")
     }
 
     /// The key's columns in the order of its index, or why there is no key to load by.
@@ -276,7 +287,8 @@ impl Described {
 
 impl DescribedColumn {
     fn of(row: &Row) -> Option<Self> {
-        let [.., Some(name), Some(type_id), Some(modifier), Some(identity), place, Some(_)] = &row[..] else {
+        let [.., Some(collation), Some(name), Some(type_id), Some(modifier), Some(identity), place, Some(_)] = &row[..]
+        else {
             return None;
         };
         let message = RelationColumn {
@@ -289,7 +301,7 @@ impl DescribedColumn {
             Some(place) => Some(place.parse().ok()?),
             None => None,
         };
-        Some(Self { message, place })
+        Some(Self { message, place, collation: collation.parse().ok()? })
     }
 }
 

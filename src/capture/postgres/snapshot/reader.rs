@@ -18,6 +18,7 @@ use super::super::server_error::ServerError;
 use super::super::target::Target;
 use super::copy_text::push_tuple;
 use super::plan::{self, KeyTexts, Plan, Planned};
+use super::refusal::{self, Meaning};
 use super::sight::Sight;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::snapshot::key::Key;
@@ -265,30 +266,11 @@ impl<'a> Reader<'a> {
     /// What a refusal of a chunk means.
     async fn judge(&mut self, error: ServerError) -> Result<Option<ReadEnd>, Fault> {
         self.connection.query("ROLLBACK").await?;
-        // A table, a column, a schema or a type is not there: it is another one now, or gone.
-        const GONE: [&str; 5] = ["42P01", "42703", "3F000", "42704", "42809"];
-        if GONE.contains(&error.code.as_str()) {
-            return Ok(None);
-        }
-        // What it says of a value may hold the value.
-        let is_of_values = error.code.starts_with("22") && !ServerError::is_unreadable(&error);
-        Ok(Some(match &self.request.condition {
-            Some(_) if error.code == "57014" => ReadEnd::Refused(self.refused(&format!(
-                "its condition takes longer than {} s for a chunk: an index may help",
-                limits::LOAD_WHERE_SECONDS_MAX
-            ))),
-            Some(_) if is_of_values => {
-                ReadEnd::Refused(self.refused(&format!(
-                    "the source cannot evaluate its condition for each row (SQLSTATE {})",
-                    error.code
-                )))
-            }
-            _ if is_of_values => ReadEnd::Refused(
-                self.refused(&format!("the source cannot read one of its rows (SQLSTATE {})", error.code)),
-            ),
-            _ if error.is_lasting() => ReadEnd::Refused(self.refused(&error.to_string())),
-            _ => ReadEnd::Broken(Fault::Passing(error.to_string())),
-        }))
+        Ok(match refusal::meaning(&error, self.request.condition.is_some()) {
+            Meaning::Gone => None,
+            Meaning::Passing(why) => Some(ReadEnd::Broken(Fault::Passing(why))),
+            Meaning::Lasting(why) => Some(ReadEnd::Refused(self.refused(&why))),
+        })
     }
 
     /// The next chunk is to take its time.

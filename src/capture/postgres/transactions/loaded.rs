@@ -7,9 +7,10 @@ use super::Transactions;
 use crate::capture::coordinate::Coordinate;
 use crate::capture::error::{CaptureError, Fault};
 use crate::capture::intake::out_of_order;
-use crate::capture::postgres::pgoutput::{RelationMessage, Tuple};
+use crate::capture::postgres::pgoutput::{RelationColumn, RelationMessage, Tuple};
 use crate::capture::postgres::relation::{self, Relation, Unwritten, Widened};
 use crate::capture::postgres::snapshot::reader::Piece;
+use crate::capture::postgres::table_facts::Facts;
 use crate::capture::snapshot::key::Key;
 use crate::capture::snapshot::loading::Appended;
 use crate::capture::snapshot::window::HiddenRows;
@@ -52,7 +53,18 @@ impl Transactions<'_> {
     pub(in crate::capture::postgres) fn differs(&self, piece: &Piece) -> bool {
         let message = &piece.plan.message;
         let shape = self.shapes.get(&message.id).filter(|shape| shape.number > piece.described);
-        shape.is_some_and(|shape| shape.text != shape_of(message))
+        shape.is_some_and(|shape| shape.text != shape_of(message, &piece.plan.facts))
+    }
+
+    /// Tells loads whether the keys of a table are masked, as the stream has just described it: before any row of it comes.
+    pub(in crate::capture::postgres) fn hide_keys(&mut self, id: u32) {
+        let described = self.relations.get(id).and_then(|described| described.relation.as_ref());
+        let Some(relation) = described else { return };
+        let are_hidden = relation.has_masked_key();
+        // Of a block it is not known whether its transaction will be committed: to hide too much loses nothing.
+        if are_hidden || self.intake.piece_of().is_none() {
+            self.intake.loading.hide_keys(&relation.schema.table, are_hidden);
+        }
     }
 
     /// Appends a piece of a load, but for the rows that are hidden; says whether that are any. No transaction may be half in.
@@ -90,7 +102,7 @@ impl Transactions<'_> {
     /// Describes the table as the piece knows it, unless that is known.
     fn describe_loaded(&mut self, piece: &Piece) -> Result<(), Fault> {
         let message = &piece.plan.message;
-        let shape = shape_of(message);
+        let shape = shape_of(message, &piece.plan.facts);
         if self.loaded.get(&message.id).is_some_and(|loaded| loaded.shape == shape) {
             return Ok(());
         }
@@ -191,7 +203,13 @@ fn as_nullable(relation: &Relation, known: &TableSchema) -> Vec<Column> {
 }
 
 /// What tells two descriptions of a table apart.
-pub(super) fn shape_of(message: &RelationMessage<'_>) -> String {
+pub(super) fn shape_of(message: &RelationMessage<'_>, facts: &Facts) -> String {
     let RelationMessage { id: _, schema, table, replica_identity, columns } = message;
-    format!("{schema:?} {table:?} {replica_identity} {columns:?}")
+    // The message does not say it where the whole row is the identity.
+    let mut primary_key = facts.table.primary_key.clone();
+    primary_key.sort();
+    let is_nullable =
+        |column: &RelationColumn<'_>| facts.table.columns.get(&*column.name).map(|(_, nullable)| *nullable);
+    let nullable: Vec<_> = columns.iter().map(is_nullable).collect();
+    format!("{schema:?} {table:?} {replica_identity} {columns:?} {primary_key:?} {nullable:?}")
 }
