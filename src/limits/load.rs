@@ -12,6 +12,10 @@ pub const LOAD_CHUNK_MILLIS: u64 = 200;
 pub const LOAD_PIECE_BYTES: usize = 128 << 10;
 /// Such pieces that wait to be appended; beyond it the source waits.
 pub const LOAD_PIECES_QUEUED_MAX: usize = 8;
+/// Bytes of rows in them; a piece that is larger waits until the others are gone.
+pub const LOAD_QUEUED_BYTES_MAX: usize = 4 << 20;
+/// Longest row that a load takes from the source, in bytes, as the source sends it: what the trail takes of it is shorter.
+pub const LOAD_ROW_BYTES_MAX: usize = 2 * super::FRAME_BYTES_MAX;
 /// What a load leaves in the queue of the trail's writer, in chunks: what the stream brings stands behind it.
 pub const LOAD_QUEUE_CHUNKS_MAX: usize = 2;
 /// What is remembered of the stream's transactions that chunks may not show yet, in bytes; beyond it the load of a table waits until
@@ -33,8 +37,11 @@ pub const LOAD_WHERE_BYTES_MAX: usize = 4_096;
 pub const LOAD_NUDGE_MILLIS: u64 = 20;
 /// Time between two such.
 pub const LOAD_NUDGE_AGAIN_MILLIS: u64 = 1_000;
-/// Time for which a chunk's snapshot is held while the stream does not come up with it, in seconds; then it is read again later.
+/// Time for which a chunk's transaction is kept open while the stream does not come up with it, in seconds; then the rest of it is
+/// read later, by another one.
 pub const LOAD_HELD_SECONDS_MAX: u64 = 30;
+/// Time from which on it is said that rows which were read wait for the stream, in seconds.
+pub const LOAD_BEHIND_SECONDS: u64 = 5;
 /// Time between two looks at transactions that a load waits for, in milliseconds.
 pub const LOAD_LOOK_MILLIS: u64 = 250;
 /// Time before what a load could not read is tried again, in milliseconds; it doubles up to [`SOURCE_BACKOFF_MILLIS_MAX`](super::SOURCE_BACKOFF_MILLIS_MAX).

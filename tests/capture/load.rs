@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trailcast::capture::{LoadState, LoadStatus, TableLoadState};
+use trailcast::capture::{LoadState, LoadStatus, SharedLoads, TableLoadState};
 use trailcast::clock::SystemClock;
 use trailcast::trail::Trail;
 use trailcast::trail::local::disk::SystemDisk;
@@ -344,6 +344,35 @@ fn a_table_that_is_captured_no_more_is_loaded_no_more_and_says_so() {
         let load = load_of(&rig).unwrap();
         let of = load.tables.iter().find(|table| table.table == "public.t").unwrap();
         assert!(of.rows < 3_000 && of.error.as_ref().unwrap().contains("is not captured any more"), "{load:?}");
+        rig.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_load_whose_end_is_in_the_trail_and_could_not_be_noted_is_not_done_twice() {
+    let Some(cluster) = Postgres::newest() else { return };
+    cluster.psql(&fill(1_000));
+    crate::capture::rig::runtime().block_on(async {
+        let mut rig = loading(&cluster, &json!({"snapshot": "none"}));
+        rig.loads.update(|record| record.order(["public.t".to_owned()], None));
+        let ordered = rig.loads.snapshot();
+        rig.start().await;
+        until_loaded(&rig).await;
+        rig.stop().await.unwrap();
+        rig.loads = SharedLoads::new(ordered);
+        rig.start().await;
+        let loads = rig.loads.clone();
+        let are_noted = || rig.until(|_| loads.snapshot().orders.is_empty());
+        are_noted().await;
+        let load = until_loaded(&rig).await;
+        assert_eq!((load.tables[0].state, load.tables[0].rows), (TableLoadState::Loaded, 1_000));
+        until_captured(&cluster, &rig).await;
+        assert_eq!(Applied::of(&rig.trail).await.loaded, 1_000);
+        // Another order is another load.
+        rig.loads.update(|record| record.order(["public.t".to_owned()], None));
+        are_noted().await;
+        until_captured(&cluster, &rig).await;
+        assert_eq!(Applied::of(&rig.trail).await.loaded, 2_000);
         rig.stop().await.unwrap();
     });
 }

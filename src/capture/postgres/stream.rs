@@ -305,7 +305,9 @@ impl<'a> Stream<'a> {
             return Ok(());
         };
         let asking = standby.renamed(&mut self.catalogue, &self.target.address);
-        match while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await? {
+        match while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader)
+            .await?
+        {
             Ok(Some(identity)) => Ok(self.transactions.intake.appender.identify(identity)?),
             Ok(None) => Ok(()),
             // The next look will tell.
@@ -423,7 +425,8 @@ impl<'a> Stream<'a> {
         let has_masks = !self.target.value_rules.masks.is_empty();
         let (types, catalogue, address) = (&mut self.types, &mut self.catalogue, &self.target.address);
         let asking = table_facts::ask(message, xid, has_masks, types, catalogue, address);
-        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader)
+            .await??;
         self.describe(message, &facts)
     }
 
@@ -473,7 +476,9 @@ impl<'a> Stream<'a> {
     async fn look(&mut self, cause: Cause<'_>) -> Result<(), Fault> {
         self.feedback.confirmation.hold(true);
         let looking = self.checks.look(cause);
-        let outcome = while_answering(looking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let outcome =
+            while_answering(looking, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader)
+                .await??;
         self.feedback.confirmation.hold(false);
         self.found(outcome).await
     }
@@ -490,7 +495,7 @@ impl<'a> Stream<'a> {
         }
         let gaps = std::mem::take(&mut self.unwritten);
         let writing = self.transactions.intake.write_gaps(&gaps, self.selection);
-        while_answering(writing, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        while_answering(writing, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader).await??;
         self.checks.written(&gaps);
         Ok(())
     }
@@ -507,7 +512,8 @@ impl<'a> Stream<'a> {
     /// Gives what was collected to the trail; waits while its queue is full.
     async fn hand_over(&mut self) -> Result<(), Fault> {
         let handing = self.transactions.intake.appender.hand_over();
-        let answered = while_answering(handing, &mut self.tick, &mut self.feedback, &mut self.connection).await;
+        let answered =
+            while_answering(handing, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader).await;
         // While we waited for the trail, nobody listened to the source.
         self.feedback.heard();
         self.catch_up.handed_over(self.feedback.last_heard());
@@ -551,12 +557,14 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Waits for `work`, to its end whatever happens, and keeps telling the server that we live.
+/// Waits for `work`, to its end whatever happens, and keeps telling the server that we live. Whoever reads a table
+/// meanwhile does not keep it open for ever.
 async fn while_answering<T>(
     work: impl Future<Output = T>,
     tick: &mut Interval,
     feedback: &mut Feedback,
     connection: &mut Connection,
+    loader: &mut Loader<'_>,
 ) -> Result<T, Fault> {
     let mut work = pin!(work);
     let mut failed = None;
@@ -564,7 +572,12 @@ async fn while_answering<T>(
         tokio::select! {
             biased;
             done = &mut work => return failed.map_or(Ok(done), Err),
-            _ = tick.tick(), if failed.is_none() => failed = feedback.send(connection).await.err(),
+            _ = tick.tick() => {
+                loader.look_after_transaction();
+                if failed.is_none() {
+                    failed = feedback.send(connection).await.err();
+                }
+            }
         }
     }
 }

@@ -167,3 +167,30 @@ impl KeptLoads {
         self.catalog.blocking(move |catalog| catalog.put(Shelf::Loads, &key, &record).map(|()| turn)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn orders_that_come_at_once_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        let trail = TrailName::new("a1").unwrap();
+        let kept = KeptLoads::open(&catalog, &trail).unwrap();
+        let orders = (0..20).map(|number| {
+            let kept = kept.clone();
+            tokio::spawn(async move {
+                let table = format!("public.t{number}");
+                kept.change(|record| record.order([table.clone()], None)).await.unwrap();
+            })
+        });
+        for order in orders.collect::<Vec<_>>() {
+            order.await.unwrap();
+        }
+        let again = KeptLoads::open(&catalog, &trail).unwrap().shared.snapshot();
+        assert_eq!(again, kept.shared.snapshot());
+        let numbers: std::collections::BTreeSet<u64> = again.orders.values().map(|order| order.number).collect();
+        assert_eq!((again.orders.len(), numbers.len()), (20, 20));
+    }
+}

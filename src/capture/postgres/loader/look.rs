@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::super::catalogue::{Catalogue, scalar};
+use super::super::catalogue::{Catalogue, scalar, unexpected};
 use super::super::connection::{Address, Row};
 use super::super::lsn::Lsn;
 use super::super::snapshot::sight::Sight;
@@ -32,6 +32,8 @@ pub(super) struct Looking<'a> {
     of_all: bool,
     /// Nothing of the table is read yet: who has written to it counts.
     of_table: bool,
+    /// The number that the source's next transaction had at the first look, if the source is a standby.
+    next_was: Option<u32>,
     began: Instant,
     asking: Option<Work<'a, (Catalogue, Result<Looked, Fault>)>>,
     next: Instant,
@@ -42,6 +44,8 @@ pub(super) struct Looked {
     is_standby: bool,
     /// What could be seen before it.
     snapshot: String,
+    /// The number of the next transaction.
+    next: Option<u32>,
     rows: Vec<Row>,
 }
 
@@ -57,7 +61,17 @@ impl<'a> Looking<'a> {
     /// Nothing was asked yet.
     pub(super) fn new(table: TableName, of: (u64, u64), of_all: bool, of_table: bool) -> Self {
         let now = Instant::now();
-        Self { table, of, unseen: Unseen::default(), of_all, of_table, began: now, asking: None, next: now }
+        Self {
+            table,
+            of,
+            unseen: Unseen::default(),
+            of_all,
+            of_table,
+            next_was: None,
+            began: now,
+            asking: None,
+            next: now,
+        }
     }
 
     /// Asks, if it is time, over the connection in `side`, which is taken for that.
@@ -70,11 +84,14 @@ impl<'a> Looking<'a> {
         let question = unseen::question(self.of_table.then_some(&self.table));
         self.asking = Some(Box::pin(async move {
             let asking = async {
-                let now = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot()";
+                // A standby tells the next number by the age of the first one alone.
+                let now = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot(), pg_catalog.age('3'::pg_catalog.xid)";
                 let answer = side.query(address, now).await?;
                 let snapshot = answer.first().and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default();
                 let is_standby = scalar(&answer) == Some("t");
-                Ok(Looked { is_standby, snapshot, rows: side.query(address, &question).await? })
+                let age = answer.first().and_then(|row| row.get(2)?.as_deref()?.parse::<i32>().ok());
+                let next = age.map(|age| age.cast_unsigned().wrapping_add(FIRST_XID));
+                Ok(Looked { is_standby, snapshot, next, rows: side.query(address, &question).await? })
             };
             let answer = asking.await;
             (side, answer)
@@ -99,17 +116,76 @@ impl<'a> Looking<'a> {
     /// Takes in an answer; what it says can be seen, if it says so, is seen by whoever looks later, too.
     pub(super) fn looked(&mut self, looked: &Looked) -> Result<Option<Sight>, Fault> {
         self.next = Instant::now() + Duration::from_millis(limits::LOAD_LOOK_MILLIS);
-        // What a standby has streamed can be seen there.
-        if looked.is_standby || fault_injection::loads_by_place() {
+        // What a standby has streamed can be seen there. Who writes to the table at its primary, and did so before that was
+        // published, nobody sees there until he has ended, and the stream will not bring it.
+        let is_clear = !looked.is_standby || !self.of_table || self.have_ended(looked)?;
+        if fault_injection::loads_by_place() || (looked.is_standby && is_clear) {
             self.unseen = Unseen::cleared();
+            return Ok(None);
+        }
+        if looked.is_standby {
             return Ok(None);
         }
         self.unseen.look(&looked.rows, self.of_all)?;
         Ok(Sight::of_snapshot(&looked.snapshot, Lsn::default(), Timestamp::default()))
     }
 
+    /// Whether every transaction that had a number at the first look has ended, as a standby knows it.
+    fn have_ended(&mut self, looked: &Looked) -> Result<bool, Fault> {
+        let oldest = looked.snapshot.split(':').next().and_then(|xid| xid.parse::<u64>().ok());
+        let (Some(oldest), Some(next)) = (oldest, looked.next) else { return Err(unexpected("a standby's snapshot")) };
+        let until = *self.next_was.get_or_insert(next);
+        // The lower 32 bits go round.
+        Ok((oldest as u32).wrapping_sub(until).cast_signed() >= 0)
+    }
+
     /// Who is waited for, for people.
     pub(super) fn wait(&self, now: Instant) -> Option<Wait> {
-        self.unseen.wait(now.saturating_duration_since(self.began).as_secs())
+        let seconds = now.saturating_duration_since(self.began).as_secs();
+        self.unseen.wait(seconds).or_else(|| {
+            self.next_was.filter(|_| !self.unseen.is_clear())?;
+            let what = format!(
+                "the initial load has waited for {seconds} s for transactions that were open at the standby's primary when it began, or for \
+                 the standby to hear of their end: pg_stat_activity of the primary has them"
+            );
+            Some(Wait { what, seconds, pid: None, transaction_seconds: None })
+        })
+    }
+}
+
+/// The first number that a transaction can have.
+const FIRST_XID: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn at_a_standby_whoever_had_a_number_has_to_end_before_a_table_is_read_from_its_beginning() {
+        let looked = |snapshot: &str, next| Looked {
+            is_standby: true,
+            snapshot: snapshot.into(),
+            next: Some(next),
+            rows: Vec::new(),
+        };
+        let table = || TableName::parse("public.t").unwrap();
+        let mut looking = Looking::new(table(), (0, 0), true, true);
+        // One that has written and not ended may be beyond what the snapshot knows.
+        for (snapshot, next, is_clear) in
+            [("95:95:", 101, false), ("96:104:96", 105, false), ("100:104:100", 105, false), ("101:110:101", 110, true)]
+        {
+            looking.looked(&looked(snapshot, next)).unwrap();
+            assert_eq!(looking.unseen.is_clear(), is_clear, "{snapshot}");
+            assert_eq!(looking.wait(Instant::now()).is_none(), is_clear);
+        }
+        let mut round = Looking::new(table(), (0, 0), true, true);
+        round.looked(&looked("4294967290:4294967290:", 5)).unwrap();
+        assert!(!round.unseen.is_clear());
+        round.looked(&looked("4294967301:4294967301:", 9)).unwrap();
+        assert!(round.unseen.is_clear());
+        // Of one that goes on where it was, the stream has brought everybody.
+        let mut later = Looking::new(table(), (0, 0), true, false);
+        later.looked(&looked("95:95:", 101)).unwrap();
+        assert!(later.unseen.is_clear());
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Loader<'a> {
     is_clear: bool,
     /// A piece that waits for its time, and since when.
     held: Option<(Piece, Instant)>,
+    /// What the last piece's snapshot shows, and when its first piece came.
+    chunk: Option<(Arc<Sight>, Instant)>,
     /// What its snapshot shows is forgotten already.
     forgotten: Option<Arc<Sight>>,
     /// What a look has shown since then, while nothing is read.
@@ -78,6 +80,8 @@ pub(super) struct Loader<'a> {
     finishing: Vec<Ending>,
     observed: BTreeMap<String, Observed>,
     shown_at: Instant,
+    /// When whoever reads could go on last.
+    polled_at: Instant,
     /// In a row.
     failures: u32,
     /// A table that others come before, as it was refused often.
@@ -134,6 +138,7 @@ impl<'a> Loader<'a> {
             phase: Phase::Rest,
             is_clear: false,
             held: None,
+            chunk: None,
             forgotten: None,
             seen: None,
             side: Some(Catalogue::default()),
@@ -146,6 +151,7 @@ impl<'a> Loader<'a> {
             finishing: Vec::new(),
             observed: BTreeMap::new(),
             shown_at: Instant::now(),
+            polled_at: Instant::now(),
             failures: 0,
             postponed: None,
         }
@@ -168,6 +174,7 @@ impl<'a> Loader<'a> {
     }
 
     async fn happening(&mut self) -> Happened {
+        self.polled_at = Instant::now();
         let is_held = self.held.is_some();
         let nudge_at = self.nudge_at.filter(|_| is_held && self.nudging.is_none());
         match &mut self.phase {
@@ -224,6 +231,9 @@ impl<'a> Loader<'a> {
             Happened::Read(Read::Piece(piece)) => {
                 let now = Instant::now();
                 self.nudge_at = Some(now + Duration::from_millis(limits::LOAD_NUDGE_MILLIS));
+                if !self.chunk.as_ref().is_some_and(|(sight, _)| Arc::ptr_eq(sight, &piece.sight)) {
+                    self.chunk = Some((piece.sight.clone(), now));
+                }
                 self.held = Some((piece, now));
             }
             Happened::Read(Read::Estimate(rows)) => {
@@ -358,6 +368,12 @@ impl<'a> Loader<'a> {
         self.show(intake, true);
     }
 
+    /// The load of a table ends badly, which is said at the next step.
+    fn fail(&mut self, table: TableName, why: String) {
+        self.ended.push((table, Ended::Failed(why)));
+        self.drop_reading(Duration::ZERO);
+    }
+
     /// Begins with the first table that is left: with the question who is not to be seen yet, or at once.
     fn begin(&mut self, intake: &mut Intake<'_, Lsn>) {
         let Some(progress) = intake.loading.tables().next() else { return };
@@ -367,16 +383,14 @@ impl<'a> Loader<'a> {
                 "table {table} was begun {} times and changed too much each time to be loaded: load it when it changes less",
                 progress.left.restarts
             );
-            self.ended.push((table, Ended::Failed(why)));
-            return;
+            return self.fail(table, why);
         }
         if !self.target.is_captured(&progress.table) {
             let table = progress.table.clone();
             let why = format!(
                 "table {table} is not captured any more, so that its load was ended: add it to the extract's tables, then load it"
             );
-            self.ended.push((table, Ended::Failed(why)));
-            return;
+            return self.fail(table, why);
         }
         let (table, is_new) = (progress.table.clone(), progress.left.behind.is_none() && !progress.left.is_read);
         let of = (progress.left.order, progress.left.restarts);
@@ -409,9 +423,7 @@ impl<'a> Loader<'a> {
         if order.number < left.order && left.is_filtered {
             // Its condition is not known any more: without it, rows would come that nobody asked for.
             let why = format!("the order to load table {table} was lost: give it again");
-            self.ended.push((table.clone(), Ended::Failed(why)));
-            self.phase = Phase::Rest;
-            return;
+            return self.fail(table.clone(), why);
         }
         let of = (left.order, left.restarts);
         let is_again = left.is_read;
@@ -433,14 +445,13 @@ impl<'a> Loader<'a> {
     /// A source that is idle does not come to the place that a piece waits for: what it writes to its log is not flushed before
     /// somebody commits.
     fn nudge_if_due(&mut self, intake: &Intake<'_, Lsn>) {
-        let Some((piece, since)) = &self.held else { return };
         let now = Instant::now();
-        if *intake.complete() >= piece.sight.before {
-            return;
+        let limit = Duration::from_secs(limits::LOAD_HELD_SECONDS_MAX);
+        if self.held.is_some() && self.chunk.as_ref().is_some_and(|(_, since)| *since + limit < now) {
+            self.end_transaction();
         }
-        if *since + Duration::from_secs(limits::LOAD_HELD_SECONDS_MAX) < now {
-            // Its snapshot keeps the source from cleaning up.
-            self.drop_reading(Duration::from_millis(limits::SOURCE_BACKOFF_MILLIS_MAX));
+        let Some((piece, _)) = &self.held else { return };
+        if *intake.complete() >= piece.sight.before {
             return;
         }
         if piece.plan.is_standby || self.nudging.is_some() || self.nudge_at.is_none_or(|at| at > now) {
@@ -456,6 +467,21 @@ impl<'a> Loader<'a> {
             let done = side.query(address, sql).await;
             (side, done.map(drop))
         }));
+    }
+
+    /// The source's transaction has been open for too long, and keeps the source from cleaning up: what has been read of it
+    /// stays, and is appended when its time comes; the rest is read by another one.
+    fn end_transaction(&mut self) {
+        if let Phase::Reading(reading) = &mut self.phase {
+            reading.reading = None;
+        }
+    }
+
+    /// The same while something else takes so long that nobody has listened to whoever reads.
+    pub(super) fn look_after_transaction(&mut self) {
+        if self.polled_at + Duration::from_secs(limits::LOAD_HELD_SECONDS_MAX) < Instant::now() {
+            self.end_transaction();
+        }
     }
 
     /// Appends the piece that is held, if its time has come; says whether it did.
@@ -532,6 +558,18 @@ impl<'a> Loader<'a> {
     fn wait(&self, now: Instant) -> Option<Wait> {
         match &self.phase {
             Phase::Looking(looking) => looking.wait(now),
+            Phase::Reading(_) => {
+                let (_, since) = self.held.as_ref()?;
+                let seconds = now.saturating_duration_since(*since).as_secs();
+                let what = || {
+                    format!(
+                        "rows that were read have waited for {seconds} s: the stream has not brought what was committed before, or the trail's \
+                         writer is behind; the extract's lag says how far"
+                    )
+                };
+                let is_long = seconds >= limits::LOAD_BEHIND_SECONDS;
+                is_long.then(|| Wait { what: what(), seconds, pid: None, transaction_seconds: None })
+            }
             _ => None,
         }
     }

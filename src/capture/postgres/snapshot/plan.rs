@@ -35,6 +35,8 @@ pub(in crate::capture::postgres) struct Plan {
     pub(super) estimated_rows: Option<u64>,
     pub(in crate::capture::postgres) is_standby: bool,
     pub(super) fingerprint: String,
+    /// The question for it.
+    asks_fingerprint: String,
     /// The table as SQL, after FROM.
     from: String,
     columns: Vec<String>,
@@ -108,7 +110,9 @@ pub(super) async fn plan(
     };
     // A key that was kept before it was masked is no place to go on behind, and is kept no more.
     let hidden = if key.iter().any(is_changed) { " hidden" } else { "" };
-    let of = format!("{} {}{hidden}", described.oid, described.known_by(&key));
+    // Rows that an earlier filter kept back would be missing behind a wider one.
+    let filtered = described.filter_mark.as_deref().map(|mark| format!(" where {mark}")).unwrap_or_default();
+    let of = format!("{} {}{hidden}{filtered}", described.oid, described.known_by(&key));
     let only = if described.is_partitioned { "" } else { "ONLY " };
     let mut conditions: Vec<String> = described.filter.clone().into_iter().collect();
     // The line ends before the parenthesis does.
@@ -120,6 +124,7 @@ pub(super) async fn plan(
         estimated_rows: described.estimated_rows,
         is_standby: described.is_standby,
         fingerprint: described.fingerprint,
+        asks_fingerprint: fingerprint(target, version, schema, name),
         from: format!("{only}{}.{}", identifier(schema), identifier(name)),
         columns: message.columns.iter().map(|column| identifier(&column.name)).collect(),
         key,
@@ -137,6 +142,36 @@ const FINGERPRINT: &str = "(SELECT pg_catalog.md5(coalesce(pg_catalog.string_agg
     pg_catalog.concat_ws(',', i.indexrelid, i.indisprimary, i.indisreplident, i.indkey), ';' ORDER BY i.indexrelid) \
     FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident)), '')";
 
+/// What changes when the stream would describe or give the table in another way, of the table `c`.
+fn fingerprint(target: &Target, version: u32, schema: &str, name: &str) -> String {
+    let published = published(target, version, schema, name);
+    format!(
+        "{FINGERPRINT} || ' ' || pg_catalog.md5(coalesce((SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', p.pubname, \
+         p.attnames::text, p.rowfilter), ';' ORDER BY p.pubname) FROM ({published}) p), ''))"
+    )
+}
+
+/// What is published of the table, a row a publication.
+fn published(target: &Target, version: u32, schema: &str, name: &str) -> String {
+    let publications: Vec<String> = [Some(target.publication.clone()), target.inserts_publication()]
+        .iter()
+        .flatten()
+        .map(|name| literal(name))
+        .collect();
+    let lists = if version >= SERVER_VERSION_LISTS {
+        "p.attnames, p.rowfilter"
+    } else {
+        "NULL::pg_catalog.name[] AS attnames, NULL::text AS rowfilter"
+    };
+    format!(
+        "SELECT p.pubname, {lists} FROM pg_catalog.pg_publication_tables p WHERE p.pubname IN ({}) \
+         AND p.schemaname = {} AND p.tablename = {}",
+        publications.join(", "),
+        literal(schema),
+        literal(name),
+    )
+}
+
 fn named(schema: &str, name: &str) -> String {
     format!(
         "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -148,22 +183,13 @@ fn named(schema: &str, name: &str) -> String {
 
 /// One row a column.
 fn question(target: &Target, version: u32, schema: &str, name: &str) -> String {
-    let publications: Vec<String> = [Some(target.publication.clone()), target.inserts_publication()]
-        .iter()
-        .flatten()
-        .map(|name| literal(name))
-        .collect();
-    let lists = if version >= SERVER_VERSION_LISTS {
-        "p.attnames, p.rowfilter"
-    } else {
-        "NULL::pg_catalog.name[] AS attnames, NULL::text AS rowfilter"
-    };
+    let published = published(target, version, schema, name);
+    let fingerprint = fingerprint(target, version, schema, name);
     // A publication without a list gives all columns that can be given, which the server says itself where that changed.
     let given = if version >= SERVER_VERSION_GENERATED { "true" } else { "a.attgenerated = ''" };
     format!(
-        "WITH p AS MATERIALIZED (SELECT {lists} FROM pg_catalog.pg_publication_tables p WHERE p.pubname IN ({}) \
-         AND p.schemaname = {} AND p.tablename = {}), \
-         t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relreplident, c.reltuples::bigint AS rows, {FINGERPRINT} AS fingerprint {}), \
+        "WITH p AS MATERIALIZED ({published}), \
+         t AS MATERIALIZED (SELECT c.oid, c.relkind, c.relreplident, c.reltuples::bigint AS rows, {fingerprint} AS fingerprint {}), \
          i AS MATERIALIZED (SELECT i.indisprimary, i.indimmediate, (i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1] AS key, \
          (SELECT pg_catalog.bool_and(o.opcdefault AND k.of_column = a.attcollation) FROM ROWS FROM (\
          pg_catalog.unnest((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]), \
@@ -175,14 +201,13 @@ fn question(target: &Target, version: u32, schema: &str, name: &str) -> String {
          SELECT t.oid, t.relkind, t.relreplident, t.rows, t.fingerprint, pg_catalog.pg_is_in_recovery(), \
          EXISTS (SELECT FROM p), (SELECT pg_catalog.string_agg('(' || p.rowfilter || ')', ' OR ') FROM p \
          HAVING pg_catalog.bool_and(p.rowfilter IS NOT NULL)), \
+         (SELECT pg_catalog.md5(pg_catalog.string_agg(p.rowfilter, ' OR ' ORDER BY p.rowfilter)) FROM p \
+         HAVING pg_catalog.bool_and(p.rowfilter IS NOT NULL)), \
          a.attcollation, a.attname, a.atttypid, a.atttypmod, CASE t.relreplident WHEN 'f' THEN true WHEN 'n' THEN false \
          ELSE coalesce(a.attnum = ANY (i.key) AND i.indimmediate, false) END, \
          pg_catalog.array_position(i.key, a.attnum), coalesce(i.plain, false) \
          FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN i ON true \
          WHERE {given} AND coalesce((SELECT pg_catalog.bool_or(a.attname = ANY (p.attnames)) FROM p), true) ORDER BY a.attnum",
-        publications.join(", "),
-        literal(schema),
-        literal(name),
         named(schema, name),
     )
 }
@@ -197,6 +222,8 @@ struct Described {
     is_standby: bool,
     is_published: bool,
     filter: Option<String>,
+    /// What tells it from another one, without the values that may stand in it.
+    filter_mark: Option<String>,
     columns: Vec<DescribedColumn>,
     /// The index compares as the columns themselves do.
     has_plain_key: bool,
@@ -221,6 +248,7 @@ impl Described {
             Some(standby),
             Some(published),
             filter,
+            filter_mark,
             ..,
         ] = &first[..]
         else {
@@ -236,6 +264,7 @@ impl Described {
             fingerprint: fingerprint.clone(),
             is_standby: standby == "t",
             is_published: published == "t",
+            filter_mark: filter_mark.clone(),
             filter: filter.as_ref().map(|filter| format!("({filter})")),
             has_plain_key: first.last()?.as_deref() == Some("t"),
             columns,
@@ -383,7 +412,8 @@ impl Plan {
             "SELECT pg_catalog.pg_current_snapshot(), CASE WHEN pg_catalog.pg_is_in_recovery() \
              THEN greatest(pg_catalog.pg_last_wal_replay_lsn(), pg_catalog.pg_last_wal_receive_lsn()) \
              ELSE pg_catalog.pg_current_wal_insert_lsn() END, \
-             (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, pg_catalog.pg_is_in_recovery(), {FINGERPRINT} {}",
+             (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, pg_catalog.pg_is_in_recovery(), {} {}",
+            self.asks_fingerprint,
             named(schema, name)
         )
     }

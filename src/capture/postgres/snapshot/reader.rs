@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::super::catalogue::{Catalogue, unexpected};
@@ -16,6 +16,7 @@ use super::super::lsn::Lsn;
 use super::super::pgoutput::{Tuple, TupleValue};
 use super::super::server_error::ServerError;
 use super::super::target::Target;
+use super::super::wire::Unfinished;
 use super::copy_text::push_tuple;
 use super::plan::{self, KeyTexts, Plan, Planned};
 use super::refusal::{self, Meaning};
@@ -59,6 +60,8 @@ pub(in crate::capture::postgres) struct Piece {
     rows: Vec<u8>,
     pub(in crate::capture::postgres) count: u64,
     pub(super) what: What,
+    /// Its part of the memory, which is free again with it.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// Which rows they are.
@@ -142,6 +145,8 @@ struct Reader<'a> {
     version: u32,
     request: Request,
     out: mpsc::Sender<Read>,
+    /// Bytes of rows that may wait.
+    room: Arc<Semaphore>,
     connection: Connection,
     /// Of the catalogue, as the other one is busy.
     catalogue: Catalogue,
@@ -170,7 +175,8 @@ impl<'a> Reader<'a> {
         let settings = "SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
         connection.query(settings).await?;
         let chunk_rows = limits::LOAD_CHUNK_ROWS_FIRST;
-        Ok(Self { target, version, request, out, connection, catalogue: Catalogue::default(), chunk_rows })
+        let room = Arc::new(Semaphore::new(limits::LOAD_QUEUED_BYTES_MAX));
+        Ok(Self { target, version, request, out, room, connection, catalogue: Catalogue::default(), chunk_rows })
     }
 
     fn refused(&self, why: &str) -> String {
@@ -320,7 +326,7 @@ impl<'a> Reader<'a> {
                     b'd' if changed || unwanted => {}
                     b'd' => {
                         if let Some(piece) = gathering.row(frame.body)? {
-                            unwanted = self.out.send(Read::Piece(piece)).await.is_err();
+                            unwanted = !give(&self.out, &self.room, piece).await;
                         }
                     }
                     b'D' => {
@@ -341,9 +347,9 @@ impl<'a> Reader<'a> {
                             return Ok(ChunkEnd::Unwanted);
                         }
                         let (rows, more) = (gathering.read, gathering.more_behind(self.connection.charset)?);
-                        return match self.out.send(Read::Piece(gathering.rest()?)).await {
-                            Ok(()) => Ok(ChunkEnd::Read { rows, more }),
-                            Err(_) => Ok(ChunkEnd::Unwanted),
+                        return match give(&self.out, &self.room, gathering.rest()?).await {
+                            true => Ok(ChunkEnd::Read { rows, more }),
+                            false => Ok(ChunkEnd::Unwanted),
                         };
                     }
                     b'T' | b'C' | b'H' | b'c' | b'N' | b'S' | b'A' | b'I' => {}
@@ -352,6 +358,13 @@ impl<'a> Reader<'a> {
             }
             if unwanted {
                 return Ok(ChunkEnd::Unwanted);
+            }
+            if let Some(Unfinished { tag: b'd', whole, .. }) = self.connection.wire.unfinished()
+                && whole > limits::LOAD_ROW_BYTES_MAX
+            {
+                let max = limits::LOAD_ROW_BYTES_MAX;
+                let why = format!("a row of {whole} bytes is larger than a row may be that is loaded ({max})");
+                return Err(CaptureError::Refused(why).into());
             }
             self.fill().await?;
         }
@@ -373,6 +386,13 @@ impl<'a> Reader<'a> {
         // None of one that is a primary by now, which the chunk says itself.
         Ok(text.and_then(Lsn::parse).unwrap_or_default())
     }
+}
+
+/// Gives a piece on when there is room for its rows; says whether somebody has taken it. A large one waits for all the others.
+async fn give(out: &mpsc::Sender<Read>, room: &Arc<Semaphore>, mut piece: Piece) -> bool {
+    let bytes = piece.rows.capacity().min(limits::LOAD_QUEUED_BYTES_MAX) as u32;
+    piece.room = room.clone().acquire_many_owned(bytes).await.ok();
+    out.send(Read::Piece(piece)).await.is_ok()
 }
 
 /// What the snapshot shows, and whether the table is as planned.
@@ -439,6 +459,7 @@ impl Gathering<'_> {
             rows: std::mem::replace(&mut self.rows, if ends_chunk { Vec::new() } else { Vec::with_capacity(capacity) }),
             count: std::mem::take(&mut self.count),
             what,
+            room: None,
         })
     }
 

@@ -40,7 +40,8 @@ impl Stream<'_> {
     /// Appends what was held. That may take long: the server hears from us meanwhile, and whoever asks us to stop is heard.
     async fn commit_blocks(&mut self, Commit { xid, lsn, end, ts }: Commit) -> Result<(), Fault> {
         let appending = self.transactions.commit_blocks(xid, lsn, end, ts);
-        let answered = while_answering(appending, &mut self.tick, &mut self.feedback, &mut self.connection);
+        let answered =
+            while_answering(appending, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader);
         let settled = tokio::select! {
             biased;
             () = stopped(&mut self.shutdown) => {
@@ -72,7 +73,8 @@ impl Stream<'_> {
             return self.transactions.leave_out(message.id);
         }
         let asking = table_facts::ask_of_open(message, &mut self.types, &mut self.catalogue, &self.target.address);
-        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection).await??;
+        let facts = while_answering(asking, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader)
+            .await??;
         let Some(facts) = facts else {
             let (schema, table) = (&message.schema, &message.table);
             let what = format!("the table {schema}.{table} was made or changed in it, or has been since");
@@ -84,7 +86,7 @@ impl Stream<'_> {
     /// Puts what is held onto the disk.
     pub(super) async fn spill(&mut self) -> Result<(), Fault> {
         let spilling = self.transactions.intake.spill();
-        while_answering(spilling, &mut self.tick, &mut self.feedback, &mut self.connection).await?
+        while_answering(spilling, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader).await?
     }
 
     /// Transactions that come in blocks cannot be held: whole ones are asked for until this place is behind.

@@ -213,3 +213,31 @@ pub(super) fn shape_of(message: &RelationMessage<'_>, facts: &Facts) -> String {
     let nullable: Vec<_> = columns.iter().map(is_nullable).collect();
     format!("{schema:?} {table:?} {replica_identity} {columns:?} {primary_key:?} {nullable:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::postgres::catalogue::TableFacts;
+
+    #[test]
+    fn a_table_has_another_shape_with_another_primary_key_or_column_that_may_be_null() {
+        let columns =
+            ["a", "b"].map(|name| RelationColumn { identity: true, name: name.into(), type_id: 23, type_modifier: -1 });
+        let message = RelationMessage {
+            id: 7,
+            schema: "public".into(),
+            table: "t".into(),
+            replica_identity: b'f',
+            columns: columns.to_vec(),
+        };
+        let shape = |key: &[&str], nullable: bool| {
+            let columns = [("a".to_owned(), (23, false)), ("b".to_owned(), (23, nullable))].into();
+            let primary_key = key.iter().map(|name| (*name).to_owned()).collect();
+            let table = TableFacts { columns, primary_key, ..TableFacts::default() };
+            shape_of(&message, &Facts { table, types: Vec::new() })
+        };
+        assert_ne!(shape(&["a"], false), shape(&["b"], false));
+        assert_ne!(shape(&["a"], false), shape(&["a"], true));
+        assert_eq!(shape(&["a", "b"], false), shape(&["b", "a"], false));
+    }
+}
