@@ -20,6 +20,6 @@ pub struct LoadProgress {
 pub enum LoadLeft {
     /// The rows behind a place that whoever loads describes in words of his own, such as a key; all rows when it is empty.
     Behind(String),
-    /// Nothing: the table has been loaded.
+    /// Nothing: the table has been loaded. Capture says how it ended, and by whose order, in words of its own instead.
     Nothing,
 }

@@ -109,7 +109,7 @@ pub(super) async fn plan(
         target.value_rules.changes(&known_as, sent, column.kind == ValueKind::Json)
     };
     // A key that was kept before it was masked is no place to go on behind, and is kept no more.
-    let hidden = if key.iter().any(is_changed) { " hidden" } else { "" };
+    let hidden = if key.iter().any(is_changed) { " masked" } else { "" };
     // Rows that an earlier filter kept back would be missing behind a wider one.
     let filtered = described.filter_mark.as_deref().map(|mark| format!(" where {mark}")).unwrap_or_default();
     let of = format!("{} {}{hidden}{filtered}", described.oid, described.known_by(&key));
