@@ -35,6 +35,9 @@ pub struct CoverageRecord {
     /// Tables with masked columns, by the source's number, as the source's product gave them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub masked: BTreeMap<u32, Value>,
+    /// Row filters that the source has understood, as its product gave them; null without any.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub filters: Value,
     /// Tells the masks in force from others; empty without masks.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub masks: String,

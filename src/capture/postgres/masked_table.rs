@@ -210,7 +210,13 @@ impl Came<'_> {
         let is_consistent =
             before.loaded || before.columns.iter().filter(is_there).count() <= self.message.columns.len();
         let type_id = self.message.columns.get(at).map(|column| column.type_id);
+        // What has a lower number and is still there was there all the time, in front of it.
+        let is_in_front = |(other, number): &(&String, &i16)| {
+            known.number.is_some_and(|known| **number < known) && !self.facts.generated.contains(*other)
+        };
+        let first_place = self.facts.numbers.iter().filter(is_in_front).count();
         is_consistent
+            && at >= first_place
             && known.number.is_some()
             && known.number == self.facts.numbers.get(name).copied()
             && type_id == self.facts.columns.get(name).map(|(type_id, _)| *type_id)
@@ -226,7 +232,8 @@ impl Came<'_> {
 
     /// Whether this is no older than what a load has found.
     fn is_as_late_as(&self, before: &MaskedTable) -> bool {
-        self.numbers.is_some() || (self.is_as(before) && self.columns().len() >= before.columns.len())
+        let is_current = self.numbers.is_some() && missing(self.message, self.facts).next().is_none();
+        is_current || (self.is_as(before) && self.columns().len() >= before.columns.len())
     }
 
     /// What to remember of its columns.
@@ -287,7 +294,8 @@ impl MaskedTables {
 }
 
 /// The number of each column that came, if the catalogue of now shows the table as the stream did: every column by its name
-/// and its type, in the order of their numbers, as PostgreSQL sends them, and no other that would have come too.
+/// and its type, in the order of their numbers, as PostgreSQL sends them, and no other among them that would have come too.
+/// What stands behind all that came may have been added since.
 fn numbers(message: &RelationMessage<'_>, facts: &TableFacts) -> Option<Vec<i16>> {
     let mut numbers: Vec<i16> = Vec::new();
     for column in &message.columns {
@@ -298,9 +306,15 @@ fn numbers(message: &RelationMessage<'_>, facts: &TableFacts) -> Option<Vec<i16>
         }
         numbers.push(number);
     }
-    let has_come = |name: &String| message.columns.iter().any(|column| column.name == *name);
-    let is_sent = |name: &&String| !facts.generated.contains(*name);
-    facts.numbers.keys().filter(is_sent).all(has_come).then_some(numbers)
+    let last = numbers.last().copied().unwrap_or_default();
+    missing(message, facts).all(|number| number > last).then_some(numbers)
+}
+
+/// The numbers of columns that the catalogue of now has, and that did not come although they are sent.
+fn missing<'a>(message: &'a RelationMessage<'_>, facts: &'a TableFacts) -> impl Iterator<Item = i16> + 'a {
+    let has_come = |name: &str| message.columns.iter().any(|column| column.name == *name);
+    let is_missing = move |name: &str| !facts.generated.contains(name) && !has_come(name);
+    facts.numbers.iter().filter(move |(name, _)| is_missing(name)).map(|(_, number)| *number)
 }
 
 #[cfg(test)]
@@ -479,6 +493,13 @@ mod tests {
         // Columns that are added stand behind all others.
         let more = judge(&wild(), Some(&before), &["id", "email", "name", "more"], later).unwrap().unwrap();
         assert_eq!(more.columns[..3], before.columns);
+    }
+
+    #[test]
+    fn columns_that_were_added_since_hide_no_number() {
+        let now = &[("id", 1), ("email", 2), ("more", 3)];
+        let before = judge(&wild(), None, &["id", "email"], now).unwrap().unwrap();
+        assert_eq!(before.columns[1].number, Some(2));
     }
 
     #[test]

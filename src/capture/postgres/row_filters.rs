@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use super::catalogue::{Catalogue, unexpected};
 use super::connection::{identifier, literal};
 use super::error::PostgresError;
@@ -17,8 +20,11 @@ use crate::capture::error::Fault;
 use crate::catalog::extract::row_filters::RowFilter as Configured;
 use crate::limits;
 
+/// SQLSTATE of a statement that would write where nothing may be written.
+const READ_ONLY: &str = "25006";
+
 /// A filter that the source has understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct RowFilter {
     /// As it is configured.
     text: String,
@@ -29,7 +35,8 @@ struct RowFilter {
 }
 
 /// The filters of one extract, by the number of their table. A table that is not there has none yet.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct RowFilters {
     filters: BTreeMap<u32, RowFilter>,
 }
@@ -70,6 +77,17 @@ impl RowFilters {
         Ok(all)
     }
 
+    /// As the source understood them before a restart: a trial locks the table and takes rights, so it is made where something is new.
+    pub(super) fn kept(kept: &Value) -> Self {
+        // Written by a build that knew more: as if none had been tried.
+        Self::deserialize(kept).unwrap_or_default()
+    }
+
+    /// For [`Self::kept`]; null if there are none.
+    pub(super) fn to_keep(&self) -> Value {
+        if self.is_empty() { Value::Null } else { serde_json::to_value(self).unwrap_or_default() }
+    }
+
     /// One that the source understood as that expression.
     #[cfg(test)]
     pub(super) fn of(table: u32, expression: &str) -> Self {
@@ -78,13 +96,20 @@ impl RowFilters {
         Self { filters: [(table, filter)].into() }
     }
 
-    /// Whether a table that is there, of these, by name, has a filter that was not tried yet.
-    pub(super) fn lack(&self, target: &Target, number_of: impl Fn(&str, &str) -> Option<u32>) -> bool {
-        let number = |asked: &Configured| {
-            let (schema, name) = asked.table.parts();
-            number_of(schema, name)
+    /// Whether these are not the filters that are asked for, of the tables that are there; `number_of` finds those by name.
+    pub(super) fn are_others(&self, target: &Target, number_of: impl Fn(&str, &str) -> Option<u32>) -> bool {
+        let asked: Vec<(u32, &Configured)> = target
+            .row_filters
+            .iter()
+            .filter_map(|asked| {
+                let (schema, name) = asked.table.parts();
+                Some((number_of(schema, name)?, asked))
+            })
+            .collect();
+        let is_tried = |(table, asked): &(u32, &Configured)| {
+            self.filters.get(table).is_some_and(|filter| filter.text == asked.filter)
         };
-        target.row_filters.iter().filter_map(number).any(|table| !self.filters.contains_key(&table))
+        asked.len() != self.filters.len() || !asked.iter().all(is_tried)
     }
 
     /// Whether there is no filter for a table that is there.
@@ -128,6 +153,11 @@ async fn try_on(
     );
     if let Err(error) = catalogue.try_execute(&target.address, &make).await? {
         catalogue.query(&target.address, "ROLLBACK").await?;
+        if error.code == READ_ONLY {
+            let why = "a standby cannot try it, nor publish it: have the extract made and started against the primary, or make the \
+                       publication with the filter there yourself, and name it in postgresql.publication in place of where";
+            return Ok(Err(why.into()));
+        }
         let why = error.to_string();
         return match Fault::from(error) {
             Fault::Stop(_) => Ok(Err(why)),
@@ -150,4 +180,43 @@ async fn try_on(
     };
     let columns = names(columns).ok_or_else(|| unexpected("pg_publication_rel"))?;
     Ok(Ok(RowFilter { text: text.to_owned(), expression: expression.clone(), columns }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ResourceName;
+    use serde_json::json;
+
+    fn target(filters: &[(&str, &str)]) -> Target {
+        let filters: Vec<Value> =
+            filters.iter().map(|(table, filter)| json!({"table": table, "filter": filter})).collect();
+        let config = json!({
+            "source": {"type": "postgresql", "host": "h", "database": "d"}, "tables": ["public.*"], "trail": "t1",
+            "where": filters,
+        });
+        Target::new(&ResourceName::new("e1").unwrap(), &serde_json::from_value(config).unwrap(), None)
+    }
+
+    #[test]
+    fn filters_that_were_tried_are_known_after_a_restart_until_other_ones_are_asked_for() {
+        let kept = RowFilters::of(5, "id > 1").to_keep();
+        let filters = RowFilters::kept(&kept);
+        assert_eq!(filters, RowFilters::of(5, "id > 1"));
+        let number = |_: &str, name: &str| match name {
+            "t" => Some(5),
+            "u" => Some(6),
+            _ => None,
+        };
+        let are_others = |asked: &[(&str, &str)]| filters.are_others(&target(asked), number);
+        assert!(!are_others(&[("public.t", "id > 1")]));
+        assert!(!are_others(&[("public.t", "id > 1"), ("public.later", "id > 1")]), "it has none to be tried on");
+        assert!(are_others(&[("public.t", "id > 2")]));
+        assert!(are_others(&[("public.u", "id > 1")]));
+        assert!(are_others(&[("public.t", "id > 1"), ("public.u", "id > 1")]));
+        assert!(are_others(&[]), "one that was taken away holds no more");
+        assert_eq!(RowFilters::kept(&Value::Null), RowFilters::default());
+        assert_eq!(RowFilters::kept(&json!({"5": {"later": true}})), RowFilters::default());
+        assert_eq!(RowFilters::default().to_keep(), Value::Null);
+    }
 }

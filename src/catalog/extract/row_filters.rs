@@ -130,7 +130,10 @@ mod tests {
                 let mut quote = None;
                 for character in text.chars() {
                     match quote {
-                        Some(open) if open == character => quote = None,
+                        Some(open) if open == character => {
+                            quote = None;
+                            outside.push('q');
+                        }
                         Some(_) => {}
                         None if matches!(character, '\'' | '"') => quote = Some(character),
                         None => outside.push(character),

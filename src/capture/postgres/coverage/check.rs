@@ -83,7 +83,7 @@ impl<'a> CoverageCheck<'a> {
             known: serde_json::from_value(known).unwrap_or_default(),
             patterns: target.tables.iter().cloned().map(String::from).collect(),
             repair: Repair::new(target, version),
-            filters: RowFilters::default(),
+            filters: RowFilters::kept(&record.filters),
             last_look: Instant::now(),
             last_success: Instant::now(),
         }
@@ -118,6 +118,10 @@ impl<'a> CoverageCheck<'a> {
             }
             mended => mended?,
         };
+        let filters = self.filters.to_keep();
+        if self.coverage.with(|record| record.filters != filters) {
+            self.coverage.update(|record| record.filters = filters);
+        }
         self.refuse_other_filters(&seen)?;
         let mut known = self.known.clone();
         let mut found = self.judge(&seen, cause, &added, made_again);
@@ -200,14 +204,14 @@ impl<'a> CoverageCheck<'a> {
     async fn read_and_mend(&mut self, cause: Cause<'_>) -> Result<Mended, Fault> {
         let (target, version) = (self.target, self.version);
         let before = query::look(target, &mut self.catalogue, version, &mut self.filters).await?;
-        let made_again = self.repair.make_again(&mut self.catalogue, &before).await?;
+        let made_again = self.repair.make_again(&mut self.catalogue, &before, &self.filters).await?;
         let lacks_schemas = !target.publication_is_theirs && target.publishes_whole() && self.lacks_schemas(&before);
         if lacks_schemas {
             self.repair.add_schemas(&mut self.catalogue).await?;
         }
         let goes_on = matches!(cause, Cause::Start { fresh: false, .. });
         if goes_on {
-            self.repair.prepare(&mut self.catalogue, &before).await?;
+            self.repair.prepare(&mut self.catalogue, &before, &self.filters).await?;
         }
         let mut seen = if made_again || lacks_schemas || goes_on {
             query::look(target, &mut self.catalogue, version, &mut self.filters).await?
@@ -215,7 +219,7 @@ impl<'a> CoverageCheck<'a> {
             before.clone()
         };
         if seen.lacks_anything() {
-            let skipped = self.repair.add_tables(&mut self.catalogue, &seen).await?;
+            let skipped = self.repair.add_tables(&mut self.catalogue, &seen, &self.filters).await?;
             seen = query::look(target, &mut self.catalogue, version, &mut self.filters).await?;
             seen.leave_out(&skipped);
         }

@@ -47,8 +47,11 @@ pub(super) async fn look(
         rows.tables.iter().find(|table| table.schema == schema && table.name == name).map(|table| table.oid)
     };
     let differs = |given: &Given| given.missing.rows || given.missing.filter;
-    let are_stale = || filters.lack(target, number_of) || seen.tables.values().any(differs);
-    if !target.row_filters.is_empty() && are_stale() {
+    let are_stale = || filters.are_others(target, number_of) || seen.tables.values().any(differs);
+    if target.row_filters.is_empty() && !filters.is_empty() {
+        *filters = RowFilters::default();
+        seen = rows.seen(captures, filters);
+    } else if !target.row_filters.is_empty() && are_stale() {
         let tables = Tables::read(catalogue, &target.address).await?;
         *filters = RowFilters::read(target, catalogue, version, &tables).await?;
         seen = rows.seen(captures, filters);

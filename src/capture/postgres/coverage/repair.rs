@@ -31,11 +31,16 @@ impl<'a> Repair<'a> {
     }
 
     /// Brings publications that are there to what the extract needs, as when it was made.
-    pub(super) async fn prepare(&mut self, catalogue: &mut Catalogue, seen: &Seen) -> Result<(), Fault> {
+    pub(super) async fn prepare(
+        &mut self,
+        catalogue: &mut Catalogue,
+        seen: &Seen,
+        known: &RowFilters,
+    ) -> Result<(), Fault> {
         if !seen.publications.contains(&self.target.publication) {
             return Ok(());
         }
-        let (tables, now, filters) = self.read(catalogue).await?;
+        let (tables, now, filters) = self.read(catalogue, known).await?;
         let publisher = &mut Publisher {
             target: self.target,
             catalogue,
@@ -47,12 +52,17 @@ impl<'a> Repair<'a> {
     }
 
     /// Makes our publication again if it is gone; says whether that was done.
-    pub(super) async fn make_again(&mut self, catalogue: &mut Catalogue, seen: &Seen) -> Result<bool, Fault> {
+    pub(super) async fn make_again(
+        &mut self,
+        catalogue: &mut Catalogue,
+        seen: &Seen,
+        known: &RowFilters,
+    ) -> Result<bool, Fault> {
         let publication = &self.target.publication;
         if self.target.publication_is_theirs || seen.publications.contains(publication) {
             return Ok(false);
         }
-        let (tables, now, filters) = self.read(catalogue).await?;
+        let (tables, now, filters) = self.read(catalogue, known).await?;
         let mut publisher =
             Publisher { target: self.target, catalogue, version: self.version, tables: &tables, filters: &filters };
         match publisher.prepare(&now, false).await {
@@ -83,9 +93,14 @@ impl<'a> Repair<'a> {
 
     /// Publishes each table as asked. Returns those that are not asked for: publishing them would have the application's
     /// writes refused, and the extract is to skip them.
-    pub(super) async fn add_tables(&mut self, catalogue: &mut Catalogue, seen: &Seen) -> Result<BTreeSet<u32>, Fault> {
+    pub(super) async fn add_tables(
+        &mut self,
+        catalogue: &mut Catalogue,
+        seen: &Seen,
+        known: &RowFilters,
+    ) -> Result<BTreeSet<u32>, Fault> {
         let mut skipped = BTreeSet::new();
-        let (tables, now, filters) = self.read(catalogue).await?;
+        let (tables, now, filters) = self.read(catalogue, known).await?;
         let Some(main) = &now.main else { return Ok(skipped) };
         let altered = seen.tables.values().any(|given| given.missing.name || !given.missing.operations.is_empty());
         if altered && !self.target.publication_is_theirs {
@@ -113,10 +128,21 @@ impl<'a> Repair<'a> {
         Ok(skipped)
     }
 
-    async fn read(&self, catalogue: &mut Catalogue) -> Result<(Tables, Publications, RowFilters), Fault> {
+    /// `known`: the row filters as the last look knew them.
+    async fn read(
+        &self,
+        catalogue: &mut Catalogue,
+        known: &RowFilters,
+    ) -> Result<(Tables, Publications, RowFilters), Fault> {
         let tables = Tables::read(catalogue, &self.target.address).await?;
         let now = Publications::read(self.target, catalogue, self.version).await?;
-        let filters = RowFilters::read(self.target, catalogue, self.version, &tables).await?;
+        // A table that came since must not be published without its own.
+        let number_of = |schema: &str, name: &str| tables.named(schema, name).map(|table| table.oid);
+        let filters = if known.are_others(self.target, number_of) {
+            RowFilters::read(self.target, catalogue, self.version, &tables).await?
+        } else {
+            known.clone()
+        };
         Ok((tables, now, filters))
     }
 
