@@ -330,7 +330,6 @@ impl Postgres {
             port: Port::hold(),
             settings: self.settings.clone(),
             locales: self.locales.clone(),
-            as_installed: self.as_installed,
             child: None,
             log: Log::default(),
             as_installed: self.as_installed,
