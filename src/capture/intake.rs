@@ -12,9 +12,8 @@
 //! A transaction is known again by its rows alone. One that has none, but a statement or a message, says nothing of what the trail
 //! took last: it is appended without a hash, and what the source sends again of it is left out by its place alone.
 //!
-//! Owns which transaction and which coordinate a change belongs to, refuses messages out of order, and leaves out what the
-//! trail has already; `overlap` compares that with what the trail took. Touches no socket: when the trail gets what was
-//! collected is the business of whoever reads the source.
+//! Owns which transaction and which coordinate a change belongs to, refuses messages out of order, and leaves out what the trail has
+//! already; `overlap` compares that with what it took. Touches no socket: when the trail gets what was collected is its reader's business.
 
 use std::convert::Infallible;
 use std::fmt::{Display, Write as _};
@@ -363,8 +362,7 @@ impl<'a, C: Coordinate> Intake<'a, C> {
         Ok(self.appender.note_load(Some(said))?)
     }
 
-    /// Rows of a load come from here on, as a transaction of their own. They are as new as what has been received: the trail first
-    /// says that it is there, so that it does not go on from a source whose log never came as far.
+    /// Rows of a load come from here on, as a transaction of their own. They are as new as what was received: the trail says that first.
     pub(super) fn begin_load(&mut self, xid: String, commit_ts: Timestamp) -> Result<(), Fault> {
         self.between("a chunk of a load")?;
         self.note_progress(true, None)?;

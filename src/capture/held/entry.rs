@@ -101,7 +101,7 @@ pub(super) fn push_row<E>(
 ) -> Result<(), E> {
     push(out, ROW, |out| {
         out.extend_from_slice(&schema.to_le_bytes());
-        out.extend_from_slice(&[operation as u8, u8::from(before) * BEFORE | u8::from(after) * AFTER]);
+        out.extend_from_slice(&[operation as u8, (u8::from(before) * BEFORE) | (u8::from(after) * AFTER)]);
         write(out)
     })
 }

@@ -95,7 +95,7 @@ impl MaskedTable {
     }
 
     /// The same as a load found it.
-    pub(super) fn as_loaded(self) -> Self {
+    pub(super) fn into_loaded(self) -> Self {
         Self { loaded: true, ..self }
     }
 
@@ -465,7 +465,7 @@ mod tests {
     #[test]
     fn what_a_load_found_holds_for_older_and_newer_rows() {
         let catalogue = &[("id", 1), ("email", 2), ("name", 3)];
-        let found = judge(&wild(), None, &["id", "email", "name"], catalogue).unwrap().unwrap().as_loaded();
+        let found = judge(&wild(), None, &["id", "email", "name"], catalogue).unwrap().unwrap().into_loaded();
         assert!(found.is_in_force(&wild()) && !found.is_in_force(&masks(json!([]))));
         // Newer: renamed since.
         let renamed = &[("id", 1), ("mail", 2), ("name", 3)];

@@ -118,8 +118,7 @@ impl<'a> Stream<'a> {
         let feedback = Feedback::new(appender.durable(), confirmed);
         let transactions = Transactions::new(
             appender,
-            overlap,
-            confirmed,
+            (overlap, confirmed),
             xids,
             connection.charset,
             &target.value_rules,

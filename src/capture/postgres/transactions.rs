@@ -77,8 +77,7 @@ impl<'a> Transactions<'a> {
     /// Nothing received yet from a slot that was confirmed up to `confirmed`.
     pub(super) fn new(
         appender: &'a mut Appender,
-        overlap: Overlap<Lsn>,
-        confirmed: Lsn,
+        (overlap, confirmed): (Overlap<Lsn>, Lsn),
         xids: XidCount,
         charset: Charset,
         rules: &'a ValueRules,
@@ -432,7 +431,7 @@ mod tests {
         let overlap = Overlap::new(Lsn(100), Lsn(100), mark, 0);
         let (rules, masked, xids) = (ValueRules::default(), MaskedTables::default(), XidCount::new(9));
         let mut transactions =
-            Transactions::new(&mut appender, overlap, Lsn(100), xids, Charset::Utf8, &rules, masked, 1 << 30);
+            Transactions::new(&mut appender, (overlap, Lsn(100)), xids, Charset::Utf8, &rules, masked, 1 << 30);
         let column = |name: &'static str, type_id| RelationColumn {
             identity: name == "id",
             name: name.into(),

@@ -56,11 +56,9 @@ fn is_one_expression(text: &str) -> Result<(), &'static str> {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
-            '\'' | '"' => {
-                // A doubled quote ends one text and begins the next, which comes to the same.
-                if !characters.by_ref().any(|other| other == character) {
-                    return Err("every quote needs its closing one");
-                }
+            // What stands in quotes is passed over. A doubled quote ends one text and begins the next, which comes to the same.
+            '\'' | '"' if !characters.by_ref().any(|other| other == character) => {
+                return Err("every quote needs its closing one");
             }
             '(' => depth += 1,
             ')' => depth = depth.checked_sub(1).ok_or("every closing parenthesis needs its opening one")?,

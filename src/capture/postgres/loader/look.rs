@@ -50,6 +50,7 @@ pub(super) struct Looked {
 }
 
 /// What happens next.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub(super) enum Next {
     /// The source has answered; the connection that it was asked over is free.
     Answer(Catalogue, Result<Looked, Fault>),

@@ -372,7 +372,7 @@ impl Plan {
     /// The statements that read the rows with these keys.
     pub(super) fn with_keys(&self, keys: &[KeyTexts]) -> String {
         let mut conditions = self.conditions.clone();
-        let keys: Vec<String> = keys.iter().map(|texts| row(texts)).collect();
+        let keys: Vec<String> = keys.iter().map(row).collect();
         conditions.push(format!("{} IN ({})", self.key_row(), keys.join(", ")));
         self.statements(&conditions, "")
     }

@@ -114,7 +114,7 @@ impl Transactions<'_> {
         if let Some(masked) = described.masked
             && !before.is_some_and(|before| before.is_in_force(&self.rules.masks))
         {
-            self.masked.remember(message.id, Some(&masked.as_loaded()))?;
+            self.masked.remember(message.id, Some(&masked.into_loaded()))?;
         }
         let schema = self.intake.schema(&table, &described.columns)?;
         let relation = Relation::new(schema, described.writers, self.charset);
