@@ -504,6 +504,8 @@ impl World {
                 "addUser" => json!({"role": "User", "password": PASSWORD}),
                 "addCredentials" | "putCredentials" => json!({"password": "p"}),
                 "askExtract" => json!({"command": "STATUS"}),
+                "loadTables" => json!({"tables": ["p.*"]}),
+                "changeLoad" => json!({"status": "paused"}),
                 "execute" => {
                     json!({"name": "stop", "processName": of_extracts().nth(usize::from(target.len().is_multiple_of(2))).unwrap()})
                 }
