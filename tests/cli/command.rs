@@ -63,3 +63,21 @@ pub fn rows(from: u64, to: u64) -> String {
     };
     (from..=to).map(row).collect()
 }
+
+/// It has done what it was told, and says no more than this.
+pub fn done(output: &Output, says: &str) {
+    assert!(output.status.success(), "{}", stderr(output));
+    assert_eq!(stdout(output), says);
+}
+
+/// It ends with that code, and says this among other things.
+pub fn fails(output: &Output, code: i32, says: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
+    assert!(stderr(output).contains(says), "{}", stderr(output));
+}
+
+/// What it wrote with `--json`: a value a line.
+pub fn lines(output: &Output) -> Vec<serde_json::Value> {
+    assert!(output.status.success(), "{}", stderr(output));
+    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

@@ -5,27 +5,12 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::command::{client, run, stderr, stdout};
+use super::command::{client, done, fails, lines, run, stderr, stdout};
 use crate::support::extract::until_info;
 use crate::support::{Folder, Postgres, Server};
 
 fn extract(server: &Server, arguments: &[&str]) -> Output {
     run(client(server, &[&["extract"], arguments].concat()), "")
-}
-
-fn done(output: &Output, says: &str) {
-    assert!(output.status.success(), "{}", stderr(output));
-    assert_eq!(stdout(output), says);
-}
-
-fn fails(output: &Output, code: i32, says: &str) {
-    assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
-    assert!(stderr(output).contains(says), "{}", stderr(output));
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "{}", stderr(output));
-    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A server, a database with a table, and the flags of an extract of it.

@@ -2,9 +2,9 @@
 //! in with what it made.
 
 use std::io::{Read as _, Write as _};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use super::command::{client, run, stderr, stdout, trailcast};
+use super::command::{client, done, fails, lines, run, stderr, stdout, trailcast};
 use crate::support::http::{self, Basic};
 use crate::support::{Folder, Server};
 
@@ -12,21 +12,6 @@ fn logs_in(server: &Server, name: &str, password: &str) -> bool {
     let basic = Basic::new(name, password);
     let answer = http::request(server.port(), "GET", "/services/v2/stream", &[("Authorization", basic.header())], b"");
     answer.unwrap().status == 200
-}
-
-fn done(output: &Output, says: &str) {
-    assert!(output.status.success(), "{}", stderr(output));
-    assert_eq!(stdout(output), says);
-}
-
-fn fails(output: &Output, code: i32, says: &str) {
-    assert_eq!(output.status.code(), Some(code), "{}", stderr(output));
-    assert!(stderr(output).contains(says), "{}", stderr(output));
-}
-
-fn users(output: &Output) -> Vec<serde_json::Value> {
-    assert!(output.status.success(), "{}", stderr(output));
-    stdout(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -39,7 +24,7 @@ fn users_are_made_changed_listed_and_removed_at_a_running_server() {
     done(&user(&["passwd", "ann"], "two-2\n"), "user ann has a new password\n");
     assert!(logs_in(&server, "ann", "two-2") && !logs_in(&server, "ann", "one-1"));
     done(&user(&["role", "ann", "Administrator"], ""), "user ann has the role Administrator\n");
-    let listed = users(&user(&["ls", "--json"], ""));
+    let listed = lines(&user(&["ls", "--json"], ""));
     assert_eq!(listed[0], serde_json::json!({"name": "admin", "role": "Administrator"}));
     assert_eq!(listed[1], serde_json::json!({"name": "ann", "role": "Administrator"}));
     assert!(stdout(&user(&["ls"], "")).starts_with("admin                    Administrator\n"));
@@ -71,7 +56,7 @@ fn grants_are_given_shown_and_taken_away_at_a_server_and_in_the_folder_of_a_stop
         let expected = serde_json::json!([
             {"trails": ["a*", "b?"], "streams": ["*"], "may": ["read"]}, {"trails": ["b1"], "may": ["write"]},
         ]);
-        let shown = || users(&user(&["ls", "--json"]))[1].clone();
+        let shown = || lines(&user(&["ls", "--json"]))[1].clone();
         assert_eq!(shown(), serde_json::json!({"name": "ann", "role": "Operator", "grants": expected}));
         let line = "ann                      Operator      read trails=a*,b? streams=*; write trails=b1\n";
         assert!(stdout(&user(&["ls"])).ends_with(line), "{}", stdout(&user(&["ls"])));
@@ -102,7 +87,7 @@ fn users_are_managed_in_the_folder_of_a_stopped_server_and_a_lost_password_is_se
     assert!(server.terminate().success());
     done(&user(&["passwd", "admin"], "found-again\n"), "user admin has a new password\n");
     done(&user(&["add", "ann"], "one-1\n"), "user ann added as User\n");
-    assert_eq!(users(&user(&["ls", "--json"], "")).len(), 2);
+    assert_eq!(lines(&user(&["ls", "--json"], "")).len(), 2);
     server.start_again();
     assert!(logs_in(&server, "admin", "found-again") && logs_in(&server, "ann", "one-1"));
     assert!(!logs_in(&server, "admin", crate::support::server::PASSWORD));
@@ -188,7 +173,7 @@ fn a_change_whose_audit_line_cannot_be_written_is_made_and_fails() {
     std::os::unix::fs::symlink("/dev/full", &waiting).unwrap();
     fails(&user(&["add", "ann"]), 1, "the change is made, but its audit line cannot be written");
     std::fs::remove_file(&waiting).unwrap();
-    assert_eq!(users(&user(&["ls", "--json"])).len(), 2);
+    assert_eq!(lines(&user(&["ls", "--json"])).len(), 2);
 }
 
 #[test]
