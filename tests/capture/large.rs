@@ -329,9 +329,14 @@ fn a_large_transaction_takes_little_memory() {
     until_records(100_000);
     let before = process::memory_kib(server.pid(), "VmHWM");
     let start = Instant::now();
-    cluster.psql(&format!("insert into t select g, repeat('x', 900) from generate_series(1, {rows}) g"));
-    let committed = start.elapsed();
-    let held = until_records(100_000 + rows);
+    let (committed, held) = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            cluster.psql(&format!("insert into t select g, repeat('x', 900) from generate_series(1, {rows}) g"));
+            start.elapsed()
+        });
+        let held = until_records(100_000 + rows);
+        (writer.join().unwrap(), held)
+    });
     let growth = process::memory_kib(server.pid(), "VmHWM").saturating_sub(before);
     println!(
         "{rows} rows: committed after {committed:?}, in the trail after {:?}; {held} bytes held, {growth} KiB more memory",

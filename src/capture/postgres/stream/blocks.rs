@@ -83,10 +83,13 @@ impl Stream<'_> {
         self.describe(message, &facts)
     }
 
-    /// Puts what is held onto the disk.
+    /// Puts what is held onto the disk, and shows how much that is: nothing of it becomes durable before its end, so that nothing
+    /// else would show it for a while.
     pub(super) async fn spill(&mut self) -> Result<(), Fault> {
         let spilling = self.transactions.intake.spill();
-        while_answering(spilling, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader).await?
+        while_answering(spilling, &mut self.tick, &mut self.feedback, &mut self.connection, &mut self.loader).await??;
+        self.show();
+        Ok(())
     }
 
     /// Transactions that come in blocks cannot be held: whole ones are asked for until this place is behind.
