@@ -170,18 +170,25 @@ impl Reader {
             let is_here = header.schema == schema.id && header.flags & FLAG_REPEATED == 0;
             is_here.then_some((operation, header.partition))
         };
-        let mut next = frame::read_unchecked(&self.block[self.given..]);
+        let mut next = frame::read_unchecked(&self.block[self.given..]).ok();
+        let mut kept = next.as_ref().and_then(row);
         while self.given < stop
-            && let Ok(frame) = next
-            && let Some((operation, partition)) = row(&frame)
+            && let (Some(frame), Some((operation, partition))) = (next, kept)
         {
-            let location = Location { segment, offset: start + self.given as u64 };
+            let at = self.given;
             self.given += frame.bytes();
-            next = frame::read_unchecked(&self.block[self.given..]);
-            let followed = match &next {
-                Ok(next) if row(next) == Some((operation, partition)) => Followed::ByAlike,
-                Ok(next) if next.header.kind == FrameKind::Commit => Followed::ByCommit,
-                _ => Followed::ByAny,
+            let rest = &self.block[self.given..];
+            next = frame::read_alike(rest, &frame.header, &self.block[at..]);
+            let followed = if next.is_some() {
+                Followed::ByAlike
+            } else {
+                next = frame::read_unchecked(rest).ok();
+                kept = next.as_ref().and_then(row);
+                match &next {
+                    _ if kept == Some((operation, partition)) => Followed::ByAlike,
+                    Some(next) if next.header.kind == FrameKind::Commit => Followed::ByCommit,
+                    _ => Followed::ByAny,
+                }
             };
             take(&Record {
                 transaction,
@@ -190,7 +197,7 @@ impl Reader {
                 operation,
                 schema: Some(schema),
                 append_ts: frame.header.append_ts,
-                location,
+                location: Location { segment, offset: start + at as u64 },
                 followed,
                 is_message: frame.header.kind == FrameKind::Message,
                 payload: frame.payload,
