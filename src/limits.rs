@@ -76,6 +76,12 @@ pub const REMEMBERED_XIDS: usize = 450_000;
 /// How far ahead of the server's clock a put's commit time may be, in seconds; a time index with dates of the far future
 /// would send every seek by time to the wrong place.
 pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
+/// Open partitions of one trail: each is read by itself, and each costs a list of places in every segment.
+pub const TRAIL_PARTITIONS_OPEN_MAX: usize = 1_000;
+/// Partitions that one trail may have in its life, closed ones too: all stand in its description.
+pub const TRAIL_PARTITIONS_MAX: usize = 4_000;
+/// Largest description of a trail, in bytes: 4,000 partitions take half of it.
+pub const TRAIL_DESCRIPTION_BYTES_MAX: usize = 2 << 20;
 /// Tables whose shapes one trail holds at once.
 pub const TRAIL_TABLES_MAX: usize = 20_000;
 /// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.

@@ -90,6 +90,7 @@ impl PutError {
                 | AppendError::TooManyColumns { .. }
                 | AppendError::TooManySchemaBytes { .. }
                 | AppendError::NoPartition { .. }
+                | AppendError::ClosedPartition { .. }
                 | AppendError::TooManyTables(_),
             ) => "too_large",
         }

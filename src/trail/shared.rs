@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::SharedClock;
 use crate::record::{SourceIdentity, TableSchema, messages_schema};
 use crate::trail::counters::Counters;
+use crate::trail::partitions::PartitionMap;
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
@@ -24,6 +25,8 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    /// Changed by the one who has the trail's end, and when the trail is opened.
+    partitions: RwLock<Arc<PartitionMap>>,
     /// What retention has taken out of the trail and not yet removed from the store for good.
     pub(super) leaving: Mutex<Option<Leaving>>,
     pub(super) mark: watch::Sender<DurableMark>,
@@ -70,6 +73,7 @@ impl Shared {
     pub(super) fn unopened(description: TrailDescription, store: Store, clock: SharedClock) -> Self {
         Self {
             messages: Arc::new(messages_schema(&description.name)),
+            partitions: RwLock::new(description.partitions.clone()),
             description,
             store,
             clock,
@@ -83,6 +87,15 @@ impl Shared {
             damaged: OnceLock::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// The partitions as they are now.
+    pub(super) fn partitions(&self) -> Arc<PartitionMap> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_partitions(&self, partitions: Arc<PartitionMap>) {
+        *self.partitions.write().unwrap_or_else(PoisonError::into_inner) = partitions;
     }
 
     pub(super) fn segments(&self) -> Vec<Arc<Segment>> {

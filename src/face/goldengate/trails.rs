@@ -125,7 +125,7 @@ async fn shown<N>(call: &Call<N>, info: &TrailInfo) -> Result<ShownTrail, ErrorA
         status: if error.is_some() { TrailState::Stopped } else { TrailState::Running },
         epoch: description.map(|trail| format!("{:016x}", trail.epoch.0)),
         writer: description.map(|trail| trail.writer.to_string()),
-        partitions: description.map(|trail| trail.partitions),
+        partitions: description.map(|trail| u16::try_from(trail.partitions.open().len()).unwrap_or(u16::MAX)),
         segment_bytes: description.map(|trail| trail.segment_bytes),
         created: description.map(|trail| trail.created.clone()),
         segments: status.map(|status| status.segments),

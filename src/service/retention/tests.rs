@@ -19,7 +19,7 @@ async fn served(home: &Path, names: &[&str]) -> (Arc<Service>, Arc<HandClock>) {
     let clock = Arc::new(HandClock::at(Timestamp::parse("2026-07-13T04:00:00Z").unwrap()));
     for name in names {
         let (folder, name) = (home.join("trails").join(name), TrailName::new(name).unwrap());
-        let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+        let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN, ..TrailOptions::default() };
         let trail = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock.clone()).unwrap();
         fill(&trail).await;
     }
@@ -112,7 +112,7 @@ async fn the_oldest_segments_of_all_trails_go_when_these_take_more_than_their_sh
     let older = trail(&service, "t1");
     clock.advance_seconds(60);
     let name = TrailName::new("t2").unwrap();
-    let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+    let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN, ..TrailOptions::default() };
     let folder = home.path().join("other/t2");
     let newer = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock).unwrap();
     fill(&newer).await;

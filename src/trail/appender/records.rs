@@ -120,9 +120,9 @@ impl Appender {
         let Some(open) = &mut self.open else {
             return Err(AppendError::OutOfTurn("a record needs an open transaction"));
         };
-        let partitions = self.shared.description.partitions;
-        if of.partition >= partitions {
-            return Err(AppendError::NoPartition { partition: of.partition, partitions });
+        // A statement is in none: it is about a table.
+        if !self.partitions.is_open(of.partition) && of.kind != FrameKind::Record(Operation::Ddl) {
+            return Err(self.no_partition(of.partition));
         }
         let (start, record) = (self.chunk.len(), open.records);
         let header = FrameHeader { record, commit: self.next_commit, commit_ts: open.head.commit_ts, ..of };
