@@ -20,6 +20,7 @@
 //!                                 and only by a new epoch, other partitions or the first segment of a newer format
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
+//! <trail>/0000000000000001.par    where each partition's frames lie in it, a hint; trails with partitions only
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
 //! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | … | zeros
 //! <trail>/mark.bin                how far it is durable, for recovery and who looks from another process; never flushed
@@ -97,6 +98,7 @@ mod mark;
 #[cfg(feature = "fault-injection")]
 pub mod messages;
 mod note;
+mod partition_places;
 pub mod partitions;
 mod promise;
 mod reader;

@@ -1,6 +1,7 @@
 //! What the parts of an open trail share: its description, its segments, its durable mark, who has its end.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::{Notify, watch};
@@ -32,6 +33,8 @@ pub(super) struct Shared {
     pub(super) mark: watch::Sender<DurableMark>,
     pub(super) source: SourceIdentity,
     pub(super) recent: Recent,
+    /// A message was appended, or is in the last segment that was read when the trail was opened.
+    pub(super) has_messages: AtomicBool,
     /// The schema of the table that its messages are shown as.
     pub(super) messages: Arc<TableSchema>,
     /// Held to look and to swap, never while the store is waited for.
@@ -82,6 +85,7 @@ impl Shared {
             mark: watch::Sender::new(DurableMark::default()),
             source: SourceIdentity::default(),
             recent: Recent::default(),
+            has_messages: AtomicBool::new(false),
             end: Mutex::new(End::Taken),
             given_back: Notify::new(),
             damaged: OnceLock::new(),
@@ -139,6 +143,17 @@ impl Shared {
         if let Err(error) = self.store.note_mark(&mark) {
             tracing::debug!(trail = %self.description.name, %error, "mark.bin not written; who looks sees a little less");
         }
+    }
+
+    /// Whether messages are to be expected in it: it was made for them, or has had some of late.
+    pub(super) fn expects_messages(&self) -> bool {
+        let seen = || self.has_messages.load(Ordering::Relaxed);
+        self.description.writer.appends_messages() || !self.partitions().is_single() || seen()
+    }
+
+    /// Whether it is noted where each partition's frames lie.
+    pub(super) fn keeps_places(&self) -> bool {
+        !self.partitions().is_single()
     }
 
     pub(super) fn keeps_xids(&self) -> bool {

@@ -66,7 +66,9 @@ impl TrailEntry {
     }
 
     pub(super) fn info(&self, name: &TrailName) -> TrailInfo {
-        let state = self.served().map(|trail| (trail.description().clone(), trail.status()));
+        let described =
+            |trail: &Trail| TrailDescription { partitions: trail.partitions(), ..trail.description().clone() };
+        let state = self.served().map(|trail| (described(trail), trail.status()));
         TrailInfo { name: name.clone(), state }
     }
 }

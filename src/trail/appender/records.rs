@@ -1,6 +1,7 @@
 //! The one way in for records: each is written into the chunk where it stays, and is taken out again if nothing came of it.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 
 use super::Appender;
 use crate::codec::frame::{
@@ -103,6 +104,7 @@ impl Appender {
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
         }
+        self.shared.has_messages.store(true, Ordering::Relaxed);
         let (flags, schema) = (frame::message::flags(message), SchemaId::MESSAGES);
         always(self.record(FrameHeader { flags, partition, schema, ..FrameHeader::new(FrameKind::Message) }, |out| {
             frame::message::push(out, message);
