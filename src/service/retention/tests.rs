@@ -66,7 +66,8 @@ async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
     let (usual, shorter) = (trail(&service, "t1"), trail(&service, "t2"));
     let before = usual.status().segments;
     assert!(before > 3);
-    let settings = TrailSettings { retention_seconds: Some(3_600), retention_bytes: None, segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: Some(3_600), retention_bytes: None, segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, &TrailName::new("t2").unwrap(), settings).await.unwrap();
     clock.advance_seconds(3_601);
     service.retention().pass();
@@ -90,16 +91,23 @@ async fn segments_go_while_the_trail_is_larger_than_it_may_be() {
     let (service, _) = served(home.path(), &["t1"]).await;
     let trail = trail(&service, "t1");
     let bytes = trail.bytes();
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes), segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: None, retention_bytes: Some(bytes), segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert_eq!(trail.bytes(), bytes, "it fits");
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes / 2), segment_bytes: None };
+    let settings = TrailSettings {
+        retention_seconds: None,
+        retention_bytes: Some(bytes / 2),
+        segment_bytes: None,
+        partitions: None,
+    };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert!(trail.bytes() <= bytes / 2 && trail.bytes() > bytes / 2 - 2 * limits::SEGMENT_BYTES_MIN);
     assert!(removed(&trail, RetentionRule::Size) > 0 && removed(&trail, RetentionRule::Age) == 0);
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(1), segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: None, retention_bytes: Some(1), segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert_eq!(trail.status().segments, 1, "never the last");
