@@ -5,14 +5,15 @@
 //! compared; then a change of partitions with each of its flushes failing, and a power cut behind it.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use crate::trail::memory_disk::MemoryDisk;
+use crate::trail::memory_disk::{Event, MemoryDisk};
 use crate::trail::workload::{appender, clock, folder, open};
 use trailcast::record::{Message, SourcePosition, Timestamp, TransactionHead};
 use trailcast::record::{Position, TableName, TrailName};
+use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{
     AppendError, Appender, Begin, Body, Entry, Fill, PartitionChange, Reader, RepartitionError, Trail, TrailOptions,
     Writer,
@@ -378,5 +379,41 @@ fn a_description_that_says_how_partitions_changed_is_none_for_a_program_that_doe
         });
         let error = open(Arc::new(disk.clone()), &folder()).unwrap_err().to_string();
         assert!(error.contains("trail.json is unreadable: its partitions do not have each hash once"), "{error}");
+    });
+}
+
+#[test]
+fn a_backup_taken_while_partitions_change_has_them_as_of_its_own_end() {
+    let disk = MemoryDisk::default();
+    let trail = create(&disk, 1, 4 << 10);
+    let mut writing = in_runtime(appender(&trail));
+    in_runtime(put(&mut writing, 1, &[Some(0), Some(0)], 50));
+    let writing = Mutex::new(Some(writing));
+    let split = move || {
+        let Some(mut writing) = writing.lock().unwrap().take() else { return };
+        in_runtime(async {
+            put(&mut writing, 2, &[Some(0)], 50).await;
+            writing.change_partitions(PartitionChange::Split { partition: 0, at: None }).unwrap();
+            put(&mut writing, 3, &[Some(0), Some(1)], 50).await;
+        });
+    };
+    disk.watch(move |_, event| {
+        if matches!(event, Event::Made(path) if path.starts_with("/backups")) {
+            std::thread::scope(|scope| scope.spawn(&split).join().unwrap());
+        }
+    });
+    let (to, shared): (_, Arc<MemoryDisk>) = (Path::new("/backups/t1"), Arc::new(disk.clone()));
+    let copied = backup::copy(&folder(), to, shared.clone(), clock()).unwrap();
+    assert_eq!((copied.last_commit, copied.bad), (1, None));
+    assert_eq!(trail.partitions().get(0).unwrap().closed, Some(2), "it was split meanwhile");
+    repair::new_epoch(to, shared.clone()).unwrap();
+    let restored = open(shared, to).unwrap();
+    assert_eq!(restored.partitions().get(0).unwrap().closed, Some(1));
+    in_runtime(async {
+        let mut writing = appender(&restored).await;
+        put(&mut writing, 2, &[Some(0), Some(1)], 50).await;
+        let (seen, _) = read_from(&restored, Begin::Earliest, &[0, 1, 2], false).await;
+        assert_eq!(seen.len(), 4);
+        check_bounds(&restored, &seen).unwrap();
     });
 }
