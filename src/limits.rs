@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod load;
 mod masking;
+mod partitions;
 mod spill;
 
 pub use bench::*;
@@ -15,6 +16,7 @@ pub use check::*;
 pub use client::*;
 pub use load::*;
 pub use masking::*;
+pub use partitions::*;
 pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------
