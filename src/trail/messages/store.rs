@@ -163,14 +163,23 @@ impl MessageStore {
         Ok(())
     }
 
-    /// The body of a message, which lies at that byte.
-    pub(in crate::trail) fn body(&self, number: u64, at: Location) -> io::Result<Vec<u8>> {
+    /// The body of a message, which lies at that byte; none while the message is still under way.
+    pub(in crate::trail) fn body(&self, number: u64, at: Location) -> io::Result<Option<Vec<u8>>> {
         if self.is_deleted() {
             return Err(gone());
         }
-        let message = self.log.get(number)?;
+        let message = match self.log.get(number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if number > self.log.last()? {
+                    return Ok(None);
+                }
+                // It has been stored since, or is gone.
+                self.log.get(number)?
+            }
+            found => found?,
+        };
         let is_it = matches!(message.kind, Kind::Head | Kind::Data) && message.at == at;
-        if is_it { Ok(message.body) } else { Err(io::Error::other(format!("message {number} is another one"))) }
+        if is_it { Ok(Some(message.body)) } else { Err(io::Error::other(format!("message {number} is another one"))) }
     }
 
     /// Whether all segments in the log are later ones.

@@ -66,6 +66,8 @@ impl StoredMessages {
             let at = offset + filled as u64;
             let Some((start, piece)) = self.piece_at(at) else { break };
             let body = self.store.body(piece.number, Location { segment: self.segment, offset: start })?;
+            // What is under way is not there yet, as bytes behind the end of a file are not.
+            let Some(body) = body else { break };
             let from = usize::try_from(at - start).unwrap_or(usize::MAX);
             let Some(found) = body.get(from..piece.length.min(body.len())) else { break };
             let length = found.len().min(buffer.len() - filled);
