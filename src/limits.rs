@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod load;
 mod masking;
+mod records;
 mod spill;
 
 pub use bench::*;
@@ -15,6 +16,7 @@ pub use check::*;
 pub use client::*;
 pub use load::*;
 pub use masking::*;
+pub use records::*;
 pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------

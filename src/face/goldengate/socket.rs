@@ -112,7 +112,7 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
     };
     let session = call.service().sessions().open(call.principal(), &stream, session).await?;
     let trail = stream.config.source.trail.clone();
-    let needed = Needed { role: Role::Operator, stream: call.name.to_string(), trail };
+    let needed = Needed { role: Role::Operator, stream: Some(call.name.to_string()), trail };
     let rights = call.service().authenticator().rights(&call.caller.identity, needed);
     let Call { hall, caller, name, .. } = call;
     let audited = audit::AuditedSession {
