@@ -51,6 +51,13 @@ impl<K: Eq + Hash> Places<K> {
     }
 }
 
+impl<K: Eq + Hash> Place<K> {
+    /// How many places its key has now, this one included.
+    pub fn taken(&self) -> usize {
+        self.of.lock().get(&self.key).copied().unwrap_or(1)
+    }
+}
+
 impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.of.lock();

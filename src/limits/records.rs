@@ -26,3 +26,15 @@ pub const POLL_BYTES_MAX: usize = super::MESSAGE_BYTES_MAX;
 /// Time for which a poll looks for a record that its stream's rules let through before it answers without, in seconds. It goes
 /// on beyond it only where it stands inside a transaction: no position could say where the next poll goes on.
 pub const POLL_LOOK_SECONDS_MAX: u64 = 10;
+
+/// Shortest time between two records that say that a session has caught up, in milliseconds: on a busy trail it catches up with
+/// every transaction.
+pub const CAUGHT_UP_MILLIS_MIN: u64 = 1_000;
+/// Least time after which clients are told to come back when the server stops, in milliseconds: it needs one to start again.
+pub const DRAIN_MILLIS_MIN: u64 = 1_000;
+/// Most, in milliseconds: no client is to be away for longer than a minute.
+pub const DRAIN_MILLIS_MAX: u64 = 60_000;
+/// Time over which clients come back for each session that ends, in milliseconds: 500 of them in a second, each with a log-in.
+pub const DRAIN_MILLIS_PER_SESSION: u64 = 2;
+/// Least time over which they come back, in milliseconds.
+pub const DRAIN_SPREAD_MILLIS_MIN: u64 = 1_000;

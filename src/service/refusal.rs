@@ -11,6 +11,7 @@ use crate::access::{AccessError, AccountError};
 use crate::catalog::CatalogError;
 use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
+use crate::delivery::end::End;
 use crate::limits;
 use crate::repeats::error_rarely;
 use crate::service::credentials::CredentialsError;
@@ -78,6 +79,8 @@ facts! {
     PositionPurged: "position-purged";
     /// Records are missing at this place of the trail.
     Gap: "gap";
+    /// The next record is larger than the stream allows.
+    RecordTooLarge: "record-too-large";
     /// The trail has another writer.
     TrailBusy: "trail-busy";
     /// The trail is not served, or has stopped.
@@ -329,6 +332,21 @@ impl From<RecordsError> for Refusal {
             }
             RecordsError::Expired => Self::new(Fact::Unauthenticated, error),
             RecordsError::Withdrawn => Self::new(Fact::Forbidden, error),
+        }
+    }
+}
+
+impl From<End> for Refusal {
+    fn from(end: End) -> Self {
+        match end {
+            End::Expired => Self::new(Fact::Unauthenticated, end),
+            End::Withdrawn => Self::new(Fact::Forbidden, end),
+            End::Gone => Self::new(Fact::NotFound, end),
+            End::Gap { .. } => Self::new(Fact::Gap, end),
+            End::RecordTooLarge { .. } => Self::new(Fact::RecordTooLarge, end),
+            End::Overtaken => Self::new(Fact::PositionPurged, end),
+            End::Unreadable(_) => Self::new(Fact::TrailStopped, end),
+            End::Reconfigured => Self::new(Fact::Conflict, end),
         }
     }
 }

@@ -199,7 +199,7 @@ impl Records {
     }
 
     /// Turns true when the server stops.
-    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+    pub fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
     }
 
