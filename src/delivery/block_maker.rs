@@ -10,6 +10,7 @@ use crate::delivery::encoder::Encoder;
 use crate::delivery::end::End;
 use crate::delivery::estimate::Estimate;
 use crate::delivery::gap::{AtGap, at_gap};
+use crate::delivery::negotiated::Partitions;
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::{Entry, Fill, Location, Reader, bytes_between};
@@ -58,12 +59,15 @@ struct Room {
 impl BlockMaker {
     /// Makes blocks from where `reader` stands on; `begun` as in [`BlockStart`].
     pub(super) fn new(
-        reader: Reader,
+        mut reader: Reader,
         contract: Arc<Contract>,
         begun: Option<u64>,
         estimate: Arc<Estimate>,
         counts: Arc<Counts>,
     ) -> Self {
+        if let Partitions::Some(partitions) = &contract.negotiated.partitions {
+            reader.narrow_to(partitions.clone());
+        }
         Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate, counts }
     }
 

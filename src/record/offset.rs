@@ -24,6 +24,11 @@ impl Offset {
         Self { commit, record: ALL_RECORDS }
     }
 
+    /// Behind whatever has that commit number, a gap too.
+    pub fn past(commit: u64) -> Self {
+        Self { commit, record: RecordNumber::MAX }
+    }
+
     /// Whether nothing of its transaction comes after it.
     pub fn is_behind(self) -> bool {
         self.record >= ALL_RECORDS

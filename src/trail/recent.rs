@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::limits::RECENT_BYTES_MAX;
 use crate::trail::Location;
+use crate::trail::fetch::Piece;
+use crate::trail::partition_places::Run;
 
 /// The newest bytes of one trail.
 #[derive(Debug, Default)]
@@ -51,17 +53,58 @@ impl Recent {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Chunks::default();
     }
 
+    /// Appends these runs, all of which lie from `from` to `end` in one segment, and where they lie; says whether everything
+    /// from there to there is here. If not, `out` is as it was.
+    pub(super) fn copy_runs(
+        &self,
+        from: Location,
+        end: Location,
+        runs: &[Run],
+        out: &mut Vec<u8>,
+        pieces: &mut Vec<Piece>,
+    ) -> bool {
+        let found = self.chunks_from(from, end.offset);
+        let start = out.len();
+        let mut runs = runs.iter().copied().peekable();
+        let mut at = from.offset;
+        for chunk in &found {
+            if chunk.at.offset > at || chunk.end() <= at {
+                break;
+            }
+            let reach = chunk.end().min(end.offset);
+            while let Some(run) = runs.peek_mut().filter(|run| u64::from(run.start) < reach) {
+                let to = u64::from(run.end).min(reach);
+                pieces.push(Piece { at: out.len(), offset: u64::from(run.start) });
+                let byte = |offset: u64| (offset - chunk.at.offset) as usize;
+                out.extend_from_slice(&chunk.bytes[byte(u64::from(run.start))..byte(to)]);
+                if to < u64::from(run.end) {
+                    // Chunks are of whole frames: what is left of the run begins the next one.
+                    run.start = u32::try_from(to).unwrap_or(u32::MAX);
+                    break;
+                }
+                runs.next();
+            }
+            at = reach;
+        }
+        if at < end.offset {
+            out.truncate(start);
+        }
+        at >= end.offset
+    }
+
+    fn chunks_from(&self, from: Location, needed: u64) -> Vec<Chunk> {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let behind = held.chunks.partition_point(|chunk| chunk.at <= from);
+        let Some(first) = behind.checked_sub(1) else { return Vec::new() };
+        let in_reach = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.at.offset < needed;
+        held.chunks.range(first..).take_while(in_reach).cloned().collect()
+    }
+
     /// Appends what lies from `from` to byte `needed` of that segment and on to the end of what was written with it, but
     /// not beyond byte `durable`: whole frames, when `from` starts one. Says where that ends; none when some of it is
     /// not here.
     pub(super) fn copy(&self, from: Location, needed: u64, durable: u64, out: &mut Vec<u8>) -> Option<u64> {
-        let found: Vec<Chunk> = {
-            let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let behind = held.chunks.partition_point(|chunk| chunk.at <= from);
-            let first = behind.checked_sub(1)?;
-            let in_reach = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.at.offset < needed;
-            held.chunks.range(first..).take_while(in_reach).cloned().collect()
-        };
+        let found = self.chunks_from(from, needed);
         let start = out.len();
         let mut at = from.offset;
         for chunk in &found {

@@ -1,5 +1,7 @@
 //! A reader of a trail under way: from where a pull read begins to where the next one goes on.
 
+use std::sync::Arc;
+
 use super::pulled::Pulled;
 use super::refused::RecordsError;
 use super::{Behind, Bounds, PullBegin, Which};
@@ -15,6 +17,7 @@ const AROUND_BYTES: usize = size_of::<Pulled>() + 32;
 #[derive(Debug)]
 pub(super) struct Cursor {
     trail: Trail,
+    which: Which,
     reader: Reader,
     offset: Offset,
     /// Whether the reader was kept and may have been overtaken meanwhile.
@@ -47,13 +50,21 @@ impl<E: Into<RecordsError>> From<E> for Stop {
 }
 
 impl Cursor {
-    pub(super) async fn open(entry: &TrailEntry, begin: PullBegin) -> Result<Self, RecordsError> {
+    pub(super) async fn open(entry: &TrailEntry, which: Which, begin: PullBegin) -> Result<Self, RecordsError> {
         let trail = entry.served()?.clone();
+        if let Which::Partition(partition) = which
+            && trail.partitions().get(partition).is_none()
+        {
+            return Err(RecordsError::NoPartition {
+                partition,
+                last: trail.partitions().all().len().saturating_sub(1),
+            });
+        }
         let (begin, offset) = match begin {
             PullBegin::Earliest => (Begin::Earliest, Offset::behind(trail.status().first_commit.saturating_sub(1))),
             // Not at the mark itself: what becomes durable meanwhile is not to be passed over.
             PullBegin::Now => {
-                let offset = Offset::behind(trail.durable().borrow().commit);
+                let offset = Offset::past(trail.durable().borrow().commit);
                 (Begin::AfterOffset(offset), offset)
             }
             // Whatever lies before that time is passed over, and nothing of it told.
@@ -62,17 +73,17 @@ impl Cursor {
             PullBegin::After { offset, .. } => (Begin::AfterOffset(offset), offset),
         };
         if let Begin::AfterOffset(offset) = begin
-            && let Some(reader) = entry.readers.take(offset)
+            && let Some(reader) = entry.readers.take(which, offset)
         {
-            return Ok(Self { trail, reader, offset, was_kept: true });
+            return Ok(Self { trail, which, reader, offset, was_kept: true });
         }
-        let reader = seek(&trail, begin, offset).await?;
-        Ok(Self { trail, reader, offset, was_kept: false })
+        let reader = seek(&trail, which, begin, offset).await?;
+        Ok(Self { trail, which, reader, offset, was_kept: false })
     }
 
     /// The reader stays, for whoever goes on here.
     pub(super) fn keep(self, entry: &TrailEntry) {
-        entry.readers.keep(self.offset, self.reader);
+        entry.readers.keep(self.which, self.offset, self.reader);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -82,6 +93,14 @@ impl Cursor {
     /// Where the next read goes on.
     pub(super) fn offset(&self) -> Offset {
         self.offset
+    }
+
+    /// Whether its partition takes no more records: then all that it will ever have is durable, or about to be.
+    pub(super) fn is_closed(&self) -> bool {
+        let Which::Partition(partition) = self.which else { return false };
+        let partitions = self.trail.partitions();
+        let closed_behind = partitions.get(partition).and_then(|partition| partition.closed);
+        closed_behind.is_some_and(|commit| commit <= self.trail.durable().borrow().commit)
     }
 
     /// Whether there is nothing to read.
@@ -106,24 +125,24 @@ impl Cursor {
     }
 
     /// Reads what is durable, as far as the bounds go.
-    pub(super) async fn take(&mut self, which: Which, bounds: Bounds) -> Result<Taken, RecordsError> {
-        match self.read(which, bounds).await {
+    pub(super) async fn take(&mut self, bounds: Bounds) -> Result<Taken, RecordsError> {
+        match self.read(bounds).await {
             // What it wants was removed while it stood there. Looking for it says how much is lost, or finds that it is none.
             Err(RecordsError::Read(ReadError::Overtaken)) if std::mem::take(&mut self.was_kept) => {
-                self.reader = seek(&self.trail, Begin::AfterOffset(self.offset), self.offset).await?;
-                self.read(which, bounds).await
+                self.reader = seek(&self.trail, self.which, Begin::AfterOffset(self.offset), self.offset).await?;
+                self.read(bounds).await
             }
             read => read,
         }
     }
 
-    async fn read(&mut self, which: Which, bounds: Bounds) -> Result<Taken, RecordsError> {
+    async fn read(&mut self, bounds: Bounds) -> Result<Taken, RecordsError> {
         let (mut taken, mut looked_through, mut turn) = (Taken::default(), 0, 0);
         loop {
             // What was durable before the reader finds nothing more has been looked at then.
             let durable = self.trail.durable().borrow().commit;
             let before = self.reader.location();
-            match self.take_block(which, bounds, &mut taken) {
+            match self.take_block(bounds, &mut taken) {
                 Ok(()) => {}
                 Err(Stop::Full) => return Ok(taken),
                 Err(Stop::Failed(error)) => return Err(error),
@@ -153,7 +172,7 @@ impl Cursor {
     }
 
     /// Takes what lies in the block at hand.
-    fn take_block(&mut self, which: Which, bounds: Bounds, taken: &mut Taken) -> Result<(), Stop> {
+    fn take_block(&mut self, bounds: Bounds, taken: &mut Taken) -> Result<(), Stop> {
         loop {
             let at = self.reader.location();
             let Some(entry) = self.reader.next()? else { return Ok(()) };
@@ -168,7 +187,7 @@ impl Cursor {
                 }
                 Entry::Record(record) => {
                     let offset = Offset { commit: record.transaction.commit, record: record.number };
-                    if which.includes(record.partition) {
+                    if self.which.includes(record.partition) {
                         let bytes = AROUND_BYTES + record.bytes();
                         let is_full =
                             taken.records.len() >= bounds.records_max || taken.bytes + bytes > bounds.bytes_max;
@@ -193,11 +212,15 @@ impl Cursor {
     }
 }
 
-async fn seek(trail: &Trail, begin: Begin, offset: Offset) -> Result<Reader, RecordsError> {
-    trail.read(begin).await.map_err(|error| match error {
+async fn seek(trail: &Trail, which: Which, begin: Begin, offset: Offset) -> Result<Reader, RecordsError> {
+    let mut reader = trail.read(begin).await.map_err(|error| match error {
         SeekError::Purged { starts_at } => RecordsError::Purged { after: offset, starts_at },
         SeekError::Beyond { ends_at } => RecordsError::BeyondEnd { ends_at },
         SeekError::OtherEpoch | SeekError::OtherTransaction => RecordsError::OtherEpoch,
         SeekError::Read(error) => error.into(),
-    })
+    })?;
+    if let Which::Partition(partition) = which {
+        reader.narrow_to(Arc::new([partition]));
+    }
+    Ok(reader)
 }

@@ -117,6 +117,9 @@ pub struct Fetched {
     pub next: Offset,
     /// Whether everything durable has been looked at.
     pub at_tail: bool,
+    /// Whether nothing will ever follow: the partition is closed, and everything in it has been looked at. What comes for its
+    /// hashes goes to its children.
+    pub is_over: bool,
     /// How far the read ended behind the tail.
     pub behind: Behind,
     /// The memory that the records take; given back with them.
@@ -171,7 +174,7 @@ impl Records {
     ) -> Result<Fetched, RecordsError> {
         principal.check_trail(Verb::Read, trail)?;
         let entry = self.trails.get(trail).ok_or_else(|| TrailError::Missing(trail.clone()))?;
-        let mut cursor = Cursor::open(&entry, pull.begin).await?;
+        let mut cursor = Cursor::open(&entry, pull.which, pull.begin).await?;
         let bounds = pull.bounds.within_caps();
         let deadline = Instant::now() + pull.wait.min(Duration::from_secs(RECORDS_WAIT_SECONDS_MAX));
         let mut waits: Option<Waits> = None;
@@ -179,9 +182,9 @@ impl Records {
             if *entry.gone.borrow() {
                 return Err(TrailError::Leaving(trail.clone()).into());
             }
-            let fetched = self.read(&mut cursor, pull.which, bounds).await?;
+            let fetched = self.read(&mut cursor, bounds).await?;
             let has_waited = Instant::now() >= deadline || *self.stopping.borrow();
-            if !fetched.records.is_empty() || !fetched.at_tail || has_waited {
+            if !fetched.records.is_empty() || !fetched.at_tail || fetched.is_over || has_waited {
                 cursor.keep(&entry);
                 return Ok(fetched);
             }
@@ -204,7 +207,7 @@ impl Records {
     }
 
     /// What is durable from the cursor on, as far as the bounds go.
-    async fn read(&self, cursor: &mut Cursor, which: Which, bounds: Bounds) -> Result<Fetched, RecordsError> {
+    async fn read(&self, cursor: &mut Cursor, bounds: Bounds) -> Result<Fetched, RecordsError> {
         let mut charge = None;
         let mut bounds = bounds;
         if !cursor.is_at_tail() {
@@ -212,7 +215,8 @@ impl Records {
             bounds.bytes_max = bounds.bytes_max.min(taken.bytes());
             charge = Some(taken);
         }
-        let Taken { records, bytes, at_tail, append_ts } = cursor.take(which, bounds).await?;
+        let closed = cursor.is_closed();
+        let Taken { records, bytes, at_tail, append_ts } = cursor.take(bounds).await?;
         if let Some(charge) = &mut charge {
             charge.settle(bytes);
         }
@@ -221,7 +225,8 @@ impl Records {
             let age = self.clock.now().micros().saturating_sub(taken.micros()).max(0);
             behind.millis = u64::try_from(age).unwrap_or_default() / 1_000;
         }
-        Ok(Fetched { epoch: cursor.epoch(), records, next: cursor.offset(), at_tail, behind, _charge: charge })
+        let (epoch, next, is_over) = (cursor.epoch(), cursor.offset(), closed && at_tail);
+        Ok(Fetched { epoch, records, next, at_tail, is_over, behind, _charge: charge })
     }
 
     fn charge(&self, bytes_max: usize) -> Result<Charge, RecordsError> {
@@ -288,3 +293,6 @@ impl Waits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,14 @@ pub enum RecordsError {
     /// The caller may not.
     #[error(transparent)]
     Denied(#[from] NotGranted),
+    /// There is no such partition.
+    #[error("partition {partition} does not exist: the last one of the trail is {last}")]
+    NoPartition {
+        /// The partition asked for.
+        partition: u16,
+        /// The last one there is.
+        last: usize,
+    },
     /// The offset is of another life of the trail, or of another trail.
     #[error(
         "the offset belongs to an earlier life of the trail, before it was repaired, restored or made anew, or to another trail"

@@ -58,7 +58,7 @@ pub struct SessionPlace {
 impl SessionPlace {
     /// How many sessions there are in all.
     pub(super) fn sessions(&self) -> usize {
-        self.in_all.taken()
+        self.in_all.of_its_key()
     }
 }
 
