@@ -73,7 +73,7 @@ impl Cursor {
             PullBegin::After { offset, .. } => (Begin::AfterOffset(offset), offset),
         };
         if let Begin::AfterOffset(offset) = begin
-            && let Some(reader) = entry.readers.take(which, offset)
+            && let Some(reader) = entry.readers.take(which.only(), offset)
         {
             return Ok(Self { trail, which, reader, offset, was_kept: true });
         }
@@ -83,7 +83,7 @@ impl Cursor {
 
     /// The reader stays, for whoever goes on here.
     pub(super) fn keep(self, entry: &TrailEntry) {
-        entry.readers.keep(self.which, self.offset, self.reader);
+        entry.readers.keep(self.which.only(), self.offset, self.reader);
     }
 
     pub(super) fn epoch(&self) -> Epoch {

@@ -4,11 +4,10 @@
 //! that the trail has of it ([`pulled`]); how they look over a protocol is the faces' business, and [`json`] has the usual form. Which rows
 //! a stream's rules let through is none of this: whoever wants that polls a session.
 //!
-//! A read costs no thread while it waits. Where one ended, its reader is [`kept`] for the next.
+//! A read costs no thread while it waits. Where one ended, its reader is kept with the trail for the next.
 
 mod cursor;
 pub mod json;
-pub(in crate::service) mod kept;
 pub mod pulled;
 mod refused;
 
@@ -43,6 +42,14 @@ pub enum Which {
 }
 
 impl Which {
+    /// The only one, if it is one.
+    fn only(self) -> Option<u16> {
+        match self {
+            Self::All => None,
+            Self::Partition(partition) => Some(partition),
+        }
+    }
+
     fn includes(self, partition: u16) -> bool {
         match self {
             Self::All => true,
