@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod load;
 mod masking;
+mod partitions;
 mod records;
 mod spill;
 
@@ -16,6 +17,7 @@ pub use check::*;
 pub use client::*;
 pub use load::*;
 pub use masking::*;
+pub use partitions::*;
 pub use records::*;
 pub use spill::*;
 
@@ -67,16 +69,6 @@ pub const FILL_AHEAD_FREE_BYTES_MIN: u64 = 64 << 20;
 pub const SEGMENT_FILES_OPEN_MAX: usize = 256;
 /// Memory for the indexes of closed segments lately used, of all trails, in bytes: with segments of 64 MiB, those of 28 GiB.
 pub const INDEX_MEMORY_BYTES_MAX: usize = 16 << 20;
-/// Memory for where the partitions of closed segments lately read lie, of all trails, in bytes.
-pub const PARTITION_PLACES_MEMORY_BYTES_MAX: usize = 32 << 20;
-/// Runs of frames of one partition that are kept of a segment, at 8 bytes each: of a segment with more, as one of 1 GiB with very
-/// small records, readers of a partition read everything.
-pub const PARTITION_RUNS_MAX: usize = 1 << 20;
-/// Bytes of a segment that a reader of a few partitions looks through at once; what it takes of them is less.
-pub const PARTITION_STRETCH_BYTES: u64 = 4 << 20;
-/// Bytes of other partitions between two records that are read with them rather than passed over: one call to the system costs
-/// about as much.
-pub const PARTITION_READ_THROUGH_BYTES: u32 = 1 << 10;
 /// Bytes a reader takes from a segment at once.
 pub const READ_BLOCK_BYTES: usize = 256 << 10;
 /// Newest bytes of a trail that stay in memory for readers at the tail.
@@ -88,12 +80,6 @@ pub const REMEMBERED_XIDS: usize = 450_000;
 /// How far ahead of the server's clock a put's commit time may be, in seconds; a time index with dates of the far future
 /// would send every seek by time to the wrong place.
 pub const COMMIT_TIME_AHEAD_SECONDS_MAX: i64 = 300;
-/// Open partitions of one trail: each is read by itself, and each costs a list of places in every segment.
-pub const TRAIL_PARTITIONS_OPEN_MAX: usize = 1_000;
-/// Partitions that one trail may have in its life, closed ones too: all stand in its description.
-pub const TRAIL_PARTITIONS_MAX: usize = 4_000;
-/// Largest description of a trail, in bytes: 4,000 partitions take half of it.
-pub const TRAIL_DESCRIPTION_BYTES_MAX: usize = 2 << 20;
 /// Tables whose shapes one trail holds at once.
 pub const TRAIL_TABLES_MAX: usize = 20_000;
 /// Columns of one table; PostgreSQL allows 1,600, MySQL 4,096.
@@ -133,11 +119,6 @@ pub const PUT_INLINE_BYTES: usize = 256 << 10;
 pub const PUT_COLUMN_MAPS_KEPT: usize = 32;
 /// Operations in one transaction of a put.
 pub const PUT_OPERATIONS_MAX: usize = 1_000_000;
-/// Longest key of a message, in bytes: Kinesis takes 256 characters, others a few hundred; a key is looked at, not stored in.
-pub const MESSAGE_KEY_BYTES_MAX: usize = 2 << 10;
-/// Largest value of a message, in bytes: the largest that any of the protocols has (Kinesis: 10 MiB) with room, and small enough for
-/// one message of a WebSocket that clients accept.
-pub const MESSAGE_VALUE_BYTES_MAX: usize = 16 << 20;
 /// Levels of arrays and objects inside one another in a value that is put: readers stop at a depth of their own (serde_json
 /// at 128, others at some hundreds to 1,000), and a record adds some levels around the value.
 pub const NESTING_MAX: usize = 100;

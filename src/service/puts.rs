@@ -192,7 +192,7 @@ async fn append_all(
     // A put whose caller went away may have left its transaction open.
     appender.abort().await?;
     check_room(appender, transactions, body).map_err(PutError::NoRoom)?;
-    placing::check(appender.partitions(), transactions, body)?;
+    placing::check(appender, transactions, body)?;
     let mut placing = Placing::new(appender.partitions().clone());
     // A repeated transaction stands earlier in the trail than a new one before it in the body: the caller waits for the
     // furthest of them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::codec::frame::{self, ChecksumSeed, HEADER_BYTES};
 use crate::limits::{PARTITION_READ_THROUGH_BYTES, PARTITION_STRETCH_BYTES, READ_BLOCK_BYTES};
 use crate::trail::partition_places::Run;
+use crate::trail::pieces::Piece;
 use crate::trail::scan::ReadBytes;
 use crate::trail::segment::{NoIndex, Segment};
 use crate::trail::shared::Shared;
@@ -40,31 +41,6 @@ pub(super) struct Fetched {
     pub(super) next: u64,
 }
 
-/// A piece of a block: frames that lie in the segment one behind the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Piece {
-    /// Its first byte in the block.
-    pub(super) at: usize,
-    /// The same in the segment.
-    pub(super) offset: u64,
-}
-
-/// The byte of the segment where that byte of a block of pieces lies.
-pub(super) fn piece_offset(pieces: &[Piece], at: usize) -> u64 {
-    let behind = pieces.partition_point(|piece| piece.at <= at);
-    let piece = behind.checked_sub(1).map_or(Piece { at: 0, offset: 0 }, |last| pieces[last]);
-    piece.offset + (at - piece.at) as u64
-}
-
-/// The first byte of a block of pieces that lies at or behind that byte of the segment; it may be behind the block.
-pub(super) fn piece_byte(pieces: &[Piece], offset: u64) -> usize {
-    let behind = pieces.partition_point(|piece| piece.offset <= offset);
-    let Some(piece) = behind.checked_sub(1).map(|last| pieces[last]) else { return 0 };
-    let within = usize::try_from(offset - piece.offset).unwrap_or(usize::MAX);
-    let next = pieces.get(behind).map_or(usize::MAX, |next| next.at);
-    piece.at.saturating_add(within).min(next)
-}
-
 impl Fetch {
     /// Reads a block; it may be empty where none of the wanted partitions has anything.
     pub(super) fn run(mut self) -> Result<Fetched, ReadError> {
@@ -75,8 +51,7 @@ impl Fetch {
         };
         let mut buffer = buffer;
         if let Some(partitions) = &self.partitions {
-            let next = self.until.min(self.from + PARTITION_STRETCH_BYTES);
-            if let Some((next, runs)) = self.wanted_runs(partitions, next)? {
+            if let Some((next, runs)) = self.wanted_runs(partitions)? {
                 // What is said of their places is a hint: where it does not hold, the frames themselves tell why.
                 if let Some(pieces) = self.pieces(&bytes, &runs, &mut buffer)? {
                     return Ok(Fetched { bytes, block: buffer, pieces, next });
@@ -88,21 +63,22 @@ impl Fetch {
         Ok(Fetched { bytes, block, pieces: Vec::new(), next })
     }
 
-    /// The runs of these partitions from here to `until`, or as many of them as a block takes, and where these end; none where
-    /// they are not known, or are most of what there is.
-    fn wanted_runs(&self, partitions: &[u16], until: u64) -> Result<Option<(u64, Vec<Run>)>, ReadError> {
+    /// The runs of these partitions from here on, as many of them as a block takes, and where to go on behind them; none where they
+    /// are not known, or are most of what there is.
+    fn wanted_runs(&self, partitions: &[u16]) -> Result<Option<(u64, Vec<Run>)>, ReadError> {
         let mut runs = Vec::new();
         let keep_xids = self.shared.keeps_xids();
-        let known = self.segment.with_places(keep_xids, |places| places.runs(partitions, self.from, until, &mut runs));
+        let stop = self.from + PARTITION_STRETCH_BYTES;
+        let known = self
+            .segment
+            .with_places(keep_xids, |places| places.runs(partitions, self.from, stop, self.until, &mut runs));
         let known = known.map_err(|error| match error {
             NoIndex::Io(error) => self.failure(&error),
             NoIndex::Damaged { offset, bad } => {
                 self.shared.damage(Location { segment: self.segment.number(), offset }, bad).into()
             }
         })?;
-        if known != Some(true) {
-            return Ok(None);
-        }
+        let Some(next) = known.flatten() else { return Ok(None) };
         let mut bytes = 0;
         for at in 0..runs.len() {
             bytes += u64::from(runs[at].end - runs[at].start);
@@ -112,7 +88,7 @@ impl Fetch {
                 return Ok((bytes < (next - self.from) / 2).then_some((next, runs)));
             }
         }
-        Ok((bytes < (until - self.from) / 2).then_some((until, runs)))
+        Ok((bytes < (next - self.from) / 2).then_some((next, runs)))
     }
 
     /// Reads these runs and checks each of their frames; none where they are not whole frames.

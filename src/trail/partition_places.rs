@@ -8,12 +8,22 @@
 //! The file beside a closed segment (`….par`): `"TRAILPT1"`, the segment's [`Stamp`], the number of lists, then for each list,
 //! the one for all first, its number of runs and first and last byte of each; then CRC-32C of all of it; little-endian.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::codec::frame::{FLAG_REPEATED, Frame, FrameKind, u32_at};
 use crate::limits::PARTITION_RUNS_MAX;
 use crate::record::Operation;
 use crate::trail::hint::{STAMP_BYTES, Stamp, checked, push_checksum};
 
 const MAGIC: &[u8; 8] = b"TRAILPT1";
+
+/// Segments of which it was not kept, since there was too much of it.
+static GIVEN_UP: AtomicU64 = AtomicU64::new(0);
+
+/// How often a segment had more pieces than are kept since the program started.
+pub fn partition_lists_given_up() -> u64 {
+    GIVEN_UP.load(Ordering::Relaxed)
+}
 
 /// Whole frames one behind the other: the byte of the first, and the byte after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +41,8 @@ pub(super) struct PartitionPlaces {
     own: Vec<Own>,
     open: Option<Open>,
     runs: usize,
+    /// The byte after the last frame.
+    end: u64,
     /// There are more runs than are kept, or bytes further back than they can say: nothing is known.
     given_up: bool,
 }
@@ -56,6 +68,7 @@ struct Open {
 impl PartitionPlaces {
     /// Takes note of the next frame.
     pub(super) fn note(&mut self, offset: u64, frame: &Frame<'_>) {
+        self.end = offset + frame.bytes() as u64;
         if self.given_up {
             return;
         }
@@ -140,21 +153,36 @@ impl PartitionPlaces {
         self.begin_is_common();
     }
 
+    /// Whether all frames that it knows end by that byte.
+    pub(super) fn ends_by(&self, offset: u64) -> bool {
+        self.end <= offset
+    }
+
     fn give_up(&mut self) {
+        GIVEN_UP.fetch_add(1, Ordering::Relaxed);
         *self = Self { given_up: true, ..Self::default() };
     }
 
-    /// Appends to `out`, in order and none twice, the runs from byte `from` to byte `until` that a reader of these partitions
-    /// must see; says whether they are known.
-    pub(super) fn runs(&self, partitions: &[u16], from: u64, until: u64, out: &mut Vec<Run>) -> bool {
-        let (Ok(from), Ok(until), false) = (u32::try_from(from), u32::try_from(until), self.given_up) else {
-            return false;
-        };
+    /// Appends to `out`, in order and none twice, the runs that a reader of these partitions must see and that begin from byte `from`
+    /// on and before byte `stop`; says where a frame begins behind them, at or behind which the next one lies. Nothing from byte
+    /// `until` on is looked at, which like `from` is where a frame begins or the last one ends. None if the places are not known.
+    pub(super) fn runs(&self, partitions: &[u16], from: u64, stop: u64, until: u64, out: &mut Vec<Run>) -> Option<u64> {
+        let (from, until) = (u32::try_from(from).ok()?, u32::try_from(until).ok()?);
+        if self.given_up {
+            return None;
+        }
+        let mut next = until;
         let own = partitions.iter().filter_map(|partition| self.own.get(usize::from(*partition)));
         for list in std::iter::once(&self.common).chain(own.map(|own| &own.runs)) {
             let first = list.partition_point(|run| run.end <= from);
-            let within = list[first..].iter().take_while(|run| run.start < until);
-            out.extend(within.map(|run| Run { start: run.start.max(from), end: run.end.min(until) }));
+            for run in list[first..].iter().take_while(|run| run.start < until) {
+                let run = Run { start: run.start.max(from), end: run.end.min(until) };
+                if u64::from(run.start) >= stop {
+                    next = next.min(run.start);
+                    break;
+                }
+                out.push(run);
+            }
         }
         out.sort_unstable();
         let mut kept: usize = 0;
@@ -169,7 +197,8 @@ impl PartitionPlaces {
             }
         }
         out.truncate(kept);
-        true
+        // Of two partitions one may have the end of what the other one has whole.
+        Some(u64::from(out.last().map_or(next, |last| next.max(last.end))))
     }
 
     /// Memory that it takes, in bytes.
@@ -218,7 +247,7 @@ impl PartitionPlaces {
         let own: Option<Vec<Own>> = (0..lists).map(|_| Some(Own { runs: list()?, transaction: 0 })).collect();
         let own = own.filter(|_| number().is_none())?;
         let runs = common.len() + own.iter().map(|own| own.runs.len()).sum::<usize>();
-        Some(Self { common, own, open: None, runs, given_up: false })
+        Some(Self { common, own, open: None, runs, end: 0, given_up: false })
     }
 }
 
@@ -295,8 +324,7 @@ mod tests {
             let read = PartitionPlaces::decode(&bytes, &stamp).unwrap();
             prop_assert!(PartitionPlaces::decode(&bytes[..bytes.len() - 1], &stamp).is_none());
             let other = Stamp { bytes: at + 1, ..stamp };
-            let decoded = PartitionPlaces::decode(&bytes, &other);
-            prop_assert!(decoded.is_none());
+            prop_assert!(PartitionPlaces::decode(&bytes, &other).is_none());
             let wanted: Vec<u16> = wanted.into_iter().collect();
             // From frame to frame, as a reader's places are.
             let frame = (HEADER_BYTES + 10) as u64;
@@ -304,15 +332,27 @@ mod tests {
             let boundary = |share: f64| 64 + (share * frames as f64) as u64 * frame;
             let (from, until) = (boundary(cut.0.min(cut.1)), boundary(cut.0.max(cut.1)));
             for places in [&places, &read] {
-                for (from, until) in [(0, at), (from, until)] {
+                for (from, until) in [(64, at), (from, until)] {
                     let mut runs = Vec::new();
-                    prop_assert!(places.runs(&wanted, from, until, &mut runs));
+                    prop_assert!(places.runs(&wanted, from, until, until, &mut runs).is_some_and(|next| next <= until));
                     let frames: Vec<Run> = runs.iter().flat_map(|run| {
                         (run.start..run.end).step_by(frame as usize).map(|start| Run { start, end: start + frame as u32 })
                     }).collect();
                     let inside = |run: &&Run| u64::from(run.start) >= from && u64::from(run.end) <= until;
                     let expected: Vec<Run> = expected.iter().filter(inside).copied().collect();
-                    prop_assert_eq!(frames, expected);
+                    prop_assert_eq!(&frames, &expected);
+                    // In steps that end anywhere it is the same.
+                    let (mut stepped, mut at) = (Vec::new(), from);
+                    while at < until {
+                        let mut runs = Vec::new();
+                        let next = places.runs(&wanted, at, at + 131, until, &mut runs).unwrap();
+                        prop_assert!(next > at && (next - 64).is_multiple_of(frame));
+                        at = next;
+                        stepped.extend(runs.iter().flat_map(|run| {
+                            (run.start..run.end).step_by(frame as usize).map(|start| Run { start, end: start + frame as u32 })
+                        }));
+                    }
+                    prop_assert_eq!(stepped, expected);
                 }
             }
         }
@@ -327,7 +367,7 @@ mod tests {
         first.close();
         let runs = |places: &PartitionPlaces, partition| {
             let mut runs = Vec::new();
-            assert!(places.runs(&[partition], 0, 1 << 20, &mut runs));
+            assert!(places.runs(&[partition], 0, 1 << 20, 1 << 20, &mut runs).is_some());
             runs
         };
         assert_eq!(runs(&first, 1), [begin]);

@@ -14,8 +14,10 @@ use crate::record::{
     BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
-use crate::trail::fetch::{Fetch, Fetched, Piece, piece_byte, piece_offset};
+use crate::trail::fetch::{Fetch, Fetched};
 use crate::trail::gap::Gap;
+use crate::trail::partition_places::PartitionPlaces;
+use crate::trail::pieces::{Piece, piece_byte, piece_offset};
 use crate::trail::schema_frame;
 use crate::trail::segment::Segment;
 use crate::trail::shared::Shared;
@@ -445,19 +447,22 @@ impl Reader {
     fn take_own_from_memory(&mut self, next: Location, end: Location) -> Option<bool> {
         let partitions = self.partitions.as_ref()?;
         let mut runs = Vec::new();
-        let known = self.segment.with_open_places(|places| places.runs(partitions, next.offset, end.offset, &mut runs));
-        if known != Some(true) {
+        let durable = self.mark.borrow().end;
+        if durable.segment != next.segment {
             return None;
         }
+        let known =
+            |places: &PartitionPlaces| places.runs(partitions, next.offset, end.offset, durable.offset, &mut runs);
+        let behind = self.segment.with_open_places(known).flatten()?;
         if self.pieces.is_empty() && !self.block.is_empty() {
             self.pieces.push(Piece { at: 0, offset: self.block_start() });
         }
         let start = self.block.len();
-        if !self.shared.recent.copy_runs(next, end, &runs, &mut self.block, &mut self.pieces) {
+        if !self.shared.recent.copy_runs(next, &runs, &mut self.block, &mut self.pieces) {
             self.pieces.retain(|piece| piece.at < start);
             return Some(false);
         }
-        self.next = end.offset;
+        self.next = behind;
         Some(true)
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::limits::RECENT_BYTES_MAX;
 use crate::trail::Location;
-use crate::trail::fetch::Piece;
 use crate::trail::partition_places::Run;
+use crate::trail::pieces::Piece;
 
 /// The newest bytes of one trail.
 #[derive(Debug, Default)]
@@ -53,43 +53,32 @@ impl Recent {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Chunks::default();
     }
 
-    /// Appends these runs, all of which lie from `from` to `end` in one segment, and where they lie; says whether everything
-    /// from there to there is here. If not, `out` is as it was.
-    pub(super) fn copy_runs(
-        &self,
-        from: Location,
-        end: Location,
-        runs: &[Run],
-        out: &mut Vec<u8>,
-        pieces: &mut Vec<Piece>,
-    ) -> bool {
-        let found = self.chunks_from(from, end.offset);
+    /// Appends these runs, which lie in one segment from `from` on, and where they lie; says whether all of them are here. If not,
+    /// `out` is as it was.
+    pub(super) fn copy_runs(&self, from: Location, runs: &[Run], out: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> bool {
+        let Some(last) = runs.last() else { return true };
         let start = out.len();
-        let mut runs = runs.iter().copied().peekable();
-        let mut at = from.offset;
-        for chunk in &found {
-            if chunk.at.offset > at || chunk.end() <= at {
-                break;
-            }
-            let reach = chunk.end().min(end.offset);
-            while let Some(run) = runs.peek_mut().filter(|run| u64::from(run.start) < reach) {
-                let to = u64::from(run.end).min(reach);
+        let mut left = runs.iter().copied().peekable();
+        for chunk in self.chunks_from(from, u64::from(last.end)) {
+            while let Some(run) = left.peek_mut().filter(|run| u64::from(run.start) < chunk.end()) {
+                // What should lie before this chunk is not here.
+                let Some(at) = u64::from(run.start).checked_sub(chunk.at.offset) else { break };
+                let (at, end) = (at as usize, u64::from(run.end).min(chunk.end()));
                 pieces.push(Piece { at: out.len(), offset: u64::from(run.start) });
-                let byte = |offset: u64| (offset - chunk.at.offset) as usize;
-                out.extend_from_slice(&chunk.bytes[byte(u64::from(run.start))..byte(to)]);
-                if to < u64::from(run.end) {
-                    // Chunks are of whole frames: what is left of the run begins the next one.
-                    run.start = u32::try_from(to).unwrap_or(u32::MAX);
+                out.extend_from_slice(&chunk.bytes[at..(end - chunk.at.offset) as usize]);
+                if end < u64::from(run.end) {
+                    // Chunks are of whole frames: the next one begins with what is left of the run.
+                    run.start = u32::try_from(end).unwrap_or(u32::MAX);
                     break;
                 }
-                runs.next();
+                left.next();
             }
-            at = reach;
         }
-        if at < end.offset {
+        let found = left.peek().is_none();
+        if !found {
             out.truncate(start);
         }
-        at >= end.offset
+        found
     }
 
     fn chunks_from(&self, from: Location, needed: u64) -> Vec<Chunk> {

@@ -21,6 +21,7 @@ mod mcp;
 mod memory;
 mod metrics;
 mod openapi;
+mod partitions;
 mod polls;
 mod promised;
 mod proxies;

@@ -10,7 +10,7 @@ use crate::codec::cloudevents::partition_key;
 use crate::codec::image::Image;
 use crate::codec::put::{BadPut, PutMessage, PutPlace, PutTransaction};
 use crate::record::TableSchema;
-use crate::trail::PartitionMap;
+use crate::trail::{Appender, PartitionMap};
 
 /// Finds partitions for the records of one put.
 pub(super) struct Placing {
@@ -59,12 +59,16 @@ impl Placing {
     }
 }
 
-/// Sees to it that every partition that a message of the body names takes records, before anything of it is appended.
-pub(super) fn check(partitions: &PartitionMap, transactions: &[PutTransaction<'_>], body: &[u8]) -> Result<(), BadPut> {
-    for transaction in transactions.iter().filter(|transaction| !transaction.messages.is_empty()) {
+/// Sees to it that every partition that a message of the body names takes records, before anything of it is appended. What was put
+/// before is acknowledged again, whatever has become of its partition.
+pub(super) fn check(appender: &Appender, transactions: &[PutTransaction<'_>], body: &[u8]) -> Result<(), BadPut> {
+    let is_known = |xid: &String| appender.find_xid(xid).is_some();
+    let with_messages = transactions.iter().filter(|transaction| !transaction.messages.is_empty());
+    for transaction in with_messages.filter(|transaction| !transaction.xid.as_ref().is_some_and(is_known)) {
         for (at, operation) in transaction.operations.iter().enumerate() {
             let message = operation.message.and_then(|message| transaction.messages.get(message));
             let Some(PutPlace::Partition(partition)) = message.map(|message| message.place) else { continue };
+            let partitions = appender.partitions();
             let what = match partitions.get(partition) {
                 Some(known) if known.is_open() => continue,
                 Some(_) => format!("{partition} is closed: it was split or merged, and takes no more records"),

@@ -11,7 +11,7 @@ use crate::trail::{AppendError, Writer};
 impl Trails {
     /// The partitions of a trail as they are now.
     pub fn partitions(&self, principal: Principal<'_>, name: &TrailName) -> Result<Arc<PartitionMap>, TrailError> {
-        principal.check_trail(Verb::Read, name)?;
+        principal.check_seeing(name)?;
         Ok(self.known(name)?.served()?.partitions())
     }
 
