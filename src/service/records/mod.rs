@@ -171,8 +171,8 @@ impl Records {
     /// Reads records, or waits for some: those who ask again get each record once, in order, by going on at
     /// [`Fetched::next`]. May be dropped at any time.
     ///
-    /// The caller must be allowed to read the trail, when he asks and for as long as he waits. Which role that takes is for
-    /// the face to judge first.
+    /// The caller must be allowed to read the trail when he asks, and for as long as he waits. That he has the role Operator, which
+    /// reading takes, is for the face to judge first; while he waits it is watched here.
     pub async fn fetch(
         &self,
         principal: Principal<'_>,
@@ -258,7 +258,7 @@ impl Records {
         let rights = match principal {
             Principal::House => None,
             Principal::Caller(identity) => {
-                let needed = Needed { role: Role::User, stream: None, trail: trail.to_string() };
+                let needed = Needed { role: Role::Operator, stream: None, trail: trail.to_string() };
                 Some(self.authenticator.rights(identity, needed))
             }
         };
