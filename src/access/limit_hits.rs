@@ -41,11 +41,13 @@ pub enum Limit {
     SilentClient,
     /// Memory for what clients of streams have begun to say; the session was closed (1008).
     ClientMessages,
+    /// Reads that wait for records; the read was refused.
+    WaitingReads,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -63,6 +65,7 @@ impl Limit {
         Self::SlowClient,
         Self::SilentClient,
         Self::ClientMessages,
+        Self::WaitingReads,
     ];
 
     /// Its name in metrics.
@@ -85,6 +88,7 @@ impl Limit {
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
             Self::ClientMessages => "client_messages",
+            Self::WaitingReads => "waiting_reads",
         }
     }
 }

@@ -5,6 +5,7 @@
 mod load;
 mod message;
 mod name;
+mod offset;
 mod position;
 mod prepared;
 mod schema;
@@ -15,6 +16,7 @@ mod transaction;
 pub use load::{LoadLeft, LoadProgress};
 pub use message::{Message, MessageHeader, messages_schema};
 pub use name::{InvalidName, NamePart, ResourceName, TableName, TrailName};
+pub use offset::{ALL_RECORDS, Offset};
 pub use position::{BEHIND_RECORD, Epoch, Position, RecordNumber};
 pub use prepared::PreparedTransaction;
 pub use schema::{Column, JsonKind, SchemaId, TableSchema};

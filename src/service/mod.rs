@@ -1,4 +1,4 @@
-//! One front door for every face: one registry for each noun (trails, streams, sessions, extracts, credentials, puts, users,
+//! One front door for every face: one registry for each noun (trails, streams, sessions, records, extracts, credentials, puts, users,
 //! documents), each with its own catalog handle.
 //!
 //! A registry owns the life of what it is named for: what is made, stored, opened, stopped. [`Service`] assembles them, starts
@@ -15,6 +15,7 @@ pub mod metrics;
 mod off_thread;
 pub mod principal;
 pub mod puts;
+pub mod records;
 pub mod refusal;
 pub mod retention;
 pub mod sessions;
@@ -34,6 +35,7 @@ use self::lag::Lag;
 use self::metrics::Page;
 use self::principal::Principal;
 use self::puts::Puts;
+use self::records::Records;
 use self::retention::RetentionPasses;
 use self::sessions::Sessions;
 use self::sessions::places::SessionCaps;
@@ -55,6 +57,7 @@ pub struct Service {
     puts: Puts,
     streams: Streams,
     sessions: Sessions,
+    records: Records,
     documents: Arc<Documents>,
     credentials: Arc<Credentials>,
     extracts: Extracts,
@@ -124,12 +127,16 @@ impl Service {
         let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
         let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
         let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);
+        let sessions = Sessions::new(trails.clone(), clock.clone(), caps, delivery_bytes, limit_hits.clone());
+        let memory = sessions.budget().clone();
+        let records = Records::new(trails.clone(), authenticator.clone(), clock.clone(), memory, limit_hits.clone());
         Ok(Self {
             accounts: Accounts::new(catalog.clone(), authenticator.clone()),
             authenticator,
             puts: Puts::new(trails.clone(), clock.clone()),
             streams: Streams::open(&catalog, trails.clone(), documents.clone(), limit_hits.clone())?,
-            sessions: Sessions::new(trails.clone(), clock.clone(), caps, delivery_bytes, limit_hits.clone()),
+            sessions,
+            records,
             documents,
             extracts: Extracts::open(&catalog, trails.clone(), credentials.clone())?,
             credentials,
@@ -241,6 +248,11 @@ impl Service {
     /// What opens sessions of streams.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// What reads records of trails for those who ask again and again.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// The documents that are built from what the service has.

@@ -11,12 +11,14 @@ use crate::access::{AccessError, AccountError};
 use crate::catalog::CatalogError;
 use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
+use crate::delivery::end::End;
 use crate::limits;
 use crate::repeats::error_rarely;
 use crate::service::credentials::CredentialsError;
 use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
 use crate::service::puts::PutError;
+use crate::service::records::RecordsError;
 use crate::service::retention::ConfirmError;
 use crate::service::sessions::places::NoPlace;
 use crate::service::sessions::{RefusedSession, SessionError};
@@ -75,6 +77,10 @@ facts! {
     PositionBeyondEnd: "position-beyond-end";
     /// A position whose successor is no longer kept.
     PositionPurged: "position-purged";
+    /// Records are missing at this place of the trail.
+    Gap: "gap";
+    /// The next record is larger than the stream allows.
+    RecordTooLarge: "record-too-large";
     /// The trail has another writer.
     TrailBusy: "trail-busy";
     /// The trail is not served, or has stopped.
@@ -327,6 +333,43 @@ impl From<ConfirmError> for Refusal {
         match error {
             ConfirmError::Denied(error) => error.into(),
             ConfirmError::Catalog(error) => error.into(),
+        }
+    }
+}
+
+impl From<RecordsError> for Refusal {
+    fn from(error: RecordsError) -> Self {
+        match error {
+            RecordsError::Trail(error) => error.into(),
+            RecordsError::Denied(error) => error.into(),
+            RecordsError::NoPartition { .. } => Self::new(Fact::NotFound, error),
+            RecordsError::OtherEpoch => Self::new(Fact::PositionOtherEpoch, error),
+            RecordsError::Purged { .. } => Self::new(Fact::PositionPurged, error),
+            RecordsError::BeyondEnd { .. } => Self::new(Fact::PositionBeyondEnd, error),
+            RecordsError::Gap { .. } => Self::new(Fact::Gap, error),
+            RecordsError::Unserved(_) | RecordsError::Read(_) | RecordsError::Malformed(_) => {
+                Self::new(Fact::TrailStopped, error)
+            }
+            RecordsError::NoMemory | RecordsError::TooManyWait(_) => {
+                Self::new(Fact::Unavailable, error).retry_after(limits::PLACE_RETRY_SECONDS)
+            }
+            RecordsError::Expired => Self::new(Fact::Unauthenticated, error),
+            RecordsError::Withdrawn => Self::new(Fact::Forbidden, error),
+        }
+    }
+}
+
+impl From<End> for Refusal {
+    fn from(end: End) -> Self {
+        match end {
+            End::Expired => Self::new(Fact::Unauthenticated, end),
+            End::Withdrawn => Self::new(Fact::Forbidden, end),
+            End::Gone => Self::new(Fact::NotFound, end),
+            End::Gap { .. } => Self::new(Fact::Gap, end),
+            End::RecordTooLarge { .. } => Self::new(Fact::RecordTooLarge, end),
+            End::Overtaken => Self::new(Fact::PositionPurged, end),
+            End::Unreadable(_) => Self::new(Fact::TrailStopped, end),
+            End::Reconfigured => Self::new(Fact::Conflict, end),
         }
     }
 }

@@ -473,6 +473,25 @@ impl Reader {
         Some(true)
     }
 
+    /// Gives again what was given since the reader stood there, in the block at hand.
+    pub fn back_to(&mut self, at: Location) {
+        self.given = self.given.min(self.byte_in_block(at));
+    }
+
+    /// Whether what it gives next depends on where it stands alone, and not on a time that it still waits for.
+    pub fn goes_by_place(&self) -> bool {
+        !matches!(self.skip, Skip::UntilTime(_))
+    }
+
+    /// Lets go of the block at hand and of the segment's file: what keeps a reader for later is to keep nothing else with it.
+    pub fn rest(&mut self) {
+        self.next = self.location().offset;
+        self.block = Vec::new();
+        self.pieces.clear();
+        self.given = 0;
+        self.bytes = None;
+    }
+
     /// The byte that comes next.
     pub fn location(&self) -> Location {
         if self.given >= self.block.len() {

@@ -13,8 +13,16 @@ use trailcast::record::TableSchema;
 use super::heard::stream;
 
 /// Kinds of record, as the document names them.
-const KINDS: [&str; 6] =
-    ["DmlRecord", "DdlRecord", "HeartbeatRecord", "StreamMetadataRecord", "ObjectMetadataRecord", "SchemaRecord"];
+const KINDS: [&str; 8] = [
+    "DmlRecord",
+    "DdlRecord",
+    "HeartbeatRecord",
+    "CaughtUpRecord",
+    "DrainRecord",
+    "StreamMetadataRecord",
+    "ObjectMetadataRecord",
+    "SchemaRecord",
+];
 
 /// The document of a stream with this configuration.
 pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: DocumentLayout) -> Value {
@@ -27,6 +35,8 @@ pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: Docume
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
         record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
+        caught_up: config.caught_up,
+        drain: config.drain,
         host: "localhost:9002",
         secure: false,
         path: "/services/v2/stream/s-1",
@@ -122,6 +132,8 @@ impl SchemasHeard {
         let id = match kind {
             "DdlRecord" => "ddl",
             "HeartbeatRecord" => "heartbeat",
+            "CaughtUpRecord" => "caught_up",
+            "DrainRecord" => "drain",
             "StreamMetadataRecord" => "stream_metadata",
             _ => "object_metadata",
         };

@@ -22,6 +22,7 @@ mod memory;
 mod metrics;
 mod openapi;
 mod partitions;
+mod polls;
 mod promised;
 mod proxies;
 mod queries;

@@ -23,6 +23,10 @@ pub enum EventKind {
     Record(Operation),
     /// `heartbeat`.
     Heartbeat,
+    /// `caughtup`.
+    CaughtUp,
+    /// `drain`.
+    Drain,
     /// `metadata.stream`.
     StreamMetadata,
     /// `metadata.object`.
@@ -33,7 +37,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Record(Operation::Insert),
         Self::Record(Operation::Update),
         Self::Record(Operation::Delete),
@@ -41,6 +45,8 @@ impl EventKind {
         Self::Record(Operation::Upsert),
         Self::Record(Operation::Ddl),
         Self::Heartbeat,
+        Self::CaughtUp,
+        Self::Drain,
         Self::StreamMetadata,
         Self::ObjectMetadata,
         Self::Schema,
@@ -56,6 +62,8 @@ impl EventKind {
             Self::Record(Operation::Upsert) => "dml.upsert",
             Self::Record(Operation::Ddl) => "ddl",
             Self::Heartbeat => "heartbeat",
+            Self::CaughtUp => "caughtup",
+            Self::Drain => "drain",
             Self::StreamMetadata => "metadata.stream",
             Self::ObjectMetadata => "metadata.object",
             Self::Schema => "schema",

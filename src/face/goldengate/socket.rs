@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
@@ -25,6 +26,7 @@ use crate::codec::token;
 use crate::delivery::end::End;
 use crate::delivery::framing::Framing;
 use crate::delivery::negotiated::{self, Negotiated};
+use crate::delivery::notices::Notices;
 use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::face::operation::{NotThere, Taken, Upgrades};
@@ -39,10 +41,10 @@ use crate::service::sessions::{BeginRequest, SessionRequest};
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
-const BEGIN_DEFAULT: &str = "earliest";
+pub(super) const BEGIN_DEFAULT: &str = "earliest";
 
 /// The parameter that says where a session begins.
-struct Begin;
+pub(super) struct Begin;
 
 impl IntoParams for Begin {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
@@ -109,10 +111,11 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         begin_text,
         begin,
         negotiated: Negotiated::new(Framing::WebSocket, envelope),
+        notices: Notices::configured(&stream.config),
     };
     let session = call.service().sessions().open(call.principal(), &stream, session).await?;
     let trail = stream.config.source.trail.clone();
-    let needed = Needed { role: Role::Operator, stream: call.name.to_string(), trail };
+    let needed = Needed { role: Role::Operator, stream: Some(call.name.to_string()), trail };
     let rights = call.service().authenticator().rights(&call.caller.identity, needed);
     let Call { hall, caller, name, .. } = call;
     let audited = audit::AuditedSession {
@@ -189,6 +192,10 @@ impl Feed for SocketFeed {
 
     async fn cut_short(&mut self) -> Fed {
         end_of(&self.0.cut_short().await)
+    }
+
+    fn farewell(&mut self) -> Option<Bytes> {
+        self.0.farewell()
     }
 
     fn memory_short(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {

@@ -2,6 +2,7 @@
 
 mod begin;
 pub mod places;
+pub mod poll;
 mod refused;
 mod session;
 pub mod watched;
@@ -21,6 +22,7 @@ use crate::access::{Limit, LimitHits};
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
 use crate::delivery::negotiated::Negotiated;
+use crate::delivery::notices::Notices;
 
 /// Opens sessions, and has what they need.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub struct SessionRequest {
     pub begin: BeginRequest,
     /// What the connection negotiated.
     pub negotiated: Negotiated,
+    /// What the session says of itself.
+    pub notices: Notices,
 }
 
 impl Sessions {
@@ -95,8 +99,8 @@ impl Sessions {
             self.hits.count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);
         }
-        let SessionRequest { user, peer, begin_text, begin, negotiated } = request;
-        let session = OpenSession::open(self.supplies.clone(), stream, begin, negotiated, place).await?;
+        let SessionRequest { user, peer, begin_text, begin, negotiated, notices } = request;
+        let session = OpenSession::open(self.supplies.clone(), stream, begin, negotiated, notices, place).await?;
         let (since, progress) = (self.supplies.clock.now(), session.shared_progress());
         stream.session_opened(session.number(), LiveSession { user, peer, since, begin: begin_text, progress });
         Ok(session)
@@ -137,6 +141,7 @@ mod tests {
             begin_text: "now".into(),
             begin: BeginRequest::Now,
             negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
+            notices: Notices::default(),
         };
         let budget = service.sessions().budget().clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
@@ -168,6 +173,7 @@ mod tests {
             begin_text: "earliest".into(),
             begin: BeginRequest::Earliest,
             negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
+            notices: Notices::default(),
         };
         let stream = service.streams().get(&name).unwrap();
         let mut session = service.sessions().open(Principal::House, &stream, request).await.unwrap();
