@@ -41,11 +41,17 @@ pub enum Limit {
     SilentClient,
     /// Memory for what clients of streams have begun to say; the session was closed (1008).
     ClientMessages,
+    /// Consumer groups of a stream or of the server; the member was refused.
+    Groups,
+    /// Members of a consumer group; the member was refused.
+    GroupMembers,
+    /// Time to acknowledge before partitions of a consumer group change hands; the session was closed (4016).
+    GroupHandOver,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -63,6 +69,9 @@ impl Limit {
         Self::SlowClient,
         Self::SilentClient,
         Self::ClientMessages,
+        Self::Groups,
+        Self::GroupMembers,
+        Self::GroupHandOver,
     ];
 
     /// Its name in metrics.
@@ -85,6 +94,9 @@ impl Limit {
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
             Self::ClientMessages => "client_messages",
+            Self::Groups => "groups",
+            Self::GroupMembers => "group_members",
+            Self::GroupHandOver => "group_hand_over",
         }
     }
 }

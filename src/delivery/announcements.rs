@@ -11,9 +11,11 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
-use crate::codec::json::{object_metadata, push_heartbeat, push_value, stream_metadata};
+use crate::codec::json::{
+    GroupAssignment, object_metadata, push_group_assignment, push_heartbeat, push_value, stream_metadata,
+};
 use crate::codec::schema_record::{
-    ddl_schema, dml_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
+    ddl_schema, dml_schema, group_assignment_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
 };
 use crate::codec::token;
 use crate::delivery::batch::Batch;
@@ -170,4 +172,21 @@ impl<'c> Message<'c> {
         let bytes = self.batch.take();
         (!bytes.is_empty()).then(|| bytes.into())
     }
+}
+
+/// A message that tells a member of a consumer group which partitions it has from now on, what it looks like first.
+pub fn group_assignment(contract: &Contract, assignment: &GroupAssignment<'_>) -> Option<Bytes> {
+    let mut out = Message::new(contract, assignment.time);
+    out.schema(group_assignment_schema(&contract.options));
+    let mut json = Vec::new();
+    push_group_assignment(assignment, &contract.options, &mut json);
+    let id = cloudevents::stable_id(&json);
+    out.write(None, |events, out| {
+        if let Some(events) = events {
+            let (kind, id, time) = (EventKind::GroupAssignment, id.as_str(), Some(assignment.time));
+            events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position: None });
+        }
+        out.extend_from_slice(&json);
+    });
+    out.finish()
 }

@@ -207,7 +207,8 @@ impl Encoder {
             return Ok(());
         }
         // A statement is about a table, whose rows may be in any partition.
-        if kind.is_some() && !self.partitions.include(record.partition) {
+        let place = (record.transaction.commit, record.number);
+        if kind.is_some() && !self.partitions.include_at(record.partition, place) {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {

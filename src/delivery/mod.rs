@@ -23,6 +23,7 @@ mod estimate;
 pub mod fanout;
 pub mod framing;
 mod gap;
+pub mod group;
 pub mod negotiated;
 pub mod progress;
 pub mod rules;

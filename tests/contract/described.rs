@@ -13,8 +13,15 @@ use trailcast::record::TableSchema;
 use super::heard::stream;
 
 /// Kinds of record, as the document names them.
-const KINDS: [&str; 6] =
-    ["DmlRecord", "DdlRecord", "HeartbeatRecord", "StreamMetadataRecord", "ObjectMetadataRecord", "SchemaRecord"];
+const KINDS: [&str; 7] = [
+    "DmlRecord",
+    "DdlRecord",
+    "HeartbeatRecord",
+    "GroupAssignmentRecord",
+    "StreamMetadataRecord",
+    "ObjectMetadataRecord",
+    "SchemaRecord",
+];
 
 /// The document of a stream with this configuration.
 pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: DocumentLayout) -> Value {
@@ -122,6 +129,7 @@ impl SchemasHeard {
         let id = match kind {
             "DdlRecord" => "ddl",
             "HeartbeatRecord" => "heartbeat",
+            "GroupAssignmentRecord" => "group_assignment",
             "StreamMetadataRecord" => "stream_metadata",
             _ => "object_metadata",
         };

@@ -23,6 +23,8 @@ pub enum EventKind {
     Record(Operation),
     /// `heartbeat`.
     Heartbeat,
+    /// `group.assignment`.
+    GroupAssignment,
     /// `metadata.stream`.
     StreamMetadata,
     /// `metadata.object`.
@@ -33,7 +35,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Record(Operation::Insert),
         Self::Record(Operation::Update),
         Self::Record(Operation::Delete),
@@ -41,6 +43,7 @@ impl EventKind {
         Self::Record(Operation::Upsert),
         Self::Record(Operation::Ddl),
         Self::Heartbeat,
+        Self::GroupAssignment,
         Self::StreamMetadata,
         Self::ObjectMetadata,
         Self::Schema,
@@ -56,6 +59,7 @@ impl EventKind {
             Self::Record(Operation::Upsert) => "dml.upsert",
             Self::Record(Operation::Ddl) => "ddl",
             Self::Heartbeat => "heartbeat",
+            Self::GroupAssignment => "group.assignment",
             Self::StreamMetadata => "metadata.stream",
             Self::ObjectMetadata => "metadata.object",
             Self::Schema => "schema",

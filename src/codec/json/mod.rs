@@ -6,6 +6,7 @@
 mod cell;
 mod ddl;
 mod dml;
+mod group;
 mod head;
 mod layout;
 mod meta;
@@ -18,6 +19,7 @@ mod timestamp;
 pub(in crate::codec) use cell::Sent;
 pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
+pub use group::{GroupAssignment, push_group_assignment};
 pub use head::{HeadCache, RecordContext};
 pub use layout::{Layout, RowForm};
 pub use meta::{MetaField, MetaFields};
@@ -33,6 +35,8 @@ pub const STREAM_METADATA: &str = "STREAM_METADATA";
 pub const OBJECT_METADATA: &str = "OBJECT_METADATA";
 /// `op_type` of the record that only moves the position.
 pub const HEARTBEAT: &str = "HEARTBEAT";
+/// `op_type` of the record that tells a member of a consumer group which partitions it has.
+pub const GROUP_ASSIGNMENT: &str = "GROUP_ASSIGNMENT";
 /// The member that lists columns which the source did not send because they did not change.
 pub const UNCHANGED: &str = "unchanged";
 /// The member that lists columns whose values were cut.

@@ -14,7 +14,9 @@ pub(in crate::codec) use column::{
     meta_enum as meta_field_enum, meta_schema as meta_field_schema, static_schema as static_field_schema,
 };
 pub use dml::{dml_properties, dml_schema};
-pub use fixed::{ddl_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema};
+pub use fixed::{
+    ddl_schema, group_assignment_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
+};
 
 use serde_json::{Map, Value, json};
 
