@@ -9,6 +9,7 @@ mod client;
 mod group;
 mod load;
 mod masking;
+mod partitions;
 mod spill;
 
 pub use bench::*;
@@ -17,6 +18,7 @@ pub use client::*;
 pub use group::*;
 pub use load::*;
 pub use masking::*;
+pub use partitions::*;
 pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------

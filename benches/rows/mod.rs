@@ -128,6 +128,11 @@ pub async fn read(trail: &Trail, begin: Begin, mut take: impl FnMut(&Entry<'_>))
     }
 }
 
+/// What a connection that is sent records of these partitions negotiated.
+pub fn negotiated(partitions: trailcast::delivery::negotiated::Partitions) -> Negotiated {
+    Negotiated { partitions, ..Negotiated::new(Framing::WebSocket, Envelope::Records) }
+}
+
 /// The contract of a stream with these members beside its trail.
 pub fn contract(members: serde_json::Value) -> Arc<Contract> {
     let mut given = serde_json::json!({"source": {"trail": "a1"}});

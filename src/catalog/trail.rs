@@ -16,24 +16,30 @@ pub struct TrailSettings {
     /// Segments go while the trail is larger, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
+    /// Partitions that the trail is made with; fixed when it is made, and changed by splits and merges only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u16>,
     /// Size at which a segment is closed, in bytes; fixed when the trail is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<u64>,
 }
 
 impl TrailSettings {
-    /// Reads `{"retention": {"ageSeconds": …, "bytes": …}, "segmentBytes": …}`.
+    /// Reads `{"retention": {"ageSeconds": …, "bytes": …}, "partitions": …, "segmentBytes": …}`.
     pub fn from_value(given: &Value) -> Result<Self, ConfigError> {
-        let members = Members::of("", given, &["$schema", "retention", "segmentBytes"])?;
+        let members = Members::of("", given, &["$schema", "retention", "partitions", "segmentBytes"])?;
+        let partitions = members.number("partitions", 1, limits::TRAIL_PARTITIONS_OPEN_MAX as u64)?;
+        let partitions = partitions.and_then(|partitions| u16::try_from(partitions).ok());
         let segment_bytes =
             members.number("segmentBytes", limits::SEGMENT_BYTES_CONFIGURED_MIN, limits::SEGMENT_BYTES_MAX)?;
         let Some(retention) = members.get("retention").filter(|value| !value.is_null()) else {
-            return Ok(Self { segment_bytes, ..Self::default() });
+            return Ok(Self { partitions, segment_bytes, ..Self::default() });
         };
         let retention = Members::of("retention", retention, &["ageSeconds", "bytes"])?;
         Ok(Self {
             retention_seconds: retention.number("ageSeconds", 1, limits::RETENTION_SECONDS_MAX)?,
             retention_bytes: retention.number("bytes", limits::RETENTION_BYTES_MIN, u64::MAX)?,
+            partitions,
             segment_bytes,
         })
     }

@@ -117,7 +117,10 @@ async fn trail(service: &Service, name: &TrailName, settings: TrailSettings) -> 
                     if settings.segment_bytes.is_some() {
                         tracing::warn!(trail = %name, "segmentBytes is not applied: it is fixed when a trail is made");
                     }
-                    let settings = TrailSettings { segment_bytes: None, ..settings };
+                    if settings.partitions.is_some_and(|partitions| partitions > 1) {
+                        tracing::warn!(trail = %name, "partitions are not applied: an extract's trail has one");
+                    }
+                    let settings = TrailSettings { segment_bytes: None, partitions: None, ..settings };
                     trails.set_settings(Principal::House, name, settings).await?;
                 }
                 Some(stored) if stored != settings => tracing::warn!(trail = %name, "{LEFT_AS_IT_IS}"),

@@ -147,6 +147,7 @@ const SOURCE: &[Member] = &[
 const TRAIL: &[Member] = &[
     Member("name", Value),
     Member("retention", Table(&[Member("ageSeconds", Value), Member("bytes", Value)])),
+    Member("partitions", Value),
     Member("segmentBytes", Value),
 ];
 

@@ -58,12 +58,15 @@ struct Room {
 impl BlockMaker {
     /// Makes blocks from where `reader` stands on; `begun` as in [`BlockStart`].
     pub(super) fn new(
-        reader: Reader,
+        mut reader: Reader,
         contract: Arc<Contract>,
         begun: Option<u64>,
         estimate: Arc<Estimate>,
         counts: Arc<Counts>,
     ) -> Self {
+        if let Some(partitions) = contract.negotiated.partitions.numbers() {
+            reader.narrow_to(partitions);
+        }
         Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate, counts }
     }
 

@@ -206,9 +206,10 @@ impl Encoder {
         if kind.is_some() && kind == self.unwanted {
             return Ok(());
         }
-        // A statement is about a table, whose rows may be in any partition.
+        // A statement is about a table, whose rows may be in any partition, and so is a TRUNCATE.
         let place = (record.transaction.commit, record.number);
-        if kind.is_some() && !self.partitions.include_at(record.partition, place) {
+        let is_of_others = || !self.partitions.include_at(record.partition, place);
+        if kind.is_some() && is_of_others() && record.operation != Operation::Truncate {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {
@@ -237,10 +238,13 @@ impl Encoder {
             Some(Body::Ddl { table, .. }) => Some(table),
             _ => record.schema.map(|schema| &schema.table),
         };
-        let header = RecordHeader { table, operation: record.operation, partition: None };
+        // Where partitions decide, two records of a kind are not alike.
+        let of_all = !self.rules.ask_for_partitions();
+        let partition = if of_all { None } else { self.rules.partition_name(record.partition, record.operation) };
+        let header = RecordHeader { table, operation: record.operation, partition: partition.as_deref() };
         let verdict = self.rules.decide_header(&header);
         if verdict == HeaderVerdict::Drop {
-            self.unwanted = record.schema.map(|schema| (schema.id, record.operation));
+            self.unwanted = record.schema.filter(|_| of_all).map(|schema| (schema.id, record.operation));
             return Ok(());
         }
         let read;
@@ -267,7 +271,7 @@ impl Encoder {
                 return Ok(());
             }
         }
-        let all_pass = verdict == HeaderVerdict::Pass;
+        let all_pass = verdict == HeaderVerdict::Pass && of_all;
         if self.looks_ahead {
             return self.write_in_order(&outgoing, record.followed, all_pass, now);
         }

@@ -21,7 +21,8 @@ use crate::delivery::encoding_totals::EncodingTotals;
 use crate::delivery::end::End;
 use crate::delivery::estimate::Estimate;
 use crate::limits::{
-    BLOCK_MAKERS_KEPT, BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, SHORT_BLOCK_TRAIL_BYTES,
+    BLOCK_MAKERS_KEPT, BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, PARTITION_STRETCH_BYTES,
+    SHORT_BLOCK_TRAIL_BYTES,
 };
 use crate::tasks::{self, Task, caught_here};
 use crate::trail::{Location, ReadError, Reader, Trail, block_end, bytes_between};
@@ -110,6 +111,8 @@ impl Fanout {
         totals: Arc<EncodingTotals>,
         limits: FanoutLimits,
     ) -> Arc<Self> {
+        let block_trail_bytes = limits.block_trail_bytes.saturating_mul(sparseness(&contract, &trail));
+        let limits = FanoutLimits { block_trail_bytes, ..limits };
         let (cache, estimate) = (Mutex::default(), Arc::default());
         let fanout = Arc::new(Self { contract, trail, clock, budget, limits, cache, estimate, totals });
         let idle: Weak<dyn IdleMemory> = Arc::<Self>::downgrade(&fanout);
@@ -248,6 +251,14 @@ impl Fanout {
     fn cache(&self) -> MutexGuard<'_, BlockCache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many times as much of the trail a block covers that has only some of its partitions, so that it holds about as much as one of
+/// all.
+fn sparseness(contract: &Contract, trail: &Trail) -> u64 {
+    let Some(wanted) = contract.negotiated.partitions.numbers() else { return 1 };
+    let open = trail.partitions().open().len() / wanted.len().max(1);
+    u64::try_from(open).unwrap_or(1).clamp(1, PARTITION_STRETCH_BYTES / BLOCK_TRAIL_BYTES)
 }
 
 impl IdleMemory for Fanout {

@@ -108,6 +108,15 @@ impl Partitions {
         }
     }
 
+    /// Which they are, where they are not all.
+    pub fn numbers(&self) -> Option<Arc<[u16]>> {
+        match self {
+            Self::All => None,
+            Self::Some(partitions) => Some(partitions.clone()),
+            Self::Behind(places) => Some(places.iter().map(|(partition, _)| *partition).collect()),
+        }
+    }
+
     /// Whether the record of that partition at that place is sent.
     #[inline]
     pub fn include_at(&self, partition: u16, place: (u64, RecordNumber)) -> bool {

@@ -202,6 +202,7 @@ impl Session {
         self.has_skipped |= !block.skipped.is_empty();
         if let Some(last) = block.pieces.last() {
             self.progress.sent_records(last.last, block.records());
+            self.progress.sent_of_trail(last.last);
             block.counted.iter().for_each(Counted::deliver);
         }
         if let Some((record, bytes)) = block.first_large(self.fanout.contract().negotiated.framing) {

@@ -3,18 +3,21 @@
 //! Owns how values become cells and how a table's schema is inferred: columns are only added, kinds only widen.
 
 mod column_map;
+mod placing;
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::column_map::{ColumnMaps, column_at, kind_of};
+use self::placing::Placing;
 use crate::clock::SharedClock;
 use crate::codec::put::{self, BadPut, PutFormat, PutOperation, PutTransaction};
 use crate::codec::token::{self, TokenText};
 use crate::limits;
 use crate::record::{
-    Column, JsonKind, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
+    Column, JsonKind, Message, Operation, Position, SourcePosition, TableName, TableSchema, Timestamp, TrailName,
     TransactionHead,
 };
 use crate::service::principal::{Principal, Verb};
@@ -90,6 +93,7 @@ impl PutError {
                 | AppendError::TooManyColumns { .. }
                 | AppendError::TooManySchemaBytes { .. }
                 | AppendError::NoPartition { .. }
+                | AppendError::ClosedPartition { .. }
                 | AppendError::TooManyTables(_),
             ) => "too_large",
         }
@@ -188,6 +192,8 @@ async fn append_all(
     // A put whose caller went away may have left its transaction open.
     appender.abort().await?;
     check_room(appender, transactions, body).map_err(PutError::NoRoom)?;
+    placing::check(appender, transactions, body)?;
+    let mut placing = Placing::new(appender.partitions().clone());
     // A repeated transaction stands earlier in the trail than a new one before it in the body: the caller waits for the
     // furthest of them.
     let mut furthest: Option<Position> = None;
@@ -199,7 +205,7 @@ async fn append_all(
                 duplicates += 1;
                 position
             }
-            None => match append(appender, transaction, now).await {
+            None => match append(appender, transaction, &mut placing, now).await {
                 Ok(position) => position,
                 Err(error) => {
                     appender.abort().await?;
@@ -220,6 +226,7 @@ async fn append_all(
 async fn append(
     appender: &mut Appender,
     transaction: &PutTransaction<'_>,
+    placing: &mut Placing,
     now: Timestamp,
 ) -> Result<Position, AppendError> {
     let commit_ts = transaction.commit_ts.unwrap_or(now);
@@ -230,7 +237,7 @@ async fn append(
     tasks::may_panic(Task::Request);
     let mut maps = ColumnMaps::default();
     for operation in &transaction.operations {
-        append_operation(appender, transaction, operation, &mut maps)?;
+        append_operation(appender, transaction, operation, &mut maps, placing)?;
         if appender.pending_bytes() >= limits::APPEND_CHUNK_BYTES {
             appender.hand_over().await?;
         }
@@ -313,17 +320,23 @@ fn append_operation(
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
     maps: &mut ColumnMaps,
+    placing: &mut Placing,
 ) -> Result<(), AppendError> {
+    if let Some(message) = put.message.and_then(|message| transaction.messages.get(message)) {
+        let key = message.key.as_ref().map(|key| key.as_bytes());
+        let sent = Message { key, headers: Vec::new(), value: &message.value };
+        return appender.message(placing.of_message(message), &sent).map(drop);
+    }
     let form = &transaction.forms[put.form];
     if form.operation == Operation::Ddl {
         return appender.ddl(&form.table, put.ddl.as_deref().unwrap_or_default()).map(drop);
     }
-    if write_row(appender, transaction, put, maps)? {
+    if write_row(appender, transaction, put, maps, placing)? {
         return Ok(());
     }
     widen(appender, transaction, put)?;
     maps.forget(&transaction.forms[put.form].table);
-    match write_row(appender, transaction, put, maps)? {
+    match write_row(appender, transaction, put, maps, placing)? {
         true => Ok(()),
         false => Err(AppendError::OutOfTurn("a row does not fit the schema that was made for it")),
     }
@@ -335,13 +348,29 @@ fn write_row(
     transaction: &PutTransaction<'_>,
     put: &PutOperation,
     maps: &mut ColumnMaps,
+    placing: &mut Placing,
 ) -> Result<bool, AppendError> {
     let form = &transaction.forms[put.form];
     let Some(map) = maps.of(put.form, form, || appender.schema_of(&form.table)) else { return Ok(false) };
     let (before, after) = map.images();
     let row = RowParts { tokens: put.tokens.as_deref(), ..RowParts::of(form.operation, before, after) };
-    let written = appender.write_row(&map.schema, row, |out| map.write(out, transaction, put))?;
-    Ok(written.is_ok())
+    if placing.is_single() {
+        let row = RowParts { partition: placing.only(), ..row };
+        let written = appender.write_row(&map.schema, row, |out| map.write(out, transaction, put))?;
+        return Ok(written.is_ok());
+    }
+    // Its partition stands before its images, and they decide it.
+    let mut images = Vec::new();
+    if map.write(&mut images, transaction, put).is_err() {
+        return Ok(false);
+    }
+    let partition = placing.of_row(&map.schema, before, after, &images);
+    let row = RowParts { partition, ..row };
+    let written = appender.write_row(&map.schema, row, |out| {
+        out.extend_from_slice(&images);
+        Ok::<_, Infallible>(())
+    });
+    written.map(|written| written.is_ok())
 }
 
 /// Widens the table's schema to what this operation needs.

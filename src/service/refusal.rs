@@ -24,7 +24,7 @@ use crate::service::sessions::places::NoPlace;
 use crate::service::sessions::{JoinError, RefusedSession, SessionError};
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
-use crate::trail::AppendError;
+use crate::trail::{AppendError, PartitionError, RepartitionError};
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $fact:ident: $name:literal;)*) => {
@@ -242,12 +242,34 @@ impl From<TrailError> for Refusal {
             TrailError::InUse { .. } => Self::new(Fact::Conflict, error),
             TrailError::TooMany(_) => Self::new(Fact::Unavailable, error),
             TrailError::Catalog(error) => error.into(),
+            TrailError::Repartition(error) => error.into(),
             TrailError::Open(open) if open.is_disk_full() => {
                 Self::new(Fact::NoRoom, "the disk is full").retry_after(limits::DISK_RETRY_SECONDS)
             }
             TrailError::Open(_) | TrailError::Remove { .. } => {
                 Self::internal("the trail's folder cannot be used", &error)
             }
+        }
+    }
+}
+
+impl From<RepartitionError> for Refusal {
+    fn from(error: RepartitionError) -> Self {
+        match &error {
+            RepartitionError::Refused(PartitionError::Missing { .. } | PartitionError::SplitAt { .. }) => {
+                Self::new(Fact::OutOfRange, error)
+            }
+            RepartitionError::Refused(_) | RepartitionError::Captured(_) => Self::new(Fact::Conflict, error),
+            RepartitionError::Append(AppendError::DiskFull) => {
+                Self::new(Fact::NoRoom, error).retry_after(limits::DISK_RETRY_SECONDS)
+            }
+            RepartitionError::Append(_) => {
+                Self::new(Fact::TrailStopped, error).retry_after(limits::PLACE_RETRY_SECONDS)
+            }
+            RepartitionError::Io(io) if io.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(Fact::NoRoom, error).retry_after(limits::DISK_RETRY_SECONDS)
+            }
+            RepartitionError::Io(_) => Self::internal("the trail's description cannot be written", &error),
         }
     }
 }

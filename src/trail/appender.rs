@@ -3,8 +3,10 @@
 //! Collects small transactions into chunks; a transaction larger than a chunk is handed over piece by piece, so memory
 //! stays bounded, and stays invisible until its commit frame is flushed. How records get into the chunk is `records`'.
 
+mod partitions;
 mod records;
 
+pub use partitions::RepartitionError;
 pub use records::{Row, RowParts};
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::record::{
 use crate::trail::gap::GAP_RECORD;
 use crate::trail::loads::{Loads, LoadsSaid};
 use crate::trail::local::spill::Spill;
+use crate::trail::partitions::PartitionMap;
 use crate::trail::recovery::recover_end;
 use crate::trail::replay::remembered_xids;
 use crate::trail::schema_frame;
@@ -34,6 +37,10 @@ use crate::trail::{AppendError, DurableMark, Gap, Missing, OpenError, SourceMark
 #[derive(Debug)]
 pub struct Appender {
     shared: Arc<Shared>,
+    /// As they are now: nobody else changes them.
+    partitions: Arc<PartitionMap>,
+    /// A change of them failed half-way: nothing is appended before it is known how it ended.
+    in_doubt: bool,
     to_writer: mpsc::Sender<Command>,
     flushed: watch::Receiver<u64>,
     chunk: Vec<u8>,
@@ -75,6 +82,7 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
         let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "the trail has been deleted");
         return Err(shared.failed("taking its writing end")(gone));
     }
+    shared.store.settle_description().map_err(shared.failed("writing its description again"))?;
     let tail = take_end(shared)?;
     let (to_writer, from_appender) = mpsc::channel(limits::APPEND_QUEUE_CHUNKS);
     let mut tail = tail;
@@ -94,6 +102,8 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<Appender, OpenError> {
     })?;
     Ok(Appender {
         shared: shared.clone(),
+        partitions: shared.partitions(),
+        in_doubt: false,
         to_writer,
         flushed,
         chunk: Vec::new(),
@@ -372,6 +382,7 @@ impl Appender {
 
     fn begin_flagged(&mut self, head: &TransactionHead, flags: u8) -> Result<(), AppendError> {
         self.outside("a transaction is open already")?;
+        self.not_in_doubt()?;
         text_fits("transaction id", &head.xid, limits::XID_BYTES_MAX)?;
         text_fits("source position", &head.source.0, limits::IDENTIFIER_BYTES_MAX)?;
         self.schemas.begin();
@@ -524,7 +535,7 @@ impl Appender {
     /// Whether the writer has ended, after a failed write or flush: what was not durable by then never will be, and
     /// the trail's end has to be taken anew.
     pub fn has_stopped(&self) -> bool {
-        self.to_writer.is_closed()
+        self.in_doubt || self.to_writer.is_closed()
     }
 
     /// Like [`Self::wait_durable`], for a caller that does not keep the appender while it waits.

@@ -2,11 +2,14 @@
 //!
 //! Where that text lies is each store's own: a folder has it in `trail.json`.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::segment_head::SEGMENT_VERSION;
-use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+use crate::limits::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, TRAIL_PARTITIONS_OPEN_MAX};
 use crate::record::{Epoch, Timestamp, TrailName};
+use crate::trail::partitions::{Partition, PartitionMap};
 use crate::trail::{OpenError, Writer};
 
 /// What a trail may be told beyond its name.
@@ -14,11 +17,13 @@ use crate::trail::{OpenError, Writer};
 pub struct TrailOptions {
     /// Size at which a segment is closed, in bytes.
     pub segment_bytes: u64,
+    /// How many partitions it begins with.
+    pub partitions: u16,
 }
 
 impl Default for TrailOptions {
     fn default() -> Self {
-        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT }
+        Self { segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT, partitions: 1 }
     }
 }
 
@@ -31,8 +36,8 @@ pub struct TrailDescription {
     pub epoch: Epoch,
     /// Who appends.
     pub writer: Writer,
-    /// Number of partitions.
-    pub partitions: u16,
+    /// Its partitions, as they were when it was opened: see [`Trail::partitions`](crate::trail::Trail::partitions).
+    pub partitions: Arc<PartitionMap>,
     /// Size at which a segment is closed, in bytes.
     pub segment_bytes: u64,
     /// When it was made, RFC 3339.
@@ -64,11 +69,12 @@ impl TrailDescription {
         now: Timestamp,
     ) -> Result<Self, OpenError> {
         let epoch = random_number().map_err(OpenError::while_at(&name, "choosing an epoch"))?;
+        let open_max = u16::try_from(TRAIL_PARTITIONS_OPEN_MAX).unwrap_or(u16::MAX);
         Ok(Self {
             name,
             epoch: Epoch(epoch),
             writer,
-            partitions: 1,
+            partitions: Arc::new(PartitionMap::new(options.partitions.min(open_max))),
             segment_bytes: options.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             created: now.to_rfc3339(),
             earlier: Vec::new(),
@@ -101,12 +107,15 @@ impl TrailDescription {
             epoch: format!("{:016x}", earlier.epoch.0),
             through_segment: earlier.through_segment,
         };
+        let map = StoredPartition::all_of(&self.partitions);
+        let format = if map.is_empty() { self.format } else { self.format.max(FORMAT_WITH_MAP) };
         let stored = Stored {
-            format: (self.format > FORMAT_UNSAID).then_some(self.format),
+            format: (format > FORMAT_UNSAID).then_some(format),
             name: self.name.clone(),
             epoch: format!("{:016x}", self.epoch.0),
             writer: self.writer.clone(),
-            partitions: self.partitions,
+            partitions: u16::try_from(self.partitions.all().len()).unwrap_or(u16::MAX),
+            partition_map: map,
             segment_bytes: self.segment_bytes,
             created: self.created.clone(),
             earlier: self.earlier.iter().map(earlier).collect(),
@@ -119,7 +128,7 @@ impl TrailDescription {
     pub(super) fn decode(text: &[u8]) -> Result<Self, Undecoded> {
         let format = |error: serde_json::Error| Undecoded::Unreadable(error.to_string());
         let of: FormatOnly = serde_json::from_slice(text).map_err(format)?;
-        if of.format > u64::from(SEGMENT_VERSION) {
+        if of.format > u64::from(FORMAT_KNOWN) {
             return Err(Undecoded::Newer(of.format));
         }
         Self::decode_known(text).map_err(Undecoded::Unreadable)
@@ -128,6 +137,7 @@ impl TrailDescription {
     fn decode_known(text: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let epoch = |text: &str| u64::from_str_radix(text, 16).map(Epoch).map_err(|error| error.to_string());
+        let partitions = StoredPartition::map_of(stored.partitions, &stored.partition_map)?;
         let earlier = stored.earlier.iter().map(|earlier| {
             Ok(EarlierEpoch { epoch: epoch(&earlier.epoch)?, through_segment: earlier.through_segment })
         });
@@ -135,7 +145,7 @@ impl TrailDescription {
             name: stored.name,
             epoch: epoch(&stored.epoch)?,
             writer: stored.writer,
-            partitions: stored.partitions,
+            partitions: Arc::new(partitions),
             segment_bytes: stored.segment_bytes,
             created: stored.created,
             earlier: earlier.collect::<Result<_, String>>()?,
@@ -159,7 +169,7 @@ impl Undecoded {
         match self {
             Self::Unreadable(what) => OpenError::Description { trail, file, what },
             Self::Newer(found) => {
-                OpenError::Newer { trail, file: file.to_owned(), found, known: u64::from(SEGMENT_VERSION) }
+                OpenError::Newer { trail, file: file.to_owned(), found, known: u64::from(FORMAT_KNOWN) }
             }
         }
     }
@@ -168,6 +178,13 @@ impl Undecoded {
 /// The format of a trail whose description does not say one. A program that knew no formats refuses a description that says
 /// one, and so does not take for damage what it does not know.
 const FORMAT_UNSAID: u16 = 1;
+
+/// The format of a description that says more of its partitions than how many the trail was made with: a program that did not
+/// know it would append to closed ones.
+const FORMAT_WITH_MAP: u16 = 4;
+
+/// The newest format of a description that this program knows.
+const FORMAT_KNOWN: u16 = if SEGMENT_VERSION > FORMAT_WITH_MAP { SEGMENT_VERSION } else { FORMAT_WITH_MAP };
 
 /// What is read first, of whatever version the rest is.
 #[derive(Deserialize)]
@@ -192,12 +209,60 @@ struct Stored {
     epoch: String,
     writer: Writer,
     partitions: u16,
+    /// Left out as long as they are those that the trail was made with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partition_map: Vec<StoredPartition>,
     segment_bytes: u64,
     created: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<StoredEpoch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backup_taken: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StoredPartition {
+    /// First and last hash, in hexadecimal digits.
+    hashes: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parents: Vec<u16>,
+    #[serde(default)]
+    opened: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    closed: Option<u64>,
+}
+
+impl StoredPartition {
+    /// All of a map, unless it is what a trail with that many is made with.
+    fn all_of(map: &PartitionMap) -> Vec<Self> {
+        let as_made = u16::try_from(map.all().len()).is_ok_and(|partitions| *map == PartitionMap::new(partitions));
+        let stored = |partition: &Partition| Self {
+            hashes: format!("{:032x}-{:032x}", partition.hashes.start(), partition.hashes.end()),
+            parents: partition.parents.clone(),
+            opened: partition.opened,
+            closed: partition.closed,
+        };
+        if as_made { Vec::new() } else { map.all().iter().map(stored).collect() }
+    }
+
+    fn map_of(partitions: u16, stored: &[Self]) -> Result<PartitionMap, String> {
+        if stored.is_empty() {
+            let within = (1..=TRAIL_PARTITIONS_OPEN_MAX).contains(&usize::from(partitions));
+            let whole = || PartitionMap::new(partitions);
+            return within.then(whole).ok_or_else(|| format!("a trail cannot have {partitions} partitions"));
+        }
+        let of_one = |(number, stored): (u16, &Self)| {
+            let (start, end) = stored.hashes.split_once('-')?;
+            let hash = |digits: &str| u128::from_str_radix(digits, 16).ok();
+            let hashes = hash(start)?..=hash(end)?;
+            let Self { parents, opened, closed, .. } = stored;
+            Some(Partition { number, hashes, parents: parents.clone(), opened: *opened, closed: *closed })
+        };
+        let all: Option<Vec<Partition>> = (0..partitions).zip(stored).map(of_one).collect();
+        let all = all.filter(|all| all.len() == stored.len() && stored.len() == usize::from(partitions));
+        all.and_then(PartitionMap::of).ok_or_else(|| "its partitions do not have each hash once".to_owned())
+    }
 }
 
 /// A random number, for epochs and file ids.

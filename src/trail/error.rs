@@ -122,6 +122,12 @@ pub enum AppendError {
         /// How many there are.
         partitions: u16,
     },
+    /// The partition was split or merged.
+    #[error("partition {partition} is closed: it was split or merged, and takes no more records")]
+    ClosedPartition {
+        /// The partition asked for.
+        partition: u16,
+    },
     /// A name or text is longer than its field.
     #[error("{what} is longer than {max} bytes")]
     TooLong {

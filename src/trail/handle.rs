@@ -15,6 +15,7 @@ use crate::trail::counters::TrailCounters;
 use crate::trail::local::disk::Disk;
 #[cfg(feature = "fault-injection")]
 use crate::trail::messages::MessageLog;
+use crate::trail::partitions::PartitionMap;
 use crate::trail::recovery;
 use crate::trail::shared::{End, Shared};
 use crate::trail::{Appender, DurableMark, Location, OpenError, TrailDescription, TrailOptions, Writer, appender};
@@ -94,6 +95,11 @@ impl Trail {
     /// The trail's name.
     pub fn name(&self) -> &TrailName {
         &self.shared.description.name
+    }
+
+    /// Its partitions as they are now.
+    pub fn partitions(&self) -> Arc<PartitionMap> {
+        self.shared.partitions()
     }
 
     /// The trail's epoch.

@@ -1,7 +1,8 @@
 //! Hints: what can be rebuilt from a closed segment's frames, and is kept so that it need not be.
 //!
 //! Owns what all of them have in common: the stamp of the segment that they were made for, and a checksum. Without both right
-//! a hint is none. What they hold is `index`'s and `xids`'.
+//! a hint is none. What they hold is `index`'s,
+//! `partition_places`' and `xids`'.
 
 use crate::codec::frame::u32_at;
 use crate::record::Timestamp;
@@ -14,6 +15,8 @@ pub(super) const STAMP_BYTES: usize = 24;
 pub(super) enum Hint {
     /// Its sparse index.
     Index,
+    /// Where the frames of each partition lie in it.
+    Partitions,
     /// The ids of the transactions that end in it.
     Xids,
 }

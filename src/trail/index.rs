@@ -9,6 +9,7 @@ use crate::codec::frame::{FLAG_OWN_ID, FLAG_REPEATED, Frame, FrameKind, u32_at, 
 use crate::limits::INDEX_BLOCK_BYTES;
 use crate::record::Timestamp;
 use crate::trail::hint::{STAMP_BYTES, Stamp, checked, push_checksum};
+use crate::trail::partition_places::PartitionPlaces;
 use crate::trail::xids::{Remembered, SegmentXids, fingerprint};
 
 const MAGIC: &[u8; 8] = b"TRAILIX2";
@@ -35,6 +36,7 @@ pub(super) struct SegmentIndex {
     schemas: Vec<u64>,
     xids: SegmentXids,
     open: Option<Open>,
+    places: Option<PartitionPlaces>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +46,20 @@ struct Open {
 }
 
 impl SegmentIndex {
+    /// An index of nothing yet. `places`: it is to say where the frames of each partition lie.
+    pub(super) fn new(places: bool) -> Self {
+        Self { places: places.then(PartitionPlaces::default), ..Self::default() }
+    }
+
     /// Takes note of the next frame. `keep_xids` is on for trails of puts.
     pub(super) fn note(&mut self, offset: u64, frame: &Frame<'_>, keep_xids: bool) {
         let header = &frame.header;
         let repeated = header.flags & FLAG_REPEATED != 0;
         if !repeated {
             self.extend_blocks(offset, frame);
+        }
+        if let Some(places) = &mut self.places {
+            places.note(offset, frame);
         }
         match header.kind {
             FrameKind::Begin => {
@@ -88,6 +98,8 @@ impl SegmentIndex {
         self.schemas.retain(|schema| *schema < offset);
         self.xids.cut(commit);
         self.open = None;
+        // Who needs it builds it anew.
+        self.places = None;
     }
 
     /// The last block that starts at or before that record; none when the segment starts after it.
@@ -130,6 +142,23 @@ impl SegmentIndex {
     /// Puts in the transaction ids of the segment.
     pub(super) fn set_xids(&mut self, xids: SegmentXids) {
         self.xids = xids;
+    }
+
+    /// Where the frames of each partition lie, as far as they came while that was to be noted.
+    pub(super) fn places(&self) -> Option<&PartitionPlaces> {
+        self.places.as_ref()
+    }
+
+    /// Takes that out.
+    pub(super) fn take_places(&mut self) -> Option<PartitionPlaces> {
+        self.places.take()
+    }
+
+    /// The segment is closed: what goes on in the next one may be any partition's.
+    pub(super) fn close(&mut self) {
+        if let Some(places) = &mut self.places {
+            places.close();
+        }
     }
 
     /// Memory that it takes without the transaction ids, in bytes.

@@ -17,9 +17,10 @@
 //!
 //! ```text
 //! <trail>/trail.json              name, epoch, writer, partitions, segment size, earlier epochs, format; replaced as a whole,
-//!                                 and only by a new epoch or the first segment of a newer format
+//!                                 and only by a new epoch, other partitions or the first segment of a newer format
 //! <trail>/0000000000000001.seg    a closed segment:  head | repeated frames | frames … | seal frame
 //! <trail>/0000000000000001.idx    its sparse index, a hint
+//! <trail>/0000000000000001.par    where each partition's frames lie in it, a hint; trails with partitions only
 //! <trail>/0000000000000001.xid    ids of the transactions that end in it, a hint; trails of puts only
 //! <trail>/0000000000000002.seg    the open segment:  head | repeated frames | flush group | flush group | … | zeros
 //! <trail>/mark.bin                how far it is durable, for recovery and who looks from another process; never flushed
@@ -97,6 +98,9 @@ mod mark;
 #[cfg(feature = "fault-injection")]
 pub mod messages;
 mod note;
+mod partition_places;
+pub mod partitions;
+mod pieces;
 mod promise;
 mod reader;
 mod recent;
@@ -119,7 +123,7 @@ mod writer;
 mod writer_kind;
 mod xids;
 
-pub use appender::{Appender, Row, RowParts};
+pub use appender::{Appender, RepartitionError, Row, RowParts};
 pub use counters::{FLUSH_SECONDS_BUCKETS, RetentionRule, TrailCounters};
 pub use description::{TrailDescription, TrailOptions};
 pub use entry::{Body, Commit, Entry, Followed, MalformedRecord, Record, RowBody, Transaction};
@@ -128,6 +132,8 @@ pub use gap::{Gap, Missing};
 pub use handle::{Trail, TrailStatus};
 pub use mark::{DurableMark, Location, block_end, bytes_between};
 pub use note::Note;
+pub use partition_places::partition_lists_given_up;
+pub use partitions::{Partition, PartitionChange, PartitionError, PartitionMap};
 pub use reader::{Fill, Reader, Told};
 pub use retention::{Floor, Retention, Trimmed};
 pub use seek::Begin;

@@ -14,8 +14,10 @@ use crate::record::{
     BEHIND_RECORD, Operation, SchemaId, SourcePosition, TableName, TableSchema, Timestamp, TransactionHead,
 };
 use crate::trail::entry::{Commit, Entry, Followed, Record, Transaction};
-use crate::trail::fetch::Fetch;
+use crate::trail::fetch::{Fetch, Fetched};
 use crate::trail::gap::Gap;
+use crate::trail::partition_places::PartitionPlaces;
+use crate::trail::pieces::{Piece, piece_byte, piece_offset};
 use crate::trail::schema_frame;
 use crate::trail::segment::Segment;
 use crate::trail::shared::Shared;
@@ -65,8 +67,12 @@ pub struct Reader {
     /// Byte of the segment that follows the block.
     next: u64,
     block: Vec<u8>,
+    /// Where the pieces of the block lie, if it is not one piece of the segment.
+    pieces: Vec<Piece>,
     /// Byte of the block that follows the last entry given.
     given: usize,
+    /// Of which partitions records are wanted, if not of all.
+    partitions: Option<Arc<[u16]>>,
     schemas: HashMap<SchemaId, Arc<TableSchema>>,
     /// The schema of the last record.
     recent: Option<Arc<TableSchema>>,
@@ -84,12 +90,20 @@ impl Reader {
             segment,
             bytes: None,
             block: Vec::new(),
+            pieces: Vec::new(),
             given: 0,
+            partitions: None,
             schemas: HashMap::new(),
             recent: None,
             transaction: None,
             skip,
         }
+    }
+
+    /// From here on records of other partitions, and transactions that have none of these, may be left out where that saves
+    /// reading them; whoever wants none of them still has to look at each. `partitions` are in ascending order.
+    pub fn narrow_to(&mut self, partitions: Arc<[u16]>) {
+        self.partitions = Some(partitions);
     }
 
     /// Takes over what a frame puts in force.
@@ -156,7 +170,7 @@ impl Reader {
     ) -> Result<(), E> {
         let stop = self.byte_in_block(limit);
         let segment = self.segment.number();
-        let start = self.next.saturating_sub(self.block.len() as u64);
+        let (start, pieces) = (self.block_start(), &self.pieces);
         let (Some(transaction), Some(schema), Skip::Nothing) = (&self.transaction, &self.recent, self.skip) else {
             return Ok(());
         };
@@ -175,7 +189,8 @@ impl Reader {
             && let Ok(frame) = next
             && let Some((operation, partition)) = row(&frame)
         {
-            let location = Location { segment, offset: start + self.given as u64 };
+            let offset = if pieces.is_empty() { start + self.given as u64 } else { piece_offset(pieces, self.given) };
+            let location = Location { segment, offset };
             self.given += frame.bytes();
             next = frame::read_unchecked(&self.block[self.given..]);
             let followed = match &next {
@@ -243,7 +258,10 @@ impl Reader {
         if location.segment > here {
             return self.block.len();
         }
-        let start = self.next.saturating_sub(self.block.len() as u64);
+        if location.segment == here && !self.pieces.is_empty() {
+            return piece_byte(&self.pieces, location.offset).min(self.block.len());
+        }
+        let start = self.block_start();
         let byte = if location.segment < here { 0 } else { location.offset.saturating_sub(start) };
         usize::try_from(byte).map_or(self.block.len(), |byte| byte.min(self.block.len()))
     }
@@ -362,6 +380,7 @@ impl Reader {
     pub fn give_used_block_back(&mut self) {
         if self.given >= self.block.len() {
             self.block = Vec::new();
+            self.pieces = Vec::new();
             self.given = 0;
         }
     }
@@ -372,6 +391,7 @@ impl Reader {
         self.bytes = None;
         self.next = self.segment.first_own();
         self.block.clear();
+        self.pieces.clear();
         self.given = 0;
         Ok(())
     }
@@ -384,14 +404,17 @@ impl Reader {
             bytes: self.bytes.clone(),
             from: self.next,
             until,
+            partitions: self.partitions.clone(),
             buffer: std::mem::take(&mut self.block),
         }
     }
 
-    fn take(&mut self, (bytes, block): (SegmentBytes, Vec<u8>)) {
+    fn take(&mut self, fetched: Fetched) {
+        let Fetched { bytes, block, pieces, next } = fetched;
         self.bytes = Some(bytes);
-        self.next += block.len() as u64;
+        self.next = next;
         self.block = block;
+        self.pieces = pieces;
         self.given = 0;
     }
 
@@ -407,7 +430,11 @@ impl Reader {
         }
         if self.given == self.block.len() {
             self.block.clear();
+            self.pieces.clear();
             self.given = 0;
+        }
+        if let Some(taken) = self.take_own_from_memory(next, end) {
+            return taken;
         }
         let durable = self.mark.borrow().end;
         let durable = if durable.segment == next.segment { durable.offset } else { self.segment.length() };
@@ -416,8 +443,34 @@ impl Reader {
         found.is_some()
     }
 
+    /// The same of the wanted partitions alone, where it is known where their frames lie.
+    fn take_own_from_memory(&mut self, next: Location, end: Location) -> Option<bool> {
+        let partitions = self.partitions.as_ref()?;
+        let mut runs = Vec::new();
+        let durable = self.mark.borrow().end;
+        if durable.segment != next.segment {
+            return None;
+        }
+        let known =
+            |places: &PartitionPlaces| places.runs(partitions, next.offset, end.offset, durable.offset, &mut runs);
+        let behind = self.segment.with_open_places(known).flatten()?;
+        if self.pieces.is_empty() && !self.block.is_empty() {
+            self.pieces.push(Piece { at: 0, offset: self.block_start() });
+        }
+        let start = self.block.len();
+        if !self.shared.recent.copy_runs(next, &runs, &mut self.block, &mut self.pieces) {
+            self.pieces.retain(|piece| piece.at < start);
+            return Some(false);
+        }
+        self.next = behind;
+        Some(true)
+    }
+
     /// The byte that comes next.
     pub fn location(&self) -> Location {
+        if self.given >= self.block.len() {
+            return Location { segment: self.segment.number(), offset: self.next };
+        }
         self.location_of(self.given)
     }
 
@@ -436,10 +489,10 @@ impl Reader {
     }
 
     /// The tables whose schemas are known where the reader stands, each in its newest schema, by name. Where messages are
-    /// appended, the table that they are shown as is one of them.
+    /// to be expected, the table that they are shown as is one of them.
     pub fn tables(&self) -> Vec<Arc<TableSchema>> {
         let mut newest = std::collections::BTreeMap::new();
-        let of_messages = self.shared.description.writer.appends_messages().then_some(&self.shared.messages);
+        let of_messages = self.shared.expects_messages().then_some(&self.shared.messages);
         for schema in self.schemas.values().chain(of_messages) {
             let known = newest.entry(schema.table.clone()).or_insert_with(|| schema.clone());
             if known.id < schema.id {
@@ -459,7 +512,13 @@ impl Reader {
     }
 
     fn location_of(&self, at: usize) -> Location {
-        let start = self.next.saturating_sub(self.block.len() as u64);
-        Location { segment: self.segment.number(), offset: start + at as u64 }
+        let offset =
+            if self.pieces.is_empty() { self.block_start() + at as u64 } else { piece_offset(&self.pieces, at) };
+        Location { segment: self.segment.number(), offset }
+    }
+
+    /// Where the block lies, if it is one piece of the segment.
+    fn block_start(&self) -> u64 {
+        self.next.saturating_sub(self.block.len() as u64)
     }
 }

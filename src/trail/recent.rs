@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::limits::RECENT_BYTES_MAX;
 use crate::trail::Location;
+use crate::trail::partition_places::Run;
+use crate::trail::pieces::Piece;
 
 /// The newest bytes of one trail.
 #[derive(Debug, Default)]
@@ -51,17 +53,47 @@ impl Recent {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Chunks::default();
     }
 
+    /// Appends these runs, which lie in one segment from `from` on, and where they lie; says whether all of them are here. If not,
+    /// `out` is as it was.
+    pub(super) fn copy_runs(&self, from: Location, runs: &[Run], out: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> bool {
+        let Some(last) = runs.last() else { return true };
+        let start = out.len();
+        let mut left = runs.iter().copied().peekable();
+        for chunk in self.chunks_from(from, u64::from(last.end)) {
+            while let Some(run) = left.peek_mut().filter(|run| u64::from(run.start) < chunk.end()) {
+                // What should lie before this chunk is not here.
+                let Some(at) = u64::from(run.start).checked_sub(chunk.at.offset) else { break };
+                let (at, end) = (at as usize, u64::from(run.end).min(chunk.end()));
+                pieces.push(Piece { at: out.len(), offset: u64::from(run.start) });
+                out.extend_from_slice(&chunk.bytes[at..(end - chunk.at.offset) as usize]);
+                if end < u64::from(run.end) {
+                    // Chunks are of whole frames: the next one begins with what is left of the run.
+                    run.start = u32::try_from(end).unwrap_or(u32::MAX);
+                    break;
+                }
+                left.next();
+            }
+        }
+        let found = left.peek().is_none();
+        if !found {
+            out.truncate(start);
+        }
+        found
+    }
+
+    fn chunks_from(&self, from: Location, needed: u64) -> Vec<Chunk> {
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let behind = held.chunks.partition_point(|chunk| chunk.at <= from);
+        let Some(first) = behind.checked_sub(1) else { return Vec::new() };
+        let in_reach = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.at.offset < needed;
+        held.chunks.range(first..).take_while(in_reach).cloned().collect()
+    }
+
     /// Appends what lies from `from` to byte `needed` of that segment and on to the end of what was written with it, but
     /// not beyond byte `durable`: whole frames, when `from` starts one. Says where that ends; none when some of it is
     /// not here.
     pub(super) fn copy(&self, from: Location, needed: u64, durable: u64, out: &mut Vec<u8>) -> Option<u64> {
-        let found: Vec<Chunk> = {
-            let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let behind = held.chunks.partition_point(|chunk| chunk.at <= from);
-            let first = behind.checked_sub(1)?;
-            let in_reach = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.at.offset < needed;
-            held.chunks.range(first..).take_while(in_reach).cloned().collect()
-        };
+        let found = self.chunks_from(from, needed);
         let start = out.len();
         let mut at = from.offset;
         for chunk in &found {

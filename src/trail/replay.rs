@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::codec::frame::{BadFrame, Frame, FrameKind};
 use crate::codec::segment_head::SEGMENT_HEAD_BYTES;
@@ -43,12 +44,15 @@ pub(super) fn replay(shared: &Shared, segment: &Segment) -> io::Result<Replay> {
         good: segment.first_own(),
         trouble: None,
         bad: None,
-        index: SegmentIndex::default(),
+        index: SegmentIndex::new(shared.keeps_places()),
         seal: None,
     };
     let keep_xids = shared.keeps_xids();
     let from = SEGMENT_HEAD_BYTES as u64;
     let end = scan(&segment.bytes, segment.head.file_id, from, segment.length(), |offset, frame| {
+        if frame.header.kind == FrameKind::Message {
+            shared.has_messages.store(true, Ordering::Relaxed);
+        }
         replay.take(Location { segment: segment.number(), offset }, frame, keep_xids);
     })?;
     replay.bad = end.bad.map(|bad| (end.offset, bad));

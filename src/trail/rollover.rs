@@ -16,7 +16,12 @@ use crate::trail::tail::{State, Tail};
 /// Appends a seal frame to `pending` and notes it in the segment.
 pub(super) fn seal(segment: &Segment, pending: &mut Vec<u8>, ends_inside: bool, last: (u64, u32), now: Timestamp) {
     let lowest = Timestamp::from_micros(i64::MIN);
-    let commit_ts_max = segment.change_index(|index| index.commit_ts_max()).unwrap_or(lowest);
+    let commit_ts_max = segment
+        .change_index(|index| {
+            index.close();
+            index.commit_ts_max()
+        })
+        .unwrap_or(lowest);
     let mut bytes = Vec::with_capacity(SEAL_FRAME_BYTES);
     let header = FrameHeader { commit: last.0, record: last.1, ..FrameHeader::new(FrameKind::Seal) };
     let numbers = [commit_ts_max.micros().cast_unsigned(), u64::from(ends_inside)];
@@ -78,7 +83,7 @@ pub(super) fn new_segment(shared: &Shared, number: u64, state: &State, earlier: 
     let mut bytes = head.encode().to_vec();
     bytes.extend_from_slice(&repeated);
     let stored = shared.store.new_segment(&head, &bytes)?;
-    let mut index = SegmentIndex::default();
+    let mut index = SegmentIndex::new(shared.keeps_places());
     let mut at = SEGMENT_HEAD_BYTES;
     while let Ok(frame) = frame::read_unchecked(&bytes[at.min(bytes.len())..]) {
         index.note(at as u64, &frame, shared.keeps_xids());

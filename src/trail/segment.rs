@@ -9,12 +9,13 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::codec::frame::{self, BadFrame, Frame, FrameKind, SEAL_FRAME_BYTES};
 use crate::codec::segment_head::{BadSegmentHead, SEGMENT_HEAD_BYTES, SegmentHead};
-use crate::limits::INDEX_MEMORY_BYTES_MAX;
+use crate::limits::{INDEX_MEMORY_BYTES_MAX, PARTITION_PLACES_MEMORY_BYTES_MAX};
 use crate::record::Timestamp;
 use crate::repeats::warn_rarely;
 use crate::trail::hint::{Hint, Stamp};
 use crate::trail::index::SegmentIndex;
 use crate::trail::lru::Lru;
+use crate::trail::partition_places::PartitionPlaces;
 use crate::trail::scan::{ReadBytes, ScanEnd, scan};
 use crate::trail::store::{SegmentBytes, StoredSegment};
 use crate::trail::xids::SegmentXids;
@@ -61,6 +62,7 @@ struct State {
 struct Rebuilt {
     index: SegmentIndex,
     xids: SegmentXids,
+    places: Option<PartitionPlaces>,
     end: ScanEnd,
 }
 
@@ -99,10 +101,24 @@ fn looked_up() -> MutexGuard<'static, Lru<Arc<SegmentIndex>>> {
     LOOKED_UP.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where the partitions of closed segments lie that were read lately, of all trails.
+static LOOKED_UP_PLACES: LazyLock<Mutex<Lru<Arc<PartitionPlaces>>>> =
+    LazyLock::new(|| Mutex::new(Lru::new(PARTITION_PLACES_MEMORY_BYTES_MAX)));
+
+fn looked_up_places() -> MutexGuard<'static, Lru<Arc<PartitionPlaces>>> {
+    LOOKED_UP_PLACES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The hints of a closed segment.
-fn hints(stamp: &Stamp, index: &SegmentIndex, xids: Option<&SegmentXids>) -> Vec<(Hint, Vec<u8>)> {
+fn hints(
+    stamp: &Stamp,
+    index: &SegmentIndex,
+    places: Option<&PartitionPlaces>,
+    xids: Option<&SegmentXids>,
+) -> Vec<(Hint, Vec<u8>)> {
+    let places = places.and_then(|places| places.encode(stamp)).map(|bytes| (Hint::Partitions, bytes));
     let xids = xids.map(|xids| (Hint::Xids, xids.encode(stamp)));
-    std::iter::once((Hint::Index, index.encode(stamp))).chain(xids).collect()
+    std::iter::once((Hint::Index, index.encode(stamp))).chain(places).chain(xids).collect()
 }
 
 impl Segment {
@@ -205,7 +221,7 @@ impl Segment {
         }
         let index = match self.load_index() {
             Some(index) => index,
-            None => self.rebuild_and_save(keep_xids)?.whole(self.seal().is_some())?,
+            None => self.rebuild_and_save(keep_xids, false)?.whole(self.seal().is_some())?,
         };
         let index = Arc::new(index);
         if self.seal().is_some() {
@@ -218,6 +234,57 @@ impl Segment {
         Ok(index)
     }
 
+    /// Looks up where the frames of partitions lie; of a closed segment that is read from its hint, or found out anew. None where
+    /// it is not known: all of it is to be read.
+    pub(super) fn with_places<R>(
+        &self,
+        keep_xids: bool,
+        look: impl FnOnce(&PartitionPlaces) -> R,
+    ) -> Result<Option<R>, NoIndex> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = &state.index {
+            return Ok(index.places().map(look));
+        }
+        let is_closed = state.seal.is_some();
+        drop(state);
+        if !is_closed {
+            return Ok(None);
+        }
+        self.places_at_hand(keep_xids).map(|places| places.map(|places| look(&places)))
+    }
+
+    /// The same of a segment that is written.
+    pub(super) fn with_open_places<R>(&self, look: impl FnOnce(&PartitionPlaces) -> R) -> Option<R> {
+        self.read_state(|state| state.index.as_ref().and_then(SegmentIndex::places).map(look))
+    }
+
+    fn places_at_hand(&self, keep_xids: bool) -> Result<Option<Arc<PartitionPlaces>>, NoIndex> {
+        if let Some(places) = looked_up_places().get(self.id) {
+            return Ok(Some(places));
+        }
+        let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = looked_up_places().get(self.id) {
+            return Ok(Some(places));
+        }
+        let Some(stamp) = self.stamp() else { return Ok(None) };
+        let kept = self.stored.hint(Hint::Partitions).and_then(|bytes| PartitionPlaces::decode(&bytes, &stamp));
+        let places = match kept {
+            Some(places) => Some(places),
+            None => {
+                let mut rebuilt = self.rebuild_and_save(keep_xids, true)?;
+                let places = rebuilt.places.take();
+                rebuilt.whole(true)?;
+                places
+            }
+        };
+        let places = places.map(Arc::new);
+        if let Some(places) = &places {
+            let gone = looked_up_places().put(self.id, places.clone(), places.memory_bytes());
+            drop(gone);
+        }
+        Ok(places)
+    }
+
     /// The transaction ids that end in the segment.
     pub(super) fn xids(&self) -> io::Result<SegmentXids> {
         if let Some(xids) = self.read_state(|state| state.index.as_ref().map(|index| index.xids().clone())) {
@@ -227,7 +294,7 @@ impl Segment {
         let loaded = self.stamp().and_then(|stamp| SegmentXids::decode(&self.stored.hint(Hint::Xids)?, &stamp));
         match loaded {
             Some(xids) => Ok(xids),
-            None => Ok(self.rebuild_and_save(true)?.xids),
+            None => Ok(self.rebuild_and_save(true, false)?.xids),
         }
     }
 
@@ -245,6 +312,7 @@ impl Segment {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         self.write_state(|state| state.seal = None);
         looked_up().remove(self.id);
+        looked_up_places().remove(self.id);
         Ok(())
     }
 
@@ -259,22 +327,25 @@ impl Segment {
 
     /// Whoever calls holds the lock on loading, which keeps the seal in place while its files are written: whoever opens the
     /// segment again removes them. The state is not locked meanwhile, for it is looked at by many.
-    fn rebuild_and_save(&self, keep_xids: bool) -> io::Result<Rebuilt> {
-        let mut index = SegmentIndex::default();
+    fn rebuild_and_save(&self, keep_xids: bool, places: bool) -> io::Result<Rebuilt> {
+        let mut index = SegmentIndex::new(places);
         let from = SEGMENT_HEAD_BYTES as u64;
         let end = scan(&self.bytes, self.head.file_id, from, self.length(), |at, frame| {
             index.note(at, frame, keep_xids);
         })?;
         let xids = index.take_xids();
+        index.close();
+        let places = index.take_places();
         if self.saves_hints
             && end.bad.is_none()
             && let Some(stamp) = self.stamp()
-            && let Err(error) = self.stored.keep_hints(&hints(&stamp, &index, keep_xids.then_some(&xids)))
+            && let Err(error) =
+                self.stored.keep_hints(&hints(&stamp, &index, places.as_ref(), keep_xids.then_some(&xids)))
         {
             let segment = self.stored.name();
             warn_rarely!(&segment, segment, %error, "rebuilt index not written");
         }
-        Ok(Rebuilt { index, xids, end })
+        Ok(Rebuilt { index, xids, places, end })
     }
 
     /// Keeps the index of a closed segment as a hint and takes it out of memory: an error is no loss.
@@ -282,7 +353,7 @@ impl Segment {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let hints = self.read_state(|state| {
             let (stamp, index) = stamp_of(&self.head, state).zip(state.index.as_ref())?;
-            Some(hints(&stamp, index, keep_xids.then(|| index.xids())))
+            Some(hints(&stamp, index, index.places(), keep_xids.then(|| index.xids())))
         });
         let saved = hints.map_or(Ok(()), |hints| self.stored.keep_hints(&hints));
         let index = self.write_state(|state| state.index.take());
@@ -304,6 +375,8 @@ impl Drop for Segment {
     fn drop(&mut self) {
         let index = looked_up().remove(self.id);
         drop(index);
+        let places = looked_up_places().remove(self.id);
+        drop(places);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the parts of an open trail share: its description, its segments, its durable mark, who has its end.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::{Notify, watch};
@@ -8,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::SharedClock;
 use crate::record::{SourceIdentity, TableSchema, messages_schema};
 use crate::trail::counters::Counters;
+use crate::trail::partitions::PartitionMap;
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
@@ -24,11 +26,15 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    /// Changed by the one who has the trail's end, and when the trail is opened.
+    partitions: RwLock<Arc<PartitionMap>>,
     /// What retention has taken out of the trail and not yet removed from the store for good.
     pub(super) leaving: Mutex<Option<Leaving>>,
     pub(super) mark: watch::Sender<DurableMark>,
     pub(super) source: SourceIdentity,
     pub(super) recent: Recent,
+    /// A message was appended, or is in the last segment that was read when the trail was opened.
+    pub(super) has_messages: AtomicBool,
     /// The schema of the table that its messages are shown as.
     pub(super) messages: Arc<TableSchema>,
     /// Held to look and to swap, never while the store is waited for.
@@ -70,6 +76,7 @@ impl Shared {
     pub(super) fn unopened(description: TrailDescription, store: Store, clock: SharedClock) -> Self {
         Self {
             messages: Arc::new(messages_schema(&description.name)),
+            partitions: RwLock::new(description.partitions.clone()),
             description,
             store,
             clock,
@@ -78,11 +85,21 @@ impl Shared {
             mark: watch::Sender::new(DurableMark::default()),
             source: SourceIdentity::default(),
             recent: Recent::default(),
+            has_messages: AtomicBool::new(false),
             end: Mutex::new(End::Taken),
             given_back: Notify::new(),
             damaged: OnceLock::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// The partitions as they are now.
+    pub(super) fn partitions(&self) -> Arc<PartitionMap> {
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_partitions(&self, partitions: Arc<PartitionMap>) {
+        *self.partitions.write().unwrap_or_else(PoisonError::into_inner) = partitions;
     }
 
     pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
@@ -126,6 +143,17 @@ impl Shared {
         if let Err(error) = self.store.note_mark(&mark) {
             tracing::debug!(trail = %self.description.name, %error, "mark.bin not written; who looks sees a little less");
         }
+    }
+
+    /// Whether messages are to be expected in it: it was made for them, or has had some of late.
+    pub(super) fn expects_messages(&self) -> bool {
+        let seen = || self.has_messages.load(Ordering::Relaxed);
+        self.description.writer.appends_messages() || !self.partitions().is_single() || seen()
+    }
+
+    /// Whether it is noted where each partition's frames lie.
+    pub(super) fn keeps_places(&self) -> bool {
+        !self.partitions().is_single()
     }
 
     pub(super) fn keeps_xids(&self) -> bool {

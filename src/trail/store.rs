@@ -30,6 +30,7 @@ use crate::trail::local::folder::Folder;
 use crate::trail::local::segment_file::SegmentFile;
 #[cfg(feature = "fault-injection")]
 use crate::trail::messages::{store::MessageStore, stored::StoredMessages};
+use crate::trail::partitions::PartitionMap;
 use crate::trail::scan::ReadBytes;
 
 /// What holds a trail.
@@ -70,6 +71,26 @@ impl Store {
             Self::Folder(folder) => folder.noted_mark(),
             #[cfg(feature = "fault-injection")]
             Self::Messages(_) => None,
+        }
+    }
+
+    /// Keeps the trail's partitions, durably. After an error they may be kept or not, until
+    /// [`Self::settle_description`] has seen to it that they are not.
+    pub(super) fn keep_partitions(&self, partitions: &Arc<PartitionMap>) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => folder.keep_partitions(partitions),
+            // Nothing is written anew, a description neither.
+            #[cfg(feature = "fault-injection")]
+            Self::Messages(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes sure that the store says of the trail what it did before a change of that failed.
+    pub(super) fn settle_description(&self) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => folder.settle_description(),
+            #[cfg(feature = "fault-injection")]
+            Self::Messages(_) => Ok(()),
         }
     }
 

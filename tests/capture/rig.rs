@@ -54,7 +54,7 @@ impl Rig {
     pub fn new(cluster: &Postgres) -> Self {
         let folder = Folder::new("capture");
         let writer = Writer::Extract(name());
-        let options = TrailOptions { segment_bytes: 1 << 20 };
+        let options = TrailOptions { segment_bytes: 1 << 20, ..TrailOptions::default() };
         let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
         let place = folder.path().join("a1");
         let trail = Trail::create(&place, TrailName::new("a1").unwrap(), writer, &options, disk, clock).unwrap();

@@ -8,6 +8,7 @@ mod demo;
 mod extract;
 mod extract_check;
 mod losing_nothing;
+mod partitions;
 mod private_authority;
 mod proxy;
 mod put;

@@ -174,7 +174,7 @@ fn image(cells: &[AnyCell], columns: &[Column]) -> Vec<u8> {
 /// Writes the transactions to a new trail in `folder`; the shapes that a transaction changes, it changes before it.
 pub async fn write(folder: &std::path::Path, transactions: &AnyTransactions) -> Trail {
     let name = TrailName::new("t1").unwrap();
-    let options = TrailOptions { segment_bytes: 1 << 20 };
+    let options = TrailOptions { segment_bytes: 1 << 20, ..TrailOptions::default() };
     let trail = Trail::create(folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock()).unwrap();
     let mut appender = trail.appender().unwrap();
     let first = vec![column(0, JsonKind::Number, true), column(1, JsonKind::String, false)];

@@ -501,6 +501,7 @@ impl World {
                     let table = known.map_or("none", |trail| trail.record.as_str());
                     json!({"operations": [{"op": "INSERT", "table": format!("app.{table}"), "key": ["id"], "after": {"id": 2}}]})
                 }
+                "changePartitions" => json!({"split": {"partition": 0}}),
                 "confirmClock" => json!({"age": {"status": "running"}}),
                 "addUser" => json!({"role": "User", "password": PASSWORD}),
                 "addCredentials" | "putCredentials" => json!({"password": "p"}),

@@ -22,6 +22,7 @@ mod mcp;
 mod memory;
 mod metrics;
 mod openapi;
+mod partitions;
 mod promised;
 mod proxies;
 mod queries;

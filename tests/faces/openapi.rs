@@ -43,6 +43,7 @@ fn bodies() -> BTreeMap<&'static str, Content> {
         ("changeStreamWithSlash", (JSON, json!({"bufferSize": null}).to_string())),
         ("replaceStreamDocument", ("application/yaml", document.to_string())),
         ("makeTrail", (JSON, json!({"retention": {"ageSeconds": 86_400}, "segmentBytes": 1 << 20}).to_string())),
+        ("changePartitions", (JSON, json!({"split": {"partition": 0, "at": null}}).to_string())),
         ("changeTrail", (MERGE, json!({"retention": {"ageSeconds": 90_000, "bytes": null}}).to_string())),
         ("putTransactions", ("application/x-ndjson", format!("{put}\n{put}"))),
         ("resetGroup", (MERGE, json!({"begin": "earliest"}).to_string())),
@@ -320,6 +321,7 @@ impl House {
             self.admin("GET", &target, &[("If-None-Match", &etag)], "").expect(304);
         }
         self.admin("DELETE", "/services/v2/trails/captured", &[], "").expect(409);
+        self.post("/services/v2/trails/a1/partitions", &json!({"split": {"partition": 0}})).expect(409);
         let put = json!({"operations": [{"op": "TRUNCATE", "table": "t"}]});
         self.post("/services/v2/trails/captured/transactions", &put).expect(409);
         for (media_type, body) in [

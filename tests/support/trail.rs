@@ -22,7 +22,8 @@ pub fn make<T>(folder: &Path, segment_bytes: u64, write: impl AsyncFnOnce(&mut A
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let name = TrailName::new(folder.file_name().unwrap().to_str().unwrap()).unwrap();
-        let (options, disk, clock) = (TrailOptions { segment_bytes }, Arc::new(SystemDisk), Arc::new(SystemClock));
+        let (options, disk, clock) =
+            (TrailOptions { segment_bytes, ..TrailOptions::default() }, Arc::new(SystemDisk), Arc::new(SystemClock));
         let trail = Trail::create(folder, name, Writer::Puts, &options, disk, clock).unwrap();
         let mut appender = trail.appender().unwrap();
         let written = write(&mut appender).await;

@@ -270,7 +270,8 @@ impl MessageLog for MemoryLog {
 
 impl TestStore for MemoryLog {
     fn create(&self, segment_bytes: u64) -> Trail {
-        let (name, options) = (TrailName::new("t1").unwrap(), TrailOptions { segment_bytes });
+        let (name, options) =
+            (TrailName::new("t1").unwrap(), TrailOptions { segment_bytes, ..TrailOptions::default() });
         Trail::create_in_messages(Arc::new(self.clone()), name, Writer::Puts, &options, clock()).unwrap()
     }
 

@@ -17,6 +17,7 @@ mod message_log;
 mod messages;
 mod operating;
 mod overtaking;
+mod partitions;
 mod preallocation;
 mod promised;
 mod reading;

@@ -21,7 +21,8 @@ pub fn clock() -> SharedClock {
 
 pub fn create(disk: Arc<dyn Disk>, folder: &Path, segment_bytes: u64) -> Trail {
     let name = TrailName::new("t1").unwrap();
-    Trail::create(folder, name, Writer::Puts, &TrailOptions { segment_bytes }, disk, clock()).unwrap()
+    Trail::create(folder, name, Writer::Puts, &TrailOptions { segment_bytes, ..TrailOptions::default() }, disk, clock())
+        .unwrap()
 }
 
 pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> Result<Trail, OpenError> {

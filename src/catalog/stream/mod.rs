@@ -159,9 +159,9 @@ impl StreamConfig {
     }
 
     /// Refuses rules that a stream may have from earlier on, and that none is given any more: those that are too much
-    /// altogether, and those of partitions, which no trail has.
-    pub fn check_new_rules(&self) -> Result<(), ConfigError> {
-        rule::check_new(&self.rules)
+    /// altogether, and those of partitions, unless the stream's trail has some.
+    pub fn check_new_rules(&self, has_partitions: bool) -> Result<(), ConfigError> {
+        rule::check_new(&self.rules, has_partitions)
     }
 
     /// Values in the lists of all filters.
@@ -174,7 +174,7 @@ impl StreamConfig {
         self.rules.iter().map(|rule| rule.patterns().count()).sum()
     }
 
-    /// The first member that names partitions, of which there are none, so that its rule matches nothing.
+    /// The first member that names partitions: of a trail with one its rule matches nothing.
     pub fn names_partitions(&self) -> Option<String> {
         rule::names_partitions(&self.rules)
     }

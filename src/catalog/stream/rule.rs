@@ -172,9 +172,10 @@ pub(super) fn names_partitions(rules: &[Rule]) -> Option<String> {
 }
 
 /// Refuses what only rules of earlier versions may hold.
-pub(super) fn check_new(rules: &[Rule]) -> Result<(), ConfigError> {
-    if let Some(member) = names_partitions(rules) {
-        let why = "must not be given: trails have no partitions yet, so that the rule would match no record";
+pub(super) fn check_new(rules: &[Rule], has_partitions: bool) -> Result<(), ConfigError> {
+    if let Some(member) = names_partitions(rules).filter(|_| !has_partitions) {
+        let why = "must not be given for a trail that is not there or has one partition: the rule would match no record; make \
+                   the trail with partitions first";
         return Err(ConfigError::new(member, why));
     }
     let (values_max, texts_max) = (limits::RULES_VALUES_MAX, limits::RULES_REGEX_BYTES_MAX);

@@ -14,7 +14,7 @@ fn described(trail: &Trail) -> Value {
         "epoch": format!("{:016x}", description.epoch.0),
         "writer": description.writer.to_string(),
         "created": description.created,
-        "partitions": description.partitions,
+        "partitions": description.partitions.open().len(),
         "segmentBytes": description.segment_bytes,
         "segments": status.segments,
         "bytes": status.bytes,

@@ -1,10 +1,11 @@
 //! `trailcast trail`: looks inside the trails of a data folder, read-only, beside a running server too; and repairs them, when
-//! no server runs.
+//! no server runs. Makes trails of a running server, and changes their partitions.
 //!
-//! Shows what is durable, as the running server notes it after each flush.
+//! Shows what is durable, as the running server notes it after each flush. What is of a running server goes over REST.
 
 mod dump;
 mod ls;
+mod online;
 mod repair;
 mod verify;
 
@@ -49,6 +50,14 @@ enum Command {
         /// The trail
         trail: String,
     },
+    /// Make a trail for puts on a running server
+    Make(online::MakeArguments),
+    /// Show the partitions of a trail of a running server
+    Partitions(online::PartitionsArguments),
+    /// Split a partition of a trail of a running server in two
+    Split(online::SplitArguments),
+    /// Merge two partitions of a trail of a running server
+    Merge(online::MergeArguments),
     /// Repair a damaged trail: keep what is whole, mark what is missing, start a new epoch (no server may run)
     Repair(repair::RepairArguments),
     /// Give restored trails a new epoch, so that positions of the lost future are refused (no server may run)
@@ -63,6 +72,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Info { trail } => ls::describe(&house, &trail),
         Command::Dump(dump) => dump::run(&house, &dump).await,
         Command::Verify { trail } => verify::run(&house, &trail),
+        Command::Make(arguments) => online::make(arguments, house.json).await,
+        Command::Partitions(arguments) => online::partitions(arguments, house.json).await,
+        Command::Split(arguments) => online::split(arguments, house.json).await,
+        Command::Merge(arguments) => online::merge(arguments, house.json).await,
         Command::Repair(arguments) => repair::repair(&house, &arguments),
         Command::NewEpoch(arguments) => repair::new_epoch(&house, &arguments),
     };

@@ -27,8 +27,10 @@ pub struct PutForm<'a> {
 /// One operation of a put. Its values are in its transaction.
 #[derive(Debug)]
 pub struct PutOperation {
-    /// Which of the transaction's forms it has.
+    /// Which of the transaction's forms it has; none where it is a message.
     pub form: usize,
+    /// Which of the transaction's messages it is, if it is one.
+    pub message: Option<usize>,
     /// Where its values begin: those of the before image, then those of the after image.
     pub cells_at: usize,
     /// Tokens: a JSON object of strings, compact.
@@ -122,6 +124,6 @@ impl<'a> PutTransaction<'a> {
         if self.forms.last() != Some(&form) {
             self.forms.push(form);
         }
-        self.operations.push(PutOperation { form: self.forms.len() - 1, cells_at, tokens, ddl });
+        self.operations.push(PutOperation { form: self.forms.len() - 1, message: None, cells_at, tokens, ddl });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::form::check_columns;
+use super::message::{self, PutMessage};
 use super::value::{Unfit, unfit};
 use super::xid;
 use super::{
@@ -127,11 +128,16 @@ fn not_names(json: &str) -> String {
 /// Faults name the member within the operation.
 fn operation<'a>(value: &'a RawValue, last: &mut Last<'a>, transaction: &mut PutTransaction<'a>) -> Result<(), Fault> {
     let members = object(value.get(), "")?;
+    if members.get("op").is_some_and(|op| op.get() == message::NAME) {
+        known_members(&members, &message::MEMBERS, "")?;
+        transaction.push_message(PutMessage::read(&members)?);
+        return Ok(());
+    }
     known_members(&members, &["op", "table", "key", "before", "after", "tokens", "ddl"], "")?;
     let required = |name: &str| members.get(name).ok_or_else(|| (name.to_owned(), "is required".to_owned()));
     let name = text(required("op")?.get(), "op")?;
     let Some(operation) = Operation::parse(&name) else {
-        return fault("op", "must be one of INSERT, UPDATE, DELETE, UPSERT, TRUNCATE, DDL");
+        return fault("op", "must be one of INSERT, UPDATE, DELETE, UPSERT, TRUNCATE, DDL, MESSAGE");
     };
     let cells_at = transaction.cells.len();
     let mut image = |name: &str| match members.get(name).filter(|value| value.get() != "null") {

@@ -8,6 +8,7 @@
 mod events;
 mod form;
 mod level_by_level;
+mod message;
 mod raw_object;
 mod scan;
 mod single_pass;
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 pub use form::{PutCell, PutForm, PutOperation};
+pub use message::{PutMessage, PutPlace};
 pub use raw_object::RawObject;
 
 use self::value::{Unfit, has_half_pair};
@@ -100,6 +102,8 @@ pub struct PutTransaction<'a> {
     pub operations: Vec<PutOperation>,
     /// The values of all its operations.
     pub cells: Vec<PutCell<'a>>,
+    /// Its messages.
+    pub messages: Vec<PutMessage<'a>>,
 }
 
 impl<'a> PutTransaction<'a> {

@@ -155,7 +155,7 @@ impl<'a> Pass<'a, '_> {
         let tokens = if reading.tokens.is_empty() { None } else { Some(tokens(reading.tokens).ok()?) };
         let ddl = if reading.ddl.is_empty() { None } else { Some(text(reading.ddl, "ddl").ok()?.into_owned()) };
         self.last = self.form(reading, tokens.as_deref(), ddl.as_deref())?;
-        self.transaction.operations.push(PutOperation { form: self.last, cells_at, tokens, ddl });
+        self.transaction.operations.push(PutOperation { form: self.last, message: None, cells_at, tokens, ddl });
         Some(())
     }
 

@@ -171,7 +171,7 @@ impl World {
     fn negotiated(negotiated: Negotiated, home: &Path, limits: FanoutLimits, budget_bytes: usize) -> Self {
         let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
         let name = TrailName::new("t1").unwrap();
-        let options = TrailOptions { segment_bytes: 6_000 };
+        let options = TrailOptions { segment_bytes: 6_000, ..TrailOptions::default() };
         let folder = home.join("t1");
         drop(Trail::create(&folder, name, Writer::Puts, &options, disk.clone(), clock.clone()).unwrap());
         let trail = with_partitions(&folder, disk, clock.clone());

@@ -134,17 +134,24 @@ impl World {
             let upto = (next - 1) * u64::from(share) / 255;
             places.extend((upto > 0).then_some((*partition, *generation, at(upto))));
         }
-        // Whoever commits less than it committed before asks for it again.
+        // An owner that commits less than was committed before asks for it again.
+        let share = self.group.share(reader.id).unwrap_or_default().0;
+        let has = |owned: &Owned| reader.has.get(&owned.partition).is_some_and(|(had, _)| *had == owned.generation);
+        let may_go_back: BTreeSet<u16> = share.iter().filter(|owned| has(owned)).map(|owned| owned.partition).collect();
         let Ok(committed) = self.group.commit(reader.id, &places, self.now) else { return };
-        let may_go_back: BTreeSet<u16> =
-            if reader.stalled { BTreeSet::new() } else { reader.has.keys().copied().collect() };
-        if !answered {
-            return;
-        }
         for (partition, position) in committed.taken {
-            self.durable.insert(partition, position);
             let promised = self.promised.entry(partition).or_default();
-            *promised = if may_go_back.contains(&partition) { position.commit } else { position.commit.max(*promised) };
+            let commit = position.commit;
+            *promised = match (may_go_back.contains(&partition), answered) {
+                (true, true) => commit,
+                // Whoever goes back takes its promise back, answered or not.
+                (true, false) => commit.min(*promised),
+                (false, true) => commit.max(*promised),
+                (false, false) => *promised,
+            };
+            if answered {
+                self.durable.insert(partition, position);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use crate::record::{Operation, SourceIdentity, TableName};
 
 use names::NameIndex;
 use pattern::Room;
-pub use record::{RecordBody, RecordHeader};
+pub use record::{ANY_PARTITION, RecordBody, RecordHeader};
 use rule::CompiledRule;
 
 /// What a record's header alone says.
@@ -41,6 +41,8 @@ pub enum HeaderVerdict {
 pub struct Rules {
     compiled: Arc<Compiled>,
     source: SourceIdentity,
+    /// The trail has, or has had, more than one partition.
+    in_partitions: bool,
     /// The source's database, as it was known when a table was met last.
     database: Option<Arc<str>>,
     by_table: HashMap<TableName, Arc<[usize]>>,
@@ -55,6 +57,7 @@ struct Compiled {
     otherwise: bool,
     conditions: usize,
     memory: usize,
+    names_partitions: bool,
 }
 
 impl Rules {
@@ -87,15 +90,36 @@ impl Rules {
         let otherwise = !config.rules.iter().any(|rule| rule.action == Action::Include);
         let conditions = rules.iter().map(CompiledRule::conditions).sum();
         let memory = room.used() + names.memory() + (rules.len() + conditions) * size_of::<CompiledRule>();
-        let compiled = Arc::new(Compiled { rules, names, otherwise, conditions, memory });
+        let names_partitions = config.names_partitions().is_some();
+        let compiled = Arc::new(Compiled { rules, names, otherwise, conditions, memory, names_partitions });
         let (source, by_table) = Default::default();
-        Ok(Self { compiled, source, database: None, by_table, recent: None })
+        Ok(Self { compiled, source, in_partitions: false, database: None, by_table, recent: None })
     }
 
     /// The same rules for the trail of that source: names in three parts may begin with its database. That is looked up
     /// when a table is met, since of a new trail it is known no earlier.
     pub fn of_source(self, source: &SourceIdentity) -> Self {
-        Self { compiled: self.compiled, source: source.clone(), database: None, by_table: HashMap::new(), recent: None }
+        let (by_table, in_partitions) = (HashMap::new(), self.in_partitions);
+        Self { compiled: self.compiled, source: source.clone(), in_partitions, database: None, by_table, recent: None }
+    }
+
+    /// The same rules for a trail that has partitions, or has one.
+    pub fn in_partitions(self, in_partitions: bool) -> Self {
+        Self { in_partitions, ..self }
+    }
+
+    /// Whether it matters in which partition a record is.
+    pub fn ask_for_partitions(&self) -> bool {
+        self.compiled.names_partitions
+    }
+
+    /// The name of a partition for these rules, which is its number. The only partition of a trail has none: rules that name
+    /// partitions have never matched there.
+    pub fn partition_name(&self, partition: u16, operation: Operation) -> Option<String> {
+        // Partition 0 of a trail that was split since the rules were made for it stays what it was.
+        let has_name = self.in_partitions || partition > 0;
+        let of_table = matches!(operation, Operation::Ddl | Operation::Truncate);
+        has_name.then(|| if of_table { ANY_PARTITION.to_owned() } else { partition.to_string() })
     }
 
     /// The memory that they take, in bytes, about; all clones share it.
@@ -145,7 +169,8 @@ impl Rules {
 
     fn may_pass_any(&mut self, table: &TableName, mut operations: impl Iterator<Item = Operation>) -> bool {
         operations.any(|operation| {
-            let header = RecordHeader { table: Some(table), operation, partition: None };
+            let partition = self.in_partitions.then_some(ANY_PARTITION);
+            let header = RecordHeader { table: Some(table), operation, partition };
             self.decide_header(&header) != HeaderVerdict::Drop
         })
     }

@@ -3,6 +3,10 @@
 use crate::codec::image::Image;
 use crate::record::{Operation, TableName, TableSchema};
 
+/// The partition of a statement and a TRUNCATE: they are about a table, whose rows may be in any. As with values that are not
+/// known, a rule that includes partitions includes them, and one that excludes some does not exclude them.
+pub const ANY_PARTITION: &str = "";
+
 /// What stands in a record's header.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordHeader<'a> {
@@ -10,7 +14,7 @@ pub struct RecordHeader<'a> {
     pub table: Option<&'a TableName>,
     /// The operation.
     pub operation: Operation,
-    /// The partition's name, where the trail has partitions.
+    /// The partition's name, where the trail has partitions; [`ANY_PARTITION`] of what is in none alone.
     pub partition: Option<&'a str>,
 }
 

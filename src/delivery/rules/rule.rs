@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::compare::Comparer;
 use super::names::{NamePattern, PartitionPattern};
 use super::pattern::{BadPattern, Room};
-use super::record::{RecordBody, RecordHeader};
+use super::record::{ANY_PARTITION, RecordBody, RecordHeader};
 use super::truth::Truth;
 use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, Rule, TextCondition};
 use crate::codec::image::{Cell, Image};
@@ -80,7 +80,11 @@ impl CompiledRule {
     }
 
     pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
-        let in_partition = || header.partition.is_some_and(|name| self.partitions.iter().any(|p| p.matches(name)));
+        let in_partition = || match header.partition {
+            None => false,
+            Some(ANY_PARTITION) => self.action == Action::Include,
+            Some(name) => self.partitions.iter().any(|pattern| pattern.matches(name)),
+        };
         self.operations.contains(&header.operation) && (self.partitions.is_empty() || in_partition())
     }
 

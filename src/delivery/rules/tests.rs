@@ -440,12 +440,41 @@ fn a_tag_that_is_only_named_must_be_there() {
 
 #[test]
 fn partitions_match_by_name() {
-    let mut rules = include(json!({"partitionNames": ["p*"]}));
+    let mut rules = include(json!({"partitionNames": ["1*", "7"]})).in_partitions(true);
+    let table = TableName::parse("a.b").unwrap();
+    let mut verdict = |partition, operation| {
+        let name = rules.partition_name(partition, operation);
+        rules.decide_header(&RecordHeader { table: Some(&table), operation, partition: name.as_deref() })
+    };
+    for (partition, passes) in [(1, true), (17, true), (7, true), (71, false), (0, false)] {
+        let expected = if passes { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
+        assert_eq!(verdict(partition, Operation::Insert), expected, "{partition}");
+    }
+    for operation in [Operation::Ddl, Operation::Truncate] {
+        assert_eq!(verdict(0, operation), HeaderVerdict::Pass, "it is about a table, with rows in any partition");
+    }
+    assert!(rules.may_pass(&table));
+}
+
+#[test]
+fn a_rule_that_excludes_partitions_excludes_no_statement() {
+    let mut rules = rules(json!([{"action": "exclude", "filter": {"partitionNames": ["*"]}}])).in_partitions(true);
+    let table = TableName::parse("a.b").unwrap();
+    let mut verdict = |operation| {
+        let name = rules.partition_name(0, operation);
+        rules.decide_header(&RecordHeader { table: Some(&table), operation, partition: name.as_deref() })
+    };
+    assert_eq!(verdict(Operation::Insert), HeaderVerdict::Drop);
+    assert_eq!(verdict(Operation::Ddl), HeaderVerdict::Pass);
+}
+
+#[test]
+fn the_only_partition_of_a_trail_has_no_name() {
+    let mut rules = include(json!({"partitionNames": ["*"]}));
     let (table, operation) = header("a.b", Operation::Insert);
-    let mut verdict = |partition| rules.decide_header(&RecordHeader { table: Some(&table), operation, partition });
-    assert_eq!(verdict(Some("p1")), HeaderVerdict::Pass);
-    assert_eq!(verdict(Some("q1")), HeaderVerdict::Drop);
-    assert_eq!(verdict(None), HeaderVerdict::Drop);
+    let name = rules.partition_name(0, operation);
+    let header = RecordHeader { table: Some(&table), operation, partition: name.as_deref() };
+    assert_eq!(rules.decide_header(&header), HeaderVerdict::Drop);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod loads;
 pub mod messages;
 mod metadata_catalog;
 mod openapi;
+mod partitions;
 mod proxied;
 mod put_body;
 mod refusal;

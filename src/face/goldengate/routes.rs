@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::proxied::ways;
 use super::{
     Call, GoldenGate, commands, credentials, document, extract_check, extracts, front_page, groups, health, loads,
-    metadata_catalog, openapi, retention, socket, streams, tokens, trails, users,
+    metadata_catalog, openapi, partitions, retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
 
@@ -48,6 +48,8 @@ fn operations(document: Bytes) -> Operations {
         .add(trails::__path_patch, trails::patch)
         .add(trails::__path_remove, trails::remove)
         .add(trails::__path_put, trails::put)
+        .add(partitions::__path_list, partitions::list)
+        .add(partitions::__path_change, partitions::change)
         .add(extracts::__path_list, extracts::list)
         .add(extracts::__path_describe, extracts::describe)
         .add(extracts::__path_make, extracts::make)

@@ -36,6 +36,7 @@ schema_names! {
     DataStreamCollection = "ogg:dataStreamCollection";
     DataStreamErrors = "ogg:dataStreamErrors";
     MessageName = "ogg:message";
+    PartitionCollection = "trailcast:partitionCollection";
     Report = "ogg:report";
     ExtractCheck = "trailcast:extractCheck";
     ExtractCollection = "trailcast:extractCollection";

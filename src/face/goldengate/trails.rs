@@ -40,6 +40,7 @@ pub(super) struct ShownTrail {
     writer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
+    /// Those that are open.
     partitions: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -125,7 +126,7 @@ async fn shown<N>(call: &Call<N>, info: &TrailInfo) -> Result<ShownTrail, ErrorA
         status: if error.is_some() { TrailState::Stopped } else { TrailState::Running },
         epoch: description.map(|trail| format!("{:016x}", trail.epoch.0)),
         writer: description.map(|trail| trail.writer.to_string()),
-        partitions: description.map(|trail| trail.partitions),
+        partitions: description.map(|trail| u16::try_from(trail.partitions.open().len()).unwrap_or(u16::MAX)),
         segment_bytes: description.map(|trail| trail.segment_bytes),
         created: description.map(|trail| trail.created.clone()),
         segments: status.map(|status| status.segments),
@@ -166,7 +167,7 @@ pub(super) async fn describe(call: Call<TrailName>) -> Answer<ShownTrail> {
 
 /// Makes a trail for puts
 ///
-/// Role: Administrator. Without members a trail takes the server's retention and segments of 64 MiB.
+/// Role: Administrator. Without members a trail takes the server's retention, one partition and segments of 64 MiB.
 #[utoipa::path(post, path = "/services/v2/trails/{name}", operation_id = "makeTrail",
     request_body(content = ref("#/components/schemas/TrailSettings"), content_type = "application/json"),
     responses((status = 200, description = "Done", body = Envelope<ShownTrail>), Taken, Stores))]
@@ -181,7 +182,7 @@ pub(super) async fn make(call: Call<TrailName>, content: Content) -> Answer<Show
 
 /// Changes a trail's options by a JSON merge patch
 ///
-/// Role: Administrator. segmentBytes is fixed when the trail is made.
+/// Role: Administrator. segmentBytes and partitions are fixed when the trail is made.
 #[utoipa::path(patch, path = "/services/v2/trails/{name}", operation_id = "changeTrail",
     request_body(content((ref("#/components/schemas/TrailSettings") = "application/json"), (ref("#/components/schemas/TrailSettings") = "application/merge-patch+json"))),
     responses((status = 200, description = "Done", body = Envelope<ShownTrail>), NotThere, Stores))]
@@ -200,6 +201,12 @@ pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer<Sho
     let mut settings = TrailSettings::from_value(&given)?;
     let info = call.service().trails().describe(call.principal(), &call.name)?;
     let in_force = info.state.as_ref().ok().map(|(description, _)| description.segment_bytes);
+    let open = info.state.as_ref().ok().map(|(description, _)| description.partitions.open().len());
+    if settings.partitions.is_some() && settings.partitions.map(usize::from) != open {
+        let why = "is fixed when the trail is made; POST …/partitions splits and merges them";
+        return Err(ConfigError::new("partitions", why).into());
+    }
+    settings.partitions = stored.partitions;
     if settings.segment_bytes.is_some() && settings.segment_bytes != in_force {
         return Err(ConfigError::new("segmentBytes", "is fixed when the trail is made").into());
     }

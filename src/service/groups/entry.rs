@@ -7,10 +7,10 @@ use tokio::sync::watch;
 
 use super::stored::{StoredGroup, commits, position};
 use crate::catalog::cursors::Cursors;
-use crate::delivery::group::{Group, GroupRules, Layout};
+use crate::delivery::group::{Group, GroupRules, Layout, Partition};
 use crate::limits;
 use crate::record::{GroupName, Position, ResourceName, Timestamp};
-use crate::trail::Trail;
+use crate::trail::{self, Trail};
 
 /// How groups of streams behave: members hear of a rebalance on their connections, and acknowledgements only go forward.
 const RULES: GroupRules = GroupRules {
@@ -40,7 +40,11 @@ pub(super) struct State {
 
 /// The partitions of a trail.
 pub(super) fn layout_of(trail: &Trail) -> Layout {
-    Layout::of(trail.description().partitions)
+    let partition = |of: &trail::Partition| {
+        let closed_at = of.closed.map(|closed| Position::behind(trail.epoch(), closed).order());
+        (of.number, Partition { parents: of.parents.clone(), closed_at })
+    };
+    Layout(trail.partitions().all().iter().map(partition).collect())
 }
 
 impl Entry {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::entry::Entry;
+use super::entry::{Entry, layout_of};
 use super::stored::commits;
 use crate::catalog::cursors::Cursors;
 use crate::delivery::group::{MemberInfo, PartitionInfo};
@@ -90,7 +90,7 @@ impl GroupInfo {
             let mut owners = state.machine.partitions();
             if owners.is_empty() {
                 // Nobody has joined since the server started.
-                let numbers = 0..trail.map_or(0, |trail| trail.description().partitions);
+                let numbers = trail.map(layout_of).unwrap_or_default().0.into_keys();
                 let known = durable.iter().map(|(partition, _)| *partition);
                 let numbers: BTreeSet<u16> = numbers.chain(known).collect();
                 let of = |partition| PartitionInfo { partition, owner: None, finished: false };

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::entry::Entry;
+use super::entry::{Entry, layout_of};
 use super::refused::GroupError;
 use super::stored::{StoredCommit, partition_key, place, set};
 use crate::catalog::cursors::Cursors;
 use crate::clock::SharedClock;
 use crate::delivery::group::{Committed, MemberId, Share};
 use crate::record::{GroupName, MemberName, Position};
+use crate::trail::Trail;
 
 /// A place in a group; given up when it is dropped.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Membership {
     pub(super) clock: SharedClock,
     pub(super) id: MemberId,
     pub(super) name: MemberName,
+    pub(super) trail: Trail,
 }
 
 impl Membership {
@@ -54,6 +56,11 @@ impl Membership {
         // Looked at again an hour later at the latest; the group lives as long as its members.
         let wait = due.map_or(Duration::from_secs(3_600), |due| due.saturating_sub(now));
         let _ = tokio::time::timeout(wait, seen.changed()).await;
+    }
+
+    /// Looks whether the trail's partitions are others by now.
+    pub fn look_at_trail(&self) {
+        self.entry.with(|state| state.set_layout(layout_of(&self.trail), self.clock.steady()));
     }
 
     /// It was heard of.

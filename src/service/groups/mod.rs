@@ -118,7 +118,8 @@ impl Groups {
             state.machine.join(member.clone(), timeout, now)
         });
         let id = joined.inspect_err(|_| self.hits.count(Limit::GroupMembers))?;
-        Ok(Membership { entry, cursors: self.cursors.clone(), clock: self.clock.clone(), id, name: member })
+        let (cursors, clock, trail) = (self.cursors.clone(), self.clock.clone(), trail.clone());
+        Ok(Membership { entry, cursors, clock, id, name: member, trail })
     }
 
     async fn make(

@@ -30,7 +30,9 @@ use crate::log_output;
 use crate::process::ProcessFigures;
 use crate::record::Timestamp;
 use crate::tasks::{self, Task};
-use crate::trail::{FLUSH_SECONDS_BUCKETS, RetentionRule, Trail, TrailStatus, Writer};
+use crate::trail::{
+    FLUSH_SECONDS_BUCKETS, PartitionMap, RetentionRule, Trail, TrailStatus, Writer, partition_lists_given_up,
+};
 
 /// Close codes that say that something is wrong with a client.
 const ALERTED_CODES: [CloseCode; 2] = [CloseCode::SILENT, CloseCode::SLOW];
@@ -45,13 +47,23 @@ pub(super) fn sample_trails(page: &mut Page, principal: Principal<'_>, trails: &
         page.add(Metric::TrailStopped, &[name], flag(stopped));
         let Some(status) = status else { continue };
         sample_trail(page, name, &status, now);
+        if let Ok(trail) = entry.served() {
+            sample_partitions(page, name, &trail.partitions());
+        }
         if entry.served().is_ok_and(|trail| trail.description().writer == Writer::Puts) {
             sample_puts(page, name, &entry.put_figures);
         }
     }
+    page.add(Metric::TrailPartitionLists, &[], partition_lists_given_up() as f64);
     for (reason, count) in puts.refusals() {
         page.add(Metric::PutRefused, &[reason], count as f64);
     }
+}
+
+fn sample_partitions(page: &mut Page, name: &str, partitions: &PartitionMap) {
+    let open = partitions.open().len();
+    page.add(Metric::TrailPartitions, &[name, "open"], open as f64);
+    page.add(Metric::TrailPartitions, &[name, "closed"], (partitions.all().len() - open) as f64);
 }
 
 fn sample_trail(page: &mut Page, name: &str, status: &TrailStatus, now: Timestamp) {

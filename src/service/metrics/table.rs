@@ -64,6 +64,8 @@ macro_rules! metrics {
 metrics! {
     TrailBytes: Gauge, "trailcast_trail_bytes", ["trail"], "Bytes of a trail's segments on disk, without the zeros (256 KiB at most) that are written ahead of the data.";
     TrailSegments: Gauge, "trailcast_trail_segments", ["trail"], "Segments of a trail on disk.";
+    TrailPartitions: Gauge, "trailcast_trail_partitions", ["trail", "state"], "Partitions of a trail; state is open, or closed: split or merged, and read only.";
+    TrailPartitionLists: Counter, "trailcast_trail_partition_lists_given_up_total", [], "Segments of trails with partitions of which it is not known where each partition lies, for they have more pieces than are kept: readers of a partition read all of them.";
     TrailFirst: Gauge, "trailcast_trail_first_commit", ["trail"], "Commit number of the first transaction that a trail keeps.";
     TrailLast: Gauge, "trailcast_trail_last_commit", ["trail"], "Commit number of a trail's last durable transaction.";
     TrailLastSeconds: Gauge, "trailcast_trail_last_commit_timestamp_seconds", ["trail"], "Commit time of a trail's last durable transaction, in seconds since 1970.";

@@ -19,7 +19,7 @@ async fn served(home: &Path, names: &[&str]) -> (Arc<Service>, Arc<HandClock>) {
     let clock = Arc::new(HandClock::at(Timestamp::parse("2026-07-13T04:00:00Z").unwrap()));
     for name in names {
         let (folder, name) = (home.join("trails").join(name), TrailName::new(name).unwrap());
-        let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+        let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN, ..TrailOptions::default() };
         let trail = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock.clone()).unwrap();
         fill(&trail).await;
     }
@@ -66,7 +66,8 @@ async fn segments_go_after_seven_days_unless_the_trail_says_otherwise() {
     let (usual, shorter) = (trail(&service, "t1"), trail(&service, "t2"));
     let before = usual.status().segments;
     assert!(before > 3);
-    let settings = TrailSettings { retention_seconds: Some(3_600), retention_bytes: None, segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: Some(3_600), retention_bytes: None, segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, &TrailName::new("t2").unwrap(), settings).await.unwrap();
     clock.advance_seconds(3_601);
     service.retention().pass();
@@ -90,16 +91,23 @@ async fn segments_go_while_the_trail_is_larger_than_it_may_be() {
     let (service, _) = served(home.path(), &["t1"]).await;
     let trail = trail(&service, "t1");
     let bytes = trail.bytes();
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes), segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: None, retention_bytes: Some(bytes), segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert_eq!(trail.bytes(), bytes, "it fits");
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(bytes / 2), segment_bytes: None };
+    let settings = TrailSettings {
+        retention_seconds: None,
+        retention_bytes: Some(bytes / 2),
+        segment_bytes: None,
+        partitions: None,
+    };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert!(trail.bytes() <= bytes / 2 && trail.bytes() > bytes / 2 - 2 * limits::SEGMENT_BYTES_MIN);
     assert!(removed(&trail, RetentionRule::Size) > 0 && removed(&trail, RetentionRule::Age) == 0);
-    let settings = TrailSettings { retention_seconds: None, retention_bytes: Some(1), segment_bytes: None };
+    let settings =
+        TrailSettings { retention_seconds: None, retention_bytes: Some(1), segment_bytes: None, partitions: None };
     service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
     service.retention().pass();
     assert_eq!(trail.status().segments, 1, "never the last");
@@ -112,7 +120,7 @@ async fn the_oldest_segments_of_all_trails_go_when_these_take_more_than_their_sh
     let older = trail(&service, "t1");
     clock.advance_seconds(60);
     let name = TrailName::new("t2").unwrap();
-    let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN };
+    let options = TrailOptions { segment_bytes: limits::SEGMENT_BYTES_MIN, ..TrailOptions::default() };
     let folder = home.path().join("other/t2");
     let newer = Trail::create(&folder, name, Writer::Puts, &options, Arc::new(SystemDisk), clock).unwrap();
     fill(&newer).await;

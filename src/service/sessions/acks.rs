@@ -135,14 +135,11 @@ impl Acks {
         state.before = acked.or(state.before);
     }
 
-    /// The last position that the member was sent.
-    pub(super) fn sent(&self, position: Position) {
+    /// The last record of the trail that the member was sent, if there is one, and the last position of all: a heartbeat repeats one, and
+    /// need not be acknowledged.
+    pub(super) fn sent(&self, record: Option<Position>, position: Position) {
         if let Some(window) = &mut self.state().window {
-            // One behind a transaction is no record's: it need not be acknowledged.
-            if !position.is_behind() {
-                window.record = Some(position);
-            }
-            window.sent = Some(position);
+            (window.record, window.sent) = (record, Some(position));
         }
     }
 
@@ -254,12 +251,12 @@ mod tests {
     async fn an_acknowledgement_commits_each_partition_up_to_it_and_none_backwards() {
         let acks = Acks::new(CONTRACT);
         acks.open_window(&[owned(0, 5), owned(1, 9)], &at(5, 0));
-        acks.sent(at(8, 1));
+        acks.sent(Some(at(8, 1)), at(8, 1));
         assert!(!acks.all_acknowledged());
         assert_eq!(say(&acks, &at(7, 0)), None);
         assert_eq!(acks.next_to_commit().await, Some(vec![(0, 10, at(7, 0))]));
         acks.committed();
-        acks.sent(at(12, 0));
+        acks.sent(Some(at(12, 0)), at(12, 0));
         for position in [at(8, 0), at(12, 0), at(11, 0)] {
             assert_eq!(say(&acks, &position), None);
         }
@@ -288,7 +285,7 @@ mod tests {
         for text in said.chain([other_contract, of_trail, own(at(9, 1)), own(at(5, 0)), other_epoch, twice]) {
             let acks = Acks::new(CONTRACT);
             acks.open_window(&[owned(0, 5)], &at(5, 0));
-            acks.sent(at(9, 0));
+            acks.sent(Some(at(9, 0)), at(9, 0));
             acks.take(text.as_bytes());
             assert!(matches!(acks.ended(), Some(End::NotAcknowledged(_))), "{text}");
             assert!(!acks.all_acknowledged());
@@ -299,12 +296,12 @@ mod tests {
     fn what_was_acknowledged_before_a_hand_over_may_be_said_again_and_means_nothing_new() {
         let acks = Acks::new(CONTRACT);
         acks.open_window(&[owned(0, 5)], &at(5, 0));
-        acks.sent(at(9, 0));
+        acks.sent(Some(at(9, 0)), at(9, 0));
         assert_eq!(say(&acks, &at(9, 0)), None);
         acks.close_window();
         assert_eq!(say(&acks, &at(9, 0)), None);
         acks.open_window(&[owned(0, 9), owned(1, 5)], &at(5, 0));
-        acks.sent(at(20, 0));
+        acks.sent(Some(at(20, 0)), at(20, 0));
         assert_eq!(say(&acks, &at(9, 0)), None);
         assert!(acks.state().window.as_ref().unwrap().acked.is_none());
     }
@@ -313,11 +310,11 @@ mod tests {
     fn a_heartbeat_need_not_be_acknowledged_and_what_was_passed_over_is_committed_when_nothing_is_outstanding() {
         let acks = Acks::new(CONTRACT);
         acks.open_window(&[owned(0, 5)], &at(5, 0));
-        acks.sent(at(8, 0));
+        acks.sent(Some(at(8, 0)), at(8, 0));
         acks.advance(Position::behind(Epoch(1), 20));
         assert!(acks.state().window.as_ref().unwrap().pending.is_none(), "a record is outstanding");
         assert_eq!(say(&acks, &at(8, 0)), None);
-        acks.sent(Position::behind(Epoch(1), 9));
+        acks.sent(Some(at(8, 0)), at(9, 0));
         assert!(acks.all_acknowledged());
         acks.state().window.as_mut().unwrap().pending = None;
         acks.advance(Position::behind(Epoch(1), 20));

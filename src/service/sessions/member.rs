@@ -222,8 +222,9 @@ impl MemberSession {
                 Happened::Looked => {}
                 Happened::Ended(end) => return Delivery::End(end),
                 Happened::Delivered(delivery) => {
-                    if let Some(last) = self.progress.current().last() {
-                        self.acks.sent(last);
+                    let progress = self.progress.current();
+                    if let Some(last) = progress.last() {
+                        self.acks.sent(progress.last_of_trail(), last);
                     }
                     return delivery;
                 }
@@ -261,6 +262,7 @@ impl MemberSession {
             delivery = delivered => Happened::Delivered(delivery),
             () = tokio::time::sleep_until(advance_at), if is_reading => {
                 self.advance_at = Instant::now() + Duration::from_secs(limits::GROUP_ADVANCE_SECONDS);
+                self.membership.look_at_trail();
                 self.acks.advance(Position::behind(epoch, self.progress.current().passed()));
                 Happened::Looked
             }

@@ -73,11 +73,12 @@ impl Streams {
             let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
             let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
             let document = catalog.get(Shelf::Documents, &name)?;
-            let unmatched = config.names_partitions();
+            let in_one = || trails.of(&config.source).is_none_or(|trail| !trail.has_partitions());
+            let unmatched = config.names_partitions().filter(|_| in_one());
             let rules = StreamRules::stored(&compiler);
             let stream = Stream::new(resource.clone(), config, rules, document, Arc::default());
             if let Some(member) = unmatched {
-                tracing::warn!(stream = %resource, member, "a rule names partitions, which no trail has: it matches nothing");
+                tracing::warn!(stream = %resource, member, "a rule names partitions, and the trail has one: it matches nothing");
             }
             known.insert(resource, stream);
         }
@@ -129,6 +130,10 @@ impl Streams {
         self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    fn has_partitions(&self, config: &StreamConfig) -> bool {
+        self.trails.of(&config.source).is_some_and(|trail| trail.has_partitions())
+    }
+
     fn known(&self, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
         self.get(name).ok_or_else(|| StreamError::Missing(name.clone()))
     }
@@ -165,7 +170,7 @@ impl Streams {
             return Err(StreamError::Exists(name.clone()));
         }
         // Rules that do not compile are refused before anything is stored.
-        let rules = self.compiler.compile_new(&config, || self.rules_bytes()).await?;
+        let rules = self.compiler.compile_new(&config, self.has_partitions(&config), || self.rules_bytes()).await?;
         let _one_at_a_time = self.changing.lock().await;
         let (key, given) = (name.to_string(), config.as_given().clone());
         match self.catalog.blocking(move |catalog| catalog.put_new(Shelf::Streams, &key, &given)).await {
@@ -223,7 +228,7 @@ impl Streams {
             let rules = if config.rules == old.config.rules {
                 old.rules.clone()
             } else {
-                self.compiler.compile_new(&config, || self.rules_bytes()).await?
+                self.compiler.compile_new(&config, self.has_partitions(&config), || self.rules_bytes()).await?
             };
             let one_at_a_time = self.changing.lock().await;
             // Another change may have come in between.
@@ -274,6 +279,7 @@ impl Streams {
         }
         let trail = self.trails.of(&stream.config.source)?.served().ok()?.clone();
         let rules = stream.compiled_rules().await.ok()?.of_source(trail.source_identity());
+        let rules = rules.in_partitions(!trail.partitions().is_single());
         let (turn, config) = (self.compiler.turn_to_look().await.ok()?, stream.config.clone());
         turn.run(move || UnmatchedRules::find(&config, &trail, &rules)).await.ok()?
     }

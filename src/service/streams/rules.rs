@@ -60,13 +60,15 @@ impl RuleCompiler {
         self.looks.turn().await
     }
 
-    /// Compiles the rules of a stream that is to be made or changed; `others_bytes` is what those of all streams take.
+    /// Compiles the rules of a stream that is to be made or changed; `has_partitions`: its trail has more than one;
+    /// `others_bytes` is what those of all streams take.
     pub(super) async fn compile_new(
         self: &Arc<Self>,
         config: &StreamConfig,
+        has_partitions: bool,
         others_bytes: impl FnOnce() -> usize,
     ) -> Result<Arc<StreamRules>, StreamError> {
-        config.check_new_rules()?;
+        config.check_new_rules(has_partitions)?;
         let compiled = match Rules::compile_quickly(config) {
             Some(compiled) => compiled,
             None => {

@@ -65,8 +65,15 @@ impl TrailEntry {
         self.trail.as_ref().map_err(Clone::clone)
     }
 
+    /// Whether it has, or has had, more than one partition.
+    pub(in crate::service) fn has_partitions(&self) -> bool {
+        self.served().is_ok_and(|trail| !trail.partitions().is_single())
+    }
+
     pub(super) fn info(&self, name: &TrailName) -> TrailInfo {
-        let state = self.served().map(|trail| (trail.description().clone(), trail.status()));
+        let described =
+            |trail: &Trail| TrailDescription { partitions: trail.partitions(), ..trail.description().clone() };
+        let state = self.served().map(|trail| (described(trail), trail.status()));
         TrailInfo { name: name.clone(), state }
     }
 }

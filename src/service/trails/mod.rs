@@ -2,6 +2,7 @@
 
 mod claims;
 mod entry;
+mod partitions;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -24,7 +25,7 @@ use crate::limits;
 use crate::record::{ResourceName, TrailName};
 use crate::tasks::{Panicked, Task};
 use crate::trail::local::disk::Disk;
-use crate::trail::{OpenError, Trail, TrailOptions, Writer};
+use crate::trail::{Appender, OpenError, PartitionChange, PartitionMap, RepartitionError, Trail, TrailOptions, Writer};
 
 /// Ending of a trail's folder that is being deleted; no trail's name holds a dot.
 const DELETED: &str = ".deleted";
@@ -93,6 +94,9 @@ pub enum TrailError {
     /// The file system refused.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Its partitions cannot be changed that way, or not now.
+    #[error(transparent)]
+    Repartition(#[from] RepartitionError),
     /// The file system refused to remove it.
     #[error("trail {trail} cannot be removed: {error}")]
     Remove {
@@ -225,6 +229,7 @@ impl Trails {
         }
         let mut options = TrailOptions::default();
         options.segment_bytes = settings.and_then(|settings| settings.segment_bytes).unwrap_or(options.segment_bytes);
+        options.partitions = settings.and_then(|settings| settings.partitions).unwrap_or(options.partitions);
         let (folder, trail_name) = (self.folder.join(name.as_str()), name.clone());
         let (disk, clock) = (self.disk.clone(), self.clock.clone());
         let make = move || Trail::create(&folder, trail_name, writer, &options, disk, clock);

@@ -1,6 +1,7 @@
 //! The one way in for records: each is written into the chunk where it stays, and is taken out again if nothing came of it.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 
 use super::Appender;
 use crate::codec::frame::{
@@ -103,6 +104,7 @@ impl Appender {
         if bytes > PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes, max: PAYLOAD_BYTES_MAX });
         }
+        self.shared.has_messages.store(true, Ordering::Relaxed);
         let (flags, schema) = (frame::message::flags(message), SchemaId::MESSAGES);
         always(self.record(FrameHeader { flags, partition, schema, ..FrameHeader::new(FrameKind::Message) }, |out| {
             frame::message::push(out, message);
@@ -120,9 +122,9 @@ impl Appender {
         let Some(open) = &mut self.open else {
             return Err(AppendError::OutOfTurn("a record needs an open transaction"));
         };
-        let partitions = self.shared.description.partitions;
-        if of.partition >= partitions {
-            return Err(AppendError::NoPartition { partition: of.partition, partitions });
+        // A statement is in none: it is about a table.
+        if !self.partitions.is_open(of.partition) && of.kind != FrameKind::Record(Operation::Ddl) {
+            return Err(self.no_partition(of.partition));
         }
         let (start, record) = (self.chunk.len(), open.records);
         let header = FrameHeader { record, commit: self.next_commit, commit_ts: open.head.commit_ts, ..of };

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::limits::TRAIL_DESCRIPTION_BYTES_MAX;
 use crate::trail::local::disk::{Disk, read_full};
 use crate::trail::{OpenError, TrailDescription};
 
@@ -37,7 +38,7 @@ pub(in crate::trail) fn put_in_force(folder: &Path, disk: &dyn Disk) -> Result<(
 pub(in crate::trail) fn read(folder: &Path, disk: &dyn Disk) -> Result<TrailDescription, OpenError> {
     let failed = |action| move |source| OpenError::Io { trail: name_of(folder), action, source };
     let file = disk.open(&folder.join(FILE), false).map_err(failed("opening trail.json"))?;
-    let mut text = vec![0; 64 << 10];
+    let mut text = vec![0; TRAIL_DESCRIPTION_BYTES_MAX];
     let read = read_full(&*file, &mut text, 0).map_err(failed("reading trail.json"))?;
     TrailDescription::decode(&text[..read]).map_err(|undecoded| undecoded.of(name_of(folder), FILE))
 }

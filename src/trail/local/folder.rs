@@ -4,13 +4,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::codec::segment_head::{SEGMENT_VERSION, SegmentHead};
 use crate::trail::local::disk::{Disk, DiskFile};
 use crate::trail::local::door::Door;
 use crate::trail::local::segment_file::{SegmentFile, file_name, number_of};
 use crate::trail::local::{description, mark_file};
+use crate::trail::partitions::PartitionMap;
 use crate::trail::{DurableMark, OpenError, TrailDescription};
 
 /// Name of the file that says that a repair is decided and not carried out to its end.
@@ -27,8 +28,16 @@ pub(in crate::trail) struct Folder {
     pub(in crate::trail) description: TrailDescription,
     /// Where the mark is written for other processes; none in a trail that is only looked at.
     mark_file: OnceLock<Arc<dyn DiskFile>>,
-    /// Set when `trail.json` says that there are segments of the version that we make.
-    format_raised: OnceLock<()>,
+    /// What `trail.json` says now.
+    written: Mutex<Written>,
+}
+
+/// A description in its file.
+#[derive(Debug)]
+struct Written {
+    description: TrailDescription,
+    /// Replacing it failed: the file says this or what it was to say instead.
+    in_doubt: bool,
 }
 
 impl Folder {
@@ -39,9 +48,9 @@ impl Folder {
             path: path.to_owned(),
             disk: door.clone(),
             door,
+            written: Mutex::new(Written { description: description.clone(), in_doubt: false }),
             description,
             mark_file: OnceLock::new(),
-            format_raised: OnceLock::new(),
         }
     }
 
@@ -84,17 +93,35 @@ impl Folder {
     /// Sees to it, before the first segment of a newer version gets its name, that `trail.json` says so: a program that does
     /// not know that version must not take it for damage.
     fn raise_format(&self) -> io::Result<()> {
-        if self.description.format >= SEGMENT_VERSION || self.format_raised.get().is_some() {
+        self.describe(|description| description.format = description.format.max(SEGMENT_VERSION))
+    }
+
+    /// Makes `trail.json` say that these are the partitions, durably. After an error it may say so or not, until
+    /// [`Self::settle_description`] has seen to it.
+    pub(in crate::trail) fn keep_partitions(&self, partitions: &Arc<PartitionMap>) -> io::Result<()> {
+        self.describe(|description| description.partitions = partitions.clone())
+    }
+
+    /// Where replacing `trail.json` has failed: makes sure that it says what it did before.
+    pub(in crate::trail) fn settle_description(&self) -> io::Result<()> {
+        self.describe(|_| ())
+    }
+
+    fn describe(&self, change: impl FnOnce(&mut TrailDescription)) -> io::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = written.description.clone();
+        change(&mut next);
+        if next == written.description && !written.in_doubt {
             return Ok(());
         }
-        let raised = TrailDescription { format: SEGMENT_VERSION, ..self.description.clone() };
-        description::write_draft(&self.path, &raised, &*self.disk)
+        written.in_doubt = true;
+        description::write_draft(&self.path, &next, &*self.disk)
             .and_then(|()| description::put_in_force(&self.path, &*self.disk))
             .map_err(|error| match error {
                 OpenError::Io { source, .. } => source,
                 other => io::Error::other(other),
             })?;
-        self.format_raised.get_or_init(|| ());
+        *written = Written { description: next, in_doubt: false };
         Ok(())
     }
 

@@ -194,13 +194,14 @@ impl SegmentFile {
 fn extension(hint: Hint) -> &'static str {
     match hint {
         Hint::Index => "idx",
+        Hint::Partitions => "par",
         Hint::Xids => "xid",
     }
 }
 
 /// Removes the files of hints beside the segment in that file; they may not be there.
 pub(in crate::trail) fn drop_hints(disk: &dyn Disk, segment: &Path) -> io::Result<()> {
-    for hint in [Hint::Index, Hint::Xids] {
+    for hint in [Hint::Index, Hint::Partitions, Hint::Xids] {
         match disk.remove(&segment.with_extension(extension(hint))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -83,6 +83,11 @@ fn copy_as_it_is(folder: &Path, to: &Path, disk: Arc<dyn Disk>, clock: SharedClo
     // A server may have made the first segment of a newer version since the description was read.
     let newest = shared.segments().iter().map(|segment| segment.head.version).max();
     description.format = description.format.max(newest.unwrap_or_default());
+    // Nor does it know of partitions that the copied records may be in. Later changes are none of the copy.
+    let now = description::read(folder, &*disk)?;
+    if now.epoch == description.epoch {
+        description.partitions = Arc::new(now.partitions.ending_at(mark.commit));
+    }
     description.backup_taken = Some(clock.now().to_rfc3339());
     description::write_draft(to, &description, &*disk)?;
     description::put_in_force(to, &*disk)?;

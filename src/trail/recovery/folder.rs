@@ -71,6 +71,12 @@ pub(in crate::trail) fn open(path: &Path, disk: Arc<dyn Disk>, clock: SharedCloc
         warn_rarely!(&trail, trail, %error, "mark.bin cannot be written; who looks sees a little less");
     }
     let tail = recover_end(&shared, &folder)?;
+    let partitions = shared.partitions().ending_at(tail.state.commit);
+    if partitions != *shared.partitions() {
+        let partitions = Arc::new(partitions);
+        folder.keep_partitions(&partitions).map_err(folder.failed("writing its description"))?;
+        shared.set_partitions(partitions);
+    }
     shared.source.set(&tail.state.identity);
     *shared.lock_end() = End::Free(Box::new(tail));
     Ok(shared)

@@ -27,7 +27,7 @@ pub(super) fn of(trail: &Trail, record: &Record<'_>, as_json: bool) -> Result<St
         Body::Row(_) | Body::Ddl { .. } => record.operation.as_str(),
     };
     let mut members = members(record, &body)?;
-    if trail.description().partitions > 1 && !matches!(body, Body::Message(_)) {
+    if !trail.description().partitions.is_single() && !matches!(body, Body::Message(_)) {
         let _ = write!(members, ",\"partition\":{}", record.partition);
     }
     Ok(if as_json {
