@@ -10,6 +10,7 @@ mod group;
 mod load;
 mod masking;
 mod partitions;
+mod records;
 mod spill;
 
 pub use bench::*;
@@ -19,6 +20,7 @@ pub use group::*;
 pub use load::*;
 pub use masking::*;
 pub use partitions::*;
+pub use records::*;
 pub use spill::*;
 
 // --- names ---------------------------------------------------------------------------------------------------------

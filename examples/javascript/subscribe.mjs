@@ -105,11 +105,15 @@ function workOn(metadata, rest) {
   console.log(metadata.opTs, metadata.opType, metadata.qualifiedTable, JSON.stringify(rest));
 }
 
+/** After how many milliseconds to connect again, where the server said so last. */
+let comeBackAfter;
+
 /** Works on records until the connection ends; resolves to whether any came. */
 function follow(url, path) {
   return new Promise((resolve, reject) => {
     let position = load(path);
     let anyCame = false;
+    comeBackAfter = undefined;
     const reader = new Reader(url);
     const socket = new WebSocket(`${url}?begin=${encodeURIComponent(position)}`);
     // A connection that died without a word: the server says how often it pings one that lives.
@@ -127,12 +131,17 @@ function follow(url, path) {
     socket.on("message", (message) => {
       heard();
       for (const change of reader.read(message)) {
+        // Of a stream with trailcast.drain: the server stops, and says when to come back.
+        if (change.metadata.opType === "DRAIN") {
+          comeBackAfter = change.rest.retry_after_ms;
+          continue;
+        }
         if (change.position === undefined) {
           socket.terminate();
           return reject(new Error("this stream sends no positions: metaFields.pos is off"));
         }
-        // A heartbeat only moves the position.
-        if (change.metadata.opType !== "HEARTBEAT") workOn(change.metadata, change.rest);
+        // These only move the position.
+        if (!["HEARTBEAT", "CAUGHT_UP"].includes(change.metadata.opType)) workOn(change.metadata, change.rest);
         position = change.position;
         anyCame = true;
       }
@@ -171,6 +180,7 @@ for (;;) {
     process.exit(1);
   }
   // Longer from try to try, and never in step with other clients.
-  await new Promise((resolve) => setTimeout(resolve, wait * (0.5 + Math.random() / 2)));
+  const pause = comeBackAfter ?? wait * (0.5 + Math.random() / 2);
+  await new Promise((resolve) => setTimeout(resolve, pause));
   wait = Math.min(wait * 2, 10_000);
 }

@@ -137,18 +137,23 @@ def work_on(metadata, rest):
 
 
 def follow(url, path):
-    """Works on records until the connection ends; returns whether any came."""
+    """Works on records until the connection ends; returns whether any came, and when to come back if the server said so."""
     position = load(path)
     any_came = False
+    come_back_after = None
     reader = Reader(url)
     with connect(f"{url}?begin={quote(position)}", max_size=None) as socket:
         try:
             for message in socket:
                 for pos, metadata, rest in reader.read(message):
+                    # Of a stream with trailcast.drain: the server stops, and says when to come back.
+                    if metadata.get("opType") == "DRAIN":
+                        come_back_after = rest["retry_after_ms"] / 1000
+                        continue
                     if pos is None:
                         raise SystemExit("this stream sends no positions: metaFields.pos is off")
-                    # A heartbeat only moves the position.
-                    if metadata.get("opType") != "HEARTBEAT":
+                    # These only move the position.
+                    if metadata.get("opType") not in ("HEARTBEAT", "CAUGHT_UP"):
                         work_on(metadata, rest)
                     position = pos
                     any_came = True
@@ -159,7 +164,7 @@ def follow(url, path):
             if closed.rcvd and closed.rcvd.code in FINAL_CLOSE_CODES:
                 raise SystemExit(f"closed by the server: {closed.rcvd.code} {closed.rcvd.reason}") from None
             print(f"connection lost ({closed}), resuming", file=sys.stderr)
-    return any_came
+    return any_came, come_back_after
 
 
 def main():
@@ -169,8 +174,12 @@ def main():
     wait = 0.25
     while True:
         try:
-            if follow(url, path):
+            any_came, come_back_after = follow(url, path)
+            if any_came:
                 wait = 0.25
+            if come_back_after is not None:
+                time.sleep(come_back_after)
+                continue
         except InvalidStatus as refusal:
             answer = refusal.response
             if answer.status_code in FINAL_STATUSES:

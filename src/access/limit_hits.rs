@@ -47,11 +47,13 @@ pub enum Limit {
     GroupMembers,
     /// Time to acknowledge before partitions of a consumer group change hands; the session was closed (4016).
     GroupHandOver,
+    /// Reads that wait for records; the read was refused.
+    WaitingReads,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -72,6 +74,7 @@ impl Limit {
         Self::Groups,
         Self::GroupMembers,
         Self::GroupHandOver,
+        Self::WaitingReads,
     ];
 
     /// Its name in metrics.
@@ -97,6 +100,7 @@ impl Limit {
             Self::Groups => "groups",
             Self::GroupMembers => "group_members",
             Self::GroupHandOver => "group_hand_over",
+            Self::WaitingReads => "waiting_reads",
         }
     }
 }

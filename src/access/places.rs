@@ -46,8 +46,20 @@ impl<K: Eq + Hash + Clone> Places<K> {
 }
 
 impl<K: Eq + Hash> Places<K> {
+    /// How many places a key has taken.
+    pub fn taken(&self, key: &K) -> usize {
+        self.lock().get(key).copied().unwrap_or_default()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Place<K> {
+    /// How many places its key has taken, this one included.
+    pub fn of_its_key(&self) -> usize {
+        self.of.taken(&self.key)
     }
 }
 

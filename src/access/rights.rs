@@ -23,15 +23,19 @@ pub enum Loss {
 pub struct Needed {
     /// The least role.
     pub role: Role,
-    /// The stream that is read.
-    pub stream: String,
-    /// Its trail.
+    /// The stream that is read; none where the trail itself is.
+    pub stream: Option<String>,
+    /// The trail.
     pub trail: String,
 }
 
 impl Needed {
     fn is_allowed(&self, role: Role, narrowing: &Narrowing) -> bool {
-        role >= self.role && narrowing.allows_stream(Verb::Read, &self.stream, &self.trail)
+        let is_granted = match &self.stream {
+            Some(stream) => narrowing.allows_stream(Verb::Read, stream, &self.trail),
+            None => narrowing.allows_trail(Verb::Read, &self.trail),
+        };
+        role >= self.role && is_granted
     }
 }
 
@@ -141,7 +145,7 @@ mod tests {
     }
 
     fn rights(catalog: &Catalog, changes: &watch::Sender<u64>, identity: &Identity) -> Rights {
-        let needed = Needed { role: Role::Operator, stream: "s1".into(), trail: "a1".into() };
+        let needed = Needed { role: Role::Operator, stream: Some("s1".into()), trail: "a1".into() };
         Rights::new(catalog.clone(), changes.subscribe(), identity, needed, Timestamp::from_micros(0))
     }
 

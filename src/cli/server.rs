@@ -142,6 +142,7 @@ impl RunningServer {
     /// No new connections, sessions closed with 1001, everything flushed.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        self.service.records().stop_waiting();
         // Half a second is left for the process itself to go.
         let all = async {
             self.serving.join_all().await;

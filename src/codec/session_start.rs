@@ -1,4 +1,4 @@
-//! What a stream's server says of a session in the answer to its handshake, beside the upgrade: two headers of our own.
+//! What a stream's server says of a session in headers of our own: in the answer to its handshake, and in that to a poll.
 //!
 //! Clients that do not know them pass over them.
 
@@ -8,6 +8,11 @@ use std::time::Duration;
 pub const BEGIN_HEADER: &str = "trailcast-begin";
 /// The header with the longest silence of a healthy session, in whole seconds: after it the server sends a ping.
 pub const PING_HEADER: &str = "trailcast-ping-seconds";
+
+/// The header with the `begin` of the next poll.
+pub const NEXT_HEADER: &str = "trailcast-next";
+/// The header that says whether a poll gave all that there was: `true` or `false`.
+pub const CAUGHT_UP_HEADER: &str = "trailcast-caught-up";
 
 /// Whole seconds of a server's ping interval; one at least.
 pub fn ping_seconds(ping: Duration) -> u64 {

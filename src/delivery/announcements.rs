@@ -12,12 +12,14 @@ use serde_json::Value;
 
 use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
 use crate::codec::json::{
-    GroupAssignment, object_metadata, push_group_assignment, push_heartbeat, push_value, stream_metadata,
+    GroupAssignment, object_metadata, push_caught_up, push_drain, push_group_assignment, push_heartbeat, push_value,
+    stream_metadata,
 };
 use crate::codec::schema_record::{
-    ddl_schema, dml_schema, group_assignment_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
+    caught_up_schema, ddl_schema, dml_schema, drain_schema, group_assignment_schema, heartbeat_schema,
+    object_metadata_schema, stream_metadata_schema,
 };
-use crate::codec::token;
+use crate::codec::token::{self, TokenText};
 use crate::delivery::batch::Batch;
 use crate::delivery::block::{Block, Piece};
 use crate::delivery::contract::Contract;
@@ -31,6 +33,7 @@ pub struct Announcements {
     told_object_metadata_schema: bool,
     told_ddl_schema: bool,
     told_heartbeat_schema: bool,
+    told_caught_up_schema: bool,
 }
 
 impl Announcements {
@@ -42,6 +45,7 @@ impl Announcements {
             told_object_metadata_schema: false,
             told_ddl_schema: false,
             told_heartbeat_schema: false,
+            told_caught_up_schema: false,
         }
     }
 
@@ -76,6 +80,26 @@ impl Announcements {
             out.schema(heartbeat_schema(&contract.options));
         }
         out.heartbeat(position);
+        out.finish()
+    }
+
+    /// A message that says that everything was sent, and before the first one what it looks like. `tail`: commit time of the
+    /// trail's last transaction, if it has one.
+    pub fn caught_up(&mut self, position: Position, tail: Option<Timestamp>, now: Timestamp) -> Option<Bytes> {
+        let contract = self.contract.clone();
+        let mut out = Message::new(&contract, now);
+        if !std::mem::replace(&mut self.told_caught_up_schema, true) {
+            out.schema(caught_up_schema(&contract.options));
+        }
+        out.caught_up(position, tail);
+        out.finish()
+    }
+
+    /// The last message: when to come back. It tells no position, for it may come in the place of messages that were not sent.
+    pub fn drain(&self, retry_after_millis: u64, now: Timestamp) -> Option<Bytes> {
+        let mut out = Message::new(&self.contract, now);
+        out.schema(drain_schema(&self.contract.options));
+        out.drain(retry_after_millis);
         out.finish()
     }
 
@@ -131,27 +155,47 @@ impl<'c> Message<'c> {
     fn push(&mut self, kind: EventKind, subject: Option<&str>, record: &Value) {
         let mut json = Vec::new();
         push_value(&mut json, record);
-        let id = cloudevents::stable_id(&json);
+        self.push_json(kind, subject, &json);
+    }
+
+    fn push_json(&mut self, kind: EventKind, subject: Option<&str>, json: &[u8]) {
+        let id = cloudevents::stable_id(json);
         let now = self.now;
         self.write(None, |events, out| {
             if let Some(events) = events {
                 let time = Some(now);
                 events.open(out, &Event { kind, id: &id, time, subject, partition_key: None, position: None });
             }
-            out.extend_from_slice(&json);
+            out.extend_from_slice(json);
         });
     }
 
     fn heartbeat(&mut self, position: Position) {
+        let (options, now) = (&self.contract.options, self.now);
+        self.at(EventKind::Heartbeat, position, |pos, out| push_heartbeat(pos, now, options, out));
+    }
+
+    fn caught_up(&mut self, position: Position, tail: Option<Timestamp>) {
+        let (options, now) = (&self.contract.options, self.now);
+        self.at(EventKind::CaughtUp, position, |pos, out| push_caught_up(pos, tail, now, options, out));
+    }
+
+    fn drain(&mut self, retry_after_millis: u64) {
+        let mut json = Vec::new();
+        push_drain(retry_after_millis, self.now, &self.contract.options, &mut json);
+        self.push_json(EventKind::Drain, None, &json);
+    }
+
+    /// A record of which the position is what it is about.
+    fn at(&mut self, kind: EventKind, position: Position, push: impl FnOnce(&TokenText, &mut Vec<u8>)) {
         let (contract, now) = (self.contract, self.now);
         let pos = token::encode(&position, contract.hash);
         self.write(Some(&position), |events, out| {
             if let Some(events) = events {
-                let (kind, id) = (EventKind::Heartbeat, pos.as_str());
-                let (time, position) = (Some(now), Some(position));
+                let (id, time, position) = (pos.as_str(), Some(now), Some(position));
                 events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position });
             }
-            push_heartbeat(&pos, now, &contract.options, out);
+            push(&pos, out);
         });
     }
 

@@ -213,7 +213,7 @@ mod tests {
                     read += 1;
                 }
                 prop_assert_eq!(last, last_with_position);
-                if framing == Framing::EventStream {
+                if framing != Framing::WebSocket {
                     let id = last.map(|position| token::encode(&position, CONTRACT).to_string());
                     prop_assert_eq!(&message.id, &id);
                 }

@@ -6,6 +6,7 @@ use crate::codec::cloudevents::EventContext;
 use crate::codec::json::{JsonOptions, StreamMetadata};
 use crate::codec::token::ContractHash;
 use crate::delivery::batch::MessageForm;
+use crate::delivery::framing::Framing;
 use crate::delivery::negotiated::Negotiated;
 use crate::delivery::rules::Rules;
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -51,20 +52,31 @@ impl Contract {
         negotiated: Negotiated,
     ) -> Self {
         let wrapped = negotiated.envelope.wraps_in_events();
+        let mut options = config.json.clone();
+        let is_polled = negotiated.framing == Framing::Line;
+        if is_polled {
+            // Each answer would begin with the same again; documents of the stream say it.
+            (options.stream_metadata, options.object_metadata, options.schema_records) = (false, false, false);
+        }
         Self {
             stream: stream.clone(),
             epoch,
             hash: config.contract_hash(),
-            options: config.json.clone(),
+            options,
             rules,
             events: wrapped.then(|| EventContext::new(stream.as_str(), &config.cloud_events_type_prefix)),
             negotiated,
             message_bytes_max: usize::try_from(config.buffer_bytes).unwrap_or(usize::MAX).min(MESSAGE_BYTES_MAX),
             metadata,
             expose_host: config.expose_host,
-            heartbeat_seconds: config.heartbeat_seconds,
+            heartbeat_seconds: config.heartbeat_seconds.filter(|_| !is_polled),
             quality_of_service: config.quality_of_service,
         }
+    }
+
+    /// Whether its records answer polls: then they come without metadata and heartbeats, one a line.
+    pub fn is_polled(&self) -> bool {
+        self.negotiated.framing == Framing::Line
     }
 
     /// What its messages are like.

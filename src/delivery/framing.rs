@@ -1,4 +1,4 @@
-//! What is put around a message on its way: a WebSocket's frame, an event of an event stream, or a line's end.
+//! What is put around a message on its way: a WebSocket's frame, an event of an event stream, or a line with its position.
 //!
 //! The encoder makes the same messages for each of them. A framing works where the message lies: it may leave room in front
 //! and add behind, and copies nothing but what a frame's short header leaves free.
@@ -8,6 +8,16 @@ use crate::codec::token::{self, ContractHash, TOKEN_CHARS};
 use crate::codec::ws_frame::{HEADER_ROOM, finish_message};
 use crate::record::Position;
 
+/// What stands before the text of a [`Framing::Line`].
+const LINE_ROOM: usize = TOKEN_CHARS + 1;
+
+/// A line of [`Framing::Line`] without its line feed: position, if it has one, and text.
+pub fn line(line: &[u8]) -> (Option<&str>, &[u8]) {
+    let (position, text) = line.split_at(LINE_ROOM.min(line.len()));
+    let position = std::str::from_utf8(position).unwrap_or_default().trim_end();
+    ((!position.is_empty()).then_some(position), text)
+}
+
 /// How messages stand one behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Framing {
@@ -16,21 +26,21 @@ pub enum Framing {
     /// Each is an event of a stream of Server-Sent Events. Its `id` is the position of its last record; an event whose
     /// records have no position has none, and so leaves the client with the last one.
     EventStream,
-    /// Each is its JSON text and a line feed, which JSON takes for white space: newline-delimited JSON, and a JSON text
-    /// where only one is sent.
-    Bare,
+    /// Each is a line: the position of its last record, blanks where it has none, one more blank, its JSON text, a line feed.
+    /// For whoever answers requests: he cuts between any two lines, and knows how to go on behind each ([`line`]).
+    Line,
 }
 
 impl Framing {
     /// Every framing.
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::Bare];
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EventStream, Self::Line];
 
     /// Bytes between where a message starts and its text.
     pub(super) fn room(self) -> usize {
         match self {
             Self::WebSocket => HEADER_ROOM,
             Self::EventStream => event_stream::DATA.len(),
-            Self::Bare => 0,
+            Self::Line => LINE_ROOM,
         }
     }
 
@@ -39,7 +49,7 @@ impl Framing {
         match self {
             Self::WebSocket => HEADER_ROOM,
             Self::EventStream => event_stream::around_bytes(TOKEN_CHARS),
-            Self::Bare => 1,
+            Self::Line => LINE_ROOM + 1,
         }
     }
 
@@ -48,7 +58,7 @@ impl Framing {
         match self {
             Self::WebSocket => out.extend_from_slice(&[0; HEADER_ROOM]),
             Self::EventStream => out.extend_from_slice(event_stream::DATA),
-            Self::Bare => {}
+            Self::Line => out.extend_from_slice(&[b' '; LINE_ROOM]),
         }
     }
 
@@ -61,7 +71,13 @@ impl Framing {
                 let id = last.map(|position| token::encode(position, contract));
                 event_stream::finish(out, id.as_ref().map(token::TokenText::as_str));
             }
-            Self::Bare => out.push(b'\n'),
+            Self::Line => {
+                if let Some(position) = last {
+                    let pos = token::encode(position, contract);
+                    out[start..start + pos.as_bytes().len()].copy_from_slice(pos.as_bytes());
+                }
+                out.push(b'\n');
+            }
         }
     }
 }
@@ -93,9 +109,13 @@ pub(super) mod reading {
                 let stream = std::str::from_utf8(bytes).unwrap();
                 stream.split_inclusive("\n\n").map(of_one).collect()
             }
-            Framing::Bare => {
+            Framing::Line => {
                 let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-                lines.map(|line| text(line.strip_suffix(b"\n").unwrap())).collect()
+                let read = |line: &[u8]| {
+                    let (position, json) = super::line(line.strip_suffix(b"\n").unwrap());
+                    Text { id: position.map(str::to_owned), ..text(json) }
+                };
+                lines.map(read).collect()
             }
         }
     }

@@ -5,7 +5,8 @@
 //! [`framing`]. A stretch of the trail becomes a [`block`], which all sessions of the contract share ([`fanout`]) within
 //! the server's [`budget`]; how much memory one will need is an `estimate` until it is made. A [`session`] goes from block
 //! to block until its [`end`], noting its [`progress`] and, for the stream, how many records of what it was given
-//! ([`counts`]); before a message it sends what its own client must be told first ([`announcements`]). Leaves sockets to
+//! ([`counts`]); before a message it sends what its own client must be told first ([`announcements`]), and says of itself what
+//! its client wants to hear ([`notices`]). Leaves sockets to
 //! `listen`, resources to `service`.
 
 pub mod announcements;
@@ -25,6 +26,7 @@ pub mod framing;
 mod gap;
 pub mod group;
 pub mod negotiated;
+pub mod notices;
 pub mod progress;
 pub mod rules;
 pub mod session;

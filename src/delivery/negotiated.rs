@@ -52,6 +52,12 @@ impl Envelope {
         }
     }
 
+    /// The same with one record a message.
+    #[must_use]
+    pub fn single(self) -> Self {
+        if self.wraps_in_events() { Self::CloudEvent } else { Self::Record }
+    }
+
     /// Whether each record is wrapped in a CloudEvent.
     pub fn wraps_in_events(self) -> bool {
         matches!(self, Self::CloudEvents | Self::CloudEvent)

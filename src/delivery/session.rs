@@ -1,5 +1,7 @@
 //! One session's way through the trail, from block to block of its contract, as fast as the socket takes messages.
 //!
+//! What a poll takes of it, and what is counted then, is the poll's business.
+//!
 //! Natural batching: whatever is durable goes out at once, up to a message's limit; nothing lingers.
 
 use std::sync::Arc;
@@ -16,10 +18,11 @@ use crate::delivery::block_cache::SharedBlock;
 use crate::delivery::counts::Counted;
 use crate::delivery::end::End;
 use crate::delivery::fanout::{Fanout, Taken};
+use crate::delivery::notices::{CaughtUp, Notices};
 use crate::delivery::progress::Progress;
 use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
 use crate::record::Position;
-use crate::trail::{DurableMark, Fill, Reader};
+use crate::trail::{DurableMark, Fill, Location, Reader};
 
 /// What a session sends next.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ pub struct Session {
     stage: Stage,
     fanout: Arc<Fanout>,
     announcements: Announcements,
+    /// Whether it answers requests, which take what they want of it.
+    is_polled: bool,
+    notices: Notices,
+    caught_up: CaughtUp,
     clock: SharedClock,
     mark: watch::Receiver<DurableMark>,
     opened: bool,
@@ -66,11 +73,12 @@ enum Stage {
 
 impl Session {
     /// A session that starts where `reader` stands. `after`: a position behind which it stands, of a record that this
-    /// contract's rules let through, or behind a whole transaction.
+    /// contract's rules let through, or behind a whole transaction. `notices`: what it says of itself.
     pub fn new(
         reader: Reader,
         after: Option<&Position>,
         fanout: Arc<Fanout>,
+        notices: Notices,
         clock: SharedClock,
         ending: watch::Receiver<Option<End>>,
         progress: Arc<Progress>,
@@ -81,6 +89,9 @@ impl Session {
         Self {
             stage: Stage::Settling { reader: Box::new(reader), begun },
             announcements: Announcements::new(fanout.contract().clone()),
+            is_polled: fanout.contract().is_polled(),
+            notices,
+            caught_up: CaughtUp::default(),
             mark: fanout.trail().durable(),
             fanout,
             clock,
@@ -99,20 +110,33 @@ impl Session {
     /// What to send next; waits for it. May be dropped and called again: nothing is lost at any of its waits, because
     /// what was taken is handed over before the next one.
     pub async fn next(&mut self) -> Delivery {
+        loop {
+            if let Some(delivery) = self.next_to_tail().await {
+                return delivery;
+            }
+            if let Some(delivery) = self.wait().await {
+                return delivery;
+            }
+        }
+    }
+
+    /// The same, but none where everything durable has been sent. May be dropped as well.
+    pub async fn next_to_tail(&mut self) -> Option<Delivery> {
         if !std::mem::replace(&mut self.opened, true)
             && let Some(messages) = self.announcements.open(self.clock.now())
         {
-            return self.sent(vec![messages]);
+            return Some(self.sent(vec![messages]));
         }
         loop {
             if let Some(end) = self.failed.clone() {
-                return Delivery::End(end);
+                return Some(Delivery::End(end));
             }
             let start = match &mut self.stage {
                 Stage::At(start) => *start,
                 Stage::Settling { .. } => match self.settle().await {
-                    Ok(()) => continue,
-                    Err(end) => return Delivery::End(end),
+                    Ok(true) => continue,
+                    Ok(false) => return None,
+                    Err(end) => return Some(Delivery::End(end)),
                 },
             };
             if self.ending.borrow().is_some() {
@@ -126,10 +150,11 @@ impl Session {
                 self.fanout.budget().pass_on();
             }
             if !handover.messages.is_empty() {
-                return self.sent(handover.messages);
+                self.caught_up.sent();
+                return Some(self.sent(handover.messages));
             }
             if std::mem::take(&mut self.has_skipped) {
-                return Delivery::Messages(Vec::new());
+                return Some(Delivery::Messages(Vec::new()));
             }
             match wait {
                 None => tokio::task::coop::consume_budget().await,
@@ -137,7 +162,8 @@ impl Session {
                     let block = block.made().await;
                     self.pass(&block, &mut handover);
                     if !handover.messages.is_empty() {
-                        return self.sent(handover.messages);
+                        self.caught_up.sent();
+                        return Some(self.sent(handover.messages));
                     }
                 }
                 Some(Wait::Memory) => {
@@ -146,13 +172,19 @@ impl Session {
                     let _ = tokio::time::timeout(retry, self.fanout.budget().freed()).await;
                     self.waited_for_memory = true;
                 }
-                Some(Wait::Trail) => {
-                    if let Some(delivery) = self.wait().await {
-                        return delivery;
-                    }
-                }
+                Some(Wait::Trail) => return None,
             }
         }
+    }
+
+    /// Behind which position everything was looked at, whether sent or not; none inside a transaction, and before the first.
+    pub fn passed(&self) -> Option<Position> {
+        self.passed
+    }
+
+    /// What to send last where the server stops: when to come back, if the client wants to hear it.
+    pub fn farewell(&mut self, retry_after_millis: u64) -> Option<Bytes> {
+        self.notices.drain.then(|| self.announcements.drain(retry_after_millis, self.clock.now())).flatten()
     }
 
     /// What the session has passed over since the last call although it is missing, in words.
@@ -200,7 +232,7 @@ impl Session {
         }
         self.skipped.extend_from_slice(&block.skipped);
         self.has_skipped |= !block.skipped.is_empty();
-        if let Some(last) = block.pieces.last() {
+        if let Some(last) = block.pieces.last().filter(|_| !self.is_polled) {
             self.progress.sent_records(last.last, block.records());
             self.progress.sent_of_trail(last.last);
             block.counted.iter().for_each(Counted::deliver);
@@ -214,6 +246,9 @@ impl Session {
     }
 
     fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
+        if self.is_polled {
+            return Delivery::Messages(messages);
+        }
         let bytes: usize = messages.iter().map(Bytes::len).sum();
         self.progress.sent_bytes(bytes as u64);
         self.quiet_since = Instant::now();
@@ -224,19 +259,15 @@ impl Session {
         Delivery::Messages(messages)
     }
 
-    /// Passes over what lies before the session's first transaction; that may not be there yet.
-    async fn settle(&mut self) -> Result<(), End> {
-        let Stage::Settling { reader, begun } = &mut self.stage else { return Ok(()) };
+    /// Passes over what lies before the session's first transaction; says whether that is there.
+    async fn settle(&mut self) -> Result<bool, End> {
+        let Stage::Settling { reader, begun } = &mut self.stage else { return Ok(true) };
         while !reader.settle().map_err(End::from)? {
             if let Some(end) = self.ending.borrow().clone() {
                 return Err(end);
             }
-            if reader.fill().await.map_err(End::from)? == Fill::Filled {
-                continue;
-            }
-            tokio::select! {
-                () = reader.wait() => {}
-                ended = self.ending.changed() => if ended.is_err() { return Err(End::Gone) },
+            if reader.fill().await.map_err(End::from)? == Fill::AtMark {
+                return Ok(false);
             }
         }
         let begun = *begun;
@@ -246,21 +277,33 @@ impl Session {
             self.progress.reached(start.at, start.at >= self.fanout.trail().durable_end());
             self.stage = Stage::At(start);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Waits at the end of what is durable, or of the stream.
     async fn wait(&mut self) -> Option<Delivery> {
-        let Stage::At(start) = self.stage else { return None };
+        let at = match &self.stage {
+            Stage::At(start) => start.at,
+            Stage::Settling { reader, .. } => reader.location(),
+        };
         if let Some(end) = self.ending.borrow().clone() {
             // What was durable when the stream ended is still owed.
-            return (start.at >= self.fanout.end()).then_some(Delivery::End(end));
+            return (at >= self.fanout.end()).then_some(Delivery::End(end));
+        }
+        let mut say_at = None;
+        if self.notices.caught_up
+            && let Some(due) = self.caught_up.due()
+        {
+            if due <= Instant::now() {
+                return self.say_caught_up(at);
+            }
+            say_at = Some(due);
         }
         let heartbeat = self.fanout.contract().heartbeat_seconds.map(Duration::from_secs);
         let heartbeat = heartbeat.filter(|_| self.passed.is_some());
         let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
         let beat = tokio::select! {
-            moved = self.mark.wait_for(|mark| mark.end > start.at) => {
+            moved = self.mark.wait_for(|mark| mark.end > at) => {
                 self.progress.leaves_tail();
                 // The sender lives as long as the trail, which the fan-out holds.
                 return moved.is_err().then_some(Delivery::End(End::Gone));
@@ -269,9 +312,25 @@ impl Session {
                 return ended.is_err().then_some(Delivery::End(End::Gone));
             }
             () = tokio::time::sleep_until(due), if heartbeat.is_some() => self.passed?,
+            // Looked at anew: what has come meanwhile goes first.
+            () = tokio::time::sleep_until(say_at.unwrap_or(due)), if say_at.is_some() => return None,
         };
         let messages = self.announcements.heartbeat(beat, self.clock.now())?;
         self.progress.sent_records(beat, 1);
+        Some(self.sent(vec![messages]))
+    }
+
+    /// Says that everything was sent, if nothing more has become durable behind `at`.
+    fn say_caught_up(&mut self, at: Location) -> Option<Delivery> {
+        let mark = self.mark.borrow_and_update().clone();
+        if mark.end > at {
+            return None;
+        }
+        let position = self.passed.unwrap_or_else(|| mark.position(self.fanout.contract().epoch));
+        let tail = (mark.commit > 0).then_some(mark.commit_ts);
+        let messages = self.announcements.caught_up(position, tail, self.clock.now())?;
+        self.caught_up.say();
+        self.progress.sent_records(position, 1);
         Some(self.sent(vec![messages]))
     }
 }

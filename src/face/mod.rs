@@ -4,6 +4,7 @@
 //! ([`Call`]), how a body is read ([`Content`]), and what is done around each route ([`layers`]). A room says how it words a
 //! refusal ([`Face`]), and has its routes.
 
+mod accept;
 mod address;
 mod audit;
 mod call;
@@ -22,6 +23,7 @@ mod refusal;
 pub mod requests;
 mod unread;
 
+pub use accept::Accepted;
 pub use address::Address;
 pub use audit::auth_of;
 pub use call::{Call, Caller};

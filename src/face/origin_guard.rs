@@ -21,8 +21,9 @@ use crate::limits;
 /// Headers of a request that a page may set, beside those that any page may.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, if-none-match");
 /// Headers of an answer that a page may read, beside those that any page may.
-const ANSWER_HEADERS: HeaderValue =
-    HeaderValue::from_static("accept-encoding, allow, etag, location, retry-after, www-authenticate");
+const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
+    "accept-encoding, allow, etag, location, retry-after, trailcast-caught-up, trailcast-next, www-authenticate",
+);
 /// Paths that a prober of HTTP/1.0 asks for, which sends no `Host`.
 const PROBES: [&str; 2] = ["/healthz", "/readyz"];
 

@@ -23,6 +23,12 @@ pub trait Feed: Send {
         std::future::pending()
     }
 
+    /// What the client is sent last where the server stops, framed; nothing, unless the feed says so. It comes in the place of
+    /// what the client has not been sent yet.
+    fn farewell(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// Who takes what the client says; nobody unless the feed says so. Asked once, before the first message.
     fn inbox(&mut self) -> Option<Inbox> {
         None

@@ -50,6 +50,13 @@ impl Outbox {
         self.insert_control(bytes);
     }
 
+    /// Adds the last message of the connection and its last control frame behind everything.
+    pub(super) fn push_last(&mut self, message: Bytes, close: Bytes) {
+        self.push_data(message);
+        self.control_bytes += close.len();
+        self.waiting.push_back(Waiting { bytes: close, control: true });
+    }
+
     fn insert_control(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
             return;

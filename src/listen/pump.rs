@@ -153,9 +153,7 @@ where
                 fed = fed, if open && (wants_more || blocked) => pump.fed(fed),
                 () = tokio::time::sleep_until(deadline) => pump.time_passed(),
                 () = changed(&mut memory_short), if holds => {}
-                () = stopped(&mut shutdown), if open => {
-                    pump.close(EndReason::ShuttingDown, CloseCode::GOING_AWAY.words());
-                }
+                () = stopped(&mut shutdown), if open => pump.shut_down(feed.farewell()),
             }
         }
     }
@@ -336,9 +334,22 @@ impl<S: AsyncRead + AsyncWrite + SendQueue + Unpin> Pump<S> {
         }
         self.outbox.drop_unstarted_data();
         self.outbox.push_close(close_frame(reason.close_code(), text));
+        self.begin_closing(reason);
+    }
+
+    fn begin_closing(&mut self, reason: EndReason) {
         self.inbound.we_close();
         let until = Instant::now() + self.timings.close;
         self.closing = Some(Closing { reason, until, done_reading: false, write_side_shut: false });
+    }
+
+    /// Closes because the server stops, with a last message if there is one.
+    fn shut_down(&mut self, farewell: Option<Bytes>) {
+        let (reason, text) = (EndReason::ShuttingDown, CloseCode::GOING_AWAY.words());
+        let Some(farewell) = farewell else { return self.close(reason, text) };
+        self.outbox.drop_unstarted_data();
+        self.outbox.push_last(farewell, close_frame(reason.close_code(), text));
+        self.begin_closing(reason);
     }
 
     /// Closes on a client that is not listened to any more.

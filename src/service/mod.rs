@@ -1,5 +1,5 @@
-//! One front door for every face: one registry for each noun (trails, streams, sessions, groups, extracts, credentials, puts,
-//! users, documents), each with its own catalog handle.
+//! One front door for every face: one registry for each noun (trails, streams, sessions, groups, records, extracts, credentials,
+//! puts, users, documents), each with its own catalog handle.
 //!
 //! A registry owns the life of what it is named for: what is made, stored, opened, stopped. [`Service`] assembles them, starts
 //! and stops them. All speak in values and errors of their own; [`refusal`] says which fact an error is, [`principal`] who may
@@ -16,6 +16,7 @@ pub mod metrics;
 mod off_thread;
 pub mod principal;
 pub mod puts;
+pub mod records;
 pub mod refusal;
 pub mod retention;
 pub mod sessions;
@@ -36,6 +37,7 @@ use self::lag::Lag;
 use self::metrics::Page;
 use self::principal::Principal;
 use self::puts::Puts;
+use self::records::Records;
 use self::retention::RetentionPasses;
 use self::sessions::Sessions;
 use self::sessions::places::SessionCaps;
@@ -59,6 +61,7 @@ pub struct Service {
     streams: Streams,
     sessions: Sessions,
     groups: Arc<Groups>,
+    records: Records,
     documents: Arc<Documents>,
     credentials: Arc<Credentials>,
     extracts: Extracts,
@@ -133,19 +136,17 @@ impl Service {
         let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
         let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
         let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);
+        let (held, hits) = (groups.clone(), limit_hits.clone());
+        let sessions = Sessions::new(trails.clone(), held, clock.clone(), caps, delivery_bytes, hits);
+        let memory = sessions.budget().clone();
+        let records = Records::new(trails.clone(), authenticator.clone(), clock.clone(), memory, limit_hits.clone());
         Ok(Self {
             accounts: Accounts::new(catalog.clone(), authenticator.clone()),
             authenticator,
             puts: Puts::new(trails.clone(), clock.clone()),
             streams: Streams::open(&catalog, trails.clone(), groups.clone(), documents.clone(), limit_hits.clone())?,
-            sessions: Sessions::new(
-                trails.clone(),
-                groups.clone(),
-                clock.clone(),
-                caps,
-                delivery_bytes,
-                limit_hits.clone(),
-            ),
+            sessions,
+            records,
             documents,
             extracts: Extracts::open(&catalog, trails.clone(), credentials.clone())?,
             credentials,
@@ -264,6 +265,11 @@ impl Service {
     /// The consumer groups.
     pub fn groups(&self) -> &Groups {
         &self.groups
+    }
+
+    /// What reads records of trails for those who ask again and again.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     /// The documents that are built from what the service has.

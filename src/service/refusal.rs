@@ -12,6 +12,7 @@ use crate::catalog::CatalogError;
 use crate::catalog::cursors::CursorError;
 use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
+use crate::delivery::end::End;
 use crate::limits;
 use crate::repeats::error_rarely;
 use crate::service::credentials::CredentialsError;
@@ -19,6 +20,7 @@ use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
 use crate::service::groups::GroupError;
 use crate::service::puts::PutError;
+use crate::service::records::RecordsError;
 use crate::service::retention::ConfirmError;
 use crate::service::sessions::places::NoPlace;
 use crate::service::sessions::{JoinError, RefusedSession, SessionError};
@@ -77,6 +79,10 @@ facts! {
     PositionBeyondEnd: "position-beyond-end";
     /// A position whose successor is no longer kept.
     PositionPurged: "position-purged";
+    /// Records are missing at this place of the trail.
+    Gap: "gap";
+    /// The next record is larger than the stream allows.
+    RecordTooLarge: "record-too-large";
     /// The trail has another writer.
     TrailBusy: "trail-busy";
     /// The trail is not served, or has stopped.
@@ -360,11 +366,50 @@ impl From<GroupError> for Refusal {
     }
 }
 
+impl From<RecordsError> for Refusal {
+    fn from(error: RecordsError) -> Self {
+        match error {
+            RecordsError::Trail(error) => error.into(),
+            RecordsError::Denied(error) => error.into(),
+            RecordsError::NoPartition { .. } => Self::new(Fact::NotFound, error),
+            RecordsError::OtherEpoch => Self::new(Fact::PositionOtherEpoch, error),
+            RecordsError::Purged { .. } => Self::new(Fact::PositionPurged, error),
+            RecordsError::BeyondEnd { .. } => Self::new(Fact::PositionBeyondEnd, error),
+            RecordsError::Gap { .. } => Self::new(Fact::Gap, error),
+            RecordsError::Unserved(_) | RecordsError::Read(_) | RecordsError::Malformed(_) => {
+                Self::new(Fact::TrailStopped, error)
+            }
+            RecordsError::NoMemory | RecordsError::TooManyWait(_) => {
+                Self::new(Fact::Unavailable, error).retry_after(limits::PLACE_RETRY_SECONDS)
+            }
+            RecordsError::Expired => Self::new(Fact::Unauthenticated, error),
+            RecordsError::Withdrawn => Self::new(Fact::Forbidden, error),
+        }
+    }
+}
+
 impl From<JoinError> for Refusal {
     fn from(error: JoinError) -> Self {
         match error {
             JoinError::Group(error) => error.into(),
             JoinError::Session(refused) => refused.into(),
+        }
+    }
+}
+
+impl From<End> for Refusal {
+    fn from(end: End) -> Self {
+        match end {
+            End::Expired => Self::new(Fact::Unauthenticated, end),
+            End::Withdrawn => Self::new(Fact::Forbidden, end),
+            End::Gone => Self::new(Fact::NotFound, end),
+            End::Gap { .. } => Self::new(Fact::Gap, end),
+            End::RecordTooLarge { .. } => Self::new(Fact::RecordTooLarge, end),
+            End::Overtaken => Self::new(Fact::PositionPurged, end),
+            End::Unreadable(_) | End::Uncommitted(_) => Self::new(Fact::TrailStopped, end),
+            End::Reconfigured | End::NotAcknowledged(_) | End::AcknowledgedLate | End::Replaced => {
+                Self::new(Fact::Conflict, end)
+            }
         }
     }
 }

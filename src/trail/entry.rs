@@ -146,7 +146,8 @@ impl<'a> Record<'a> {
         self.payload.len()
     }
 
-    fn malformed(&self) -> MalformedRecord {
+    /// What is wrong with a record that cannot be read.
+    pub fn malformed(&self) -> MalformedRecord {
         MalformedRecord { commit: self.transaction.commit, record: self.number, segment: self.location.segment }
     }
 }

@@ -466,6 +466,20 @@ impl Reader {
         Some(true)
     }
 
+    /// Gives again what was given since the reader stood there, in the block at hand.
+    pub fn back_to(&mut self, at: Location) {
+        self.given = self.given.min(self.byte_in_block(at));
+    }
+
+    /// Lets go of the block at hand and of the segment's file: what keeps a reader for later is to keep nothing else with it.
+    pub fn rest(&mut self) {
+        self.next = self.location().offset;
+        self.block = Vec::new();
+        self.pieces.clear();
+        self.given = 0;
+        self.bytes = None;
+    }
+
     /// The byte that comes next.
     pub fn location(&self) -> Location {
         if self.given >= self.block.len() {

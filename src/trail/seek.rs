@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::frame::{self, Frame};
-use crate::record::{Position, TableSchema, Timestamp};
+use crate::record::{Offset, Position, TableSchema, Timestamp};
 use crate::trail::entry::Entry;
 use crate::trail::gap::GAP_RECORD;
 use crate::trail::handle::Trail;
@@ -25,6 +25,8 @@ pub enum Begin {
     Time(Timestamp),
     /// After this record, inside its transaction if need be.
     After(Position),
+    /// After this record, whatever transaction has that commit number now.
+    AfterOffset(Offset),
 }
 
 impl Trail {
@@ -78,6 +80,7 @@ fn find_once(shared: &Arc<Shared>, begin: Begin) -> Result<Reader, SeekError> {
         Begin::Now => reader_at_mark(shared, &mark, Skip::Nothing),
         Begin::Time(time) => reader_at_time(shared, &mark, time),
         Begin::After(position) => reader_after(shared, &mark, position),
+        Begin::AfterOffset(offset) => reader_after_offset(shared, &mark, offset, None),
     }
 }
 
@@ -118,20 +121,28 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
     if position.epoch != shared.description.epoch {
         return Err(SeekError::OtherEpoch);
     }
-    if position.commit > mark.commit {
+    if position.is_behind() && position.commit == mark.commit {
+        return reader_at_mark(shared, mark, Skip::Nothing);
+    }
+    reader_after_offset(shared, mark, Offset { commit: position.commit, record: position.record }, Some(position))
+}
+
+/// The same of an offset; `position`: what it was made of, where that is known and to be checked.
+fn reader_after_offset(
+    shared: &Arc<Shared>,
+    mark: &DurableMark,
+    offset: Offset,
+    position: Option<Position>,
+) -> Result<Reader, SeekError> {
+    let Offset { commit, record } = offset;
+    if commit > mark.commit {
         return Err(SeekError::Beyond { ends_at: mark.commit });
     }
     let purged = || SeekError::Purged { starts_at: shared.first_commit() };
-    let (commit, record) = (position.commit, position.record);
     let first = shared.first_commit();
-    if position.is_behind() {
-        if commit == mark.commit {
-            return reader_at_mark(shared, mark, Skip::Nothing);
-        }
-        // It is gone, and nothing of what follows it.
-        if commit + 1 == first {
-            return reader_at_start(shared);
-        }
+    // It is gone, and nothing of what follows it. A gap is known by its own position alone.
+    if offset.is_behind() && position.is_none_or(|position| position.is_behind()) && commit + 1 == first {
+        return reader_at_start(shared);
     }
     if commit < first {
         return Err(purged());
@@ -145,7 +156,7 @@ fn reader_after(shared: &Arc<Shared>, mark: &DurableMark, position: Position) ->
         next = segment.number().checked_sub(1).and_then(|number| shared.segment(number));
         if let Some(block) = look_up(shared, &segment, |index| index.block_at(commit, record))? {
             let mut reader = reader_at(shared, segment, block.offset, block.begin, Skip::Nothing)?;
-            if !position.is_behind() {
+            if let Some(position) = position.filter(|position| !position.is_behind()) {
                 check_transaction(&mut reader, position)?;
             }
             // The look-ahead stands behind the transaction's begin, or where the segment goes on inside it.

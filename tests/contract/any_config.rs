@@ -117,6 +117,8 @@ fn any_extensions() -> BoxedStrategy<Value> {
     object(vec![
         ("framing", one_of(vec![json!("array"), json!("record")])),
         ("heartbeat", one_of(vec![json!(1), json!(7)])),
+        ("caughtUp", flag()),
+        ("drain", flag()),
         ("decimals", one_of(vec![json!("number"), json!("string")])),
         ("cloudEventsTypePrefix", one_of(vec![json!("com.example-x")])),
         ("exposeHost", flag()),

@@ -13,10 +13,12 @@ use trailcast::record::TableSchema;
 use super::heard::stream;
 
 /// Kinds of record, as the document names them.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "DmlRecord",
     "DdlRecord",
     "HeartbeatRecord",
+    "CaughtUpRecord",
+    "DrainRecord",
     "GroupAssignmentRecord",
     "StreamMetadataRecord",
     "ObjectMetadataRecord",
@@ -34,6 +36,8 @@ pub fn document_of(config: &StreamConfig, tables: &[TableSchema], layout: Docume
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
         record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
+        caught_up: config.caught_up,
+        drain: config.drain,
         host: "localhost:9002",
         secure: false,
         path: "/services/v2/stream/s-1",
@@ -130,6 +134,8 @@ impl SchemasHeard {
             "DdlRecord" => "ddl",
             "HeartbeatRecord" => "heartbeat",
             "GroupAssignmentRecord" => "group_assignment",
+            "CaughtUpRecord" => "caught_up",
+            "DrainRecord" => "drain",
             "StreamMetadataRecord" => "stream_metadata",
             _ => "object_metadata",
         };

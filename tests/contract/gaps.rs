@@ -14,6 +14,7 @@ use trailcast::codec::token;
 use trailcast::delivery::end::End;
 use trailcast::delivery::framing::Framing;
 use trailcast::delivery::negotiated::{Envelope, Negotiated};
+use trailcast::delivery::notices::Notices;
 use trailcast::delivery::session::Delivery;
 use trailcast::record::{ResourceName, TrailName};
 use trailcast::service::Service;
@@ -57,6 +58,7 @@ impl World {
             begin_text: begin.into(),
             begin: BeginRequest::parse(begin).unwrap(),
             negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
+            notices: Notices::default(),
         };
         let stream = self.service.streams().get(&ResourceName::new(stream).unwrap()).unwrap();
         self.service.sessions().open(Principal::House, &stream, request).await.unwrap()

@@ -14,8 +14,9 @@ use trailcast::delivery::budget::Budget;
 use trailcast::delivery::contract::Contract;
 use trailcast::delivery::end::End;
 use trailcast::delivery::fanout::Fanout;
-use trailcast::delivery::framing::Framing;
+use trailcast::delivery::framing::{self, Framing};
 use trailcast::delivery::negotiated::Negotiated;
+use trailcast::delivery::notices::Notices;
 use trailcast::delivery::progress::Progress;
 use trailcast::delivery::rules::Rules;
 use trailcast::delivery::session::{Delivery, Session};
@@ -34,6 +35,8 @@ pub struct Heard {
     pub texts: Vec<String>,
     /// What the framing itself said of the position: how many records had come then, and the position.
     pub positions: Vec<(usize, Position)>,
+    /// Whether schemas were said before records.
+    pub schemas: bool,
     pub end: End,
 }
 
@@ -72,7 +75,8 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
     let (ending, ended) = watch::channel(None);
     let fanout = Fanout::new(Arc::new(contract), trail.clone(), clock(), Budget::new(1 << 30), Arc::default());
     let progress = Arc::new(Progress::default());
-    let mut session = Session::new(reader, after.as_ref(), fanout, clock(), ended, progress);
+    let mut session =
+        Session::new(reader, after.as_ref(), fanout, Notices::configured(config), clock(), ended, progress);
     let (mut texts, mut positions) = (Vec::new(), Vec::new());
     let mut heartbeats = 0;
     loop {
@@ -87,7 +91,14 @@ pub async fn session(trail: &Trail, config: &StreamConfig, after: Option<Positio
                     positions.extend(id.map(|position| (texts.len(), position)));
                 }
             }
-            Ok(Delivery::End(end)) => return Heard { texts, positions, end },
+            Ok(Delivery::End(end)) => {
+                // What would be said if the server stopped instead.
+                let last = session.farewell(1_234);
+                let last = last.iter().flat_map(|bytes| unframed(negotiated.framing, bytes));
+                texts.extend(last.flat_map(|message| records(message.text, negotiated.envelope.is_single(), config)));
+                let schemas = config.json.schema_records && negotiated.framing != Framing::Line;
+                return Heard { texts, positions, schemas, end };
+            }
             Err(_) => heartbeats = HEARTBEATS,
         }
         if heartbeats >= HEARTBEATS {
@@ -101,7 +112,7 @@ fn unframed(framing: Framing, bytes: &[u8]) -> Vec<Message<'_>> {
     match framing {
         Framing::WebSocket => frames(bytes),
         Framing::EventStream => std::str::from_utf8(bytes).unwrap().split_inclusive("\n\n").map(event).collect(),
-        Framing::Bare => std::str::from_utf8(bytes).unwrap().split_inclusive('\n').map(line).collect(),
+        Framing::Line => bytes.split_inclusive(|byte| *byte == b'\n').map(line).collect(),
     }
 }
 
@@ -127,8 +138,9 @@ fn event(event: &str) -> Message<'_> {
     Message { text, id }
 }
 
-fn line(line: &str) -> Message<'_> {
-    Message { text: line.strip_suffix('\n').unwrap(), id: None }
+fn line(line: &[u8]) -> Message<'_> {
+    let (id, text) = framing::line(line.strip_suffix(b"\n").unwrap());
+    Message { text: std::str::from_utf8(text).unwrap(), id }
 }
 
 /// A message's records; checks the size.

@@ -14,6 +14,7 @@ mod heard;
 mod live;
 mod mariadb;
 mod members;
+mod notices;
 mod object_names;
 mod positions;
 mod session;

@@ -23,6 +23,7 @@ mod memory;
 mod metrics;
 mod openapi;
 mod partitions;
+mod polls;
 mod promised;
 mod proxies;
 mod queries;

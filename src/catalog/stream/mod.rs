@@ -18,10 +18,11 @@ pub use source::SourceConfig;
 
 use serde_json::Value;
 
-use crate::codec::json::{Decimals, JsonOptions};
+use crate::codec::json::{CAUGHT_UP, CAUGHT_UP_FIELDS, DRAIN, DRAIN_FIELDS, Decimals, JsonOptions, RETRY_AFTER_MS};
 use crate::codec::member::Members;
 use crate::codec::token::ContractHash;
 use crate::limits;
+use crate::record::Operation;
 
 /// What happens when a saved position is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,10 @@ pub struct StreamConfig {
     pub framing: Grouping,
     /// Longest time without a record, in seconds; none: no heartbeats.
     pub heartbeat_seconds: Option<u64>,
+    /// Whether sessions say when they have everything.
+    pub caught_up: bool,
+    /// Whether sessions say when to come back, where the server stops.
+    pub drain: bool,
     /// Whether `STREAM_METADATA` tells of the server's host.
     pub expose_host: bool,
     contract_hash: ContractHash,
@@ -120,6 +125,7 @@ impl StreamConfig {
         let cloud_events = members.boolean("cloudEventsFormat", false)?;
         let extensions = Extensions::parse(&members)?;
         json.decimals = extensions.decimals;
+        extensions.check_notices(&json)?;
         Ok(Self {
             source,
             description,
@@ -132,6 +138,8 @@ impl StreamConfig {
             tcp_keep_alive_seconds: keep_alive.unwrap_or(limits::TCP_KEEP_ALIVE_SECONDS_DEFAULT),
             framing: extensions.framing,
             heartbeat_seconds: extensions.heartbeat_seconds,
+            caught_up: extensions.caught_up,
+            drain: extensions.drain,
             expose_host: extensions.expose_host,
             contract_hash: canonical::contract_hash(&given),
             given,
@@ -198,15 +206,41 @@ fn parse_encoding(members: &Members<'_>) -> Result<JsonOptions, ConfigError> {
 struct Extensions {
     framing: Grouping,
     heartbeat_seconds: Option<u64>,
+    caught_up: bool,
+    drain: bool,
     decimals: Decimals,
     type_prefix: String,
     expose_host: bool,
 }
 
 impl Extensions {
+    /// What sessions say of themselves must be told from every other record, and no two members of it may have one name.
+    fn check_notices(&self, json: &JsonOptions) -> Result<(), ConfigError> {
+        let caught_up = (self.caught_up, "trailcast.caughtUp", CAUGHT_UP, &CAUGHT_UP_FIELDS[..], None);
+        let drain = (self.drain, "trailcast.drain", DRAIN, &DRAIN_FIELDS[..], Some(RETRY_AFTER_MS));
+        for (_, member, op_type, fields, more) in [caught_up, drain].into_iter().filter(|(is_sent, ..)| *is_sent) {
+            let mut labels = Operation::ALL.into_iter().map(|operation| json.operation_strings.label(operation));
+            if labels.any(|label| label == op_type) {
+                let message =
+                    format!("cannot be true while an operation of encoding.json.operationStrings is named {op_type}");
+                return Err(ConfigError::new(member, message));
+            }
+            let mut names: Vec<_> = fields.iter().map(|field| json.meta.name(*field)).chain(more).collect();
+            names.sort_unstable();
+            if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+                let message = format!(
+                    "cannot be true while encoding.json.metaFields gives two members of its record the name {}",
+                    pair[0]
+                );
+                return Err(ConfigError::new(member, message));
+            }
+        }
+        Ok(())
+    }
+
     fn parse(members: &Members<'_>) -> Result<Self, ConfigError> {
         let empty = Value::Object(serde_json::Map::new());
-        let known = ["framing", "heartbeat", "decimals", "cloudEventsTypePrefix", "exposeHost"];
+        let known = ["framing", "heartbeat", "caughtUp", "drain", "decimals", "cloudEventsTypePrefix", "exposeHost"];
         let inner = Members::of("trailcast", members.get("trailcast").unwrap_or(&empty), &known)?;
         let framing = inner.choice("framing", &[("array", Grouping::Array), ("record", Grouping::Record)])?;
         let decimals = inner.choice("decimals", &[("number", Decimals::Number), ("string", Decimals::String)])?;
@@ -218,6 +252,8 @@ impl Extensions {
         Ok(Self {
             framing: framing.unwrap_or(Grouping::Array),
             heartbeat_seconds: inner.number("heartbeat", 1, limits::HEARTBEAT_SECONDS_MAX)?,
+            caught_up: inner.boolean("caughtUp", false)?,
+            drain: inner.boolean("drain", false)?,
             decimals: decimals.unwrap_or(Decimals::Number),
             type_prefix: prefix.to_owned(),
             expose_host: inner.boolean("exposeHost", false)?,

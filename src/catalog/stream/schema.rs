@@ -79,6 +79,8 @@ fn extensions() -> Value {
     let properties = json!({
         "framing": {"enum": ["array", "record"], "default": "array"},
         "heartbeat": number(1, limits::HEARTBEAT_SECONDS_MAX, None),
+        "caughtUp": flag(false),
+        "drain": flag(false),
         "decimals": {"enum": ["number", "string"], "default": "number"},
         "cloudEventsTypePrefix": prefix,
         "exposeHost": flag(false),

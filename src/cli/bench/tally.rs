@@ -200,8 +200,8 @@ impl Read {
             return 1;
         };
         let order = token.position.order();
-        // A heartbeat repeats the position of the record before it.
-        let repeats = record.kind() == RecordKind::Heartbeat && self.last == Some(order);
+        // What only tells a position may repeat that of the record before it.
+        let repeats = matches!(record.kind(), RecordKind::Heartbeat | RecordKind::CaughtUp) && self.last == Some(order);
         if self.last.is_some_and(|last| last >= order) && !repeats {
             self.complain("a position does not grow");
         }

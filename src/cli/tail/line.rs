@@ -38,7 +38,7 @@ impl Readable {
             (RecordKind::Schema, _) => return,
             (RecordKind::StreamMetadata, _) => (DIM, stream(record)),
             (RecordKind::ObjectMetadata, _) => (DIM, self.object(&table, record)),
-            (RecordKind::Heartbeat, _) => (DIM, String::new()),
+            (RecordKind::Heartbeat | RecordKind::CaughtUp | RecordKind::Drain, _) => (DIM, String::new()),
             (RecordKind::Ddl, _) => (CYAN, statement(record)),
             (RecordKind::Row, "INSERT" | "UPSERT") => (GREEN, self.row(&table, record)),
             (RecordKind::Row, "UPDATE") => (YELLOW, self.row(&table, record)),

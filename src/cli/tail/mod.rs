@@ -16,7 +16,8 @@ use super::failure::Failure;
 use super::how_to_make;
 use super::output::{print, say, wants_colour};
 use super::stop::Stop;
-use crate::client::{ClientError, Ended, RecordReader, ServerAddress, Subscription};
+use crate::client::{ClientError, Ended, Record, RecordKind, RecordReader, ServerAddress, Subscription};
+use crate::codec::json::RETRY_AFTER_MS;
 use crate::limits;
 use line::Readable;
 use position_file::PositionFile;
@@ -88,6 +89,8 @@ pub(super) struct Tail {
     is_saved: bool,
     /// Whether a missing position was complained about.
     missing_position_said: bool,
+    /// After what time a server that stopped wants us to come back, if it said so.
+    come_back_after: Option<Duration>,
 }
 
 /// What one connection came to.
@@ -100,7 +103,17 @@ enum Connection {
 
 impl Tail {
     pub(super) fn new(address: ServerAddress, stream: String, format: Format, stop: Stop) -> Self {
-        Self { address, stream, format, stop, begin: None, file: None, is_saved: false, missing_position_said: false }
+        Self {
+            address,
+            stream,
+            format,
+            stop,
+            begin: None,
+            file: None,
+            is_saved: false,
+            missing_position_said: false,
+            come_back_after: None,
+        }
     }
 
     /// A tail for people.
@@ -124,7 +137,8 @@ impl Tail {
                 ever_open = true;
                 backoff = limits::CLIENT_BACKOFF_MILLIS_MIN;
             }
-            let wait = Duration::from_millis(backoff).mul_f64(jitter());
+            let usual = Duration::from_millis(backoff).mul_f64(jitter());
+            let wait = self.come_back_after.take().unwrap_or(usual);
             say(format_args!("{why}; connecting again in {:.1} s", wait.as_secs_f64()));
             backoff = (backoff * 2).min(limits::CLIENT_BACKOFF_MILLIS_MAX);
             tokio::select! {
@@ -186,6 +200,9 @@ impl Tail {
                 }
                 Format::Readable(readable) => readable.push(&mut output, record),
             }
+            if record.kind() == RecordKind::Drain {
+                self.come_back_after = come_back_after(record);
+            }
             let pos = record.pos();
             self.say_missing_position(record.is_data() && pos.is_none());
             last_pos = pos.or(last_pos);
@@ -216,6 +233,12 @@ impl Tail {
             );
         }
     }
+}
+
+/// When to connect again, as the server says; a time that is none of ours is not waited for.
+fn come_back_after(record: &Record<'_>) -> Option<Duration> {
+    let millis = record.member(RETRY_AFTER_MS)?.get().parse().ok()?;
+    (millis <= limits::DRAIN_MILLIS_MAX).then(|| Duration::from_millis(millis))
 }
 
 /// `begin`: where the next connection would begin.

@@ -93,6 +93,8 @@ impl Described {
             Some("stream_metadata") => RecordKind::StreamMetadata,
             Some("object_metadata") => RecordKind::ObjectMetadata,
             Some("heartbeat") => RecordKind::Heartbeat,
+            Some("caught_up") => RecordKind::CaughtUp,
+            Some("drain") => RecordKind::Drain,
             Some("ddl") => RecordKind::Ddl,
             _ => RecordKind::Row,
         };

@@ -11,6 +11,10 @@ pub enum RecordKind {
     ObjectMetadata,
     /// It only tells a position.
     Heartbeat,
+    /// It says that everything was sent.
+    CaughtUp,
+    /// It says that the server stops, and when to come back.
+    Drain,
     /// A statement.
     Ddl,
     /// A change of a row, or the emptying of a table.

@@ -11,7 +11,7 @@ mod kind;
 use serde_json::value::RawValue;
 
 use crate::codec::json::{
-    HEARTBEAT, MetaField, OBJECT_METADATA, OperationStrings, STREAM_METADATA, TRUNCATED, UNCHANGED,
+    CAUGHT_UP, DRAIN, HEARTBEAT, MetaField, OBJECT_METADATA, OperationStrings, STREAM_METADATA, TRUNCATED, UNCHANGED,
 };
 use crate::codec::put::RawObject;
 use crate::limits;
@@ -167,6 +167,8 @@ fn usual(members: &RawObject<'_>) -> Found {
         Some(STREAM_METADATA) => RecordKind::StreamMetadata,
         Some(OBJECT_METADATA) => RecordKind::ObjectMetadata,
         Some(HEARTBEAT) => RecordKind::Heartbeat,
+        Some(CAUGHT_UP) => RecordKind::CaughtUp,
+        Some(DRAIN) => RecordKind::Drain,
         Some(op) if op == labels.label(Operation::Ddl) => RecordKind::Ddl,
         _ => RecordKind::Row,
     };

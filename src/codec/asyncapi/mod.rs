@@ -59,6 +59,10 @@ pub struct DocumentInput<'a> {
     pub record_framing: bool,
     /// Whether heartbeats are sent.
     pub heartbeat: bool,
+    /// Whether it is said that everything was sent.
+    pub caught_up: bool,
+    /// Whether it is said when to come back.
+    pub drain: bool,
     /// Public host, with the port where it is not the protocol's own.
     pub host: &'a str,
     /// `wss` rather than `ws`.

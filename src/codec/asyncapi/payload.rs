@@ -10,8 +10,8 @@ use super::{DocumentInput, examples, single};
 use crate::codec::cloudevents::{EventContext, EventKind};
 use crate::codec::json::{JsonOptions, MetaField, Model, TRUNCATED, UNCHANGED};
 use crate::codec::schema_record::{
-    DRAFT_04, ddl_schema, dml_properties, group_assignment_schema, heartbeat_schema, meta_field_enum,
-    meta_field_schema, object_metadata_schema, static_field_schema, stream_metadata_schema,
+    DRAFT_04, caught_up_schema, ddl_schema, dml_properties, drain_schema, group_assignment_schema, heartbeat_schema,
+    meta_field_enum, meta_field_schema, object_metadata_schema, static_field_schema, stream_metadata_schema,
 };
 use crate::limits;
 use crate::record::{Operation, TableSchema};
@@ -100,14 +100,14 @@ pub(super) fn reference(name: &str) -> Value {
 
 /// Every kind of record under these options with its schema, which stands for itself. Rows are those of the op model.
 pub fn record_kinds(options: &JsonOptions) -> Vec<(&'static str, Value)> {
-    kinds_under(options, true).into_iter().map(|kind| (kind.name, kind.schema)).collect()
+    kinds_under(options, [true; 3]).into_iter().map(|kind| (kind.name, kind.schema)).collect()
 }
 
 fn kinds(input: &DocumentInput<'_>) -> Vec<Kind> {
-    kinds_under(input.options, input.heartbeat)
+    kinds_under(input.options, [input.heartbeat, input.caught_up, input.drain])
 }
 
-fn kinds_under(options: &JsonOptions, heartbeat: bool) -> Vec<Kind> {
+fn kinds_under(options: &JsonOptions, [heartbeat, caught_up, drain]: [bool; 3]) -> Vec<Kind> {
     let kind = |name, schema, events| Kind { name, schema, events };
     let mut kinds = vec![kind("DdlRecord", inlined(ddl_schema(options)), vec![EventKind::Record(Operation::Ddl)])];
     if heartbeat {
@@ -115,6 +115,12 @@ fn kinds_under(options: &JsonOptions, heartbeat: bool) -> Vec<Kind> {
     }
     let assignment = inlined(group_assignment_schema(options));
     kinds.push(kind("GroupAssignmentRecord", assignment, vec![EventKind::GroupAssignment]));
+    if caught_up {
+        kinds.push(kind("CaughtUpRecord", inlined(caught_up_schema(options)), vec![EventKind::CaughtUp]));
+    }
+    if drain {
+        kinds.push(kind("DrainRecord", inlined(drain_schema(options)), vec![EventKind::Drain]));
+    }
     if options.stream_metadata {
         let schema = inlined(stream_metadata_schema(options));
         kinds.push(kind("StreamMetadataRecord", schema, vec![EventKind::StreamMetadata]));

@@ -6,7 +6,9 @@ use super::names::{identify, pascal_case};
 use super::payload::{Kind, message, reference, schema_name};
 use super::{DocumentInput, examples};
 use crate::codec::cloudevents::EventContext;
-use crate::codec::json::{GROUP_ASSIGNMENT, HEARTBEAT, MetaField, Model, OBJECT_METADATA, STREAM_METADATA};
+use crate::codec::json::{
+    CAUGHT_UP, DRAIN, GROUP_ASSIGNMENT, HEARTBEAT, MetaField, Model, OBJECT_METADATA, STREAM_METADATA,
+};
 use crate::codec::schema_record::DRAFT_04;
 use crate::record::Operation;
 
@@ -68,6 +70,8 @@ fn signs(input: &DocumentInput<'_>, kind: &Kind) -> Vec<Sign> {
         "ObjectMetadataRecord" => vec![by_op_type("", OBJECT_METADATA)],
         "GroupAssignmentRecord" => vec![by_op_type("", GROUP_ASSIGNMENT)],
         "HeartbeatRecord" => vec![by_op_type("", HEARTBEAT)],
+        "CaughtUpRecord" => vec![by_op_type("", CAUGHT_UP)],
+        "DrainRecord" => vec![by_op_type("", DRAIN)],
         "SchemaRecord" => vec![(String::new(), "$schema".to_owned(), DRAFT_04.to_owned())],
         _ if !input.options.meta.is_sent(MetaField::OpType) => Vec::new(),
         "DdlRecord" => vec![by_op_type("", strings.label(Operation::Ddl))],

@@ -25,6 +25,10 @@ pub enum EventKind {
     Heartbeat,
     /// `group.assignment`.
     GroupAssignment,
+    /// `caughtup`.
+    CaughtUp,
+    /// `drain`.
+    Drain,
     /// `metadata.stream`.
     StreamMetadata,
     /// `metadata.object`.
@@ -35,7 +39,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Record(Operation::Insert),
         Self::Record(Operation::Update),
         Self::Record(Operation::Delete),
@@ -44,6 +48,8 @@ impl EventKind {
         Self::Record(Operation::Ddl),
         Self::Heartbeat,
         Self::GroupAssignment,
+        Self::CaughtUp,
+        Self::Drain,
         Self::StreamMetadata,
         Self::ObjectMetadata,
         Self::Schema,
@@ -60,6 +66,8 @@ impl EventKind {
             Self::Record(Operation::Ddl) => "ddl",
             Self::Heartbeat => "heartbeat",
             Self::GroupAssignment => "group.assignment",
+            Self::CaughtUp => "caughtup",
+            Self::Drain => "drain",
             Self::StreamMetadata => "metadata.stream",
             Self::ObjectMetadata => "metadata.object",
             Self::Schema => "schema",

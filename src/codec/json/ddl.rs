@@ -1,11 +1,10 @@
-//! DDL records and heartbeats.
+//! DDL records.
 
 use crate::codec::json::cell;
 use crate::codec::json::head::{Head, HeadCache, HeadSubject, RecordContext};
-use crate::codec::json::{DDL_TEXT, EncodeError, HEARTBEAT, JsonOptions, MetaField, TRUNCATED, push_op_ts};
+use crate::codec::json::{DDL_TEXT, EncodeError, JsonOptions, TRUNCATED};
 use crate::codec::json_text::{push_string, quoted};
-use crate::codec::token::TokenText;
-use crate::record::{Operation, SchemaId, TableName, Timestamp};
+use crate::record::{Operation, SchemaId, TableName};
 
 /// A statement that changed a schema.
 #[derive(Debug, Clone, Copy)]
@@ -62,20 +61,4 @@ fn push_with_text(record: &DdlRecord<'_>, options: &JsonOptions, text_bytes_max:
         out.extend_from_slice(format!(",\"{TRUNCATED}\":[\"{DDL_TEXT}\"]").as_bytes());
     }
     out.push(b'}');
-}
-
-/// Appends a heartbeat: the position after which to go on, and the time of it. Its fields are renamed with the others
-/// and always there.
-pub fn push_heartbeat(pos: &TokenText, time: Timestamp, options: &JsonOptions, out: &mut Vec<u8>) {
-    out.push(b'{');
-    push_string(out, options.meta.name(MetaField::OpType));
-    out.extend_from_slice(format!(":\"{HEARTBEAT}\",").as_bytes());
-    push_string(out, options.meta.name(MetaField::Pos));
-    out.extend_from_slice(b":\"");
-    out.extend_from_slice(pos.as_bytes());
-    out.extend_from_slice(b"\",");
-    push_string(out, options.meta.name(MetaField::OpTs));
-    out.extend_from_slice(b":\"");
-    push_op_ts(out, time);
-    out.extend_from_slice(b"\"}");
 }

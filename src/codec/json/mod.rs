@@ -11,13 +11,14 @@ mod head;
 mod layout;
 mod meta;
 mod metadata;
+mod notice;
 mod options;
 mod row_template;
 mod shrink;
 mod timestamp;
 
 pub(in crate::codec) use cell::Sent;
-pub use ddl::{DdlRecord, push_ddl, push_heartbeat};
+pub use ddl::{DdlRecord, push_ddl};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
 pub use group::{GroupAssignment, push_group_assignment};
 pub use head::{HeadCache, RecordContext};
@@ -26,6 +27,7 @@ pub use meta::{MetaField, MetaFields};
 pub use metadata::{
     DatabaseInfo, MachineInfo, SourceInfo, StreamMetadata, column_type, object_metadata, stream_metadata,
 };
+pub use notice::{CAUGHT_UP_FIELDS, DRAIN_FIELDS, push_caught_up, push_drain, push_heartbeat};
 pub use options::{Decimals, JsonOptions, Model, OperationStrings};
 pub use timestamp::push_op_ts;
 
@@ -37,6 +39,12 @@ pub const OBJECT_METADATA: &str = "OBJECT_METADATA";
 pub const HEARTBEAT: &str = "HEARTBEAT";
 /// `op_type` of the record that tells a member of a consumer group which partitions it has.
 pub const GROUP_ASSIGNMENT: &str = "GROUP_ASSIGNMENT";
+/// `op_type` of the record that says that everything was sent.
+pub const CAUGHT_UP: &str = "CAUGHT_UP";
+/// `op_type` of the record that says that the server stops.
+pub const DRAIN: &str = "DRAIN";
+/// The member of a `DRAIN` record that says after how many milliseconds to connect again.
+pub const RETRY_AFTER_MS: &str = "retry_after_ms";
 /// The member that lists columns which the source did not send because they did not change.
 pub const UNCHANGED: &str = "unchanged";
 /// The member that lists columns whose values were cut.

@@ -1,9 +1,10 @@
-//! The schemas of the kinds of record that no table shapes: DDL, heartbeat, metadata.
+//! The schemas of the kinds of record that no table shapes: DDL, metadata, what a session says of itself.
 
 use serde_json::{Map, Value, json};
 
 use crate::codec::json::{
-    DDL_TEXT, GROUP_ASSIGNMENT, HEARTBEAT, JsonOptions, MetaField, OBJECT_METADATA, STREAM_METADATA, TRUNCATED,
+    CAUGHT_UP, CAUGHT_UP_FIELDS, DDL_TEXT, DRAIN, DRAIN_FIELDS, GROUP_ASSIGNMENT, HEARTBEAT, JsonOptions, MetaField,
+    OBJECT_METADATA, RETRY_AFTER_MS, STREAM_METADATA, TRUNCATED,
 };
 use crate::codec::schema_record::column::{meta_enum, meta_schema, name_list, static_schema};
 use crate::codec::schema_record::{KIND_ID_PREFIX, schema_record};
@@ -58,6 +59,32 @@ pub fn group_assignment_schema(options: &JsonOptions) -> Value {
     properties.insert("partitions".into(), json!({"type": "array", "items": partition}));
     let required = properties.keys().cloned().collect();
     schema_record(&format!("{KIND_ID_PREFIX}group_assignment"), GROUP_ASSIGNMENT, Map::new(), properties, required)
+}
+
+/// The schema record of `CAUGHT_UP` records.
+pub fn caught_up_schema(options: &JsonOptions) -> Value {
+    let mut properties = notice_fields(CAUGHT_UP, &CAUGHT_UP_FIELDS, options);
+    if let Some(time) = properties.get_mut(options.meta.name(MetaField::OpTs)) {
+        time["type"] = json!(["string", "null"]);
+    }
+    let required = properties.keys().cloned().collect();
+    schema_record(&format!("{KIND_ID_PREFIX}caught_up"), CAUGHT_UP, Map::new(), properties, required)
+}
+
+/// The schema record of `DRAIN` records.
+pub fn drain_schema(options: &JsonOptions) -> Value {
+    let mut properties = notice_fields(DRAIN, &DRAIN_FIELDS, options);
+    properties.insert(RETRY_AFTER_MS.into(), json!({"type": "integer", "minimum": 0}));
+    let required = properties.keys().cloned().collect();
+    schema_record(&format!("{KIND_ID_PREFIX}drain"), DRAIN, Map::new(), properties, required)
+}
+
+fn notice_fields(op_type: &str, fields: &[MetaField], options: &JsonOptions) -> Map<String, Value> {
+    let schema = |field| match field {
+        MetaField::OpType => meta_enum(field, &[op_type]),
+        _ => meta_schema(field),
+    };
+    fields.iter().map(|field| (options.meta.name(*field).to_owned(), schema(*field))).collect()
 }
 
 /// The schema record of `OBJECT_METADATA` records.

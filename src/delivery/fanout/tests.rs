@@ -19,6 +19,7 @@ use crate::codec::token;
 use crate::delivery::framing::Framing;
 use crate::delivery::framing::reading::texts;
 use crate::delivery::negotiated::{Envelope, Negotiated, Partitions};
+use crate::delivery::notices::Notices;
 use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
 use crate::delivery::session::{Delivery, Session};
@@ -287,7 +288,7 @@ impl World {
         let (clock, progress) = (Arc::new(SystemClock), Arc::new(Progress::default()));
         self.progress.push(progress.clone());
         let ending = self._ending.subscribe();
-        let session = Session::new(reader, after, self.fanout.clone(), clock, ending, progress);
+        let session = Session::new(reader, after, self.fanout.clone(), Notices::default(), clock, ending, progress);
         let framing = self.fanout.contract().negotiated.framing;
         self.clients.push(Client { session, framing, outbox: Vec::new(), heard: Vec::new(), skips, anew });
     }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use super::envelope::{Envelope, Link, Relation};
 use super::error_answer::ErrorAnswer;
 use super::messages::Fact;
 use super::schema_names::ServerName;
-use crate::face::Address;
+use crate::face::{Accepted, Address};
 
 const PAGE: &str = include_str!("front_page.html");
 const STYLE: &str = include_str!("front_page.css");
@@ -116,34 +116,13 @@ enum Form {
 
 /// What the client likes best (RFC 9110, section 12.5.1). JSON, as everywhere here, where it likes both as much.
 fn preferred(headers: &HeaderMap) -> Option<Form> {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let ranges: Vec<(String, u16)> = accepted.flat_map(|value| value.split(',')).filter_map(range).collect();
-    if ranges.is_empty() {
-        return Some(Form::Json);
-    }
-    let (page, json) = (quality(&ranges, "text/html"), quality(&ranges, "application/json"));
+    let accepted = Accepted::of(headers);
+    let (page, json) = (accepted.quality("text/html"), accepted.quality("application/json"));
     match (page, json) {
         (0, 0) => None,
         _ if page > json => Some(Form::Page),
         _ => Some(Form::Json),
     }
-}
-
-/// A media range and its quality in thousandths.
-fn range(text: &str) -> Option<(String, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
-    let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    // One that is no number asks for nothing in particular.
-    let quality = quality.and_then(|text| text.parse::<f32>().ok()).filter(|quality| (0.0..=1.0).contains(quality));
-    Some((range, quality.map_or(1_000, |quality| (quality * 1_000.0) as u16)))
-}
-
-/// The quality of a media type: that of the range that names it most exactly.
-fn quality(ranges: &[(String, u16)], media_type: &str) -> u16 {
-    let kind = media_type.split('/').next().unwrap_or_default();
-    let of = |wanted: &str| ranges.iter().find(|(range, _)| range == wanted).map(|(_, quality)| *quality);
-    of(media_type).or_else(|| of(&format!("{kind}/*"))).or_else(|| of("*/*")).unwrap_or(0)
 }
 
 /// Text for a page, and for the attributes in it.
@@ -165,6 +144,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header::ACCEPT;
 
     fn form(accept: &str) -> Option<Form> {
         let mut headers = HeaderMap::new();

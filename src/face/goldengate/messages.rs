@@ -82,6 +82,8 @@ messages! {
         PositionOtherEpoch: "OGG-27063", 409, "{Sentence}.";
         PositionBeyondEnd: "OGG-27064", 409, "{Sentence}.";
         PositionPurged: "OGG-27065", 409, "{Sentence}.";
+        Gap: "OGG-27066", 409, "{Sentence}.";
+        RecordTooLarge: "OGG-27067", 409, "{Sentence}.";
         TrailBusy: "OGG-27102", 409, "The trail has another writer: {}.";
         TrailStopped: "OGG-27103", 503, "The trail is stopped: {}.";
         DiskFull: "OGG-27106", 507, "Nothing was appended: {}.";

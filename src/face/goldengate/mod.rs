@@ -21,6 +21,7 @@ mod openapi;
 mod partitions;
 mod proxied;
 mod put_body;
+mod records;
 mod refusal;
 mod retention;
 mod routes;
@@ -49,12 +50,16 @@ type Call<N = ()> = super::Call<GoldenGate, N>;
 /// What it is answered with.
 type Answer<T = envelope::Empty> = Result<Envelope<T>, ErrorAnswer>;
 
-/// Where a session begins: a parameter of the stream's socket.
+/// Where a session begins: a parameter of the stream's socket, and of polls.
 const BEGIN: &str = "begin";
 /// The consumer group that a session is a member of: another parameter of the socket.
 const GROUP: &str = "group";
 /// The member's name in it.
 const MEMBER: &str = "member";
+/// How many records a poll takes.
+const LIMIT: &str = "limit";
+/// How long a poll waits for the first record, in seconds.
+const WAIT: &str = "wait";
 /// Whether an extract is deleted with what it made at its source.
 const DROP_SLOT: &str = "dropSlot";
 
@@ -76,6 +81,7 @@ impl Face for GoldenGate {
         let is_stream = route.trim_end_matches('/').ends_with("/stream/{name}");
         match *method {
             Method::GET if is_stream => &[BEGIN, GROUP, MEMBER, ACCESS_TOKEN],
+            Method::GET if route.ends_with("/stream/{name}/records") => &[BEGIN, LIMIT, WAIT, ACCESS_TOKEN],
             Method::GET => &[ACCESS_TOKEN],
             Method::DELETE if route.ends_with("/extracts/{name}") => &[DROP_SLOT],
             _ => &[],

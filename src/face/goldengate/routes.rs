@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::proxied::ways;
 use super::{
     Call, GoldenGate, commands, credentials, document, extract_check, extracts, front_page, groups, health, loads,
-    metadata_catalog, openapi, partitions, retention, socket, streams, tokens, trails, users,
+    metadata_catalog, openapi, partitions, records, retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
 
@@ -29,6 +29,7 @@ fn operations(document: Bytes) -> Operations {
             .add_at(more, suffix, streams::__path_remove, streams::remove);
     }
     operations
+        .add(records::__path_poll, records::poll)
         .add(streams::__path_info, streams::info)
         .add(streams::__path_errors, streams::errors)
         .add(groups::__path_list, groups::list)

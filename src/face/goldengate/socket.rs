@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
@@ -26,6 +27,7 @@ use crate::codec::token;
 use crate::delivery::end::End;
 use crate::delivery::framing::Framing;
 use crate::delivery::negotiated::{self, Negotiated};
+use crate::delivery::notices::Notices;
 use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::face::operation::{NotThere, Taken, Upgrades};
@@ -41,10 +43,10 @@ use crate::service::sessions::{BeginRequest, SessionRequest};
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
 /// Where a session begins that does not say it: who knows no position misses nothing.
-const BEGIN_DEFAULT: &str = "earliest";
+pub(super) const BEGIN_DEFAULT: &str = "earliest";
 
 /// The parameter that says where a session begins.
-struct Begin;
+pub(super) struct Begin;
 
 impl IntoParams for Begin {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
@@ -55,6 +57,15 @@ impl IntoParams for Begin {
              them), the op_ts of a record (UTC), or the pos of the last record processed. A parameter of nearly this name is \
              refused with 400",
         ));
+        vec![described.build()]
+    }
+}
+
+/// The parameters that make a session a member of a consumer group.
+struct Membership;
+
+impl IntoParams for Membership {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let text = |name: &str, description: &str| {
             let schema =
                 ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_.-]{1,128}$")).build();
@@ -68,7 +79,7 @@ impl IntoParams for Begin {
         );
         let member =
             text(MEMBER, "The member's name in the group; only beside group. Another one of that name is put out");
-        vec![described.build(), group, member]
+        vec![group, member]
     }
 }
 
@@ -97,7 +108,7 @@ impl IntoResponses for Socket {
 ///
 /// Role: Operator.
 #[utoipa::path(get, path = "/services/v2/stream/{name}", operation_id = "describeStream",
-    params(Begin),
+    params(Begin, Membership),
     responses(
         (status = 200, description = "Done", body = Envelope<DataStream>),
         Socket,
@@ -125,9 +136,10 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         begin_text,
         begin,
         negotiated: Negotiated::new(Framing::WebSocket, envelope),
+        notices: Notices::configured(&stream.config),
     };
     let trail = stream.config.source.trail.clone();
-    let needed = Needed { role: Role::Operator, stream: call.name.to_string(), trail };
+    let needed = Needed { role: Role::Operator, stream: Some(call.name.to_string()), trail };
     let rights = call.service().authenticator().rights(&call.caller.identity, needed);
     let (feed, number, goes_on_from) = match membership {
         Some((group, member)) => {
@@ -287,6 +299,13 @@ impl Feed for SocketFeed {
             ClientMessage::Binary(_) => take(None),
         });
         Some(Inbox { message_bytes_max: limits::GROUP_MESSAGE_BYTES_MAX, take })
+    }
+
+    fn farewell(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Session(session) => session.farewell(),
+            Self::Member(member) => member.farewell(),
+        }
     }
 
     fn memory_short(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {

@@ -26,6 +26,7 @@ use crate::delivery::contract::Contract;
 use crate::delivery::end::End;
 use crate::delivery::group::{Owned, place_of};
 use crate::delivery::negotiated::Partitions;
+use crate::delivery::notices::Notices;
 use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::limits;
@@ -164,6 +165,14 @@ impl MemberSession {
         move |said| match said {
             Some(text) => acks.take(text),
             None => acks.refuse_binary(),
+        }
+    }
+
+    /// What to send last where the server stops; nothing to a member that waits.
+    pub fn farewell(&mut self) -> Option<bytes::Bytes> {
+        match &mut self.stage {
+            Stage::Reading { session, .. } => session.farewell(),
+            Stage::Idle | Stage::HandingOver { .. } => None,
         }
     }
 
@@ -308,6 +317,7 @@ impl MemberSession {
         let Some(position) = first else { return Err(SessionError::OtherEpoch) };
         let mut request = self.request.clone();
         request.negotiated.partitions = Partitions::behind(places);
+        request.notices = Notices::ALL;
         // Of the trail: a change of the stream's rules does not matter to a place in the trail.
         request.begin = BeginRequest::Position(Token { position, scope: TokenScope::Trail });
         let session = self.sessions.opened(Principal::House, &self.stream, request).await?;

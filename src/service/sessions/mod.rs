@@ -5,6 +5,7 @@ mod acks;
 mod begin;
 pub mod member;
 pub mod places;
+pub mod poll;
 mod refused;
 mod session;
 mod start;
@@ -31,6 +32,7 @@ use crate::delivery::contract::Contract;
 use crate::delivery::end::End;
 use crate::delivery::group::NotMember;
 use crate::delivery::negotiated::Negotiated;
+use crate::delivery::notices::Notices;
 use crate::record::{GroupName, MemberName, Position};
 use crate::trail::Trail;
 
@@ -56,6 +58,8 @@ pub struct SessionRequest {
     pub begin: BeginRequest,
     /// What the connection negotiated.
     pub negotiated: Negotiated,
+    /// What the session says of itself.
+    pub notices: Notices,
 }
 
 impl Sessions {
@@ -186,8 +190,8 @@ impl Sessions {
             self.hits.count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);
         }
-        let SessionRequest { user, peer, begin_text, begin, negotiated } = request;
-        let session = OpenSession::open(self.supplies.clone(), stream, begin, negotiated, place).await?;
+        let SessionRequest { user, peer, begin_text, begin, negotiated, notices } = request;
+        let session = OpenSession::open(self.supplies.clone(), stream, begin, negotiated, notices, place).await?;
         let (since, progress) = (self.supplies.clock.now(), session.shared_progress());
         stream.session_opened(session.number(), LiveSession { user, peer, since, begin: begin_text, progress });
         Ok(session)
@@ -227,6 +231,7 @@ mod tests {
             begin_text: "now".into(),
             begin: BeginRequest::Now,
             negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
+            notices: Notices::default(),
         };
         let budget = service.sessions().budget().clone();
         let held = budget.charge(budget.limit(), budget.limit()).unwrap();
@@ -258,6 +263,7 @@ mod tests {
             begin_text: "earliest".into(),
             begin: BeginRequest::Earliest,
             negotiated: Negotiated::new(Framing::WebSocket, Envelope::Records),
+            notices: Notices::default(),
         };
         let stream = service.streams().get(&name).unwrap();
         let mut session = service.sessions().open(Principal::House, &stream, request).await.unwrap();

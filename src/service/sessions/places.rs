@@ -50,9 +50,16 @@ pub struct SessionPlaces {
 /// What one session takes; free again when it is dropped.
 #[derive(Debug)]
 pub struct SessionPlace {
-    _in_all: Place<()>,
+    in_all: Place<()>,
     _of_user: Place<Arc<str>>,
     _of_stream: Place<Arc<str>>,
+}
+
+impl SessionPlace {
+    /// How many sessions there are in all.
+    pub(super) fn sessions(&self) -> usize {
+        self.in_all.of_its_key()
+    }
 }
 
 impl SessionPlaces {
@@ -78,7 +85,7 @@ impl SessionPlaces {
         let of_stream = self.streams.take(stream.into());
         let of_stream =
             of_stream.ok_or_else(|| refused(Limit::SessionsPerStream, NoPlace::Stream(self.streams.most())))?;
-        Ok(SessionPlace { _in_all: in_all, _of_user: of_user, _of_stream: of_stream })
+        Ok(SessionPlace { in_all, _of_user: of_user, _of_stream: of_stream })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::begin::BeginRequest;
@@ -18,6 +19,7 @@ use crate::delivery::contract::Contract;
 use crate::delivery::end::End;
 use crate::delivery::fanout::Fanout;
 use crate::delivery::negotiated::Negotiated;
+use crate::delivery::notices::{Notices, come_back_millis};
 use crate::delivery::progress::Progress;
 use crate::delivery::rules::Rules;
 use crate::delivery::session::{Delivery, Session};
@@ -44,11 +46,12 @@ pub struct OpenSession {
     begin: BeginRequest,
     goes_on_from: String,
     negotiated: Negotiated,
+    notices: Notices,
     progress: Arc<Progress>,
     ending: watch::Receiver<Option<End>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
-    _place: SessionPlace,
+    place: SessionPlace,
 }
 
 #[derive(Debug)]
@@ -73,6 +76,7 @@ impl OpenSession {
         stream: &Arc<Stream>,
         begin: BeginRequest,
         negotiated: Negotiated,
+        notices: Notices,
         place: SessionPlace,
     ) -> Result<Self, SessionError> {
         let appeared = supplies.trails.changes();
@@ -88,11 +92,12 @@ impl OpenSession {
             },
             begin,
             negotiated,
+            notices,
             progress: Arc::default(),
             ending: stream.ending.subscribe(),
             gone: None,
             number: next_number(),
-            _place: place,
+            place,
         };
         match entry {
             Some(entry) => session.read(&entry).await?,
@@ -133,16 +138,9 @@ impl OpenSession {
                         () = deleted(&mut self.gone) => Delivery::End(End::Gone),
                         delivery = session.next() => delivery,
                     };
-                    for skipped in session.take_skipped() {
-                        tracing::warn!(stream = %self.stream.name, "{skipped}");
-                        self.stream.note_error(skipped);
+                    if self.noted(&delivery) {
+                        return delivery;
                     }
-                    match &delivery {
-                        Delivery::Messages(messages) if messages.is_empty() => continue,
-                        Delivery::Messages(_) => {}
-                        Delivery::End(end) => self.note(end),
-                    }
-                    return delivery;
                 }
                 Stage::Waiting(appeared) => {
                     if let Some(end) = self.ending.borrow_and_update().clone() {
@@ -163,6 +161,58 @@ impl OpenSession {
                 }
             }
         }
+    }
+
+    /// The same, but none where everything durable has been sent, or there is no trail yet.
+    pub(super) async fn next_to_tail(&mut self) -> Option<Delivery> {
+        loop {
+            let Stage::Reading(session) = &mut self.stage else { return None };
+            let delivery = tokio::select! {
+                biased;
+                () = deleted(&mut self.gone) => Some(Delivery::End(End::Gone)),
+                delivery = session.next_to_tail() => delivery,
+            };
+            match delivery {
+                Some(delivery) if !self.noted(&delivery) => {}
+                delivery => return delivery,
+            }
+        }
+    }
+
+    /// Notes what is to be known of a delivery; says whether there is anything in it for the client.
+    fn noted(&mut self, delivery: &Delivery) -> bool {
+        if let Stage::Reading(session) = &mut self.stage {
+            for skipped in session.take_skipped() {
+                tracing::warn!(stream = %self.stream.name, "{skipped}");
+                self.stream.note_error(skipped);
+            }
+        }
+        match delivery {
+            Delivery::Messages(messages) => !messages.is_empty(),
+            Delivery::End(end) => {
+                self.note(end);
+                true
+            }
+        }
+    }
+
+    /// Where to go on behind everything that it has looked at, sent or not; none inside a transaction, or before the first.
+    pub(super) fn passed(&self) -> Option<Position> {
+        match &self.stage {
+            Stage::Reading(session) => session.passed(),
+            Stage::Waiting(_) => None,
+        }
+    }
+
+    /// What to send last where the server stops, if the client wants to hear it.
+    pub(super) fn farewell(&mut self) -> Option<Bytes> {
+        let Stage::Reading(session) = &mut self.stage else { return None };
+        session.farewell(come_back_millis(self.number, self.place.sessions()))
+    }
+
+    /// The stream.
+    pub(super) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// Waits until the trail is deleted, which leaves nothing to be owed.
@@ -186,7 +236,8 @@ impl OpenSession {
         let rules = self.stream.compiled_rules().await?;
         let fanout = self.fanout(trail, rules);
         let clock = self.supplies.clock.clone();
-        let session = Session::new(reader, after.as_ref(), fanout, clock, self.ending.clone(), self.progress.clone());
+        let (ending, progress) = (self.ending.clone(), self.progress.clone());
+        let session = Session::new(reader, after.as_ref(), fanout, self.notices, clock, ending, progress);
         self.gone = Some(entry.gone.subscribe());
         self.stage = Stage::Reading(Box::new(session));
         Ok(())

@@ -1,5 +1,7 @@
 //! A session for as long as its user may have it.
 
+use bytes::Bytes;
+
 use super::session::OpenSession;
 use crate::access::rights::{Loss, Rights};
 use crate::delivery::end::End;
@@ -42,6 +44,26 @@ impl WatchedSession {
         };
         self.session.progress().given();
         delivery
+    }
+
+    /// The same, but none where everything durable has been sent.
+    pub async fn next_to_tail(&mut self) -> Option<Delivery> {
+        tasks::may_panic(Task::Session);
+        tokio::select! {
+            biased;
+            end = lost(&mut self.rights) => Some(Delivery::End(end)),
+            delivery = self.session.next_to_tail() => delivery,
+        }
+    }
+
+    /// The session.
+    pub(super) fn session(&self) -> &OpenSession {
+        &self.session
+    }
+
+    /// What to send last where the server stops, if the client wants to hear it.
+    pub fn farewell(&mut self) -> Option<Bytes> {
+        self.session.farewell()
     }
 
     /// Waits for an end that does not leave the client the time to take what it was given: its rights are over, or the

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, watch};
 
 use crate::record::TrailName;
+use crate::service::records::kept::KeptReaders;
 use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailStatus};
 
 /// One trail, or why it is not served.
@@ -15,6 +16,8 @@ pub struct TrailEntry {
     pub trail: Result<Trail, Unserved>,
     /// The writing end, while puts hold it.
     pub(in crate::service) puts: Mutex<Option<Appender>>,
+    /// Readers that stand where pull reads ended.
+    pub(in crate::service) readers: KeptReaders,
     /// What puts have brought.
     pub put_figures: PutFigures,
     /// True when the trail has been deleted.
@@ -55,6 +58,7 @@ impl TrailEntry {
         Self {
             trail: trail.map_err(|error| Unserved(Arc::new(error))),
             puts: Mutex::new(None),
+            readers: KeptReaders::default(),
             put_figures: PutFigures::default(),
             gone: watch::Sender::new(false),
         }
