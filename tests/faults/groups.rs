@@ -109,7 +109,7 @@ impl World {
         {
             return;
         }
-        if socket.close() != Some(1000) {
+        if socket.close().is_none() {
             return;
         }
         let name = format!("m{number}");
