@@ -26,10 +26,10 @@
 //! | 1 | [`record`], [`tasks`], [`log_output`], [`repeats`] | plain values: names, times, positions, operations, schemas of tables, messages; what is seen of panics; the log on its way out; log lines that come once a minute |
 //! | 2 | [`codec`] | bytes to records and back, sans-IO: frames, row images, JSON records, their schemas, CloudEvents, AsyncAPI, tokens, WebSocket and event stream framing, close codes |
 //! | 3 | [`trail`] | the durable truth: segments, group commit, recovery, readers, seeks |
-//! | 4 | [`catalog`] | small durable state: streams, extracts, users and their grants, sealed secrets, the data folder's lock, the audit's file |
+//! | 4 | [`catalog`] | small durable state: streams, extracts, users and their grants, sealed secrets, the positions of consumer groups, the data folder's lock, the audit's file |
 //! | 5 | [`access`] | users, roles, what grants allow, passwords, tokens, throttling, origins |
 //! | 6 | [`capture`], [`delivery`] | two wings over the trail that do not know each other: sources in; rules, encoding and sessions out |
-//! | 7 | [`service`] | one front door for every face: a registry for each noun (trails, puts, streams, sessions, records on request, extracts, credentials, documents), what is refused as a fact, who may do what; health, figures, audit |
+//! | 7 | [`service`] | one front door for every face: a registry for each noun (trails, puts, streams, sessions, consumer groups, records on request, extracts, credentials, documents), what is refused as a fact, who may do what; health, figures, audit |
 //! | 8 | [`listen`] | sockets: accept, deadlines, caps, drain, the WebSocket pump |
 //! | 9 | [`face`] | the hall (who calls, guard, count, audit, bodies, listeners of a face's own) and its rooms: each translates one protocol into calls of the service and holds no state |
 //! | 10 | [`client`], [`config`] | what the command line uses to talk to a server; file, environment, flags |

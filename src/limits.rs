@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod client;
+mod group;
 mod load;
 mod masking;
 mod partitions;
@@ -15,6 +16,7 @@ mod spill;
 pub use bench::*;
 pub use check::*;
 pub use client::*;
+pub use group::*;
 pub use load::*;
 pub use masking::*;
 pub use partitions::*;

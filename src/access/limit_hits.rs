@@ -41,13 +41,19 @@ pub enum Limit {
     SilentClient,
     /// Memory for what clients of streams have begun to say; the session was closed (1008).
     ClientMessages,
+    /// Consumer groups of a stream or of the server; the member was refused.
+    Groups,
+    /// Members of a consumer group; the member was refused.
+    GroupMembers,
+    /// Time to acknowledge before partitions of a consumer group change hands; the session was closed (4016).
+    GroupHandOver,
     /// Reads that wait for records; the read was refused.
     WaitingReads,
 }
 
 impl Limit {
     /// Every limit, in the order of its declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::Sessions,
@@ -65,6 +71,9 @@ impl Limit {
         Self::SlowClient,
         Self::SilentClient,
         Self::ClientMessages,
+        Self::Groups,
+        Self::GroupMembers,
+        Self::GroupHandOver,
         Self::WaitingReads,
     ];
 
@@ -88,6 +97,9 @@ impl Limit {
             Self::SlowClient => "slow_client",
             Self::SilentClient => "silent_client",
             Self::ClientMessages => "client_messages",
+            Self::Groups => "groups",
+            Self::GroupMembers => "group_members",
+            Self::GroupHandOver => "group_hand_over",
             Self::WaitingReads => "waiting_reads",
         }
     }

@@ -1,11 +1,12 @@
 //! Small durable state: the data folder and its lock, named shelves of JSON, users and their grants, secrets at rest.
 //!
-//! Owns `LOCK`, `catalog.redb`, `secret.key` and `audit-offline.jsonl` in the data folder. What stands on a shelf is the business of whoever
+//! Owns `LOCK`, `catalog.redb`, `cursors.log`, `secret.key` and `audit-offline.jsonl` in the data folder. What stands on a shelf is the business of whoever
 //! puts it there; trails keep their own state in their own folders.
 
 pub mod audit_file;
 pub mod backup;
 pub mod coverage;
+pub mod cursors;
 pub mod extract;
 pub mod folder;
 pub mod grant;

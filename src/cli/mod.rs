@@ -11,6 +11,7 @@ pub mod demo;
 mod extract;
 mod failure;
 pub mod furnish;
+mod group;
 mod hidden_line;
 mod how_to_make;
 mod logging;
@@ -56,6 +57,8 @@ enum Command {
     User(user::Arguments),
     /// Make, list, check, start, stop, load and remove extracts
     Extract(extract::Arguments),
+    /// List, describe, reset and remove consumer groups
+    Group(group::Arguments),
     /// Make load and measure: put, subscribe, latency, capture
     Bench(bench::Arguments),
     /// Copy a data folder, while a server runs on it or not
@@ -101,6 +104,7 @@ async fn perform(command: Command) -> Result<(), Failure> {
         Command::Config(arguments) => config::run(arguments),
         Command::User(arguments) => user::run(arguments).await,
         Command::Extract(arguments) => extract::run(arguments).await,
+        Command::Group(arguments) => group::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Backup(arguments) => backup::run(&arguments),
     }

@@ -74,6 +74,12 @@ close_codes! {
     RECORD_TOO_LARGE = 4013, ResumeAfterNamed, "record too large";
     /// Records are missing at this place of the trail.
     GAP = 4014, ResumeAfterNamed, "records may be missing";
+    /// What a member of a consumer group said is no acknowledgement of what it was sent.
+    NOT_ACKNOWLEDGED = 4015, Stop, "not an acknowledgement of what was sent";
+    /// A member of a consumer group did not acknowledge what it was sent before partitions changed hands.
+    ACKNOWLEDGED_LATE = 4016, Resume, "not acknowledged in time for others to take over";
+    /// Another member of the same name joined the consumer group.
+    REPLACED = 4017, Stop, "another member of this name joined the group";
     /// The stream or its trail does not exist any more.
     GONE = 4020, Stop, "stream or trail gone";
 }

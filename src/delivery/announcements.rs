@@ -11,10 +11,13 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::codec::cloudevents::{self, Event, EventContext, EventKind};
-use crate::codec::json::{object_metadata, push_caught_up, push_drain, push_heartbeat, push_value, stream_metadata};
+use crate::codec::json::{
+    GroupAssignment, object_metadata, push_caught_up, push_drain, push_group_assignment, push_heartbeat, push_value,
+    stream_metadata,
+};
 use crate::codec::schema_record::{
-    caught_up_schema, ddl_schema, dml_schema, drain_schema, heartbeat_schema, object_metadata_schema,
-    stream_metadata_schema,
+    caught_up_schema, ddl_schema, dml_schema, drain_schema, group_assignment_schema, heartbeat_schema,
+    object_metadata_schema, stream_metadata_schema,
 };
 use crate::codec::token::{self, TokenText};
 use crate::delivery::batch::Batch;
@@ -213,4 +216,14 @@ impl<'c> Message<'c> {
         let bytes = self.batch.take();
         (!bytes.is_empty()).then(|| bytes.into())
     }
+}
+
+/// A message that tells a member of a consumer group which partitions it has from now on, what it looks like first.
+pub fn group_assignment(contract: &Contract, assignment: &GroupAssignment<'_>) -> Option<Bytes> {
+    let mut out = Message::new(contract, assignment.time);
+    out.schema(group_assignment_schema(&contract.options));
+    let mut json = Vec::new();
+    push_group_assignment(assignment, &contract.options, &mut json);
+    out.push_json(EventKind::GroupAssignment, None, &json);
+    out.finish()
 }

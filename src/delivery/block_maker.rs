@@ -10,7 +10,6 @@ use crate::delivery::encoder::Encoder;
 use crate::delivery::end::End;
 use crate::delivery::estimate::Estimate;
 use crate::delivery::gap::{AtGap, at_gap};
-use crate::delivery::negotiated::Partitions;
 use crate::limits::EXPECTED_RECORD_BYTES_MAX;
 use crate::record::Timestamp;
 use crate::trail::{Entry, Fill, Location, Reader, bytes_between};
@@ -65,8 +64,8 @@ impl BlockMaker {
         estimate: Arc<Estimate>,
         counts: Arc<Counts>,
     ) -> Self {
-        if let Partitions::Some(partitions) = &contract.negotiated.partitions {
-            reader.narrow_to(partitions.clone());
+        if let Some(partitions) = contract.negotiated.partitions.numbers() {
+            reader.narrow_to(partitions);
         }
         Self { encoder: Encoder::new(contract.clone(), begun), reader, contract, estimate, counts }
     }

@@ -207,7 +207,9 @@ impl Encoder {
             return Ok(());
         }
         // A statement is about a table, whose rows may be in any partition, and so is a TRUNCATE.
-        if kind.is_some() && !self.partitions.include(record.partition) && record.operation != Operation::Truncate {
+        let place = (record.transaction.commit, record.number);
+        let is_of_others = || !self.partitions.include_at(record.partition, place);
+        if kind.is_some() && is_of_others() && record.operation != Operation::Truncate {
             return Ok(());
         }
         if kind.is_none() || kind != self.alike {

@@ -45,6 +45,18 @@ pub enum End {
     /// The trail cannot be read on.
     #[error("{0}")]
     Unreadable(String),
+    /// What a member of a consumer group said cannot be taken: what is wrong with it.
+    #[error("a member of a consumer group said what is no acknowledgement of what it was sent: {0}")]
+    NotAcknowledged(&'static str),
+    /// A member of a consumer group did not acknowledge what it was sent before its partitions change.
+    #[error("a member of a consumer group did not acknowledge in time what it was sent before its partitions change")]
+    AcknowledgedLate,
+    /// Another member of the same name joined the consumer group.
+    #[error("another member of the same name joined the consumer group")]
+    Replaced,
+    /// What a member of a consumer group acknowledged cannot be stored.
+    #[error("an acknowledgement cannot be stored: {0}")]
+    Uncommitted(String),
 }
 
 impl From<ReadError> for End {
@@ -73,7 +85,10 @@ impl End {
             Self::RecordTooLarge { .. } => CloseCode::RECORD_TOO_LARGE,
             Self::Gap { .. } => CloseCode::GAP,
             Self::Overtaken => CloseCode::SLOW,
-            Self::Unreadable(_) => CloseCode::SERVER_FAULT,
+            Self::Unreadable(_) | Self::Uncommitted(_) => CloseCode::SERVER_FAULT,
+            Self::NotAcknowledged(_) => CloseCode::NOT_ACKNOWLEDGED,
+            Self::AcknowledgedLate => CloseCode::ACKNOWLEDGED_LATE,
+            Self::Replaced => CloseCode::REPLACED,
         }
     }
 
@@ -83,6 +98,8 @@ impl End {
             Self::RecordTooLarge { after, .. } => reason_naming(self.close_code().words(), after),
             Self::Gap { gap, after } => in_brief(gap, after),
             Self::Overtaken => "retention has overtaken the reader".to_owned(),
+            Self::NotAcknowledged(what) => (*what).to_owned(),
+            Self::Uncommitted(_) => "the acknowledgement cannot be stored".to_owned(),
             _ => self.close_code().words().to_owned(),
         }
     }

@@ -20,7 +20,6 @@ use crate::delivery::contract::Contract;
 use crate::delivery::encoding_totals::EncodingTotals;
 use crate::delivery::end::End;
 use crate::delivery::estimate::Estimate;
-use crate::delivery::negotiated::Partitions;
 use crate::limits::{
     BLOCK_MAKERS_KEPT, BLOCK_TRAIL_BYTES, BLOCKS_AHEAD, FANOUT_KEPT_BYTES, INLINE_BLOCK_BYTES, PARTITION_STRETCH_BYTES,
     SHORT_BLOCK_TRAIL_BYTES,
@@ -257,7 +256,7 @@ impl Fanout {
 /// How many times as much of the trail a block covers that has only some of its partitions, so that it holds about as much as one of
 /// all.
 fn sparseness(contract: &Contract, trail: &Trail) -> u64 {
-    let Partitions::Some(wanted) = &contract.negotiated.partitions else { return 1 };
+    let Some(wanted) = contract.negotiated.partitions.numbers() else { return 1 };
     let open = trail.partitions().open().len() / wanted.len().max(1);
     u64::try_from(open).unwrap_or(1).clamp(1, PARTITION_STRETCH_BYTES / BLOCK_TRAIL_BYTES)
 }

@@ -24,6 +24,7 @@ mod estimate;
 pub mod fanout;
 pub mod framing;
 mod gap;
+pub mod group;
 pub mod negotiated;
 pub mod notices;
 pub mod progress;

@@ -1,10 +1,12 @@
 //! What a connection and the server agree on when it opens: everything beside the stream itself that decides the bytes
 //! which the connection is sent. Connections that agree on the same share their messages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::catalog::stream::{Grouping, StreamConfig};
 use crate::delivery::framing::Framing;
+use crate::record::RecordNumber;
 
 /// What a connection negotiated.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -83,6 +85,8 @@ pub enum Partitions {
     All,
     /// Of these, in ascending order.
     Some(Arc<[u16]>),
+    /// Of these, in ascending order, and of each only what lies behind a place (commit and record number).
+    Behind(Arc<[(u16, (u64, RecordNumber))]>),
 }
 
 impl Partitions {
@@ -94,13 +98,37 @@ impl Partitions {
         Self::Some(partitions.into())
     }
 
-    /// Whether records of that partition are sent.
+    /// Each of those behind a place alone.
+    pub fn behind(places: impl IntoIterator<Item = (u16, (u64, RecordNumber))>) -> Self {
+        let places: BTreeMap<u16, (u64, RecordNumber)> = places.into_iter().collect();
+        Self::Behind(places.into_iter().collect())
+    }
+
+    /// Whether records of that partition are sent, be it from some place on.
     #[inline]
     pub fn include(&self, partition: u16) -> bool {
         match self {
             Self::All => true,
             Self::Some(partitions) => partitions.binary_search(&partition).is_ok(),
+            Self::Behind(places) => places.binary_search_by_key(&partition, |(of, _)| *of).is_ok(),
         }
+    }
+
+    /// Which they are, where they are not all.
+    pub fn numbers(&self) -> Option<Arc<[u16]>> {
+        match self {
+            Self::All => None,
+            Self::Some(partitions) => Some(partitions.clone()),
+            Self::Behind(places) => Some(places.iter().map(|(partition, _)| *partition).collect()),
+        }
+    }
+
+    /// Whether the record of that partition at that place is sent.
+    #[inline]
+    pub fn include_at(&self, partition: u16, place: (u64, RecordNumber)) -> bool {
+        let Self::Behind(places) = self else { return self.include(partition) };
+        let found = places.binary_search_by_key(&partition, |(of, _)| *of);
+        found.is_ok_and(|at| places.get(at).is_some_and(|(_, behind)| place > *behind))
     }
 }
 
@@ -129,5 +157,17 @@ mod tests {
         let some = Partitions::only([3, 1]);
         assert_eq!([0, 1, 2, 3].map(|partition| some.include(partition)), [false, true, false, true]);
         assert!(Partitions::All.include(7));
+    }
+
+    #[test]
+    fn of_each_partition_what_lies_behind_its_own_place_is_sent() {
+        let behind = Partitions::behind([(3, (7, 2)), (1, (5, 0))]);
+        assert_eq!([0, 1, 2, 3].map(|partition| behind.include(partition)), [false, true, false, true]);
+        let sent = [(3, (7, 2)), (3, (7, 3)), (3, (6, 9)), (1, (5, 1)), (1, (7, 0)), (2, (9, 0))];
+        assert_eq!(
+            sent.map(|(partition, place)| behind.include_at(partition, place)),
+            [false, true, false, true, true, false]
+        );
+        assert!(Partitions::only([2]).include_at(2, (1, 0)) && !Partitions::only([2]).include_at(1, (1, 0)));
     }
 }

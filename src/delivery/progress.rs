@@ -48,6 +48,8 @@ pub struct Progress {
 struct Seen {
     /// Of the last record sent.
     last: Option<Position>,
+    /// Of the last one that is of the trail.
+    last_of_trail: Option<Position>,
     /// The first message that one record alone made larger than messages are: the record's position, and its bytes.
     large: Option<(Position, usize)>,
     /// Where it reads on.
@@ -75,6 +77,12 @@ impl Progress {
     /// Position of the last record sent.
     pub fn last(&self) -> Option<Position> {
         self.seen().last
+    }
+
+    /// Position of the last record of the trail that was sent: what the session says of itself has one too, and counts above
+    /// only.
+    pub fn last_of_trail(&self) -> Option<Position> {
+        self.seen().last_of_trail
     }
 
     /// The first message sent that is larger than [`limits::MESSAGE_BYTES_MAX`], since its one record is: the position of
@@ -140,6 +148,11 @@ impl Progress {
     pub fn sent_records(&self, last: Position, records: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.seen().last = Some(last);
+    }
+
+    /// The last of these records is of the trail.
+    pub fn sent_of_trail(&self, last: Position) {
+        self.seen().last_of_trail = Some(last);
     }
 
     /// A message that is larger than messages are, with this one record, is on its way.

@@ -234,6 +234,7 @@ impl Session {
         self.has_skipped |= !block.skipped.is_empty();
         if let Some(last) = block.pieces.last().filter(|_| !self.is_polled) {
             self.progress.sent_records(last.last, block.records());
+            self.progress.sent_of_trail(last.last);
             block.counted.iter().for_each(Counted::deliver);
         }
         if let Some((record, bytes)) = block.first_large(self.fanout.contract().negotiated.framing) {

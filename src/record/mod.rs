@@ -2,6 +2,7 @@
 //!
 //! Owns meaning and validity, with no IO and no async. How a value looks in bytes or JSON is `codec`'s business.
 
+mod group_name;
 mod load;
 mod message;
 mod name;
@@ -13,6 +14,7 @@ mod source_identity;
 mod time;
 mod transaction;
 
+pub use group_name::{GroupName, MemberName};
 pub use load::{LoadLeft, LoadProgress};
 pub use message::{Message, MessageHeader, messages_schema};
 pub use name::{InvalidName, NamePart, ResourceName, TableName, TrailName};

@@ -12,6 +12,13 @@ use crate::limits;
 #[error("{0}")]
 pub struct InvalidName(String);
 
+impl InvalidName {
+    /// Says which range.
+    pub(super) fn new(range: String) -> Self {
+        Self(range)
+    }
+}
+
 /// Name of a trail that this server makes: 2 to 64 of `A-Z a-z 0-9 _ # $ -`. It is a folder name too.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,5 +1,5 @@
-//! One front door for every face: one registry for each noun (trails, streams, sessions, records, extracts, credentials, puts, users,
-//! documents), each with its own catalog handle.
+//! One front door for every face: one registry for each noun (trails, streams, sessions, groups, records, extracts, credentials,
+//! puts, users, documents), each with its own catalog handle.
 //!
 //! A registry owns the life of what it is named for: what is made, stored, opened, stopped. [`Service`] assembles them, starts
 //! and stops them. All speak in values and errors of their own; [`refusal`] says which fact an error is, [`principal`] who may
@@ -9,6 +9,7 @@ pub mod audit;
 pub mod credentials;
 pub mod documents;
 pub mod extracts;
+pub mod groups;
 pub mod health;
 pub mod lag;
 pub mod metrics;
@@ -30,6 +31,7 @@ use self::audit::Audit;
 use self::credentials::Credentials;
 use self::documents::Documents;
 use self::extracts::Extracts;
+use self::groups::Groups;
 use self::health::{Health, Readiness};
 use self::lag::Lag;
 use self::metrics::Page;
@@ -42,6 +44,7 @@ use self::sessions::places::SessionCaps;
 use self::streams::{OpenStreamsError, Stream, Streams};
 use self::trails::Trails;
 use crate::access::{AccessError, AccessOptions, Accounts, Authenticator, Expiries, LimitHits, NotGranted};
+use crate::catalog::cursors::{CursorError, CursorFile, Cursors};
 use crate::catalog::{Catalog, CatalogError, DataFolder, FolderError, Vault, VaultError};
 use crate::clock::SharedClock;
 use crate::limits;
@@ -57,6 +60,7 @@ pub struct Service {
     puts: Puts,
     streams: Streams,
     sessions: Sessions,
+    groups: Arc<Groups>,
     records: Records,
     documents: Arc<Documents>,
     credentials: Arc<Credentials>,
@@ -104,6 +108,9 @@ pub enum StartError {
     /// Authentication.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The positions of consumer groups.
+    #[error(transparent)]
+    Cursors(#[from] CursorError),
     /// The trails' folder.
     #[error("the trails' folder cannot be read: {0}")]
     Trails(#[source] std::io::Error),
@@ -124,23 +131,27 @@ impl Service {
         let limit_hits = Arc::new(LimitHits::default());
         let trails = Trails::open(&folder.path().join("trails"), Arc::new(SystemDisk), clock.clone(), catalog.clone());
         let trails = Arc::new(trails.map_err(StartError::Trails)?.in_folder(folder.clone()));
+        let cursors = Cursors::open(CursorFile::new(Arc::new(SystemDisk), folder.path()))?;
+        let groups = Arc::new(Groups::open(cursors, trails.clone(), clock.clone(), limit_hits.clone()));
         let documents = Documents::new(limits::DOCUMENTS_KEPT_BYTES, limit_hits.clone());
         let credentials = Arc::new(Credentials::new(catalog.clone(), vault));
         let (caps, delivery_bytes) = (options.sessions, options.delivery_bytes);
-        let sessions = Sessions::new(trails.clone(), clock.clone(), caps, delivery_bytes, limit_hits.clone());
+        let (held, hits) = (groups.clone(), limit_hits.clone());
+        let sessions = Sessions::new(trails.clone(), held, clock.clone(), caps, delivery_bytes, hits);
         let memory = sessions.budget().clone();
         let records = Records::new(trails.clone(), authenticator.clone(), clock.clone(), memory, limit_hits.clone());
         Ok(Self {
             accounts: Accounts::new(catalog.clone(), authenticator.clone()),
             authenticator,
             puts: Puts::new(trails.clone(), clock.clone()),
-            streams: Streams::open(&catalog, trails.clone(), documents.clone(), limit_hits.clone())?,
+            streams: Streams::open(&catalog, trails.clone(), groups.clone(), documents.clone(), limit_hits.clone())?,
             sessions,
             records,
             documents,
             extracts: Extracts::open(&catalog, trails.clone(), credentials.clone())?,
             credentials,
-            retention: Arc::new(RetentionPasses::open(&catalog, trails.clone(), clock.clone())?),
+            retention: Arc::new(RetentionPasses::open(&catalog, trails.clone(), groups.clone(), clock.clone())?),
+            groups,
             trails,
             audit: Arc::new(Audit::new(clock.clone())),
             clock,
@@ -197,6 +208,7 @@ impl Service {
         metrics::sample_disk(&mut page, &self.retention);
         metrics::sample_extracts(&mut page, &self.extracts.list(principal));
         metrics::sample_streams(&mut page, principal, &self.streams, &self.trails, self.clock.now());
+        metrics::sample_groups(&mut page, principal, &self.groups);
         metrics::sample_documents(&mut page, self.documents.figures());
         metrics::sample_limits(&mut page, &self.limit_hits, self.sessions.budget());
         metrics::sample_access(&mut page, &self.expiries, self.authenticator.key_refresh());
@@ -248,6 +260,11 @@ impl Service {
     /// What opens sessions of streams.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
+    }
+
+    /// The consumer groups.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// What reads records of trails for those who ask again and again.

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use crate::access::NotGranted;
 use crate::access::{AccessError, AccountError};
 use crate::catalog::CatalogError;
+use crate::catalog::cursors::CursorError;
 use crate::catalog::extract::InvalidExtract;
 use crate::catalog::stream::ConfigError;
 use crate::delivery::end::End;
@@ -17,11 +18,12 @@ use crate::repeats::error_rarely;
 use crate::service::credentials::CredentialsError;
 use crate::service::documents::DocumentError;
 use crate::service::extracts::ExtractError;
+use crate::service::groups::GroupError;
 use crate::service::puts::PutError;
 use crate::service::records::RecordsError;
 use crate::service::retention::ConfirmError;
 use crate::service::sessions::places::NoPlace;
-use crate::service::sessions::{RefusedSession, SessionError};
+use crate::service::sessions::{JoinError, RefusedSession, SessionError};
 use crate::service::streams::StreamError;
 use crate::service::trails::TrailError;
 use crate::trail::{AppendError, PartitionError, RepartitionError};
@@ -214,6 +216,7 @@ impl From<StreamError> for Refusal {
         match error {
             StreamError::Missing(_) => Self::new(Fact::NotFound, error),
             StreamError::Exists(_) => Self::new(Fact::Exists, error),
+            StreamError::HasGroups { .. } => Self::new(Fact::Conflict, error),
             StreamError::Config(error) => error.into(),
             StreamError::Catalog(error) => error.into(),
             StreamError::Busy => Self::new(Fact::Unavailable, error).retry_after(limits::OFF_THREAD_RETRY_SECONDS),
@@ -337,6 +340,32 @@ impl From<ConfirmError> for Refusal {
     }
 }
 
+impl From<GroupError> for Refusal {
+    fn from(error: GroupError) -> Self {
+        match &error {
+            GroupError::Missing { .. } | GroupError::StreamGone(_) => Self::new(Fact::NotFound, error),
+            GroupError::OtherTrail { .. } => Self::new(Fact::PositionOtherTrail, error),
+            GroupError::OtherEpoch { .. } => Self::new(Fact::PositionOtherEpoch, error),
+            GroupError::Overtaken { .. } => Self::new(Fact::PositionPurged, error),
+            GroupError::NoTrail(_) | GroupError::HasMembers { .. } | GroupError::NotMember(_) => {
+                Self::new(Fact::Conflict, error)
+            }
+            GroupError::Unserved(_) => Self::new(Fact::TrailStopped, error),
+            GroupError::TooManyOfStream { .. } | GroupError::TooMany(_) => Self::new(Fact::Conflict, error),
+            GroupError::Full(_) | GroupError::Cursors(CursorError::Busy) => {
+                Self::new(Fact::Unavailable, error).retry_after(limits::PLACE_RETRY_SECONDS)
+            }
+            GroupError::Denied(_) => Self::new(Fact::Forbidden, error),
+            GroupError::Cursors(CursorError::DiskFull) => {
+                Self::new(Fact::NoRoom, error).retry_after(limits::DISK_RETRY_SECONDS)
+            }
+            GroupError::Cursors(_) => {
+                Self::internal("the positions of consumer groups cannot be read or written", &error)
+            }
+        }
+    }
+}
+
 impl From<RecordsError> for Refusal {
     fn from(error: RecordsError) -> Self {
         match error {
@@ -359,6 +388,15 @@ impl From<RecordsError> for Refusal {
     }
 }
 
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        match error {
+            JoinError::Group(error) => error.into(),
+            JoinError::Session(refused) => refused.into(),
+        }
+    }
+}
+
 impl From<End> for Refusal {
     fn from(end: End) -> Self {
         match end {
@@ -368,8 +406,10 @@ impl From<End> for Refusal {
             End::Gap { .. } => Self::new(Fact::Gap, end),
             End::RecordTooLarge { .. } => Self::new(Fact::RecordTooLarge, end),
             End::Overtaken => Self::new(Fact::PositionPurged, end),
-            End::Unreadable(_) => Self::new(Fact::TrailStopped, end),
-            End::Reconfigured => Self::new(Fact::Conflict, end),
+            End::Unreadable(_) | End::Uncommitted(_) => Self::new(Fact::TrailStopped, end),
+            End::Reconfigured | End::NotAcknowledged(_) | End::AcknowledgedLate | End::Replaced => {
+                Self::new(Fact::Conflict, end)
+            }
         }
     }
 }

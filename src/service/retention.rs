@@ -1,4 +1,5 @@
-//! What is kept for how long: each trail's own limits, and the share of the disk that all trails may take.
+//! What is kept for how long: each trail's own limits, what its consumer groups still need, and the share of the disk that all
+//! trails may take.
 
 mod age;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, Weak};
 use age::AgeRule;
 pub use age::AgeSuspension;
 
+use super::groups::Groups;
 use super::principal::Principal;
 use super::supervisor;
 use super::trails::Trails;
@@ -48,6 +50,7 @@ pub enum ConfirmError {
 pub struct RetentionPasses {
     catalog: Catalog,
     trails: Arc<Trails>,
+    groups: Arc<Groups>,
     clock: SharedClock,
     /// Whether retention goes by age.
     age_rule: Arc<AgeRule>,
@@ -57,9 +60,14 @@ pub struct RetentionPasses {
 
 impl RetentionPasses {
     /// Over these trails, as the catalog remembers it.
-    pub(super) fn open(catalog: &Catalog, trails: Arc<Trails>, clock: SharedClock) -> Result<Self, CatalogError> {
+    pub(super) fn open(
+        catalog: &Catalog,
+        trails: Arc<Trails>,
+        groups: Arc<Groups>,
+        clock: SharedClock,
+    ) -> Result<Self, CatalogError> {
         let (catalog, age_rule) = (catalog.clone(), Arc::new(AgeRule::open(catalog)?));
-        Ok(Self { catalog, trails, clock, age_rule, disk: DiskFigures::default() })
+        Ok(Self { catalog, trails, groups, clock, age_rule, disk: DiskFigures::default() })
     }
 
     /// Starts a pass now and then, until this is gone.
@@ -102,6 +110,7 @@ impl RetentionPasses {
             };
             let mut retention = retention_of(&settings.unwrap_or_default());
             retention.age_seconds = retention.age_seconds.filter(|_| by_age);
+            retention.floor = self.groups.floor_of(trail, retention.bytes);
             if let Err(error) = trail.retain(&retention) {
                 let name = trail.name().as_str();
                 warn_rarely!(name, trail = %name, %error, "retention could not remove a segment");
@@ -148,6 +157,9 @@ async fn keep_passing(passes: Weak<RetentionPasses>) {
     loop {
         every.tick().await;
         let Some(passes) = passes.upgrade() else { return };
+        if passes.age_suspension().is_none() {
+            passes.groups.end_unused().await;
+        }
         if tokio::task::spawn_blocking(move || passes.pass()).await.is_err() {
             Task::Retention.note_panic();
             error_rarely!("", "a pass of retention broke off; the next one comes as usual");

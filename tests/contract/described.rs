@@ -13,12 +13,13 @@ use trailcast::record::TableSchema;
 use super::heard::stream;
 
 /// Kinds of record, as the document names them.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "DmlRecord",
     "DdlRecord",
     "HeartbeatRecord",
     "CaughtUpRecord",
     "DrainRecord",
+    "GroupAssignmentRecord",
     "StreamMetadataRecord",
     "ObjectMetadataRecord",
     "SchemaRecord",
@@ -132,6 +133,7 @@ impl SchemasHeard {
         let id = match kind {
             "DdlRecord" => "ddl",
             "HeartbeatRecord" => "heartbeat",
+            "GroupAssignmentRecord" => "group_assignment",
             "CaughtUpRecord" => "caught_up",
             "DrainRecord" => "drain",
             "StreamMetadataRecord" => "stream_metadata",

@@ -466,6 +466,7 @@ impl World {
                 "domain" => vec![self.credentials[0].clone()],
                 "alias" => vec![self.credentials[1].clone()],
                 _ if path.contains("/metadata-catalog/") => vec!["dataStream".into()],
+                "group" => vec!["g1".into()],
                 _ if path.contains("/stream/") => of_streams().chain([mark(random, "s")]).collect(),
                 _ if path.contains("/trails/") => of_trails().chain([mark(random, "t")]).collect(),
                 _ if path.contains("/extracts/") => of_extracts().chain([mark(random, "x")]).collect(),
@@ -505,6 +506,7 @@ impl World {
                 "addUser" => json!({"role": "User", "password": PASSWORD}),
                 "addCredentials" | "putCredentials" => json!({"password": "p"}),
                 "askExtract" => json!({"command": "STATUS"}),
+                "resetGroup" => json!({"begin": "earliest"}),
                 "loadTables" => json!({"tables": ["p.*"]}),
                 "changeLoad" => json!({"status": "paused"}),
                 "execute" => {

@@ -15,6 +15,7 @@ mod front_page;
 mod gaps;
 mod generated_clients;
 mod grants;
+mod groups;
 mod hall;
 mod http_edge;
 mod mcp;

@@ -46,6 +46,7 @@ fn bodies() -> BTreeMap<&'static str, Content> {
         ("changePartitions", (JSON, json!({"split": {"partition": 0, "at": null}}).to_string())),
         ("changeTrail", (MERGE, json!({"retention": {"ageSeconds": 90_000, "bytes": null}}).to_string())),
         ("putTransactions", ("application/x-ndjson", format!("{put}\n{put}"))),
+        ("resetGroup", (MERGE, json!({"begin": "earliest"}).to_string())),
         ("confirmClock", (JSON, json!({"age": {"status": "running"}}).to_string())),
         ("makeExtract", (JSON, extract("captured").to_string())),
         ("checkNewExtract", (JSON, extract("checked").to_string())),
@@ -79,6 +80,7 @@ fn name_of(parameter: &str) -> &'static str {
         "domain" => "d1",
         "alias" => "k1",
         "report" => "x1.rpt",
+        "group" => "g1",
         other => panic!("no name is known for the parameter {other}"),
     }
 }
@@ -154,13 +156,19 @@ impl House {
         let rank = |operation: &Operation| match operation.id.as_str() {
             "makeTrail" => 0,
             id if id.starts_with("make") || id.starts_with("add") => 1,
-            id if id.starts_with("delete") => 3,
+            // A stream with groups is not deleted.
+            "deleteGroup" => 3,
+            id if id.starts_with("delete") => 4,
             _ => 2,
         };
         let mut operations = self.operations();
         operations.sort_by_key(|(operation, ..)| rank(operation));
+        let mut has_group = false;
         for (operation, target, body) in &operations {
-            if rank(operation) == 3 {
+            if rank(operation) >= 2 && !std::mem::replace(&mut has_group, true) {
+                self.makes_group();
+            }
+            if rank(operation) >= 3 {
                 self.makes_again(operation, target);
             } else if operation.id.ends_with("WithSlash") && rank(operation) == 1 {
                 self.admin("DELETE", target, &[], "").expect(200);
@@ -174,7 +182,7 @@ impl House {
             }
             if let Some(service) = proxied_below(target) {
                 let again = if operation.method == "GET" { 200 } else { 404 };
-                if rank(operation) >= 2 && (again == 200 || rank(operation) == 3) {
+                if rank(operation) >= 2 && (again == 200 || rank(operation) >= 3) {
                     for before in ["/services", "/services/north"] {
                         let proxied = target.replacen("/services", &format!("{before}/{service}"), 1);
                         self.admin(&operation.method, &proxied, &[], "").expect(again);
@@ -183,6 +191,12 @@ impl House {
             }
         }
         self.makes_all();
+    }
+
+    /// A consumer group, which its first member makes, and which nobody is in any more.
+    fn makes_group(&self) {
+        drop(self.server.subscribe("s1", "group=g1").unwrap());
+        self.server.get_until("/services/v2/stream/s1/groups/g1", |group| group["members"] == json!([]));
     }
 
     /// What an operation is about to take away, so that it is there; what hangs on it comes back with it.
@@ -211,6 +225,7 @@ impl House {
                 assert!(matches!(made.status, 200 | 409), "{made}");
             }
         }
+        self.makes_group();
     }
 
     /// Asks every operation in each way in which a request may be wrong whatever it is for.
@@ -292,6 +307,15 @@ impl House {
             self.hand_shakes(&format!("{stream}?begin={begin}"), "13").expect(409);
             self.admin("GET", &format!("/services/v2/stream/s1/records?begin={begin}"), &[], "").expect(409);
         }
+        let member = self.server.subscribe("s1", "group=g1").unwrap();
+        let group = "/services/v2/stream/s1/groups/g1";
+        self.admin("PATCH", group, &[("Content-Type", JSON)], &json!({"begin": "now"}).to_string()).expect(409);
+        for target in [group, "/services/v2/stream/s1", "/services/v2/stream/s1/"] {
+            self.admin("DELETE", target, &[], "").expect(409);
+        }
+        self.admin("GET", group, &[], "").expect(200);
+        self.admin("GET", "/services/v2/groups", &[], "").expect(200);
+        drop(member);
         for document in ["yaml", "asyncapi.yaml", "asyncapi.json"] {
             let target = format!("/services/v2/stream/s1/{document}");
             let etag = self.admin("GET", &target, &[], "").expect(200).header("etag").unwrap().to_owned();

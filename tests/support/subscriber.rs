@@ -213,6 +213,16 @@ impl Subscriber {
         }
     }
 
+    /// Sends a message.
+    pub fn say(&mut self, message: Message) -> Result<(), Error> {
+        self.socket.send(message)
+    }
+
+    /// Acknowledges a position, as a member of a consumer group.
+    pub fn acknowledge(&mut self, pos: &str) -> Result<(), Error> {
+        self.say(Message::text(format!("{{\"ack\":\"{pos}\"}}")))
+    }
+
     /// Says goodbye with 1000 and waits for the answer; returns the close code that came back.
     pub fn close(mut self) -> Option<u16> {
         self.socket.close(None).ok()?;

@@ -10,7 +10,7 @@ mod every_frame;
 mod failing_flush;
 mod inspecting;
 mod large_heads;
-mod memory_disk;
+pub mod memory_disk;
 #[cfg(feature = "fault-injection")]
 mod message_log;
 #[cfg(feature = "fault-injection")]

@@ -10,8 +10,8 @@ use super::{DocumentInput, examples, single};
 use crate::codec::cloudevents::{EventContext, EventKind};
 use crate::codec::json::{JsonOptions, MetaField, Model, TRUNCATED, UNCHANGED};
 use crate::codec::schema_record::{
-    DRAFT_04, caught_up_schema, ddl_schema, dml_properties, drain_schema, heartbeat_schema, meta_field_enum,
-    meta_field_schema, object_metadata_schema, static_field_schema, stream_metadata_schema,
+    DRAFT_04, caught_up_schema, ddl_schema, dml_properties, drain_schema, group_assignment_schema, heartbeat_schema,
+    meta_field_enum, meta_field_schema, object_metadata_schema, static_field_schema, stream_metadata_schema,
 };
 use crate::limits;
 use crate::record::{Operation, TableSchema};
@@ -113,6 +113,8 @@ fn kinds_under(options: &JsonOptions, [heartbeat, caught_up, drain]: [bool; 3]) 
     if heartbeat {
         kinds.push(kind("HeartbeatRecord", inlined(heartbeat_schema(options)), vec![EventKind::Heartbeat]));
     }
+    let assignment = inlined(group_assignment_schema(options));
+    kinds.push(kind("GroupAssignmentRecord", assignment, vec![EventKind::GroupAssignment]));
     if caught_up {
         kinds.push(kind("CaughtUpRecord", inlined(caught_up_schema(options)), vec![EventKind::CaughtUp]));
     }

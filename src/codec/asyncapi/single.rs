@@ -6,7 +6,9 @@ use super::names::{identify, pascal_case};
 use super::payload::{Kind, message, reference, schema_name};
 use super::{DocumentInput, examples};
 use crate::codec::cloudevents::EventContext;
-use crate::codec::json::{CAUGHT_UP, DRAIN, HEARTBEAT, MetaField, Model, OBJECT_METADATA, STREAM_METADATA};
+use crate::codec::json::{
+    CAUGHT_UP, DRAIN, GROUP_ASSIGNMENT, HEARTBEAT, MetaField, Model, OBJECT_METADATA, STREAM_METADATA,
+};
 use crate::codec::schema_record::DRAFT_04;
 use crate::record::Operation;
 
@@ -66,6 +68,7 @@ fn signs(input: &DocumentInput<'_>, kind: &Kind) -> Vec<Sign> {
     match kind.name {
         "StreamMetadataRecord" => vec![by_op_type("", STREAM_METADATA)],
         "ObjectMetadataRecord" => vec![by_op_type("", OBJECT_METADATA)],
+        "GroupAssignmentRecord" => vec![by_op_type("", GROUP_ASSIGNMENT)],
         "HeartbeatRecord" => vec![by_op_type("", HEARTBEAT)],
         "CaughtUpRecord" => vec![by_op_type("", CAUGHT_UP)],
         "DrainRecord" => vec![by_op_type("", DRAIN)],

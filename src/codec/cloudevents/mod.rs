@@ -23,6 +23,8 @@ pub enum EventKind {
     Record(Operation),
     /// `heartbeat`.
     Heartbeat,
+    /// `group.assignment`.
+    GroupAssignment,
     /// `caughtup`.
     CaughtUp,
     /// `drain`.
@@ -37,7 +39,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Record(Operation::Insert),
         Self::Record(Operation::Update),
         Self::Record(Operation::Delete),
@@ -45,6 +47,7 @@ impl EventKind {
         Self::Record(Operation::Upsert),
         Self::Record(Operation::Ddl),
         Self::Heartbeat,
+        Self::GroupAssignment,
         Self::CaughtUp,
         Self::Drain,
         Self::StreamMetadata,
@@ -62,6 +65,7 @@ impl EventKind {
             Self::Record(Operation::Upsert) => "dml.upsert",
             Self::Record(Operation::Ddl) => "ddl",
             Self::Heartbeat => "heartbeat",
+            Self::GroupAssignment => "group.assignment",
             Self::CaughtUp => "caughtup",
             Self::Drain => "drain",
             Self::StreamMetadata => "metadata.stream",

@@ -6,6 +6,7 @@
 mod cell;
 mod ddl;
 mod dml;
+mod group;
 mod head;
 mod layout;
 mod meta;
@@ -19,6 +20,7 @@ mod timestamp;
 pub(in crate::codec) use cell::Sent;
 pub use ddl::{DdlRecord, push_ddl};
 pub use dml::{DmlRecord, EncodeError, PreparedTable};
+pub use group::{GroupAssignment, push_group_assignment};
 pub use head::{HeadCache, RecordContext};
 pub use layout::{Layout, RowForm};
 pub use meta::{MetaField, MetaFields};
@@ -35,6 +37,8 @@ pub const STREAM_METADATA: &str = "STREAM_METADATA";
 pub const OBJECT_METADATA: &str = "OBJECT_METADATA";
 /// `op_type` of the record that only moves the position.
 pub const HEARTBEAT: &str = "HEARTBEAT";
+/// `op_type` of the record that tells a member of a consumer group which partitions it has.
+pub const GROUP_ASSIGNMENT: &str = "GROUP_ASSIGNMENT";
 /// `op_type` of the record that says that everything was sent.
 pub const CAUGHT_UP: &str = "CAUGHT_UP";
 /// `op_type` of the record that says that the server stops.

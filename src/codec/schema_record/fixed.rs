@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::codec::json::{
-    CAUGHT_UP, CAUGHT_UP_FIELDS, DDL_TEXT, DRAIN, DRAIN_FIELDS, HEARTBEAT, JsonOptions, MetaField, OBJECT_METADATA,
-    RETRY_AFTER_MS, STREAM_METADATA, TRUNCATED,
+    CAUGHT_UP, CAUGHT_UP_FIELDS, DDL_TEXT, DRAIN, DRAIN_FIELDS, GROUP_ASSIGNMENT, HEARTBEAT, JsonOptions, MetaField,
+    OBJECT_METADATA, RETRY_AFTER_MS, STREAM_METADATA, TRUNCATED,
 };
 use crate::codec::schema_record::column::{meta_enum, meta_schema, name_list, static_schema};
 use crate::codec::schema_record::{KIND_ID_PREFIX, schema_record};
@@ -46,6 +46,19 @@ pub fn heartbeat_schema(options: &JsonOptions) -> Value {
     }
     let required = properties.keys().cloned().collect();
     schema_record(&format!("{KIND_ID_PREFIX}heartbeat"), HEARTBEAT, Map::new(), properties, required)
+}
+
+/// The schema record of what a member of a consumer group is told of its partitions.
+pub fn group_assignment_schema(options: &JsonOptions) -> Value {
+    let mut properties = Map::new();
+    properties.insert(options.meta.name(MetaField::OpType).into(), meta_enum(MetaField::OpType, &[GROUP_ASSIGNMENT]));
+    properties.insert(options.meta.name(MetaField::OpTs).into(), meta_schema(MetaField::OpTs));
+    properties.insert("group".into(), json!({"type": "string"}));
+    properties.insert("member".into(), json!({"type": "string"}));
+    let partition = json!({"type": "integer", "minimum": 0, "maximum": u16::MAX});
+    properties.insert("partitions".into(), json!({"type": "array", "items": partition}));
+    let required = properties.keys().cloned().collect();
+    schema_record(&format!("{KIND_ID_PREFIX}group_assignment"), GROUP_ASSIGNMENT, Map::new(), properties, required)
 }
 
 /// The schema record of `CAUGHT_UP` records.

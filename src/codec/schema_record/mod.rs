@@ -15,7 +15,8 @@ pub(in crate::codec) use column::{
 };
 pub use dml::{dml_properties, dml_schema};
 pub use fixed::{
-    caught_up_schema, ddl_schema, drain_schema, heartbeat_schema, object_metadata_schema, stream_metadata_schema,
+    caught_up_schema, ddl_schema, drain_schema, group_assignment_schema, heartbeat_schema, object_metadata_schema,
+    stream_metadata_schema,
 };
 
 use serde_json::{Map, Value, json};

@@ -231,8 +231,9 @@ fn written(
         event_type_prefix: config.cloud_events.then_some(config.cloud_events_type_prefix.as_str()),
         record_framing: config.framing == Grouping::Record,
         heartbeat: config.heartbeat_seconds.is_some(),
-        caught_up: config.caught_up,
-        drain: config.drain,
+        // Members of consumer groups are told of both, whatever the stream says.
+        caught_up: true,
+        drain: true,
         host: &at.host,
         secure: at.secure,
         path: &path,

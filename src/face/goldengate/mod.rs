@@ -11,6 +11,7 @@ mod extract_check;
 mod extracts;
 mod front_page;
 mod grants;
+mod groups;
 mod health;
 mod lag;
 mod loads;
@@ -51,6 +52,10 @@ type Answer<T = envelope::Empty> = Result<Envelope<T>, ErrorAnswer>;
 
 /// Where a session begins: a parameter of the stream's socket, and of polls.
 const BEGIN: &str = "begin";
+/// The consumer group that a session is a member of: another parameter of the socket.
+const GROUP: &str = "group";
+/// The member's name in it.
+const MEMBER: &str = "member";
 /// How many records a poll takes.
 const LIMIT: &str = "limit";
 /// How long a poll waits for the first record, in seconds.
@@ -75,7 +80,7 @@ impl Face for GoldenGate {
     fn query_parameters(route: &str, method: &Method) -> &'static [&'static str] {
         let is_stream = route.trim_end_matches('/').ends_with("/stream/{name}");
         match *method {
-            Method::GET if is_stream => &[BEGIN, ACCESS_TOKEN],
+            Method::GET if is_stream => &[BEGIN, GROUP, MEMBER, ACCESS_TOKEN],
             Method::GET if route.ends_with("/stream/{name}/records") => &[BEGIN, LIMIT, WAIT, ACCESS_TOKEN],
             Method::GET => &[ACCESS_TOKEN],
             Method::DELETE if route.ends_with("/extracts/{name}") => &[DROP_SLOT],

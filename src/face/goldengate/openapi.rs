@@ -197,6 +197,7 @@ fn parameters() -> Vec<(&'static str, RefOr<Parameter>)> {
         ("domain", in_path("domain", "The group that the credentials stand in", resource())),
         ("alias", in_path("alias", "The credentials' name there", resource())),
         ("report", in_path("report", "NAME.rpt, with the extract's name", some())),
+        ("group", in_path("group", "The consumer group of the stream", pattern("^[A-Za-z0-9_.-]{1,128}$"))),
         ("accessToken", RefOr::T(token.build())),
     ]
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::proxied::ways;
 use super::{
-    Call, GoldenGate, commands, credentials, document, extract_check, extracts, front_page, health, loads,
+    Call, GoldenGate, commands, credentials, document, extract_check, extracts, front_page, groups, health, loads,
     metadata_catalog, openapi, partitions, records, retention, socket, streams, tokens, trails, users,
 };
 use crate::face::{Hall, Operations};
@@ -32,6 +32,10 @@ fn operations(document: Bytes) -> Operations {
         .add(records::__path_poll, records::poll)
         .add(streams::__path_info, streams::info)
         .add(streams::__path_errors, streams::errors)
+        .add(groups::__path_list, groups::list)
+        .add(groups::__path_describe, groups::describe)
+        .add(groups::__path_reset, groups::reset)
+        .add(groups::__path_remove, groups::remove)
         .add(document::__path_goldengate_yaml, document::goldengate_yaml)
         .add(document::__path_replace_yaml, document::replace_yaml)
         .add(document::__path_asyncapi_yaml, document::asyncapi_yaml)

@@ -40,6 +40,8 @@ schema_names! {
     Report = "ogg:report";
     ExtractCheck = "trailcast:extractCheck";
     ExtractCollection = "trailcast:extractCollection";
+    ConsumerGroup = "trailcast:group";
+    GroupCollection = "trailcast:groupCollection";
     Retention = "trailcast:retention";
     ServerName = "trailcast:server";
     Token = "trailcast:token";

@@ -1,6 +1,7 @@
 //! The stream's own URL: its configuration, or, when the request asks for an upgrade, the socket.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::Request;
@@ -17,7 +18,7 @@ use utoipa::{IntoParams, IntoResponses};
 use super::envelope::Envelope;
 use super::error_answer::ErrorAnswer;
 use super::streams::{self, DataStream};
-use super::{BEGIN, Call};
+use super::{BEGIN, Call, GROUP, MEMBER};
 use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
 use crate::codec::close_code::CloseCode;
@@ -30,11 +31,12 @@ use crate::delivery::notices::Notices;
 use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::face::operation::{NotThere, Taken, Upgrades};
-use crate::face::{auth_of, query};
+use crate::face::{Refusal, auth_of, query};
 use crate::limits;
-use crate::listen::{Fed, Feed, PumpTimings, is_upgrade, upgrade};
-use crate::record::ResourceName;
+use crate::listen::{ClientMessage, Fed, Feed, Inbox, PumpTimings, is_upgrade, upgrade};
+use crate::record::{GroupName, MemberName, ResourceName};
 use crate::service::audit::{self, Actor, SessionEnd};
+use crate::service::sessions::member::{MemberProgress, MemberSession};
 use crate::service::sessions::watched::WatchedSession;
 use crate::service::sessions::{BeginRequest, SessionRequest};
 
@@ -56,6 +58,28 @@ impl IntoParams for Begin {
              refused with 400",
         ));
         vec![described.build()]
+    }
+}
+
+/// The parameters that make a session a member of a consumer group.
+struct Membership;
+
+impl IntoParams for Membership {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let text = |name: &str, description: &str| {
+            let schema =
+                ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9_.-]{1,128}$")).build();
+            let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).schema(Some(schema));
+            parameter.description(Some(description)).build()
+        };
+        let group = text(
+            GROUP,
+            "The consumer group that the session is a member of: the server keeps how far it is, and the client acknowledges \
+             with text messages, each one object {\"ack\": \"<pos>\"}. begin counts for a group that is made only",
+        );
+        let member =
+            text(MEMBER, "The member's name in the group; only beside group. Another one of that name is put out");
+        vec![group, member]
     }
 }
 
@@ -84,7 +108,7 @@ impl IntoResponses for Socket {
 ///
 /// Role: Operator.
 #[utoipa::path(get, path = "/services/v2/stream/{name}", operation_id = "describeStream",
-    params(Begin),
+    params(Begin, Membership),
     responses(
         (status = 200, description = "Done", body = Envelope<DataStream>),
         Socket,
@@ -99,13 +123,14 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
     let given = query::only(request.uri().query(), BEGIN)?;
     let begin_text = given.unwrap_or_else(|| BEGIN_DEFAULT.to_owned());
     let begin = BeginRequest::parse(&begin_text)?;
-    let begin_kind = begin.kind();
+    let membership = membership_in(request.uri().query())?;
+    let begin_kind = if membership.is_some() { GROUP } else { begin.kind() };
     let (mut response, pending) = upgrade(&mut request, &[EVENT_SUBPROTOCOL])?;
     let envelope = match pending.subprotocol() {
         Some(_) => negotiated::Envelope::CloudEvent,
         None => negotiated::Envelope::configured(&stream.config),
     };
-    let session = SessionRequest {
+    let request_for = SessionRequest {
         user: call.caller.identity.name.clone(),
         peer: call.caller.peer.0.to_string(),
         begin_text,
@@ -113,42 +138,70 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         negotiated: Negotiated::new(Framing::WebSocket, envelope),
         notices: Notices::configured(&stream.config),
     };
-    let session = call.service().sessions().open(call.principal(), &stream, session).await?;
     let trail = stream.config.source.trail.clone();
     let needed = Needed { role: Role::Operator, stream: Some(call.name.to_string()), trail };
     let rights = call.service().authenticator().rights(&call.caller.identity, needed);
+    let (feed, number, goes_on_from) = match membership {
+        Some((group, member)) => {
+            let joined = call.service().sessions().join(call.principal(), &stream, request_for, &group, member).await?;
+            let number = joined.number();
+            (SocketFeed::Member(Box::new(joined.watched(rights))), number, None)
+        }
+        None => {
+            let session = call.service().sessions().open(call.principal(), &stream, request_for).await?;
+            let (number, goes_on_from) = (session.number(), session.goes_on_from().to_owned());
+            (SocketFeed::Session(WatchedSession::new(session, rights)), number, Some(goes_on_from))
+        }
+    };
     let Call { hall, caller, name, .. } = call;
     let audited = audit::AuditedSession {
         actor: Actor { user: Some(caller.identity.name), claimed: None, auth, peer: Some(caller.peer.0) },
-        number: session.number(),
+        number,
         stream: name.to_string(),
         begin: begin_kind,
     };
-    let (progress, goes_on_from) = (session.shared_progress(), session.goes_on_from().to_owned());
-    let session = WatchedSession::new(session, rights);
     let (audit, opened) = (hall.service.audit().clone(), Instant::now());
     audit.session_started(&audited);
     let keep_alive = std::time::Duration::from_secs(stream.config.tcp_keep_alive_seconds);
     let timings = PumpTimings { tcp_keep_alive: keep_alive, ..hall.sockets };
-    tell_start(response.headers_mut(), &goes_on_from, &timings);
-    let activity = stream.activity.clone();
-    pending.start(SocketFeed(session), timings, move |end| {
+    tell_start(response.headers_mut(), goes_on_from.as_deref(), &timings);
+    let (activity, sent) = (stream.activity.clone(), feed.sent());
+    pending.start(feed, timings, move |end| {
         activity.closed(end.reason.close_code());
         if end.reason.says_message_too_big() {
-            let error = too_big_for_client(&progress, &stream.config);
+            let error = too_big_for_client(&sent.last_session(), &stream.config);
             tracing::warn!(stream = %stream.name, "{error}");
             stream.note_error(error);
         }
-        let (records, bytes, open) = (progress.records(), end.bytes_sent, opened.elapsed());
+        let (records, bytes, open) = (sent.records(), end.bytes_sent, opened.elapsed());
         audit.session_ended(&audited, SessionEnd { code: end.reason.close_code(), records, bytes, open });
     });
     Ok(response.into_response())
 }
 
+/// The group and the member that a request names.
+fn membership_in(query: Option<&str>) -> Result<Option<(GroupName, Option<MemberName>)>, ErrorAnswer> {
+    let member = query::only(query, MEMBER)?;
+    let Some(group) = query::only(query, GROUP)? else {
+        return match member {
+            None => Ok(None),
+            Some(_) => {
+                Err(Refusal::Query(format!("{MEMBER} names a member of a consumer group, and {GROUP} names none"))
+                    .into())
+            }
+        };
+    };
+    let invalid = |name: &str, error| ErrorAnswer::from(Refusal::Query(format!("{name}: {error}")));
+    let group = GroupName::new(&group).map_err(|error| invalid(GROUP, error))?;
+    let member = member.map(|member| MemberName::new(&member)).transpose().map_err(|error| invalid(MEMBER, error))?;
+    Ok(Some((group, member)))
+}
+
 /// Tells the client what it must know before the first message: how to go on without a position, and when to worry.
-fn tell_start(headers: &mut HeaderMap, goes_on_from: &str, timings: &PumpTimings) {
+fn tell_start(headers: &mut HeaderMap, goes_on_from: Option<&str>, timings: &PumpTimings) {
     headers.insert(PING_HEADER, HeaderValue::from(ping_seconds(timings.ping)));
-    if let Ok(begin) = HeaderValue::try_from(goes_on_from) {
+    // A member of a consumer group goes on where the server knows it to be.
+    if let Some(Ok(begin)) = goes_on_from.map(HeaderValue::try_from) {
         headers.insert(BEGIN_HEADER, begin);
     }
 }
@@ -176,7 +229,44 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
     )
 }
 
-struct SocketFeed(WatchedSession);
+/// What a socket is fed with.
+enum SocketFeed {
+    /// A session, whose client keeps its position.
+    Session(WatchedSession),
+    /// A member of a consumer group, for which the server does.
+    Member(Box<MemberSession>),
+}
+
+/// What was sent, readable after the end.
+enum Sent {
+    BySession(Arc<Progress>),
+    ToMember(Arc<MemberProgress>),
+}
+
+impl Sent {
+    fn records(&self) -> u64 {
+        match self {
+            Self::BySession(progress) => progress.records(),
+            Self::ToMember(progress) => progress.records(),
+        }
+    }
+
+    fn last_session(&self) -> Arc<Progress> {
+        match self {
+            Self::BySession(progress) => progress.clone(),
+            Self::ToMember(progress) => progress.current(),
+        }
+    }
+}
+
+impl SocketFeed {
+    fn sent(&self) -> Sent {
+        match self {
+            Self::Session(session) => Sent::BySession(session.shared_progress()),
+            Self::Member(member) => Sent::ToMember(member.shared_progress()),
+        }
+    }
+}
 
 fn end_of(end: &End) -> Fed {
     Fed::End { code: end.close_code(), reason: end.close_reason() }
@@ -184,21 +274,44 @@ fn end_of(end: &End) -> Fed {
 
 impl Feed for SocketFeed {
     async fn next(&mut self) -> Fed {
-        match self.0.next().await {
+        let delivery = match self {
+            Self::Session(session) => session.next().await,
+            Self::Member(member) => member.next().await,
+        };
+        match delivery {
             Delivery::Messages(messages) => Fed::Messages(messages),
             Delivery::End(end) => end_of(&end),
         }
     }
 
     async fn cut_short(&mut self) -> Fed {
-        end_of(&self.0.cut_short().await)
+        end_of(&match self {
+            Self::Session(session) => session.cut_short().await,
+            Self::Member(member) => member.cut_short().await,
+        })
+    }
+
+    fn inbox(&mut self) -> Option<Inbox> {
+        let Self::Member(member) = self else { return None };
+        let mut take = member.inbox();
+        let take = Box::new(move |message: ClientMessage| match message {
+            ClientMessage::Text(text) => take(Some(&text)),
+            ClientMessage::Binary(_) => take(None),
+        });
+        Some(Inbox { message_bytes_max: limits::GROUP_MESSAGE_BYTES_MAX, take })
     }
 
     fn farewell(&mut self) -> Option<Bytes> {
-        self.0.farewell()
+        match self {
+            Self::Session(session) => session.farewell(),
+            Self::Member(member) => member.farewell(),
+        }
     }
 
     fn memory_short(&mut self) -> Option<tokio::sync::watch::Receiver<bool>> {
-        Some(self.0.memory_short())
+        Some(match self {
+            Self::Session(session) => session.memory_short(),
+            Self::Member(member) => member.memory_short(),
+        })
     }
 }

@@ -336,9 +336,9 @@ pub(super) async fn patch(call: Call<ResourceName>, content: Content) -> Answer<
 
 /// Deletes a data stream; its trail stays
 ///
-/// Role: Administrator.
+/// Role: Administrator. 409 while it has consumer groups, whose positions would be lost.
 #[utoipa::path(delete, path = "/services/v2/stream/{name}", operation_id = "deleteStream",
-    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Stores))]
+    responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Taken, Stores))]
 pub(super) async fn remove(call: Call<ResourceName>) -> Answer {
     call.require(Role::Administrator)?;
     call.service().streams().delete(call.principal(), &call.name).await?;

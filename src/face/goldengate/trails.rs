@@ -223,6 +223,7 @@ pub(super) async fn patch(call: Call<TrailName>, content: Content) -> Answer<Sho
     responses((status = 200, description = "Done", body = Envelope<Empty>), NotThere, Taken, Stores))]
 pub(super) async fn remove(call: Call<TrailName>) -> Answer {
     call.require(Role::Administrator)?;
+    let groups = call.service().groups().of_trail(call.principal(), &call.name);
     call.service().trails().delete(call.principal(), &call.name).await?;
     let readers = call.service().streams().readers_of(call.principal(), &call.name);
     let mut done = format!("The trail {} was deleted", call.name);
@@ -233,6 +234,15 @@ pub(super) async fn remove(call: Call<TrailName>) -> Answer {
         done = format!(
             "{done}. Data streams that read it stay, and wait until a trail of that name is made again or they are deleted: \
              {}{more}",
+            named.join(", ")
+        );
+    }
+    if !groups.is_empty() {
+        let named: Vec<_> = groups.iter().take(limits::ANSWER_NAMED_GROUPS_MAX).map(String::as_str).collect();
+        let more = groups.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        done = format!(
+            "{done}. Consumer groups have lost their positions, and have to be reset: {}{more}",
             named.join(", ")
         );
     }

@@ -102,7 +102,7 @@ pub struct AuditedSession {
     pub number: u64,
     /// The stream.
     pub stream: String,
-    /// What was asked to begin with: `now`, `earliest`, `time` or `position`.
+    /// What was asked to begin with: `now`, `earliest`, `time` or `position`; `group` of a member of a consumer group.
     pub begin: &'static str,
 }
 

@@ -13,6 +13,7 @@ use table::Metric;
 use super::audit::Audit;
 use super::documents::DocumentFigures;
 use super::extracts::ExtractInfo;
+use super::groups::Groups;
 use super::lag::Lag;
 use super::principal::{Principal, Verb};
 use super::puts::Puts;
@@ -24,6 +25,7 @@ use crate::capture::{ExtractStatus, LoadStatus, RunState, TableLoadState};
 use crate::codec::close_code::CloseCode;
 use crate::delivery::budget::Budget;
 use crate::delivery::progress::SessionState;
+use crate::limits;
 use crate::log_output;
 use crate::process::ProcessFigures;
 use crate::record::Timestamp;
@@ -155,6 +157,27 @@ pub(super) fn sample_streams(
     page.add(Metric::RulesCompiling, &[], rules.compiling as f64);
     page.add(Metric::RulesCompiled, &[], rules.compiled as f64);
     page.add(Metric::RulesBytes, &[], rules.bytes as f64);
+}
+
+/// Consumer groups, and the file of their positions.
+pub(super) fn sample_groups(page: &mut Page, principal: Principal<'_>, groups: &Groups) {
+    for (at, group) in groups.list(principal).into_iter().enumerate() {
+        let (stream, name) = (group.stream.as_str(), group.name.as_str());
+        page.add(Metric::GroupMembers, &[stream, name], group.members.len() as f64);
+        page.add(Metric::GroupStuck, &[stream, name], flag(group.state.needs_reset()));
+        if at < limits::GROUPS_SHOWN_BY_PARTITION_MAX {
+            for partition in &group.partitions {
+                let Some(lag) = partition.lag_transactions else { continue };
+                page.add(Metric::GroupLag, &[stream, name, &partition.partition.to_string()], lag as f64);
+            }
+        } else if let Some(lag) = group.lag_transactions() {
+            page.add(Metric::GroupLag, &[stream, name, "max"], lag as f64);
+        }
+    }
+    let figures = groups.figures();
+    page.add(Metric::CommitsWritten, &[], figures.changes as f64);
+    page.add(Metric::CommitFlushes, &[], figures.flushes as f64);
+    page.add(Metric::CommitBytes, &[], figures.bytes as f64);
 }
 
 /// Built documents.

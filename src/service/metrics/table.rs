@@ -127,6 +127,13 @@ metrics! {
     EncodeSeconds: Counter, "trailcast_stream_encode_seconds_total", ["stream"], "Time that reading and encoding for a stream took, in seconds.";
     KeptBytes: Gauge, "trailcast_stream_kept_bytes", ["stream"], "Bytes of encoded messages that are kept for the sessions of a stream.";
 
+    GroupMembers: Gauge, "trailcast_group_members", ["stream", "group"], "Members of a consumer group that are connected.";
+    GroupLag: Gauge, "trailcast_group_lag_transactions", ["stream", "group", "partition"], "Transactions of the trail behind what a partition of a consumer group is committed to; of groups beyond the first 200 only the partition furthest behind, under max.";
+    GroupStuck: Gauge, "trailcast_group_needs_reset", ["stream", "group"], "1 while a consumer group cannot go on before it is reset: its positions are of another life of the trail, or retention has overtaken them; else 0.";
+    CommitsWritten: Counter, "trailcast_group_commits_total", [], "Commits of partitions and other changes of consumer groups that are durable.";
+    CommitFlushes: Counter, "trailcast_group_commit_flushes_total", [], "Flushes that these took.";
+    CommitBytes: Gauge, "trailcast_group_positions_bytes", [], "Bytes of the file that the positions of consumer groups stand in.";
+
     DocumentsBuilding: Gauge, "trailcast_documents_building", [], "AsyncAPI documents that are being built or wait for it.";
     DocumentsBuilt: Counter, "trailcast_documents_built_total", [], "AsyncAPI documents built, each once for all who ask for it.";
     DocumentsShared: Counter, "trailcast_documents_shared_total", [], "AsyncAPI documents answered without building them.";

@@ -1,34 +1,47 @@
-//! Sessions: from `begin` and a stream to a feed of messages, or a refusal before anything is sent.
+//! Sessions: from `begin` and a stream to a feed of messages, or a refusal before anything is sent; and members of consumer
+//! groups, each of which has one session after the other.
 
+mod acks;
 mod begin;
+pub mod member;
 pub mod places;
 pub mod poll;
 mod refused;
 mod session;
+mod start;
 pub mod watched;
 
 use std::sync::Arc;
 
 pub use begin::{BeginRequest, InvalidBegin};
-pub use refused::{RefusedSession, SessionError};
+pub use refused::{JoinError, RefusedSession, SessionError};
 pub use session::OpenSession;
 
+use self::member::Joined;
 use self::places::{SessionCaps, SessionPlaces};
 use self::session::Supplies;
+use super::groups::{GroupError, GroupInfo, Groups, Joining};
 use super::principal::{Principal, Verb};
 use super::streams::{LiveSession, Stream};
 use super::trails::Trails;
 use crate::access::{Limit, LimitHits};
+use crate::catalog::stream::QualityOfService;
 use crate::clock::SharedClock;
 use crate::delivery::budget::Budget;
+use crate::delivery::contract::Contract;
+use crate::delivery::end::End;
+use crate::delivery::group::NotMember;
 use crate::delivery::negotiated::Negotiated;
 use crate::delivery::notices::Notices;
+use crate::record::{GroupName, MemberName, Position};
+use crate::trail::Trail;
 
-/// Opens sessions, and has what they need.
-#[derive(Debug)]
+/// Opens sessions, and has what they need. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
 pub struct Sessions {
     supplies: Supplies,
-    places: SessionPlaces,
+    groups: Arc<Groups>,
+    places: Arc<SessionPlaces>,
     hits: Arc<LimitHits>,
 }
 
@@ -53,13 +66,14 @@ impl Sessions {
     /// Sessions over these trails, under these caps, with that many bytes of memory for encoded messages.
     pub(super) fn new(
         trails: Arc<Trails>,
+        groups: Arc<Groups>,
         clock: SharedClock,
         caps: SessionCaps,
         delivery_bytes: usize,
         hits: Arc<LimitHits>,
     ) -> Self {
         let supplies = Supplies { trails, clock, budget: Budget::new(delivery_bytes) };
-        Self { supplies, places: SessionPlaces::new(caps, hits.clone()), hits }
+        Self { supplies, groups, places: Arc::new(SessionPlaces::new(caps, hits.clone())), hits }
     }
 
     /// The memory for encoded messages.
@@ -74,16 +88,93 @@ impl Sessions {
         stream: &Arc<Stream>,
         request: SessionRequest,
     ) -> Result<OpenSession, RefusedSession> {
-        let source = &stream.config.source;
         self.opened(principal, stream, request).await.map_err(|error| {
             let error = match error {
                 // A trail that the caller may not see is not here for him.
                 SessionError::OtherTrail(other) if !principal.may_see(&other) => SessionError::OtherEpoch,
                 error => error,
             };
-            let trail_start = error.is_of_position().then(|| self.supplies.trails.start_of(source));
-            RefusedSession { trail_start, error }
+            self.refused(stream, error)
         })
+    }
+
+    /// Takes a member into a consumer group of a stream, which is made, beginning where the request says, if it is not there.
+    pub async fn join(
+        &self,
+        principal: Principal<'_>,
+        stream: &Arc<Stream>,
+        request: SessionRequest,
+        group: &GroupName,
+        member: Option<MemberName>,
+    ) -> Result<Joined, JoinError> {
+        principal.check_stream(Verb::Read, &stream.name).map_err(GroupError::from)?;
+        principal.check_source(&stream.config.source.trail).map_err(GroupError::from)?;
+        let entry = self.supplies.trails.of(&stream.config.source);
+        let entry = entry.ok_or_else(|| GroupError::NoTrail(stream.config.source.trail.clone()))?;
+        let trail = entry.served().map_err(GroupError::from)?;
+        let start = if self.groups.exists(&stream.name, group) {
+            // What it begins with counts for a group that is made only.
+            Position::behind(trail.epoch(), 0)
+        } else {
+            self.start_of(stream, &request.begin).await?
+        };
+        let number = session::next_number();
+        let member = match member {
+            Some(member) => member,
+            None => MemberName::new(&format!("member-{number}")).map_err(|_| GroupError::NotMember(NotMember))?,
+        };
+        let config = &stream.config;
+        let rules = stream.compiled_rules().await.map_err(|error| self.refused(stream, error.into()))?;
+        let joining = Joining {
+            stream: &stream.name,
+            trail,
+            group,
+            member,
+            timeout: None,
+            skips_forward: config.quality_of_service == QualityOfService::AtMostOnce,
+        };
+        let is_there = || !matches!(*stream.ending.borrow(), Some(End::Gone));
+        let membership = self.groups.join(principal, joining, start, is_there).await?;
+        let (metadata, negotiated) = (session::metadata_of(trail), request.negotiated.clone());
+        let contract = Contract::new(&stream.name, trail.epoch(), config, rules, metadata, negotiated);
+        let (sessions, stream, gone) = (self.clone(), stream.clone(), entry.gone.subscribe());
+        Ok(Joined { sessions, stream, request, contract, membership, gone, number })
+    }
+
+    /// The position behind which `begin` lies in the trail of a stream that the caller may read.
+    pub async fn start_of(&self, stream: &Stream, begin: &BeginRequest) -> Result<Position, JoinError> {
+        let trail = self.trail_of(stream)?;
+        let start = start::start_of(&trail, begin, stream.config.contract_hash()).await;
+        Ok(start.map_err(|error| self.refused(stream, error))?)
+    }
+
+    /// Sets a consumer group to another place, for a caller who may manage its stream; nobody may be in it.
+    pub async fn reset_group(
+        &self,
+        principal: Principal<'_>,
+        stream: &Arc<Stream>,
+        group: &GroupName,
+        begin: &BeginRequest,
+    ) -> Result<GroupInfo, JoinError> {
+        principal.check_stream(Verb::Manage, &stream.name).map_err(GroupError::from)?;
+        self.groups.describe(&stream.name, group)?;
+        let start = self.start_of(stream, begin).await?;
+        Ok(self.groups.reset(&stream.name, group, &self.trail_of(stream)?, start).await?)
+    }
+
+    fn trail_of(&self, stream: &Stream) -> Result<Trail, GroupError> {
+        let entry = self.supplies.trails.of(&stream.config.source);
+        let entry = entry.ok_or_else(|| GroupError::NoTrail(stream.config.source.trail.clone()))?;
+        Ok(entry.served()?.clone())
+    }
+
+    fn refused(&self, stream: &Stream, error: SessionError) -> RefusedSession {
+        let trail_start = error.is_of_position().then(|| self.supplies.trails.start_of(&stream.config.source));
+        RefusedSession { trail_start, error }
+    }
+
+    fn clock(&self) -> &SharedClock {
+        &self.supplies.clock
     }
 
     async fn opened(
@@ -112,7 +203,6 @@ mod tests {
     use super::*;
     use crate::catalog::stream::StreamConfig;
     use crate::clock::SystemClock;
-    use crate::delivery::end::End;
     use crate::delivery::framing::Framing;
     use crate::delivery::negotiated::Envelope;
     use crate::delivery::session::Delivery;

@@ -6,6 +6,7 @@ use super::places::NoPlace;
 use crate::access::NotGranted;
 use crate::catalog::stream::ConfigError;
 use crate::record::TrailName;
+use crate::service::groups::GroupError;
 use crate::service::trails::Unserved;
 use crate::trail::{ReadError, SeekError};
 
@@ -99,3 +100,14 @@ impl fmt::Display for RefusedSession {
 }
 
 impl std::error::Error for RefusedSession {}
+
+/// Whoever wants to join a consumer group is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JoinError {
+    /// For what the group is.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+    /// For where it would begin.
+    #[error(transparent)]
+    Session(#[from] RefusedSession),
+}

@@ -64,6 +64,11 @@ enum Stage {
 
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
+/// A number that no other session, and no member of a group, of this life of the server has.
+pub(super) fn next_number() -> u64 {
+    SESSIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl OpenSession {
     /// A session in `place`, which waits until its trail is there if it is not.
     pub(super) async fn open(
@@ -91,7 +96,7 @@ impl OpenSession {
             progress: Arc::default(),
             ending: stream.ending.subscribe(),
             gone: None,
-            number: SESSIONS.fetch_add(1, Ordering::Relaxed),
+            number: next_number(),
             place,
         };
         match entry {
@@ -329,7 +334,7 @@ async fn deleted(gone: &mut Option<watch::Receiver<bool>>) {
     }
 }
 
-fn metadata_of(trail: &Trail) -> StreamMetadata {
+pub(super) fn metadata_of(trail: &Trail) -> StreamMetadata {
     let description = trail.description();
     let database = match &description.writer {
         crate::trail::Writer::Extract(_) => {

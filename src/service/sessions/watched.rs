@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::session::OpenSession;
 use crate::access::rights::{Loss, Rights};
 use crate::delivery::end::End;
+use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::tasks::{self, Task};
 
@@ -19,6 +20,11 @@ impl WatchedSession {
     /// Puts a session under watch.
     pub fn new(session: OpenSession, rights: Rights) -> Self {
         Self { session, rights }
+    }
+
+    /// What it has done; stays readable after its end.
+    pub fn shared_progress(&self) -> std::sync::Arc<Progress> {
+        self.session.shared_progress()
     }
 
     /// Whether memory for messages is short.
@@ -71,7 +77,7 @@ impl WatchedSession {
     }
 }
 
-async fn lost(rights: &mut Rights) -> End {
+pub(super) async fn lost(rights: &mut Rights) -> End {
     match rights.lost().await {
         Loss::Expired => End::Expired,
         Loss::Withdrawn => End::Withdrawn,

@@ -18,6 +18,7 @@ pub use stream::{LiveSession, SetDocument, Stream};
 pub use unmatched::UnmatchedRules;
 
 use super::documents::Documents;
+use super::groups::Groups;
 use super::principal::{Principal, Verb};
 use super::trails::Trails;
 use crate::access::LimitHits;
@@ -32,6 +33,7 @@ use crate::tasks::{Panicked, Task, caught_here};
 pub struct Streams {
     catalog: Catalog,
     trails: Arc<Trails>,
+    groups: Arc<Groups>,
     documents: Arc<Documents>,
     compiler: Arc<RuleCompiler>,
     known: RwLock<BTreeMap<ResourceName, Arc<Stream>>>,
@@ -60,6 +62,7 @@ impl Streams {
     pub(super) fn open(
         catalog: &Catalog,
         trails: Arc<Trails>,
+        groups: Arc<Groups>,
         documents: Arc<Documents>,
         hits: Arc<LimitHits>,
     ) -> Result<Self, OpenStreamsError> {
@@ -80,7 +83,7 @@ impl Streams {
             known.insert(resource, stream);
         }
         let (catalog, known, changing) = (catalog.clone(), RwLock::new(known), tokio::sync::Mutex::new(()));
-        Ok(Self { catalog, trails, documents, compiler, known, changing })
+        Ok(Self { catalog, trails, groups, documents, compiler, known, changing })
     }
 
     /// The stream of that name, for the server itself and for who has been asked for his rights already.
@@ -251,10 +254,13 @@ impl Streams {
         Ok((stream, dropped))
     }
 
-    /// Deletes a stream. Its sessions end after what they are owed; its trail stays.
+    /// Deletes a stream, unless it has consumer groups, whose positions would be lost. Its sessions end after what they are owed; its
+    /// trail stays.
     pub async fn delete(&self, principal: Principal<'_>, name: &ResourceName) -> Result<(), StreamError> {
         let _one_at_a_time = self.changing.lock().await;
         let stream = self.find_for(principal, Verb::Manage, name)?;
+        let groups = |groups| StreamError::HasGroups { stream: name.clone(), groups };
+        let _no_groups = self.groups.none_of(name).await.map_err(groups)?;
         self.drop_document(&stream).await?;
         let key = name.to_string();
         self.catalog.blocking(move |catalog| catalog.delete(Shelf::Streams, &key)).await?;

@@ -3,7 +3,8 @@
 use crate::access::NotGranted;
 use crate::catalog::CatalogError;
 use crate::catalog::stream::ConfigError;
-use crate::record::ResourceName;
+use crate::limits;
+use crate::record::{GroupName, ResourceName};
 use crate::tasks::Panicked;
 
 /// A stream cannot be made, found or stored.
@@ -15,6 +16,14 @@ pub enum StreamError {
     /// There is one of that name.
     #[error("stream {0} already exists")]
     Exists(ResourceName),
+    /// It has consumer groups, which would lose their positions.
+    #[error("stream {stream} has consumer groups, whose positions would be lost; remove them first: {}", named(groups))]
+    HasGroups {
+        /// Its name.
+        stream: ResourceName,
+        /// Theirs.
+        groups: Vec<GroupName>,
+    },
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -30,4 +39,11 @@ pub enum StreamError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+fn named(groups: &[GroupName]) -> String {
+    let names: Vec<&str> = groups.iter().take(limits::ANSWER_NAMED_GROUPS_MAX).map(GroupName::as_str).collect();
+    let more = groups.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
 }
