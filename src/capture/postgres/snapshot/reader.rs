@@ -282,7 +282,7 @@ impl<'a> Reader<'a> {
     /// The next chunk is to take its time.
     fn adapt(&mut self, took: Duration) {
         let wanted = limits::LOAD_CHUNK_MILLIS as f64 / 1e3;
-        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
+        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.5, 4.0);
         let rows = (self.chunk_rows as f64 * factor) as u64;
         let most = self.request.rate.unwrap_or(u64::MAX).min(limits::LOAD_CHUNK_ROWS_MAX);
         self.chunk_rows = rows.clamp(limits::LOAD_CHUNK_ROWS_MIN, most.max(limits::LOAD_CHUNK_ROWS_MIN));
