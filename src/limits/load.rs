@@ -27,6 +27,8 @@ pub const LOAD_WINDOW_BYTES_MAX: usize = 16 << 20;
 pub const LOAD_AGAIN_BYTES_MAX: usize = 1 << 20;
 /// Rows that are read again at once.
 pub const LOAD_AGAIN_ROWS: usize = 500;
+/// Chunks a second, at least, in which a load comes that is held to a rate: fewer would be bursts that the source's writers feel.
+pub const LOAD_CHUNKS_AT_RATE: u64 = 10;
 /// Rows a second that a load may be held to.
 pub const LOAD_RATE_MAX: u64 = 10_000_000;
 /// Time that a table's lock is waited for by a chunk, in milliseconds: whoever alters the table goes first.
