@@ -72,6 +72,10 @@ pub struct CoverageGap {
     pub from: String,
     /// Up to where; none while it goes on.
     pub to: Option<String>,
+    /// Those of its tables that were loaded since, and the place in the source's log that their load began behind: what the gap
+    /// lacks of rows that are there has come, and of rows that were deleted inside it nothing is told.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub loaded: BTreeMap<String, String>,
 }
 
 impl CoverageRecord {
@@ -87,6 +91,17 @@ impl CoverageRecord {
         self.gaps_written += 1;
     }
 
+    /// A table was loaded as a whole, by a load that began at `began`: notes it with every gap of that table which ended before, as
+    /// `is_before` tells two places.
+    pub fn note_loaded(&mut self, table: &str, began: &str, is_before: impl Fn(&str, &str) -> bool) {
+        let heals = |gap: &&mut CoverageGap| {
+            gap.tables.contains_key(table) && gap.to.as_deref().is_some_and(|to| is_before(to, began))
+        };
+        for gap in self.gaps.iter_mut().filter(heals) {
+            gap.loaded.insert(table.to_owned(), began.to_owned());
+        }
+    }
+
     /// Whether anything but the place of the last looks differs, which is worth a write at once.
     pub fn differs_from(&self, other: &Self) -> bool {
         let rest = |record: &Self| Self { looks: Value::Null, ..record.clone() };
@@ -100,7 +115,7 @@ mod tests {
 
     fn gap(from: &str, to: Option<&str>) -> CoverageGap {
         let tables = BTreeMap::from([("public.t".to_owned(), "it is not published".to_owned())]);
-        CoverageGap { tables, from: from.into(), to: to.map(Into::into) }
+        CoverageGap { tables, from: from.into(), to: to.map(Into::into), ..CoverageGap::default() }
     }
 
     #[test]
@@ -113,6 +128,19 @@ mod tests {
             record.note_gap(gap(&format!("0/{number}"), Some("1/0")));
         }
         assert_eq!((record.gaps.len(), record.gaps_written), (limits::COVERAGE_GAPS_SHOWN_MAX, 102));
+    }
+
+    #[test]
+    fn a_load_heals_the_gaps_of_its_table_that_had_ended_when_it_began() {
+        let mut record = CoverageRecord::default();
+        let gaps = [gap("0/1", Some("0/2")), gap("0/3", Some("0/5")), gap("0/1", None)];
+        gaps.into_iter().for_each(|gap| record.note_gap(gap));
+        let is_before = |to: &str, began: &str| to <= began;
+        record.note_loaded("public.other", "0/4", is_before);
+        assert!(record.gaps.iter().all(|gap| gap.loaded.is_empty()));
+        record.note_loaded("public.t", "0/4", is_before);
+        let healed: Vec<bool> = record.gaps.iter().map(|gap| gap.loaded.contains_key("public.t")).collect();
+        assert_eq!(healed, [true, false, false]);
     }
 
     #[test]

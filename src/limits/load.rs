@@ -9,15 +9,17 @@ pub const LOAD_CHUNK_ROWS_MAX: u64 = 100_000;
 /// Time that a chunk is to take, in milliseconds; its rows follow that.
 pub const LOAD_CHUNK_MILLIS: u64 = 200;
 /// Bytes of rows that are appended as one transaction, between two of the stream's.
-pub const LOAD_PIECE_BYTES: usize = 128 << 10;
-/// Such pieces that wait to be appended; beyond it the source waits.
-pub const LOAD_PIECES_QUEUED_MAX: usize = 8;
+pub const LOAD_PIECE_BYTES: usize = 256 << 10;
+/// Such pieces that wait to be appended; beyond it the source waits. As many as the source sends in the time that a chunk's first
+/// one may wait for the stream.
+pub const LOAD_PIECES_QUEUED_MAX: usize = 32;
 /// Bytes of rows in them; a piece that is larger waits until the others are gone.
-pub const LOAD_QUEUED_BYTES_MAX: usize = 4 << 20;
+pub const LOAD_QUEUED_BYTES_MAX: usize = 8 << 20;
 /// Longest row that a load takes from the source, in bytes, as the source sends it: what the trail takes of it is shorter.
 pub const LOAD_ROW_BYTES_MAX: usize = 2 * super::FRAME_BYTES_MAX;
-/// What a load leaves in the queue of the trail's writer, in chunks: what the stream brings stands behind it.
-pub const LOAD_QUEUE_CHUNKS_MAX: usize = 2;
+/// What a load leaves in the queue of the trail's writer, in chunks: what the stream brings stands behind it, and fewer make flushes
+/// so small that the disk and not the source says how fast a load is.
+pub const LOAD_QUEUE_CHUNKS_MAX: usize = 8;
 /// What is remembered of the stream's transactions that chunks may not show yet, in bytes; beyond it the load of a table waits until
 /// they have ended.
 pub const LOAD_WINDOW_BYTES_MAX: usize = 16 << 20;
@@ -25,6 +27,8 @@ pub const LOAD_WINDOW_BYTES_MAX: usize = 16 << 20;
 pub const LOAD_AGAIN_BYTES_MAX: usize = 1 << 20;
 /// Rows that are read again at once.
 pub const LOAD_AGAIN_ROWS: usize = 500;
+/// Chunks a second, at least, in which a load comes that is held to a rate: fewer would be bursts that the source's writers feel.
+pub const LOAD_CHUNKS_AT_RATE: u64 = 10;
 /// Rows a second that a load may be held to.
 pub const LOAD_RATE_MAX: u64 = 10_000_000;
 /// Time that a table's lock is waited for by a chunk, in milliseconds: whoever alters the table goes first.

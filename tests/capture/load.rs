@@ -17,7 +17,7 @@ use trailcast::trail::local::disk::SystemDisk;
 use crate::capture::applied::Applied;
 use crate::capture::rig::{Rig, on_each_major, runtime};
 use crate::support::extract::until_info;
-use crate::support::{Folder, Postgres, Server, skip};
+use crate::support::{Folder, Postgres, Server, skip, until};
 
 /// A table with values that PostgreSQL keeps apart, and a version that grows with every change.
 const TABLE: &str = "create sequence v start 10; create table t (id bigint primary key, v bigint not null, note text, big text); \
@@ -43,13 +43,14 @@ fn source_lines(cluster: &Postgres) -> Vec<String> {
 }
 
 /// Changes rows of one of two halves of the table, each statement a transaction, as long as it is not told to stop.
-struct Writer(Child);
+pub struct Writer(Child);
 
 impl Writer {
     fn start(cluster: &Postgres, half: u32, rows: u32) -> Self {
-        let mut child = cluster.psql_command().stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let script = format!(
-            "create or replace procedure write{half}() language plpgsql as $$ declare k bigint; c int; begin \
+        Self::of(
+            cluster,
+            &format!(
+                "create or replace procedure write{half}() language plpgsql as $$ declare k bigint; c int; begin \
              for n in 1..100000 loop \
              k := 10 * (2 * (1 + floor(random() * {rows} / 2))::bigint - {half}); c := floor(random() * 10); \
              if c < 4 then update t set v = nextval('v'), note = 'changed ' || n where id = k; \
@@ -61,14 +62,26 @@ impl Writer {
              else insert into t values (k, nextval('v'), 'inserted', large(n)) on conflict do nothing; end if; \
              commit; if exists (select from pg_stat_activity where application_name = 'stop') then return; end if; \
              perform pg_sleep(0.001); end loop; end $$; call write{half}();"
-        );
+            ),
+        )
+    }
+
+    /// One that runs a script which returns when it sees somebody named `stop`.
+    pub fn of(cluster: &Postgres, script: &str) -> Self {
+        let mut psql = cluster.psql_command();
+        let mut child = psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
         Self(child)
+    }
+
+    /// Waits until it is gone with its server.
+    pub fn end(mut self) {
+        self.0.wait().unwrap();
     }
 }
 
 /// Tells writers to stop, and waits until they have.
-fn stop(cluster: &Postgres, writers: Vec<Writer>) {
+pub fn stop(cluster: &Postgres, writers: Vec<Writer>) {
     let mut child = cluster.psql_command().env("PGAPPNAME", "stop").stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(b"select;\n").unwrap();
@@ -124,7 +137,7 @@ async fn compare(cluster: &Postgres, rig: &Rig) -> Applied {
     applied
 }
 
-fn difference(have: &[String], want: &[String]) -> String {
+pub fn difference(have: &[String], want: &[String]) -> String {
     let short = |line: &&String| line.chars().take(60).collect::<String>();
     let more: Vec<_> = have.iter().filter(|line| !want.contains(line)).map(|line| short(&line)).take(5).collect();
     let less: Vec<_> = want.iter().filter(|line| !have.contains(line)).map(|line| short(&line)).take(5).collect();
@@ -179,6 +192,41 @@ fn a_table_that_changes_while_it_is_loaded_is_the_sources_and_so_it_is_after_int
     });
 }
 
+#[test]
+fn a_standby_is_loaded_from_while_its_primary_changes() {
+    const ROWS: u32 = 6_000;
+    let Some(primary) = Postgres::newest().filter(|cluster| cluster.major() >= 17) else { return };
+    primary.psql(&fill(ROWS));
+    primary.psql(
+        "create table mark (id int primary key, v int default 0); create publication trailcast_e1 for table t, mark",
+    );
+    let standby = primary.standby("standby_0");
+    runtime().block_on(async {
+        let mut rig = loading(&standby, &json!({"loadRate": 4_000, "postgresql": {"publication": "trailcast_e1"}}));
+        let writers = (0..2).map(|half| Writer::start(&primary, half, ROWS)).collect();
+        rig.start().await;
+        // A standby makes a slot, and knows who has ended, when its primary says which transactions run.
+        until(|| {
+            primary.psql("select pg_log_standby_snapshot()");
+            let load = load_of(&rig);
+            if load.as_ref().is_some_and(|load| load.state == LoadState::Done) {
+                Ok(())
+            } else {
+                Err(format!("{load:?}"))
+            }
+        });
+        stop(&primary, writers);
+        let applied = compare(&primary, &rig).await;
+        assert!(
+            applied.loaded > u64::from(ROWS) / 2 && applied.streamed > 100,
+            "{} {}",
+            applied.loaded,
+            applied.streamed
+        );
+        rig.stop().await.unwrap();
+    });
+}
+
 /// A server with an extract that loads `t`, whose synchronous standby does not answer while row 10 is changed; and what its trail makes
 /// of the table. Says nothing where there is no PostgreSQL.
 fn behind_a_silent_standby(by_place: bool) -> Option<Applied> {
@@ -211,15 +259,20 @@ fn behind_a_silent_standby(by_place: bool) -> Option<Applied> {
 
 /// What the trail of a server that has ended makes of `t`; checks it against the source if nothing went back.
 fn applied_of(server: Server, cluster: &Postgres) -> Applied {
-    let data: Folder = server.into_data();
-    let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
-    let trail = Trail::open_read_only(&data.path().join("trails/a1"), disk, clock).unwrap();
-    let applied = runtime().block_on(Applied::of(&trail));
+    let applied = applied_of_trail(server);
     if applied.wrong.is_empty() {
         let (have, want) = (applied.lines("public.t", &COLUMNS), source_lines(cluster));
         assert!(have == want, "{}", difference(&have, &want));
     }
     applied
+}
+
+/// What the trail of a server that has ended makes of its tables.
+pub fn applied_of_trail(server: Server) -> Applied {
+    let data: Folder = server.into_data();
+    let (disk, clock) = (Arc::new(SystemDisk), Arc::new(SystemClock));
+    let trail = Trail::open_read_only(&data.path().join("trails/a1"), disk, clock).unwrap();
+    runtime().block_on(Applied::of(&trail))
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod ledger;
 mod limits;
 mod load;
 mod load_ddl;
+mod load_killed;
 mod load_masked;
 mod masked_everywhere;
 mod masks;

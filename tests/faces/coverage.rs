@@ -86,6 +86,18 @@ fn lost_coverage_stops_the_extract_until_a_person_accepts_the_gap_over_a_restart
     // It is no part of the configuration.
     let config = server.get(path).expect(200).text();
     assert!(!config.contains("acceptGap"), "{config}");
+
+    // A load brings what is there of the lost rows, and the gap says so; one of some rows only does not.
+    assert_eq!(shown["coverage"]["gaps"][0]["loaded"], Value::Null);
+    let load = |body: Value| {
+        server.post(&format!("{path}/load"), &body).expect(200);
+        until(&server, "not loaded", |info| info["snapshot"]["state"] == "done")
+    };
+    let shown = load(json!({"tables": ["public.t"], "where": "id > 12"}));
+    assert_eq!(shown["coverage"]["gaps"][0]["loaded"], Value::Null);
+    load(json!({"tables": ["public.t"]}));
+    let shown = until(&server, "the gap is not healed", |info| info["coverage"]["gaps"][0]["loaded"].is_object());
+    assert!(shown["coverage"]["gaps"][0]["loaded"]["public.t"].is_string(), "{shown}");
 }
 
 #[test]

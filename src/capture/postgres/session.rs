@@ -98,7 +98,7 @@ pub(super) async fn run(
     status.update(Status::flows);
     // At the slot, which may be new.
     status.common().look_now();
-    let beside = (BackgroundCheck::new(check), Loader::new(target, version, status, loads));
+    let beside = (BackgroundCheck::new(check), Loader::new(target, version, (status, loads, coverage)));
     let meeting = Meeting { overlap, confirmed, selection, masked: MaskedTables::new(coverage), xids, standby };
     let connections = (walsender, catalogue);
     Stream::new(target, connections, appender, status, meeting, beside, shutdown.clone()).run().await

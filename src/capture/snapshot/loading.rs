@@ -156,6 +156,13 @@ impl<C: Clone> Loading<C> {
         self.tables.iter_mut().filter(|load| load.progress.table == *table).for_each(|load| load.has_begun = true);
     }
 
+    /// Nothing of one is read yet, and what was committed before this place of the log will be seen.
+    pub(in crate::capture) fn began_at(&mut self, table: &TableName, place: String) {
+        if let Some(load) = self.tables.iter_mut().find(|load| load.progress.table == *table) {
+            load.progress.left.began = place;
+        }
+    }
+
     /// Whether the keys of one are masked: then nothing of it is read again by its key, and after an interruption it begins again.
     /// To be said before the first row of it comes, of the stream or of a chunk; also of a table that may be loaded later.
     pub(in crate::capture) fn hide_keys(&mut self, table: &TableName, are_hidden: bool) {

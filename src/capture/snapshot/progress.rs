@@ -32,6 +32,10 @@ pub(in crate::capture) struct Left {
     /// Only rows for which its order's condition holds.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::capture) is_filtered: bool,
+    /// A place in the source's log: what was committed before it can be seen by whoever reads the table. Gaps that ended there are
+    /// healed by the load. Empty where that was not noted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(in crate::capture) began: String,
     /// Which of the source's tables it is, and what its key is, in the product's words: under the same name there may be another.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(in crate::capture) of: String,
@@ -99,8 +103,9 @@ impl TableProgress {
         let text = if self.left.is_nothing() {
             // Whose order that was, and no key.
             let Left { order, is_filtered, chunk, restarts, how, .. } = self.left;
-            let how = how.or(Some(LoadOutcome::Loaded));
-            serde_json::to_string(&Left { order, is_filtered, chunk, restarts, is_read: true, how, ..Left::default() })
+            let (how, began) = (how.or(Some(LoadOutcome::Loaded)), self.left.began.clone());
+            let ended = Left { order, is_filtered, began, chunk, restarts, is_read: true, how, ..Left::default() };
+            serde_json::to_string(&ended)
         } else {
             serde_json::to_string(&self.left)
         };

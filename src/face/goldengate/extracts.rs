@@ -96,7 +96,7 @@ pub(super) async fn describe(call: Call<ResourceName>) -> Answer<DescribedExtrac
 /// Role: User. publication, when there is something to say: refusedWrites, leftOut (each with table, why and mend), insertsOnly,
 /// columnsLeftOut, masksUnmatched. waitsFor, while its slot is being made: what, seconds, pid, transactionSeconds. degraded: tables that do not flow
 /// as asked although it runs. coverage: lost (tables, from, to) after coverage_lost, notAsAsked with the reason of each table, the
-/// last gaps. streams: how far the clients of each data stream over its trail are behind.
+/// last gaps (tables, from, to, and loaded: which of them were loaded as a whole since). streams: how far the clients of each data stream over its trail are behind.
 #[utoipa::path(get, path = "/services/v2/extracts/{name}/info", operation_id = "extractInfo",
     responses((status = 200, description = "Done", body = Envelope<ExtractStatus>), NotThere))]
 pub(super) async fn info(call: Call<ResourceName>) -> Answer<ExtractStatus> {

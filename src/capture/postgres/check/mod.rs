@@ -3,9 +3,11 @@
 //! Owns the order of the looks, in which what they find can be mended one after the other: nothing is published before every
 //! table has what identifies its rows. Each look is a file of its own; none changes anything.
 
+mod failover;
 mod kept_log;
 mod login;
 mod looks;
+mod masks;
 mod privileges;
 mod publication;
 mod reading;
@@ -45,6 +47,7 @@ async fn look_around(target: &Target, clock: &SharedClock, catalogue: &mut Catal
     let version = server.version;
     looks.take("wal_level", replication::wal_level(target, catalogue)).await;
     looks.take("slots", replication::slots(target, catalogue)).await;
+    looks.take("failover", failover::look(target, catalogue, version)).await;
     looks.take("walsenders", replication::walsenders(target, catalogue)).await;
     looks.take("replication", replication::right(target, catalogue)).await;
     looks.take("openTransactions", replication::open_transactions(target, catalogue)).await;
@@ -52,6 +55,7 @@ async fn look_around(target: &Target, clock: &SharedClock, catalogue: &mut Catal
         looks.take("tables", tables::matched(target, catalogue, &captured)).await;
         looks.add(tables::identities(target, &captured));
         looks.take("publication", publication::look(target, catalogue, &captured)).await;
+        looks.take("masks", masks::look(target, catalogue, &captured)).await;
         looks.add(tables::generated(target, &captured));
         looks.add(tables::partitions(target, &captured));
         looks.add(reading::look(target, &captured));

@@ -164,6 +164,7 @@ impl<'a> CoverageCheck<'a> {
                     tables: gap.tables.clone(),
                     from: gap.from.to_string(),
                     to: gap.to.map(|to| to.to_string()),
+                    ..CoverageGap::default()
                 });
             }
         });

@@ -149,6 +149,11 @@ impl Loader<'_> {
             None => info!(slot = self.target.slot, table, rows, ?how, "the initial load of a table has ended"),
         }
         self.observed.remove(&table);
+        if how == LoadOutcome::Loaded && !progress.left.is_filtered && !progress.left.began.is_empty() {
+            let is_before =
+                |to: &str, began: &str| Lsn::parse(to).zip(Lsn::parse(began)).is_some_and(|(to, began)| to <= began);
+            self.coverage.update(|record| record.note_loaded(&table, &progress.left.began, is_before));
+        }
         let end = LoadEnd { how, rows, error };
         self.orders.update(|record| record.end(&table, progress.left.order, end));
     }

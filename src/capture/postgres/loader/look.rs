@@ -31,7 +31,9 @@ pub(super) struct Looking<'a> {
     /// The window has just begun: everybody counts.
     of_all: bool,
     /// Nothing of the table is read yet: who has written to it counts.
-    of_table: bool,
+    pub(super) of_table: bool,
+    /// How far the source's log went at the first look.
+    pub(super) place: Option<Lsn>,
     /// The number that the source's next transaction had at the first look, if the source is a standby.
     next_was: Option<u32>,
     began: Instant,
@@ -46,6 +48,8 @@ pub(super) struct Looked {
     snapshot: String,
     /// The number of the next transaction.
     next: Option<u32>,
+    /// How far the source's log went before that.
+    place: Option<Lsn>,
     rows: Vec<Row>,
 }
 
@@ -68,6 +72,7 @@ impl<'a> Looking<'a> {
             unseen: Unseen::default(),
             of_all,
             of_table,
+            place: None,
             next_was: None,
             began: now,
             asking: None,
@@ -86,13 +91,16 @@ impl<'a> Looking<'a> {
         self.asking = Some(Box::pin(async move {
             let asking = async {
                 // A standby tells the next number by the age of the first one alone.
-                let now = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot(), pg_catalog.age('3'::pg_catalog.xid)";
+                let now = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_snapshot(), pg_catalog.age('3'::pg_catalog.xid), \
+                           CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+                           ELSE pg_catalog.pg_current_wal_insert_lsn() END";
                 let answer = side.query(address, now).await?;
                 let snapshot = answer.first().and_then(|row| row.get(1).cloned().flatten()).unwrap_or_default();
                 let is_standby = scalar(&answer) == Some("t");
                 let age = answer.first().and_then(|row| row.get(2)?.as_deref()?.parse::<i32>().ok());
                 let next = age.map(|age| age.cast_unsigned().wrapping_add(FIRST_XID));
-                Ok(Looked { is_standby, snapshot, next, rows: side.query(address, &question).await? })
+                let place = answer.first().and_then(|row| Lsn::parse(row.get(3)?.as_deref()?));
+                Ok(Looked { is_standby, snapshot, next, place, rows: side.query(address, &question).await? })
             };
             let answer = asking.await;
             (side, answer)
@@ -117,6 +125,7 @@ impl<'a> Looking<'a> {
     /// Takes in an answer; what it says can be seen, if it says so, is seen by whoever looks later, too.
     pub(super) fn looked(&mut self, looked: &Looked) -> Result<Option<Sight>, Fault> {
         self.next = Instant::now() + Duration::from_millis(limits::LOAD_LOOK_MILLIS);
+        self.place = self.place.or(looked.place);
         // What a standby has streamed can be seen there. Who writes to the table at its primary, and did so before that was
         // published, nobody sees there until he has ended, and the stream will not bring it.
         let is_clear = !looked.is_standby || !self.of_table || self.have_ended(looked)?;
@@ -167,6 +176,7 @@ mod tests {
             is_standby: true,
             snapshot: snapshot.into(),
             next: Some(next),
+            place: None,
             rows: Vec::new(),
         };
         let table = || TableName::parse("public.t").unwrap();

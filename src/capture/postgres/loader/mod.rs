@@ -32,6 +32,7 @@ use super::snapshot::sight::Sight;
 use super::status::SharedStatus;
 use super::target::Target;
 use super::transactions::{Transactions, Unloaded};
+use crate::capture::coverage::SharedCoverage;
 use crate::capture::error::Fault;
 use crate::capture::fault_injection;
 use crate::capture::intake::Intake;
@@ -50,6 +51,7 @@ pub(super) struct Loader<'a> {
     version: u32,
     status: &'a SharedStatus,
     orders: &'a SharedLoads,
+    coverage: &'a SharedCoverage,
     changes: watch::Receiver<LoadRecord>,
     /// Orders have changed and are not followed yet.
     are_new: bool,
@@ -127,12 +129,17 @@ enum Happened {
 
 impl<'a> Loader<'a> {
     /// Nothing is read yet.
-    pub(super) fn new(target: &'a Target, version: u32, status: &'a SharedStatus, orders: &'a SharedLoads) -> Self {
+    pub(super) fn new(
+        target: &'a Target,
+        version: u32,
+        (status, orders, coverage): (&'a SharedStatus, &'a SharedLoads, &'a SharedCoverage),
+    ) -> Self {
         Self {
             target,
             version,
             status,
             orders,
+            coverage,
             changes: orders.watch(),
             are_new: true,
             phase: Phase::Rest,
@@ -347,6 +354,9 @@ impl<'a> Loader<'a> {
                 }
                 if looking.unseen.is_clear() {
                     let table = looking.table.clone();
+                    if let Some(place) = looking.place.filter(|_| looking.of_table) {
+                        intake.loading.began_at(&table, place.to_string());
+                    }
                     intake.loading.note_coming(false);
                     self.is_clear = true;
                     self.read(&table, intake);

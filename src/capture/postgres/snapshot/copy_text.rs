@@ -6,26 +6,32 @@
 pub(super) fn push_tuple(out: &mut Vec<u8>, line: &[u8], columns: usize) -> Option<()> {
     let count = u16::try_from(columns).ok()?;
     out.extend_from_slice(&count.to_be_bytes());
-    let mut rest = Some(line.strip_suffix(b"\n")?);
-    for _ in 0..columns {
-        let line = rest?;
-        let value = match memchr::memchr(b'\t', line) {
-            Some(end) => {
-                rest = Some(&line[end + 1..]);
-                &line[..end]
-            }
-            None => {
-                rest = None;
-                line
-            }
-        };
-        push_value(out, value)?;
+    let line = line.strip_suffix(b"\n")?;
+    let (mut begin, mut pushed, mut is_escaped) = (0, 0, false);
+    // One way through the line for both: values are short, and each search costs more than what it passes.
+    for at in memchr::memchr2_iter(b'\t', b'\\', line) {
+        if line[at] == b'\\' {
+            is_escaped = true;
+            continue;
+        }
+        push_value(out, &line[begin..at], is_escaped)?;
+        (begin, pushed, is_escaped) = (at + 1, pushed + 1, false);
     }
     // A table without columns has an empty line.
-    (rest.is_none() || columns == 0).then_some(())
+    if columns > 0 || !line.is_empty() {
+        push_value(out, &line[begin..], is_escaped)?;
+        pushed += 1;
+    }
+    (pushed == columns).then_some(())
 }
 
-fn push_value(out: &mut Vec<u8>, value: &[u8]) -> Option<()> {
+fn push_value(out: &mut Vec<u8>, value: &[u8], is_escaped: bool) -> Option<()> {
+    if !is_escaped {
+        out.push(b't');
+        out.extend_from_slice(&u32::try_from(value.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(value);
+        return Some(());
+    }
     if value == b"\\N" {
         out.push(b'n');
         return Some(());

@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         // Rows that are hidden from us would be missing without a sign: the source says so instead.
         let settings = "SET row_security = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
         connection.query(settings).await?;
-        let chunk_rows = limits::LOAD_CHUNK_ROWS_FIRST;
+        let chunk_rows = limits::LOAD_CHUNK_ROWS_FIRST.min(most_rows(request.rate));
         let room = Arc::new(Semaphore::new(limits::LOAD_QUEUED_BYTES_MAX));
         Ok(Self { target, version, request, out, room, connection, catalogue: Catalogue::default(), chunk_rows })
     }
@@ -282,10 +282,9 @@ impl<'a> Reader<'a> {
     /// The next chunk is to take its time.
     fn adapt(&mut self, took: Duration) {
         let wanted = limits::LOAD_CHUNK_MILLIS as f64 / 1e3;
-        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.5, 2.0);
+        let factor = (wanted / took.as_secs_f64().max(1e-3)).clamp(0.5, 4.0);
         let rows = (self.chunk_rows as f64 * factor) as u64;
-        let most = self.request.rate.unwrap_or(u64::MAX).min(limits::LOAD_CHUNK_ROWS_MAX);
-        self.chunk_rows = rows.clamp(limits::LOAD_CHUNK_ROWS_MIN, most.max(limits::LOAD_CHUNK_ROWS_MIN));
+        self.chunk_rows = rows.clamp(limits::LOAD_CHUNK_ROWS_MIN, most_rows(self.request.rate));
     }
 
     /// Waits until so many rows may have taken that long.
@@ -386,6 +385,12 @@ impl<'a> Reader<'a> {
         // None of one that is a primary by now, which the chunk says itself.
         Ok(text.and_then(Lsn::parse).unwrap_or_default())
     }
+}
+
+/// The most rows of one chunk, of a load that is held to that rate.
+fn most_rows(rate: Option<u64>) -> u64 {
+    let most = rate.map_or(u64::MAX, |rate| rate / limits::LOAD_CHUNKS_AT_RATE);
+    most.clamp(limits::LOAD_CHUNK_ROWS_MIN, limits::LOAD_CHUNK_ROWS_MAX)
 }
 
 /// Gives a piece on when there is room for its rows; says whether somebody has taken it. A large one waits for all the others.

@@ -62,7 +62,7 @@ async fn streamed(
     let (overlap, masked) = (Overlap::new(Lsn(100), Lsn(100), None, 0), MaskedTables::default());
     let meeting = Meeting { overlap, confirmed: Lsn(100), selection: 0, masked, xids: XidCount::new(9), standby: None };
     let (coverage, orders) = (SharedCoverage::default(), SharedLoads::default());
-    let loader = Loader::new(&target, 150_000, &status, &orders);
+    let loader = Loader::new(&target, 150_000, (&status, &orders, &coverage));
     let checks = BackgroundCheck::new(CoverageCheck::new(&target, &coverage, 150_000));
     let (_stop, shutdown) = watch::channel(false);
     let connections = (connection, Catalogue::default());
