@@ -240,8 +240,8 @@ impl Encoder {
         };
         // Where partitions decide, two records of a kind are not alike.
         let of_all = !self.rules.ask_for_partitions();
-        let partition = if of_all { None } else { self.rules.partition_name(record.partition, record.operation) };
-        let header = RecordHeader { table, operation: record.operation, partition: partition.as_deref() };
+        let partition = if of_all { None } else { self.rules.partition_of(record.partition, record.operation) };
+        let header = RecordHeader { table, operation: record.operation, partition };
         let verdict = self.rules.decide_header(&header);
         if verdict == HeaderVerdict::Drop {
             self.unwanted = record.schema.filter(|_| of_all).map(|schema| (schema.id, record.operation));

@@ -216,7 +216,7 @@ impl From<StreamError> for Refusal {
         match error {
             StreamError::Missing(_) => Self::new(Fact::NotFound, error),
             StreamError::Exists(_) => Self::new(Fact::Exists, error),
-            StreamError::HasGroups { .. } => Self::new(Fact::Conflict, error),
+            StreamError::HasGroups { .. } | StreamError::TellsApart { .. } => Self::new(Fact::Conflict, error),
             StreamError::Config(error) => error.into(),
             StreamError::Catalog(error) => error.into(),
             StreamError::Busy => Self::new(Fact::Unavailable, error).retry_after(limits::OFF_THREAD_RETRY_SECONDS),

@@ -15,7 +15,7 @@ use crate::trail::counters::TrailCounters;
 use crate::trail::local::disk::Disk;
 #[cfg(feature = "fault-injection")]
 use crate::trail::messages::MessageLog;
-use crate::trail::partitions::PartitionMap;
+use crate::trail::partitions::{CurrentPartitions, PartitionMap};
 use crate::trail::recovery;
 use crate::trail::shared::{End, Shared};
 use crate::trail::{Appender, DurableMark, Location, OpenError, TrailDescription, TrailOptions, Writer, appender};
@@ -100,6 +100,11 @@ impl Trail {
     /// Its partitions as they are now.
     pub fn partitions(&self) -> Arc<PartitionMap> {
         self.shared.partitions()
+    }
+
+    /// The same for whoever is to see how they change.
+    pub fn current_partitions(&self) -> &CurrentPartitions {
+        &self.shared.partitions
     }
 
     /// The trail's epoch.

@@ -98,8 +98,9 @@ impl SegmentIndex {
         self.schemas.retain(|schema| *schema < offset);
         self.xids.cut(commit);
         self.open = None;
-        // Who needs what was cut builds it anew.
-        self.places = self.places.take().filter(|places| places.ends_by(offset));
+        if let Some(places) = &mut self.places {
+            places.cut(offset);
+        }
     }
 
     /// The last block that starts at or before that record; none when the segment starts after it.

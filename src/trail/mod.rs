@@ -133,7 +133,7 @@ pub use handle::{Trail, TrailStatus};
 pub use mark::{DurableMark, Location, block_end, bytes_between};
 pub use note::Note;
 pub use partition_places::partition_lists_given_up;
-pub use partitions::{Partition, PartitionChange, PartitionError, PartitionMap};
+pub use partitions::{CurrentPartitions, Partition, PartitionChange, PartitionError, PartitionMap};
 pub use reader::{Fill, Reader, Told};
 pub use retention::{Floor, Retention, Trimmed};
 pub use seek::Begin;

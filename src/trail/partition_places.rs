@@ -6,7 +6,8 @@
 //! segment or have nothing but statements) stands in a list for all. Nothing else is given to a reader of partitions.
 //!
 //! The file beside a closed segment (`….par`): `"TRAILPT1"`, the segment's [`Stamp`], the number of lists, then for each list,
-//! the one for all first, its number of runs and first and last byte of each; then CRC-32C of all of it; little-endian.
+//! the one for all first, its number of runs and first and last byte of each; then CRC-32C of all of it; little-endian. Of a segment
+//! with more runs than are kept it has no list at all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,7 +21,7 @@ const MAGIC: &[u8; 8] = b"TRAILPT1";
 /// Segments of which it was not kept, since there was too much of it.
 static GIVEN_UP: AtomicU64 = AtomicU64::new(0);
 
-/// How often a segment had more pieces than are kept since the program started.
+/// How many segments were closed that have more pieces than are kept, since the program started.
 pub fn partition_lists_given_up() -> u64 {
     GIVEN_UP.load(Ordering::Relaxed)
 }
@@ -41,8 +42,6 @@ pub(super) struct PartitionPlaces {
     own: Vec<Own>,
     open: Option<Open>,
     runs: usize,
-    /// The byte after the last frame.
-    end: u64,
     /// There are more runs than are kept, or bytes further back than they can say: nothing is known.
     given_up: bool,
 }
@@ -68,7 +67,6 @@ struct Open {
 impl PartitionPlaces {
     /// Takes note of the next frame.
     pub(super) fn note(&mut self, offset: u64, frame: &Frame<'_>) {
-        self.end = offset + frame.bytes() as u64;
         if self.given_up {
             return;
         }
@@ -151,15 +149,31 @@ impl PartitionPlaces {
     /// The segment ends here: what a transaction that goes on in the next one has there is not known yet.
     pub(super) fn close(&mut self) {
         self.begin_is_common();
+        if self.given_up {
+            GIVEN_UP.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Whether all frames that it knows end by that byte.
-    pub(super) fn ends_by(&self, offset: u64) -> bool {
-        self.end <= offset
+    /// Forgets the frames at or behind byte `offset`, where no transaction is open.
+    pub(super) fn cut(&mut self, offset: u64) {
+        let Ok(offset) = u32::try_from(offset) else { return };
+        self.open = None;
+        for own in &mut self.own {
+            // The next transaction may have the number of one that was cut.
+            own.transaction = 0;
+        }
+        let lists = std::iter::once(&mut self.common).chain(self.own.iter_mut().map(|own| &mut own.runs));
+        for list in lists {
+            let kept = list.partition_point(|run| run.start < offset);
+            self.runs -= list.len() - kept;
+            list.truncate(kept);
+            if let Some(last) = list.last_mut() {
+                last.end = last.end.min(offset);
+            }
+        }
     }
 
     fn give_up(&mut self) {
-        GIVEN_UP.fetch_add(1, Ordering::Relaxed);
         *self = Self { given_up: true, ..Self::default() };
     }
 
@@ -210,23 +224,20 @@ impl PartitionPlaces {
             + self.common.capacity() * size_of::<Run>()
     }
 
-    /// The bytes of the file beside the closed segment; none when nothing is known.
-    pub(super) fn encode(&self, stamp: &Stamp) -> Option<Vec<u8>> {
-        if self.given_up {
-            return None;
-        }
+    /// The bytes of the file beside the closed segment.
+    pub(super) fn encode(&self, stamp: &Stamp) -> Vec<u8> {
         let lists = || std::iter::once(&self.common).chain(self.own.iter().map(|own| &own.runs));
         let mut out = Vec::with_capacity(16 + STAMP_BYTES + lists().map(|list| 4 + list.len() * 8).sum::<usize>());
         out.extend_from_slice(MAGIC);
         stamp.push(&mut out);
         let mut push = |number: usize| out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
-        push(1 + self.own.len());
-        for list in lists() {
+        push(if self.given_up { 0 } else { 1 + self.own.len() });
+        for list in lists().filter(|_| !self.given_up) {
             push(list.len());
             list.iter().for_each(|run| [run.start, run.end].into_iter().for_each(|byte| push(byte as usize)));
         }
         push_checksum(&mut out);
-        Some(out)
+        out
     }
 
     /// Reads such a file; `None` when it is not whole or not of that segment.
@@ -238,7 +249,12 @@ impl PartitionPlaces {
             at += 4;
             Some(number)
         };
-        let lists = number()?.checked_sub(1).filter(|lists| *lists <= 1 + u32::from(u16::MAX))?;
+        let Some(lists) = number()?.checked_sub(1) else {
+            return (at == body.len()).then_some(Self { given_up: true, ..Self::default() });
+        };
+        if lists > 1 + u32::from(u16::MAX) {
+            return None;
+        }
         let mut list = || -> Option<Vec<Run>> {
             let count = number()?;
             (0..count).map(|_| Some(Run { start: number()?, end: number()? })).collect()
@@ -247,7 +263,7 @@ impl PartitionPlaces {
         let own: Option<Vec<Own>> = (0..lists).map(|_| Some(Own { runs: list()?, transaction: 0 })).collect();
         let own = own.filter(|_| number().is_none())?;
         let runs = common.len() + own.iter().map(|own| own.runs.len()).sum::<usize>();
-        Some(Self { common, own, open: None, runs, end: 0, given_up: false })
+        Some(Self { common, own, open: None, runs, given_up: false })
     }
 }
 
@@ -320,7 +336,7 @@ mod tests {
                 }
             }
             let stamp = Stamp { file_id: 1, bytes: at, closed_ts: Timestamp::from_micros(2) };
-            let bytes = places.encode(&stamp).unwrap();
+            let bytes = places.encode(&stamp);
             let read = PartitionPlaces::decode(&bytes, &stamp).unwrap();
             prop_assert!(PartitionPlaces::decode(&bytes[..bytes.len() - 1], &stamp).is_none());
             let other = Stamp { bytes: at + 1, ..stamp };
@@ -356,6 +372,49 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_cut_is_as_if_it_had_never_come() {
+        let mut places = PartitionPlaces::default();
+        let transaction = |places: &mut PartitionPlaces, at: &mut u64, commit, partitions: &[u16], ends| {
+            note(places, at, FrameKind::Begin, 0, commit, 0);
+            for partition in partitions {
+                note(places, at, FrameKind::Message, *partition, commit, 0);
+            }
+            if ends {
+                note(places, at, FrameKind::Commit, 0, commit, 0);
+            }
+        };
+        let mut at = 64;
+        transaction(&mut places, &mut at, 1, &[0, 2, 0], true);
+        let mut whole = places.clone();
+        let mut behind = at;
+        transaction(&mut places, &mut behind, 2, &[2, 1], false);
+        note(&mut places, &mut behind, FrameKind::Record(Operation::Ddl), 0, 2, 0);
+        places.cut(at);
+        assert_eq!(places.runs, whole.runs);
+        for places in [&mut places, &mut whole] {
+            let mut at = at;
+            transaction(places, &mut at, 2, &[2, 0], true);
+        }
+        for partition in 0..3 {
+            let runs = |places: &PartitionPlaces| {
+                let mut runs = Vec::new();
+                places.runs(&[partition], 0, 1 << 20, 1 << 20, &mut runs).map(|next| (next, runs))
+            };
+            assert_eq!(runs(&places), runs(&whole), "{partition}");
+        }
+    }
+
+    #[test]
+    fn of_what_was_too_much_its_file_says_so() {
+        let mut places = PartitionPlaces::default();
+        places.give_up();
+        let stamp = Stamp { file_id: 1, bytes: 2, closed_ts: Timestamp::from_micros(2) };
+        let read = PartitionPlaces::decode(&places.encode(&stamp), &stamp).unwrap();
+        assert_eq!(read.runs(&[0], 0, 1, 1, &mut Vec::new()), None);
+        assert_eq!(read, places);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! what comes for its hashes goes to the partitions that have it for a parent.
 
 use std::ops::RangeInclusive;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use md5::{Digest, Md5};
 
@@ -259,6 +260,27 @@ impl PartitionMap {
             partition.closed = partition.closed.map(|closed| closed.min(last));
         }
         Self::known(all)
+    }
+}
+
+/// The map of a trail as it is now, for whoever looks at it again and again. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CurrentPartitions(Arc<RwLock<Arc<PartitionMap>>>);
+
+impl CurrentPartitions {
+    /// That map, until it changes.
+    pub fn new(map: Arc<PartitionMap>) -> Self {
+        Self(Arc::new(RwLock::new(map)))
+    }
+
+    /// The map now.
+    pub fn get(&self) -> Arc<PartitionMap> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changed by the one who has the trail's end, and when the trail is opened.
+    pub(crate) fn set(&self, map: Arc<PartitionMap>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = map;
     }
 }
 

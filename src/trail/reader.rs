@@ -445,8 +445,15 @@ impl Reader {
         }
         let durable = self.mark.borrow().end;
         let durable = if durable.segment == next.segment { durable.offset } else { self.segment.length() };
+        let behind = self.block.len();
         let found = self.shared.recent.copy(next, end.offset, durable, &mut self.block);
-        self.next = found.unwrap_or(self.next);
+        if let Some(found) = found {
+            if !self.pieces.is_empty() {
+                // What was passed over before it lies between it and the last piece.
+                self.pieces.push(Piece { at: behind, offset: next.offset });
+            }
+            self.next = found;
+        }
         found.is_some()
     }
 

@@ -116,7 +116,7 @@ fn hints(
     places: Option<&PartitionPlaces>,
     xids: Option<&SegmentXids>,
 ) -> Vec<(Hint, Vec<u8>)> {
-    let places = places.and_then(|places| places.encode(stamp)).map(|bytes| (Hint::Partitions, bytes));
+    let places = places.map(|places| (Hint::Partitions, places.encode(stamp)));
     let xids = xids.map(|xids| (Hint::Xids, xids.encode(stamp)));
     std::iter::once((Hint::Index, index.encode(stamp))).chain(places).chain(xids).collect()
 }

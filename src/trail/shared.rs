@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::SharedClock;
 use crate::record::{SourceIdentity, TableSchema, messages_schema};
 use crate::trail::counters::Counters;
-use crate::trail::partitions::PartitionMap;
+use crate::trail::partitions::{CurrentPartitions, PartitionMap};
 use crate::trail::recent::Recent;
 use crate::trail::segment::Segment;
 use crate::trail::store::Store;
@@ -26,8 +26,7 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) clock: SharedClock,
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
-    /// Changed by the one who has the trail's end, and when the trail is opened.
-    partitions: RwLock<Arc<PartitionMap>>,
+    pub(super) partitions: CurrentPartitions,
     /// What retention has taken out of the trail and not yet removed from the store for good.
     pub(super) leaving: Mutex<Option<Leaving>>,
     pub(super) mark: watch::Sender<DurableMark>,
@@ -76,7 +75,7 @@ impl Shared {
     pub(super) fn unopened(description: TrailDescription, store: Store, clock: SharedClock) -> Self {
         Self {
             messages: Arc::new(messages_schema(&description.name)),
-            partitions: RwLock::new(description.partitions.clone()),
+            partitions: CurrentPartitions::new(description.partitions.clone()),
             description,
             store,
             clock,
@@ -95,11 +94,11 @@ impl Shared {
 
     /// The partitions as they are now.
     pub(super) fn partitions(&self) -> Arc<PartitionMap> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.partitions.get()
     }
 
     pub(super) fn set_partitions(&self, partitions: Arc<PartitionMap>) {
-        *self.partitions.write().unwrap_or_else(PoisonError::into_inner) = partitions;
+        self.partitions.set(partitions);
     }
 
     pub(super) fn segments(&self) -> Vec<Arc<Segment>> {

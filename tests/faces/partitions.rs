@@ -223,3 +223,91 @@ fn rules_name_partitions_of_a_trail_that_has_some() {
     let seen: Vec<_> = (0..3).map(|_| next(&mut subscriber)["partition"].clone()).collect();
     assert_eq!(seen, [json!(1), json!(3), json!(1)]);
 }
+
+/// What a stream says is wrong with it.
+fn errors(server: &Server, stream: &str) -> String {
+    server.get(&format!("/services/v2/stream/{stream}/info/errors")).expect(200).response()["errors"].to_string()
+}
+
+fn with_rule(trail: &str, action: &str, names: Value) -> Value {
+    json!({"source": {"trail": trail}, "rules": [{"action": action, "filter": {"partitionNames": names}}]})
+}
+
+#[test]
+fn a_rule_goes_on_to_mean_what_was_split_off_its_partition_and_a_merge_that_it_forbids_is_refused() {
+    let server = house(4);
+    server.post("/services/v2/stream/zero", &with_rule("a1", "include", json!(["0"]))).expect(200);
+    server.post("/services/v2/stream/rest", &with_rule("a1", "exclude", json!(["0"]))).expect(200);
+    let (mut zero, mut rest) =
+        (server.subscribe("zero", "begin=earliest").unwrap(), server.subscribe("rest", "begin=earliest").unwrap());
+    let put_all = || {
+        // MD5 of "a" begins with 0c, the first of four partitions; that of "b" with 92, the third.
+        put(&server, json!([message(json!({"key": "a", "value": "a"})), message(json!({"key": "b", "value": "b"}))]));
+    };
+    put_all();
+    server.post(PARTITIONS, &json!({"split": {"partition": 0}})).expect(200);
+    put_all();
+    server.post(PARTITIONS, &json!({"split": {"partition": 2}})).expect(200);
+    put_all();
+    for subscriber in [&mut zero, &mut server.subscribe("zero", "begin=earliest").unwrap()] {
+        let seen: Vec<_> =
+            (0..3).map(|_| next(subscriber)).map(|row| (row["value"].clone(), row["partition"].clone())).collect();
+        assert_eq!(seen, [(json!("a"), json!(0)), (json!("a"), json!(4)), (json!("a"), json!(4))]);
+    }
+    for subscriber in [&mut rest, &mut server.subscribe("rest", "begin=earliest").unwrap()] {
+        let seen: Vec<_> = (0..3).map(|_| next(subscriber)).map(|row| row["value"].clone()).collect();
+        assert_eq!(seen, [json!("b"), json!("b"), json!("b")]);
+    }
+    // 5 is of what was 0, and 1 is not.
+    let refused = server.post(PARTITIONS, &json!({"merge": {"partition": 5, "with": 1}})).expect(409);
+    let told = refused.titles();
+    assert!(
+        told.contains("partitions 5 and 1 cannot be merged while rules[0].filter.partitionNames of stream "),
+        "{refused}"
+    );
+    assert!(told.contains("let it name both or neither"), "{refused}");
+    server.post(PARTITIONS, &json!({"merge": {"partition": 4, "with": 5}})).expect(200);
+    put_all();
+    assert_eq!(next(&mut zero)["partition"], 8);
+    assert_eq!(next(&mut rest)["value"], "b");
+}
+
+#[test]
+fn a_stream_says_that_its_rules_name_no_partition_only_where_they_do_not() {
+    let server = house(4);
+    server.make_trail("plain");
+    server.post("/services/v2/stream/r1", &with_rule("a1", "include", json!(["1"]))).expect(200);
+    assert_eq!(errors(&server, "r1"), "[]");
+    server.patch("/services/v2/stream/r1", &json!({"description": "other"})).expect(200);
+    assert_eq!(errors(&server, "r1"), "[]");
+    for source in ["plain", "none"] {
+        let refused = server.patch("/services/v2/stream/r1", &json!({"source": {"trail": source}})).expect(400);
+        assert!(refused.titles().contains("rules[0].filter.partitionNames: must not be given"), "{refused}");
+    }
+    server.post("/services/v2/trails/a2", &json!({"partitions": 2})).expect(200);
+    server.patch("/services/v2/stream/r1", &json!({"source": {"trail": "a2"}})).expect(200);
+    server.delete("/services/v2/trails/a2").expect(200);
+    assert!(errors(&server, "r1").contains("rules[0].filter.partitionNames must not be given"), "its trail is gone");
+    server.make_trail("a2");
+    assert!(errors(&server, "r1").contains("It matches nothing as it is."), "it has one partition now");
+}
+
+#[test]
+fn names_that_no_partition_has_are_refused_with_those_that_there_are() {
+    let server = house(4);
+    for (names, says) in [
+        (
+            json!(["0", "P2024"]),
+            "partitionNames[1]: must be the number of a partition, 0 to 3, or digits with the wildcards",
+        ),
+        (json!(["part-1"]), "partitionNames[0]: must be the number of a partition"),
+        (json!(["01"]), "partitionNames[0]: must be the number of a partition"),
+        (json!(["4"]), "partitionNames[0]: names a partition that the trail does not have; its partitions are 0 to 3"),
+        (json!(["9*"]), "partitionNames[0]: matches none of the partitions that the trail was made with"),
+    ] {
+        for action in ["include", "exclude"] {
+            let refused = server.post("/services/v2/stream/r1", &with_rule("a1", action, names.clone())).expect(400);
+            assert!(refused.titles().contains(says), "{names}: {refused}");
+        }
+    }
+}

@@ -15,8 +15,8 @@ use trailcast::record::{Message, SourcePosition, Timestamp, TransactionHead};
 use trailcast::record::{Position, TableName, TrailName};
 use trailcast::trail::maintenance::{backup, repair};
 use trailcast::trail::{
-    AppendError, Appender, Begin, Body, Entry, Fill, PartitionChange, Reader, RepartitionError, Trail, TrailOptions,
-    Writer,
+    AppendError, Appender, Begin, Body, Entry, Fill, Location, PartitionChange, Reader, RepartitionError, Trail,
+    TrailOptions, Writer,
 };
 
 fn create(disk: &MemoryDisk, partitions: u16, segment_bytes: u64) -> Trail {
@@ -418,4 +418,78 @@ fn a_backup_taken_while_partitions_change_has_them_as_of_its_own_end() {
         assert_eq!(seen.len(), 4);
         check_bounds(&restored, &seen).unwrap();
     });
+}
+
+/// Each record that the reader has in its block: where it lies and what is in it.
+fn taken(reader: &mut Reader) -> Vec<(Location, String)> {
+    let mut seen = Vec::new();
+    loop {
+        let at = reader.location();
+        match reader.next().unwrap() {
+            None => return seen,
+            Some(Entry::Record(record)) => {
+                assert!(record.location >= at, "the reader stands at {at:?}, and before it lies {:?}", record.location);
+                let Body::Message(message) = record.body().unwrap() else { panic!("nothing but messages was written") };
+                seen.push((record.location, String::from_utf8(message.value.to_vec()).unwrap()));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// A reader of one partition that has left a record of its last block over takes what came since from memory, after `happens`; says
+/// how many records of others it was given.
+async fn with_a_piece_left_over(happens: impl AsyncFnOnce(&mut Appender)) -> usize {
+    let disk = MemoryDisk::default();
+    let trail = create(&disk, 16, 32 << 10);
+    let mut writing = appender(&trail).await;
+    for number in 0..48 {
+        put(&mut writing, number, &[Some(number as u8)], 150).await;
+    }
+    let mut reader = trail.read(Begin::Earliest).await.unwrap();
+    reader.narrow_to([3_u16].into());
+    reader.fill_here().unwrap();
+    while !matches!(reader.next().unwrap(), Some(Entry::Record(_))) {}
+    let behind = reader.location();
+    happens(&mut writing).await;
+    let mut whole = trail.read(Begin::Earliest).await.unwrap();
+    let mut all = Vec::new();
+    while whole.fill_here().unwrap() == Fill::Filled {
+        all.extend(taken(&mut whole));
+    }
+    let here: Vec<_> = all.into_iter().filter(|(at, _)| at.segment() == behind.segment() && *at > behind).collect();
+    let (end, _) = here.last().unwrap();
+    assert!(reader.take_from_memory(*end), "it is in memory");
+    let seen = taken(&mut reader);
+    let own = |(_, text): &&(Location, String)| text.split('-').next().unwrap().parse::<usize>().unwrap() % 16 == 3;
+    let (of_its_own, expected): (Vec<_>, Vec<_>) =
+        (seen.iter().filter(own).collect(), here.iter().filter(own).collect());
+    assert!(expected.len() > 2);
+    assert_eq!(of_its_own, expected);
+    assert!(seen.iter().all(|record| here.contains(record)), "others have their own places too");
+    seen.len() - expected.len()
+}
+
+#[test]
+fn what_is_taken_from_memory_behind_pieces_lies_where_it_lies_also_when_the_segment_was_closed_meanwhile() {
+    let others = in_runtime(with_a_piece_left_over(async |writing| {
+        for number in 48..200 {
+            put(writing, number, &[Some(number as u8)], 150).await;
+        }
+    }));
+    assert!(others > 0, "where they lie is no longer in memory: everything was taken");
+}
+
+#[test]
+fn what_is_taken_from_memory_behind_pieces_lies_where_it_lies_also_behind_an_aborted_put() {
+    let others = in_runtime(with_a_piece_left_over(async |writing| {
+        writing.begin_unnamed(Timestamp::from_micros(1)).unwrap();
+        writing.message(3, &Message { value: b"gone", ..Message::default() }).unwrap();
+        writing.hand_over().await.unwrap();
+        writing.abort().await.unwrap();
+        for number in 48..80 {
+            put(writing, number, &[Some(number as u8)], 150).await;
+        }
+    }));
+    assert_eq!(others, 0, "where they lie is known still");
 }

@@ -4,6 +4,7 @@
 //! `delivery`'s.
 
 mod canonical;
+mod partition_names;
 mod patch;
 mod rule;
 mod schema;
@@ -11,6 +12,7 @@ mod source;
 pub(super) mod upgrade;
 
 pub use crate::codec::member::ConfigError;
+pub use partition_names::PartitionNames;
 pub use patch::merge_patch;
 pub use rule::{Action, ColumnCondition, ColumnImage, Comparison, Rule, TextCondition};
 pub use schema::config_schema;
@@ -23,6 +25,7 @@ use crate::codec::member::Members;
 use crate::codec::token::ContractHash;
 use crate::limits;
 use crate::record::Operation;
+use crate::trail::PartitionMap;
 
 /// What happens when a saved position is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +170,20 @@ impl StreamConfig {
     }
 
     /// Refuses rules that a stream may have from earlier on, and that none is given any more: those that are too much
-    /// altogether, and those of partitions, unless the stream's trail has some.
-    pub fn check_new_rules(&self, has_partitions: bool) -> Result<(), ConfigError> {
-        rule::check_new(&self.rules, has_partitions)
+    /// altogether, and those of partitions that the stream's trail does not have. `partitions` are the trail's, if it is there.
+    pub fn check_new_rules(&self, partitions: Option<&PartitionMap>) -> Result<(), ConfigError> {
+        rule::check_partition_names(&self.rules, partitions)?;
+        rule::check_new(&self.rules)
+    }
+
+    /// The same of partitions alone, for rules that a stream has and a trail that it is given, or that has become another.
+    pub fn check_partition_names(&self, partitions: Option<&PartitionMap>) -> Result<(), ConfigError> {
+        rule::check_partition_names(&self.rules, partitions)
+    }
+
+    /// The first member that means one of these two partitions and not the other.
+    pub fn tells_apart(&self, partitions: &PartitionMap, one: u16, other: u16) -> Option<String> {
+        rule::tells_apart(&self.rules, partitions, one, other)
     }
 
     /// Values in the lists of all filters.
@@ -180,11 +194,6 @@ impl StreamConfig {
     /// Patterns in the conditions of all rules: LIKE and REGEX.
     pub fn rule_patterns(&self) -> usize {
         self.rules.iter().map(|rule| rule.patterns().count()).sum()
-    }
-
-    /// The first member that names partitions: of a trail with one its rule matches nothing.
-    pub fn names_partitions(&self) -> Option<String> {
-        rule::names_partitions(&self.rules)
     }
 }
 

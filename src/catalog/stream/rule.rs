@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
+use super::partition_names::{self, PartitionNames};
 use crate::codec::member::{ConfigError, Members};
 use crate::limits;
 use crate::record::Operation;
+use crate::trail::PartitionMap;
 
 /// What a rule does with a record that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,19 +167,36 @@ impl Rule {
 /// The words of `objectTypes` and `operationTypes`.
 pub(super) const OPERATION_WORDS: [&str; 7] = ["INSERT", "UPDATE", "DELETE", "UPSERT", "TRUNCATE", "DDL", "DML"];
 
-/// The first member that names partitions.
-pub(super) fn names_partitions(rules: &[Rule]) -> Option<String> {
-    let at = rules.iter().position(|rule| !rule.partition_names.is_empty())?;
-    Some(format!("rules[{at}].filter.partitionNames"))
+fn naming_partitions(rules: &[Rule]) -> impl Iterator<Item = (String, &[String])> {
+    let naming = rules.iter().enumerate().filter(|(_, rule)| !rule.partition_names.is_empty());
+    naming.map(|(at, rule)| (format!("rules[{at}].filter.partitionNames"), &rule.partition_names[..]))
 }
 
-/// Refuses what only rules of earlier versions may hold.
-pub(super) fn check_new(rules: &[Rule], has_partitions: bool) -> Result<(), ConfigError> {
-    if let Some(member) = names_partitions(rules).filter(|_| !has_partitions) {
-        let why = "must not be given for a trail that is not there or has one partition: the rule would match no record; make \
-                   the trail with partitions first";
-        return Err(ConfigError::new(member, why));
+/// Refuses names that no partition of the trail has; the only partition of a trail has none.
+pub(super) fn check_partition_names(rules: &[Rule], partitions: Option<&PartitionMap>) -> Result<(), ConfigError> {
+    for (member, names) in naming_partitions(rules) {
+        let Some(partitions) = partitions.filter(|partitions| !partitions.is_single()) else {
+            let why = "must not be given for a trail that is not there or has one partition: the rule would match no record; make \
+                       the trail with partitions first";
+            return Err(ConfigError::new(member, why));
+        };
+        partition_names::check(&member, names, partitions)?;
     }
+    Ok(())
+}
+
+/// The first member that means one of these two partitions and not the other.
+pub(super) fn tells_apart(rules: &[Rule], partitions: &PartitionMap, one: u16, other: u16) -> Option<String> {
+    let mut naming = naming_partitions(rules);
+    let apart = naming.find(|(_, names)| {
+        let meant = PartitionNames::new(names).meant(partitions);
+        meant.get(usize::from(one)) != meant.get(usize::from(other))
+    });
+    apart.map(|(member, _)| member)
+}
+
+/// Refuses what only rules of earlier versions may hold, beside names of partitions.
+pub(super) fn check_new(rules: &[Rule]) -> Result<(), ConfigError> {
     let (values_max, texts_max) = (limits::RULES_VALUES_MAX, limits::RULES_REGEX_BYTES_MAX);
     let values: usize = rules.iter().map(Rule::values).sum();
     if values > values_max {

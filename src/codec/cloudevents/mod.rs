@@ -8,6 +8,7 @@ mod rows;
 
 pub use rows::{RowEvent, RowEvents};
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use sha2::{Digest as _, Sha256};
@@ -173,8 +174,9 @@ fn partition_columns(schema: &TableSchema) -> impl Iterator<Item = usize> {
     schema.columns.iter().enumerate().filter_map(decides)
 }
 
-/// The values of the columns that decide it: one as its text, several as a JSON array. Without any, or where the image does
-/// not hold them all, the table's name, so that the table stays in order. Never empty.
+/// The values of the columns that decide it: one as its text, several as a JSON array; the same for the same values, however they
+/// are written. Without any, or where the image does not hold them all, the table's name, so that the table stays in order. Never
+/// empty.
 pub fn partition_key(schema: &TableSchema, image: Option<Image<'_>>) -> String {
     let table = || schema.table.to_string();
     let Some(image) = image else { return table() };
@@ -187,14 +189,60 @@ pub fn partition_key(schema: &TableSchema, image: Option<Image<'_>>) -> String {
     let values: Vec<_> = values.collect();
     let key = match values.as_slice() {
         [Some(json)] if json.starts_with('"') => serde_json::from_str(json).unwrap_or_default(),
-        [Some(json)] => (*json).to_owned(),
+        [Some(json)] => canonical(json).into_owned(),
         several => match several.iter().copied().collect::<Option<Vec<_>>>() {
-            Some(values) if !values.is_empty() => format!("[{}]", values.join(",")),
+            Some(values) if !values.is_empty() => {
+                format!("[{}]", values.into_iter().map(canonical).collect::<Vec<_>>().join(","))
+            }
             _ => String::new(),
         },
     };
     if key.is_empty() { table() } else { key }
 }
+
+/// The one way to write a JSON string or number of that value; objects and arrays, which no key should have, as they are.
+fn canonical(json: &str) -> Cow<'_, str> {
+    match json.as_bytes().first() {
+        Some(b'"') if json.contains('\\') => {
+            let text = serde_json::from_str::<String>(json).and_then(|text| serde_json::to_string(&text));
+            text.map_or(Cow::Borrowed(json), Cow::Owned)
+        }
+        Some(b'-' | b'0'..=b'9') if json == "-0" || json.contains(['.', 'e', 'E']) => {
+            Cow::Owned(canonical_number(json))
+        }
+        _ => Cow::Borrowed(json),
+    }
+}
+
+/// Its digits without zeros at either end and its power of ten; without the power, and with the point, as far as a column of a
+/// database has digits.
+fn canonical_number(json: &str) -> String {
+    let (sign, number) = json.strip_prefix('-').map_or(("", json), |number| ("-", number));
+    let (digits, power) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    // A power that is no number of 64 bits is of no value that anybody has: it stays as it is written.
+    let Ok(power) = power.parse::<i64>() else { return json.to_owned() };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let shorter = all.trim_end_matches('0');
+    let digits = shorter.trim_start_matches('0');
+    if digits.is_empty() {
+        return "0".to_owned();
+    }
+    let power = power.saturating_sub(fraction.len() as i64).saturating_add((all.len() - shorter.len()) as i64);
+    match (usize::try_from(power), usize::try_from(power.unsigned_abs())) {
+        (Ok(zeros @ 0..=PLAIN_DIGITS), _) => format!("{sign}{digits}{}", "0".repeat(zeros)),
+        (Err(_), Ok(places @ 0..=PLAIN_DIGITS)) => {
+            let padded = format!("{digits:0>width$}", width = places + 1);
+            let (whole, fraction) = padded.split_at(padded.len() - places);
+            format!("{sign}{whole}.{fraction}")
+        }
+        _ => format!("{sign}{digits}e{power}"),
+    }
+}
+
+/// Up to how many zeros numbers in keys are written out: as many as PostgreSQL's `numeric` has behind the point would be too
+/// much for a key.
+const PLAIN_DIGITS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -294,9 +342,31 @@ mod tests {
         assert_eq!(key_of([true, false], ["7", "1"]), "7");
         assert_eq!(key_of([true, false], ["\"a\\\"b\"", "1"]), "a\"b");
         assert_eq!(key_of([true, true], ["7", "\"x\""]), "[7,\"x\"]");
+        assert_eq!(key_of([true, true], ["7.0", r#""caf\u00e9\/\"""#]), r#"[7,"café/\""]"#);
+        assert_eq!(key_of([true, false], ["7e0", "1"]), "7");
         assert_eq!(key_of([false, false], ["7", "1"]), "a.b");
         assert_eq!(key_of([true, true], ["7", "-"]), "a.b");
         assert_eq!(key_of([true, false], ["\"\"", "1"]), "a.b");
+    }
+
+    #[test]
+    fn a_number_in_a_key_is_the_same_however_it_is_written() {
+        let same: [(&str, &[&str]); 9] = [
+            ("0", &["0.0", "-0", "-0.00", "0e5"]),
+            ("1", &["1.0", "1e0", "10E-1", "0.1e+1"]),
+            ("-1200", &["-1200.0", "-1.2e3", "-12E2"]),
+            ("1.1", &["1.10", "11e-1", "0.011e2"]),
+            ("0.05", &["5e-2", "0.050"]),
+            ("123456789012345678901234567890", &["123456789012345678901234567890.0"]),
+            ("1e100", &["1.0e100", "10E+99"]),
+            ("-15e-101", &["-1.5e-100", "-0.15E-99"]),
+            ("1e99999999999999999999", &[]),
+        ];
+        for (expected, written) in same {
+            for json in written.iter().chain([&expected]) {
+                assert_eq!(canonical(json), expected, "{json}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How the events of rows begin: what those of one table, operation and transaction share is written once and copied.
 
-use crate::codec::cloudevents::{EventContext, EventKind, partition_columns, partition_key};
+use crate::codec::cloudevents::{EventContext, EventKind, canonical, partition_columns, partition_key};
 use crate::codec::image::{Cell, Image};
 use crate::codec::json_text::push_string;
 use crate::codec::token::{ContractHash, TransactionTokens};
@@ -82,7 +82,7 @@ fn push_key(out: &mut Vec<u8>, row: &RowEvent<'_>, key: Option<usize>) {
         }
         Some(Ok(Cell::Json(json))) if json.starts_with(|first: char| first.is_ascii_digit() || first == '-') => {
             out.push(b'"');
-            out.extend_from_slice(json.as_bytes());
+            out.extend_from_slice(canonical(json).as_bytes());
             out.push(b'"');
         }
         _ => push_string(out, &partition_key(row.schema, row.image)),

@@ -5,6 +5,7 @@
 //! rules are `catalog::stream`'s.
 
 mod compare;
+mod meant;
 mod names;
 mod pattern;
 mod record;
@@ -19,10 +20,12 @@ use std::sync::Arc;
 use crate::catalog::stream::{Action, ConfigError, StreamConfig};
 use crate::limits;
 use crate::record::{Operation, SourceIdentity, TableName};
+use crate::trail::CurrentPartitions;
 
+use meant::MeantPartitions;
 use names::NameIndex;
 use pattern::Room;
-pub use record::{ANY_PARTITION, RecordBody, RecordHeader};
+pub use record::{InPartition, RecordBody, RecordHeader};
 use rule::CompiledRule;
 
 /// What a record's header alone says.
@@ -41,7 +44,9 @@ pub enum HeaderVerdict {
 pub struct Rules {
     compiled: Arc<Compiled>,
     source: SourceIdentity,
-    /// The trail has, or has had, more than one partition.
+    /// Which partitions they mean, of a trail.
+    meant: Option<MeantPartitions>,
+    /// The trail had more than one partition when the rules were made for it.
     in_partitions: bool,
     /// The source's database, as it was known when a table was met last.
     database: Option<Arc<str>>,
@@ -90,22 +95,22 @@ impl Rules {
         let otherwise = !config.rules.iter().any(|rule| rule.action == Action::Include);
         let conditions = rules.iter().map(CompiledRule::conditions).sum();
         let memory = room.used() + names.memory() + (rules.len() + conditions) * size_of::<CompiledRule>();
-        let names_partitions = config.names_partitions().is_some();
+        let names_partitions = config.rules.iter().any(|rule| !rule.partition_names.is_empty());
         let compiled = Arc::new(Compiled { rules, names, otherwise, conditions, memory, names_partitions });
         let (source, by_table) = Default::default();
-        Ok(Self { compiled, source, in_partitions: false, database: None, by_table, recent: None })
+        Ok(Self { compiled, source, meant: None, in_partitions: false, database: None, by_table, recent: None })
     }
 
     /// The same rules for the trail of that source: names in three parts may begin with its database. That is looked up
     /// when a table is met, since of a new trail it is known no earlier.
     pub fn of_source(self, source: &SourceIdentity) -> Self {
-        let (by_table, in_partitions) = (HashMap::new(), self.in_partitions);
-        Self { compiled: self.compiled, source: source.clone(), in_partitions, database: None, by_table, recent: None }
+        Self { source: source.clone(), database: None, by_table: HashMap::new(), recent: None, ..self }
     }
 
-    /// The same rules for a trail that has partitions, or has one.
-    pub fn in_partitions(self, in_partitions: bool) -> Self {
-        Self { in_partitions, ..self }
+    /// The same rules for a trail with these partitions, and those to come.
+    pub fn of_partitions(self, partitions: &CurrentPartitions) -> Self {
+        let in_partitions = !partitions.get().is_single();
+        Self { meant: Some(MeantPartitions::new(partitions)), in_partitions, ..self }
     }
 
     /// Whether it matters in which partition a record is.
@@ -113,13 +118,14 @@ impl Rules {
         self.compiled.names_partitions
     }
 
-    /// The name of a partition for these rules, which is its number. The only partition of a trail has none: rules that name
-    /// partitions have never matched there.
-    pub fn partition_name(&self, partition: u16, operation: Operation) -> Option<String> {
+    /// Where a record is for these rules. The only partition of a trail has no name: rules that name partitions have never
+    /// matched there.
+    #[inline]
+    pub fn partition_of(&self, partition: u16, operation: Operation) -> Option<InPartition> {
         // Partition 0 of a trail that was split since the rules were made for it stays what it was.
         let has_name = self.in_partitions || partition > 0;
         let of_table = matches!(operation, Operation::Ddl | Operation::Truncate);
-        has_name.then(|| if of_table { ANY_PARTITION.to_owned() } else { partition.to_string() })
+        has_name.then_some(if of_table { InPartition::Any } else { InPartition::One(partition) })
     }
 
     /// The memory that they take, in bytes, about; all clones share it.
@@ -145,7 +151,7 @@ impl Rules {
         }
         for at in self.rules_of(header.table).iter() {
             let rule = &self.compiled.rules[*at];
-            if !rule.matches_header(header) {
+            if !rule.matches_header(*at, header, self.meant.as_mut()) {
                 continue;
             }
             if rule.reads_body() {
@@ -169,7 +175,7 @@ impl Rules {
 
     fn may_pass_any(&mut self, table: &TableName, mut operations: impl Iterator<Item = Operation>) -> bool {
         operations.any(|operation| {
-            let partition = self.in_partitions.then_some(ANY_PARTITION);
+            let partition = self.in_partitions.then_some(InPartition::Any);
             let header = RecordHeader { table: Some(table), operation, partition };
             self.decide_header(&header) != HeaderVerdict::Drop
         })
@@ -199,7 +205,8 @@ impl Rules {
     pub fn decide(&mut self, header: &RecordHeader<'_>, body: &RecordBody<'_>) -> bool {
         for at in self.rules_of(header.table).iter() {
             let rule = &self.compiled.rules[*at];
-            if rule.matches_header(header) && rule.matches_body(header.operation, body, self.database.as_deref()) {
+            let by_header = rule.matches_header(*at, header, self.meant.as_mut());
+            if by_header && rule.matches_body(header.operation, body, self.database.as_deref()) {
                 return rule.action == Action::Include;
             }
         }

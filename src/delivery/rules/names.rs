@@ -1,4 +1,4 @@
-//! Names of tables and partitions with `*` and `?`, matched without regular expressions: a stream may name thousands.
+//! Names of tables with `*` and `?`, matched without regular expressions: a stream may name thousands.
 //!
 //! In double quotes a backslash takes the wildcard behind it literally: `"TOTAL\\*"` is the table `TOTAL*` (Oracle GoldenGate,
 //! "Asterisks or Question Marks as Literals in Object Names"). The names of a table as a rule may give them: its last parts,
@@ -149,20 +149,6 @@ fn quoted_parts(text: &str) -> Vec<bool> {
         }
     }
     parts
-}
-
-/// A partition's name with `*` and `?`, without regard to case.
-#[derive(Debug)]
-pub(super) struct PartitionPattern(Part);
-
-impl PartitionPattern {
-    pub(super) fn new(text: &str) -> Self {
-        Self(Part::new(text, false))
-    }
-
-    pub(super) fn matches(&self, name: &str) -> bool {
-        self.0.matches(name)
-    }
 }
 
 /// Which rules name which tables: plain names are looked up, patterns are tried one after the other.

@@ -3,9 +3,15 @@
 use crate::codec::image::Image;
 use crate::record::{Operation, TableName, TableSchema};
 
-/// The partition of a statement and a TRUNCATE: they are about a table, whose rows may be in any. As with values that are not
-/// known, a rule that includes partitions includes them, and one that excludes some does not exclude them.
-pub const ANY_PARTITION: &str = "";
+/// Where a record is in a trail with partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPartition {
+    /// In that one.
+    One(u16),
+    /// A statement and a TRUNCATE are about a table, whose rows may be in any. As with values that are not known, a rule that
+    /// includes partitions includes them, and one that excludes some does not exclude them.
+    Any,
+}
 
 /// What stands in a record's header.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +20,8 @@ pub struct RecordHeader<'a> {
     pub table: Option<&'a TableName>,
     /// The operation.
     pub operation: Operation,
-    /// The partition's name, where the trail has partitions; [`ANY_PARTITION`] of what is in none alone.
-    pub partition: Option<&'a str>,
+    /// Its partition, where the trail has partitions.
+    pub partition: Option<InPartition>,
 }
 
 /// What stands in a record's body.

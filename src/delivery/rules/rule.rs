@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::compare::Comparer;
-use super::names::{NamePattern, PartitionPattern};
+use super::meant::MeantPartitions;
+use super::names::NamePattern;
 use super::pattern::{BadPattern, Room};
-use super::record::{ANY_PARTITION, RecordBody, RecordHeader};
+use super::record::{InPartition, RecordBody, RecordHeader};
 use super::truth::Truth;
-use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, Rule, TextCondition};
+use crate::catalog::stream::{Action, ColumnCondition, ColumnImage, ConfigError, PartitionNames, Rule, TextCondition};
 use crate::codec::image::{Cell, Image};
 use crate::record::{JsonKind, Operation, TableName, TableSchema};
 
@@ -16,7 +17,7 @@ use crate::record::{JsonKind, Operation, TableName, TableSchema};
 pub(super) struct CompiledRule {
     pub(super) action: Action,
     operations: Vec<Operation>,
-    partitions: Vec<PartitionPattern>,
+    partitions: PartitionNames,
     columns: Vec<ColumnTest>,
     tokens: Vec<TokenTest>,
     tags: Vec<TokenTest>,
@@ -61,7 +62,7 @@ impl CompiledRule {
         let compiled = Self {
             action: rule.action,
             operations: operations.collect(),
-            partitions: rule.partition_names.iter().map(|name| PartitionPattern::new(name)).collect(),
+            partitions: PartitionNames::new(&rule.partition_names),
             columns: all(path, "columnValues", &rule.column_values, |condition| ColumnTest::compile(condition, room))?,
             tokens: all(path, "userTokens", &rule.user_tokens, |condition| TokenTest::compile(condition, room))?,
             tags: all(path, "tags", &rule.tags, |condition| TokenTest::compile(condition, room))?,
@@ -79,13 +80,20 @@ impl CompiledRule {
         self.columns.is_empty() || self.columns.iter().any(is_of)
     }
 
-    pub(super) fn matches_header(&self, header: &RecordHeader<'_>) -> bool {
-        let in_partition = || match header.partition {
+    /// `at` is the rule's number, and `meant` says which partitions rules mean.
+    pub(super) fn matches_header(
+        &self,
+        at: usize,
+        header: &RecordHeader<'_>,
+        meant: Option<&mut MeantPartitions>,
+    ) -> bool {
+        let in_partition = match header.partition {
+            _ if self.partitions.is_empty() => true,
             None => false,
-            Some(ANY_PARTITION) => self.action == Action::Include,
-            Some(name) => self.partitions.iter().any(|pattern| pattern.matches(name)),
+            Some(InPartition::Any) => self.action == Action::Include,
+            Some(InPartition::One(number)) => meant.is_some_and(|meant| meant.by_rule(at, &self.partitions, number)),
         };
-        self.operations.contains(&header.operation) && (self.partitions.is_empty() || in_partition())
+        in_partition && self.operations.contains(&header.operation)
     }
 
     /// Conditions on what stands in a body.

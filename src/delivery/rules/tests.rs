@@ -1,6 +1,7 @@
 use super::*;
 use crate::codec::image::{Image, ImageWriter};
 use crate::record::{Column, JsonKind, SchemaId, SourceIdentity, SourceParts, TableSchema};
+use crate::trail::PartitionMap;
 use serde_json::{Value, json};
 
 fn rules(rules: Value) -> Rules {
@@ -438,43 +439,63 @@ fn a_tag_that_is_only_named_must_be_there() {
     }
 }
 
-#[test]
-fn partitions_match_by_name() {
-    let mut rules = include(json!({"partitionNames": ["1*", "7"]})).in_partitions(true);
+fn partitions(count: u16) -> CurrentPartitions {
+    CurrentPartitions::new(Arc::new(PartitionMap::new(count)))
+}
+
+fn verdict_in(rules: &mut Rules, partition: u16, operation: Operation) -> HeaderVerdict {
     let table = TableName::parse("a.b").unwrap();
-    let mut verdict = |partition, operation| {
-        let name = rules.partition_name(partition, operation);
-        rules.decide_header(&RecordHeader { table: Some(&table), operation, partition: name.as_deref() })
-    };
+    let partition = rules.partition_of(partition, operation);
+    rules.decide_header(&RecordHeader { table: Some(&table), operation, partition })
+}
+
+#[test]
+fn partitions_match_by_number() {
+    let mut rules = include(json!({"partitionNames": ["1*", "7"]})).of_partitions(&partitions(72));
     for (partition, passes) in [(1, true), (17, true), (7, true), (71, false), (0, false)] {
         let expected = if passes { HeaderVerdict::Pass } else { HeaderVerdict::Drop };
-        assert_eq!(verdict(partition, Operation::Insert), expected, "{partition}");
+        assert_eq!(verdict_in(&mut rules, partition, Operation::Insert), expected, "{partition}");
     }
     for operation in [Operation::Ddl, Operation::Truncate] {
-        assert_eq!(verdict(0, operation), HeaderVerdict::Pass, "it is about a table, with rows in any partition");
+        let verdict = verdict_in(&mut rules, 0, operation);
+        assert_eq!(verdict, HeaderVerdict::Pass, "it is about a table, with rows in any partition");
     }
-    assert!(rules.may_pass(&table));
+    assert!(rules.may_pass(&TableName::parse("a.b").unwrap()));
+}
+
+#[test]
+fn a_rule_means_what_was_split_off_its_partitions_since_it_was_asked_first() {
+    let current = partitions(2);
+    let names = json!({"partitionNames": ["0"]});
+    let mut included = include(names.clone()).of_partitions(&current);
+    let mut excluded = rules(json!([{"action": "exclude", "filter": names}])).of_partitions(&current);
+    let mut check = |of_it: &[u16], of_others: &[u16]| {
+        for partition in of_it.iter().chain(of_others) {
+            let is_of_it = of_it.contains(partition);
+            for (rules, passes) in [(&mut included, is_of_it), (&mut excluded, !is_of_it)] {
+                let verdict = verdict_in(rules, *partition, Operation::Insert);
+                assert_eq!(verdict == HeaderVerdict::Pass, passes, "{partition}");
+            }
+        }
+    };
+    check(&[0], &[1]);
+    let split = current.get().split(0, None, 1).unwrap().split(1, None, 2).unwrap();
+    current.set(Arc::new(split));
+    check(&[0, 2, 3], &[1, 4, 5]);
 }
 
 #[test]
 fn a_rule_that_excludes_partitions_excludes_no_statement() {
-    let mut rules = rules(json!([{"action": "exclude", "filter": {"partitionNames": ["*"]}}])).in_partitions(true);
-    let table = TableName::parse("a.b").unwrap();
-    let mut verdict = |operation| {
-        let name = rules.partition_name(0, operation);
-        rules.decide_header(&RecordHeader { table: Some(&table), operation, partition: name.as_deref() })
-    };
-    assert_eq!(verdict(Operation::Insert), HeaderVerdict::Drop);
-    assert_eq!(verdict(Operation::Ddl), HeaderVerdict::Pass);
+    let excluded = rules(json!([{"action": "exclude", "filter": {"partitionNames": ["*"]}}]));
+    let mut rules = excluded.of_partitions(&partitions(2));
+    assert_eq!(verdict_in(&mut rules, 0, Operation::Insert), HeaderVerdict::Drop);
+    assert_eq!(verdict_in(&mut rules, 0, Operation::Ddl), HeaderVerdict::Pass);
 }
 
 #[test]
 fn the_only_partition_of_a_trail_has_no_name() {
-    let mut rules = include(json!({"partitionNames": ["*"]}));
-    let (table, operation) = header("a.b", Operation::Insert);
-    let name = rules.partition_name(0, operation);
-    let header = RecordHeader { table: Some(&table), operation, partition: name.as_deref() };
-    assert_eq!(rules.decide_header(&header), HeaderVerdict::Drop);
+    let mut rules = include(json!({"partitionNames": ["*"]})).of_partitions(&partitions(1));
+    assert_eq!(verdict_in(&mut rules, 0, Operation::Insert), HeaderVerdict::Drop);
 }
 
 #[test]

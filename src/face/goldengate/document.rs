@@ -260,7 +260,7 @@ fn security(hall: &Hall) -> Vec<SecurityScheme> {
 /// None of a trail that cannot be read, of which `info` tells. Reads the disk.
 fn known_tables(trail: &Trail, rules: Rules) -> Option<Vec<Arc<TableSchema>>> {
     let (tables, mut rules) = (trail.tables().ok()?.into_iter(), rules.of_source(trail.source_identity()));
-    rules = rules.in_partitions(!trail.partitions().is_single());
+    rules = rules.of_partitions(trail.current_partitions());
     let passing = tables.filter(|schema| rules.may_pass(&schema.table)).take(limits::ASYNCAPI_TABLES_MAX);
     Some(passing.collect())
 }

@@ -83,13 +83,16 @@ pub(super) async fn list(call: Call<TrailName>) -> Answer<ShownPartitions> {
 ///
 /// Role: Administrator. One of split and merge. What is split or merged is closed behind the last transaction so far: its records
 /// stay, and new ones go to the partitions that come of it. Puts wait meanwhile. 409: an extract writes the trail, the partition is
-/// closed, the ranges do not touch, or there are as many as may be.
+/// closed, the ranges do not touch, a stream's rule means one of two that are to be merged and not the other, or there are as many
+/// as may be.
 #[utoipa::path(post, path = "/services/v2/trails/{name}/partitions", operation_id = "changePartitions",
     request_body(content = ref("#/components/schemas/PartitionChange"), content_type = "application/json"),
     responses((status = 200, description = "Done", body = Envelope<ShownPartitions>), NotThere, Taken, Stores))]
 pub(super) async fn change(call: Call<TrailName>, content: Content) -> Answer<ShownPartitions> {
     call.require(Role::Administrator)?;
     let change = change_of(&content.json().await?)?;
+    let before = call.service().trails().partitions(call.principal(), &call.name)?;
+    call.service().streams().check_merge(call.principal(), &call.name, &before, change)?;
     let partitions = call.service().trails().change_partitions(call.principal(), &call.name, change).await?;
     Ok(Envelope::at(&call.at, shown(&partitions)))
 }

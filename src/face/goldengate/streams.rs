@@ -460,6 +460,7 @@ pub(super) async fn errors(call: Call<ResourceName>) -> Answer<StreamErrors> {
         }
         Some(entry) => errors.extend(entry.served().err().map(|unserved| unserved.to_string())),
     }
+    errors.extend(call.service().streams().unmatched_partitions(&stream));
     let response = StreamErrors { schema: DataStreamErrors, errors };
     Ok(links_here(Envelope::new(response), &call.at, &call.name))
 }

@@ -15,14 +15,13 @@ use crate::trail::{Appender, PartitionMap};
 /// Finds partitions for the records of one put.
 pub(super) struct Placing {
     partitions: Arc<PartitionMap>,
-    /// What the next message without a key is hashed from.
-    random: u64,
+    /// What the next message without a key is hashed from, once there was one.
+    random: Option<u64>,
 }
 
 impl Placing {
     pub(super) fn new(partitions: Arc<PartitionMap>) -> Self {
-        // Where no number is to be had, messages without a key begin at the same place: no worse than that.
-        Self { partitions, random: getrandom::u64().unwrap_or_default() }
+        Self { partitions, random: None }
     }
 
     /// Whether there is one open partition only.
@@ -42,8 +41,10 @@ impl Placing {
             (PutPlace::Hash(hash), _) => self.partitions.for_hash(hash),
             (PutPlace::Key, Some(key)) => self.partitions.for_key(key.as_bytes()),
             (PutPlace::Key, None) => {
-                self.random = self.random.wrapping_add(1);
-                self.partitions.for_key(&self.random.to_le_bytes())
+                // Where no number is to be had, messages without a key begin at the same place: no worse than that.
+                let random = self.random.unwrap_or_else(|| getrandom::u64().unwrap_or_default()).wrapping_add(1);
+                self.random = Some(random);
+                self.partitions.for_key(&random.to_le_bytes())
             }
         }
     }

@@ -305,7 +305,7 @@ impl OpenSession {
         let (stream, config) = (&self.stream.name, &self.stream.config);
         let make = || {
             let (metadata, rules) = (metadata_of(trail), rules.of_source(trail.source_identity()));
-            let rules = rules.in_partitions(!trail.partitions().is_single());
+            let rules = rules.of_partitions(trail.current_partitions());
             let contract = Contract::new(stream, trail.epoch(), config, rules, metadata, self.negotiated.clone());
             let (clock, budget) = (self.supplies.clock.clone(), self.supplies.budget.clone());
             let totals = self.stream.activity.encoding.clone();

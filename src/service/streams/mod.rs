@@ -27,6 +27,7 @@ use crate::catalog::{Catalog, CatalogError, Shelf};
 use crate::delivery::end::End;
 use crate::record::{ResourceName, TrailName};
 use crate::tasks::{Panicked, Task, caught_here};
+use crate::trail::{PartitionChange, PartitionMap};
 
 /// All streams of a server.
 #[derive(Debug)]
@@ -73,12 +74,11 @@ impl Streams {
             let resource = ResourceName::new(&name).map_err(|error| invalid(error.to_string()))?;
             let config = StreamConfig::from_value(given).map_err(|error| invalid(error.to_string()))?;
             let document = catalog.get(Shelf::Documents, &name)?;
-            let in_one = || trails.of(&config.source).is_none_or(|trail| !trail.has_partitions());
-            let unmatched = config.names_partitions().filter(|_| in_one());
+            let unmatched = unmatched_partitions(&trails, &config);
             let rules = StreamRules::stored(&compiler);
             let stream = Stream::new(resource.clone(), config, rules, document, Arc::default());
-            if let Some(member) = unmatched {
-                tracing::warn!(stream = %resource, member, "a rule names partitions, and the trail has one: it matches nothing");
+            if let Some(unmatched) = unmatched {
+                tracing::warn!(stream = %resource, "{unmatched}");
             }
             known.insert(resource, stream);
         }
@@ -130,8 +130,41 @@ impl Streams {
         self.known.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    fn has_partitions(&self, config: &StreamConfig) -> bool {
-        self.trails.of(&config.source).is_some_and(|trail| trail.has_partitions())
+    /// What of the partitions that its rules name matches nothing in its trail as it is now, in a sentence.
+    pub fn unmatched_partitions(&self, stream: &Stream) -> Option<String> {
+        unmatched_partitions(&self.trails, &stream.config)
+    }
+
+    /// Refuses a merge of partitions that rules of a stream tell apart: these would send what they are to leave out, or leave out
+    /// what they are to send.
+    pub fn check_merge(
+        &self,
+        principal: Principal<'_>,
+        trail: &TrailName,
+        partitions: &PartitionMap,
+        change: PartitionChange,
+    ) -> Result<(), StreamError> {
+        principal.check_trail(Verb::Manage, trail)?;
+        let PartitionChange::Merge { partition, with } = change else { return Ok(()) };
+        if partitions.changed(change, 0).is_err() {
+            // It is refused anyhow, and whoever changes them says why.
+            return Ok(());
+        }
+        for stream in self.all() {
+            if stream.config.source.trail_name().as_ref() != Some(trail) {
+                continue;
+            }
+            if let Some(member) = stream.config.tells_apart(partitions, partition, with) {
+                let is_seen = principal.may_with_stream(Verb::Read, &stream.name, &stream.config.source.trail);
+                let stream = is_seen.then(|| stream.name.clone());
+                return Err(StreamError::TellsApart { partition, with, member, stream });
+            }
+        }
+        Ok(())
+    }
+
+    fn partitions_of(&self, config: &StreamConfig) -> Option<Arc<PartitionMap>> {
+        partitions_of(&self.trails, config)
     }
 
     fn known(&self, name: &ResourceName) -> Result<Arc<Stream>, StreamError> {
@@ -170,7 +203,8 @@ impl Streams {
             return Err(StreamError::Exists(name.clone()));
         }
         // Rules that do not compile are refused before anything is stored.
-        let rules = self.compiler.compile_new(&config, self.has_partitions(&config), || self.rules_bytes()).await?;
+        let partitions = self.partitions_of(&config);
+        let rules = self.compiler.compile_new(&config, partitions.as_deref(), || self.rules_bytes()).await?;
         let _one_at_a_time = self.changing.lock().await;
         let (key, given) = (name.to_string(), config.as_given().clone());
         match self.catalog.blocking(move |catalog| catalog.put_new(Shelf::Streams, &key, &given)).await {
@@ -225,10 +259,14 @@ impl Streams {
             let (before, patch) = (old.clone(), patch.clone());
             let config = off_thread(move || before.config.patched(&patch)).await?;
             principal.check_source(&config.source.trail)?;
+            let partitions = self.partitions_of(&config);
             let rules = if config.rules == old.config.rules {
+                if config.source.trail != old.config.source.trail {
+                    config.check_partition_names(partitions.as_deref())?;
+                }
                 old.rules.clone()
             } else {
-                self.compiler.compile_new(&config, self.has_partitions(&config), || self.rules_bytes()).await?
+                self.compiler.compile_new(&config, partitions.as_deref(), || self.rules_bytes()).await?
             };
             let one_at_a_time = self.changing.lock().await;
             // Another change may have come in between.
@@ -279,10 +317,24 @@ impl Streams {
         }
         let trail = self.trails.of(&stream.config.source)?.served().ok()?.clone();
         let rules = stream.compiled_rules().await.ok()?.of_source(trail.source_identity());
-        let rules = rules.in_partitions(!trail.partitions().is_single());
+        let rules = rules.of_partitions(trail.current_partitions());
         let (turn, config) = (self.compiler.turn_to_look().await.ok()?, stream.config.clone());
         turn.run(move || UnmatchedRules::find(&config, &trail, &rules)).await.ok()?
     }
+}
+
+fn partitions_of(trails: &Trails, config: &StreamConfig) -> Option<Arc<PartitionMap>> {
+    Some(trails.of(&config.source)?.served().ok()?.partitions())
+}
+
+/// Of a trail that cannot be read now nothing is said.
+fn unmatched_partitions(trails: &Trails, config: &StreamConfig) -> Option<String> {
+    if trails.of(&config.source).is_some_and(|trail| trail.served().is_err()) {
+        return None;
+    }
+    let ConfigError { member, message } =
+        config.check_partition_names(partitions_of(trails, config).as_deref()).err()?;
+    Some(format!("{member} {message}. It matches nothing as it is."))
 }
 
 async fn off_thread(

@@ -27,6 +27,21 @@ pub enum StreamError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Its rules mean one of two partitions that are to become one.
+    #[error(
+        "partitions {partition} and {with} cannot be merged while {member} of {} means one of them alone; let it name both or neither",
+        stream.as_ref().map_or_else(|| "a stream that you may not see".to_owned(), |stream| format!("stream {stream}"))
+    )]
+    TellsApart {
+        /// One partition.
+        partition: u16,
+        /// The other one.
+        with: u16,
+        /// Where in its configuration.
+        member: String,
+        /// The stream, if the caller may see it.
+        stream: Option<ResourceName>,
+    },
     /// Its rules were not looked at.
     #[error("too many streams wait for their rules to be compiled; try again in a moment")]
     Busy,

@@ -11,6 +11,7 @@ use crate::catalog::stream::{ConfigError, StreamConfig};
 use crate::delivery::rules::Rules;
 use crate::limits;
 use crate::service::off_thread::{Busy, OffThread, Turn};
+use crate::trail::PartitionMap;
 
 /// The rules of a stream's revision, and of the following ones until they change.
 #[derive(Debug)]
@@ -60,15 +61,15 @@ impl RuleCompiler {
         self.looks.turn().await
     }
 
-    /// Compiles the rules of a stream that is to be made or changed; `has_partitions`: its trail has more than one;
+    /// Compiles the rules of a stream that is to be made or changed; `partitions` are its trail's, if it is there;
     /// `others_bytes` is what those of all streams take.
     pub(super) async fn compile_new(
         self: &Arc<Self>,
         config: &StreamConfig,
-        has_partitions: bool,
+        partitions: Option<&PartitionMap>,
         others_bytes: impl FnOnce() -> usize,
     ) -> Result<Arc<StreamRules>, StreamError> {
-        config.check_new_rules(has_partitions)?;
+        config.check_new_rules(partitions)?;
         let compiled = match Rules::compile_quickly(config) {
             Some(compiled) => compiled,
             None => {
@@ -198,14 +199,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stored_stream_that_names_partitions_says_so_among_its_errors() {
+    async fn a_stored_stream_that_names_partitions_of_no_trail_says_so_among_its_errors() {
         let home = tempfile::tempdir().unwrap();
         let config = with_filter(&json!({"partitionNames": ["p*"]}));
         let raw = RawValue::from_string(config.to_string()).unwrap();
         service(home.path()).catalog().put(Shelf::Streams, "parted", &raw).unwrap();
         let (service, name) = (service(home.path()), ResourceName::new("parted").unwrap());
-        let says =
-            |stream: &Stream| stream.errors().concat().starts_with("rules[0].filter.partitionNames names partitions");
+        let says = |stream: &Stream| {
+            let said = service.streams().unmatched_partitions(stream).unwrap_or_default();
+            said.starts_with("rules[0].filter.partitionNames must not be given for a trail that is not there")
+        };
         assert!(says(&service.streams().get(&name).unwrap()));
         let (stream, _) =
             service.streams().patch(Principal::House, &name, &json!({"description": "other"})).await.unwrap();

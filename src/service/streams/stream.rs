@@ -80,9 +80,6 @@ impl Stream {
         document: Option<Value>,
         activity: Arc<StreamActivity>,
     ) -> Arc<Self> {
-        let unmatched = config.names_partitions().map(|member| {
-            format!("{member} names partitions, which no trail has: the rule matches nothing; take it out by PATCH")
-        });
         Arc::new(Self {
             document: RwLock::new(document.map(SetDocument::new)),
             revision: NUMBERS.fetch_add(1, Ordering::Relaxed),
@@ -90,7 +87,7 @@ impl Stream {
             name,
             config: Arc::new(config),
             ending: watch::Sender::new(None),
-            errors: Mutex::new(unmatched.into_iter().collect()),
+            errors: Mutex::default(),
             sessions: Mutex::default(),
             activity,
             fanouts: Mutex::default(),

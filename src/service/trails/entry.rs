@@ -70,11 +70,6 @@ impl TrailEntry {
         self.trail.as_ref().map_err(Clone::clone)
     }
 
-    /// Whether it has, or has had, more than one partition.
-    pub(in crate::service) fn has_partitions(&self) -> bool {
-        self.served().is_ok_and(|trail| !trail.partitions().is_single())
-    }
-
     pub(super) fn info(&self, name: &TrailName) -> TrailInfo {
         let described =
             |trail: &Trail| TrailDescription { partitions: trail.partitions(), ..trail.description().clone() };
