@@ -98,8 +98,8 @@ impl SegmentIndex {
         self.schemas.retain(|schema| *schema < offset);
         self.xids.cut(commit);
         self.open = None;
-        // Who needs it builds it anew.
-        self.places = None;
+        // Who needs what was cut builds it anew.
+        self.places = self.places.take().filter(|places| places.ends_by(offset));
     }
 
     /// The last block that starts at or before that record; none when the segment starts after it.

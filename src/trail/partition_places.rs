@@ -41,6 +41,8 @@ pub(super) struct PartitionPlaces {
     own: Vec<Own>,
     open: Option<Open>,
     runs: usize,
+    /// The byte after the last frame.
+    end: u64,
     /// There are more runs than are kept, or bytes further back than they can say: nothing is known.
     given_up: bool,
 }
@@ -66,6 +68,7 @@ struct Open {
 impl PartitionPlaces {
     /// Takes note of the next frame.
     pub(super) fn note(&mut self, offset: u64, frame: &Frame<'_>) {
+        self.end = offset + frame.bytes() as u64;
         if self.given_up {
             return;
         }
@@ -148,6 +151,11 @@ impl PartitionPlaces {
     /// The segment ends here: what a transaction that goes on in the next one has there is not known yet.
     pub(super) fn close(&mut self) {
         self.begin_is_common();
+    }
+
+    /// Whether all frames that it knows end by that byte.
+    pub(super) fn ends_by(&self, offset: u64) -> bool {
+        self.end <= offset
     }
 
     fn give_up(&mut self) {
@@ -239,7 +247,7 @@ impl PartitionPlaces {
         let own: Option<Vec<Own>> = (0..lists).map(|_| Some(Own { runs: list()?, transaction: 0 })).collect();
         let own = own.filter(|_| number().is_none())?;
         let runs = common.len() + own.iter().map(|own| own.runs.len()).sum::<usize>();
-        Some(Self { common, own, open: None, runs, given_up: false })
+        Some(Self { common, own, open: None, runs, end: 0, given_up: false })
     }
 }
 

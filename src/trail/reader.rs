@@ -471,6 +471,11 @@ impl Reader {
         self.given = self.given.min(self.byte_in_block(at));
     }
 
+    /// Whether what it gives next depends on where it stands alone, and not on a time that it still waits for.
+    pub fn goes_by_place(&self) -> bool {
+        !matches!(self.skip, Skip::UntilTime(_))
+    }
+
     /// Lets go of the block at hand and of the segment's file: what keeps a reader for later is to keep nothing else with it.
     pub fn rest(&mut self) {
         self.next = self.location().offset;

@@ -73,8 +73,13 @@ fn messages_are_cloud_events_whose_partition_key_is_theirs() {
     server.post("/services/v2/stream/ce", &json!({"source": {"trail": "a1"}, "cloudEventsFormat": true})).expect(200);
     let mut subscriber = server.subscribe("ce", "begin=earliest").unwrap();
     put(&server, json!([message(json!({"key": "k1", "value": "x"}))]));
-    let event = subscriber.expect_data(PATIENCE);
-    assert!(event.text.contains(r#""partitionkey":"k1""#), "{}", event.text);
+    let event = loop {
+        let event = subscriber.expect_record(PATIENCE);
+        if event.text.contains(r#""partitionkey":"k1""#) {
+            break event;
+        }
+    };
+    assert!(event.text.contains(r#""subject":"messages.a1""#), "{}", event.text);
     assert!(event.text.contains(r#""encoding":"json""#), "{}", event.text);
 }
 

@@ -56,8 +56,10 @@ pages! {
     the_page_of_limits_works_as_typed: "docs/limits.md";
     the_page_of_metrics_works_as_typed: "docs/metrics.md";
     the_page_of_operating_works_as_typed: "docs/operating.md";
+    the_page_of_partitions_works_as_typed: "docs/partitions.md";
     the_page_of_performance_works_as_typed: "docs/performance.md";
     the_page_of_postgresql_works_as_typed: "docs/postgresql.md";
+    the_page_of_polls_works_as_typed: "docs/pull-reads.md";
     the_page_of_puts_works_as_typed: "docs/puts.md";
     the_page_of_values_works_as_typed: "docs/values.md";
     the_page_of_masking_works_as_typed: "docs/masking.md";

@@ -91,6 +91,13 @@ impl Setting {
                     "export TRAILCAST_USER=admin TRAILCAST_PASSWORD=choose-one TRAILCAST_NEW_PASSWORD=choose-another\n";
                 Self { made: added(asked), ..server }
             }
+            "docs/partitions.md" => {
+                Self { made: added("export TRAILCAST_USER=admin TRAILCAST_PASSWORD=choose-one\n"), ..server }
+            }
+            "docs/pull-reads.md" => {
+                let name = ("/NAME/", "/s1/".to_owned());
+                Self { substitutions: vec![name, ("USER:PASSWORD", "admin:choose-one".to_owned())], ..server }
+            }
             "docs/puts.md" => {
                 let ann = "TRAILCAST_USER=admin TRAILCAST_PASSWORD=choose-one TRAILCAST_NEW_PASSWORD=choose-one \
                            trailcast user add ann --role Operator\n";

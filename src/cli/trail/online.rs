@@ -111,8 +111,8 @@ fn show(answer: &Value, as_json: bool) -> Result<(), Failure> {
         let text = |member: &str| partition[member].as_str().unwrap_or("-");
         let parents: Vec<String> =
             partition["parents"].as_array().into_iter().flatten().map(ToString::to_string).collect();
-        let mut shown =
-            format!("{:<5} {:<6} {}–{}", partition["partition"], text("status"), text("firstHash"), text("lastHash"));
+        let number = partition["partition"].as_u64().unwrap_or_default();
+        let mut shown = format!("{number:<5} {:<6} {}–{}", text("status"), text("firstHash"), text("lastHash"));
         if !parents.is_empty() {
             shown += &format!("  from {}, after commit {}", parents.join(" and "), partition["openedAfterCommit"]);
         }

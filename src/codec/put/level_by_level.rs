@@ -130,7 +130,9 @@ fn operation<'a>(value: &'a RawValue, last: &mut Last<'a>, transaction: &mut Put
     let members = object(value.get(), "")?;
     if members.get("op").is_some_and(|op| op.get() == message::NAME) {
         known_members(&members, &message::MEMBERS, "")?;
-        transaction.push_message(PutMessage::read(&members)?);
+        let mut given = message::Given::default();
+        members.0.iter().for_each(|(name, value)| _ = given.take(name, value.get()));
+        transaction.push_message(PutMessage::read(&given)?);
         return Ok(());
     }
     known_members(&members, &["op", "table", "key", "before", "after", "tokens", "ddl"], "")?;

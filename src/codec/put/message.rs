@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::value::unfit;
-use super::{Fault, PutOperation, PutTransaction, RawObject, fault, text};
+use super::{Fault, PutOperation, PutTransaction, fault, text};
 use crate::limits::{MESSAGE_KEY_BYTES_MAX, MESSAGE_VALUE_BYTES_MAX};
 
 /// What `op` says of it, as JSON.
@@ -37,32 +37,57 @@ pub enum PutPlace {
     Partition(u16),
 }
 
+/// The members of a message, as JSON.
+#[derive(Debug, Default)]
+pub(super) struct Given<'a> {
+    key: Option<&'a str>,
+    value: Option<&'a str>,
+    value_base64: Option<&'a str>,
+    partition: Option<&'a str>,
+    hash_key: Option<&'a str>,
+}
+
+impl<'a> Given<'a> {
+    /// Takes in a member other than `op`; says whether it is one, and new.
+    pub(super) fn take(&mut self, name: &str, json: &'a str) -> bool {
+        let member = match name {
+            "key" => &mut self.key,
+            "value" => &mut self.value,
+            "valueBase64" => &mut self.value_base64,
+            "partition" => &mut self.partition,
+            "hashKey" => &mut self.hash_key,
+            _ => return false,
+        };
+        member.replace(json).is_none()
+    }
+}
+
 impl<'a> PutMessage<'a> {
-    /// Reads an operation whose members are known ones. Faults name the member.
-    pub(super) fn read(members: &RawObject<'a>) -> Result<Self, Fault> {
-        let key = match members.get("key").map(|value| value.get()) {
+    /// Reads what an operation's members say. Faults name the member.
+    pub(super) fn read(given: &Given<'a>) -> Result<Self, Fault> {
+        let key = match given.key {
             None | Some("null") => None,
             Some(json) => Some(text(json, "key")?),
         };
         if key.as_ref().is_some_and(|key| key.len() > MESSAGE_KEY_BYTES_MAX) {
             return fault("key", format!("must have at most {MESSAGE_KEY_BYTES_MAX} bytes"));
         }
-        let value = Self::value(members)?;
+        let value = Self::value(given)?;
         if value.len() > MESSAGE_VALUE_BYTES_MAX {
-            let member = if members.get("value").is_some() { "value" } else { "valueBase64" };
+            let member = if given.value.is_some() { "value" } else { "valueBase64" };
             return fault(member, format!("must have at most {MESSAGE_VALUE_BYTES_MAX} bytes"));
         }
-        Ok(Self { key, value, place: Self::place(members)? })
+        Ok(Self { key, value, place: Self::place(given)? })
     }
 
-    fn value(members: &RawObject<'a>) -> Result<Cow<'a, [u8]>, Fault> {
-        match (members.get("value"), members.get("valueBase64")) {
-            (Some(value), None) => match unfit(value.get()) {
-                None => Ok(Cow::Borrowed(value.get().as_bytes())),
+    fn value(given: &Given<'a>) -> Result<Cow<'a, [u8]>, Fault> {
+        match (given.value, given.value_base64) {
+            (Some(value), None) => match unfit(value) {
+                None => Ok(Cow::Borrowed(value.as_bytes())),
                 Some(what) => fault("value", what.to_string()),
             },
             (None, Some(value)) => {
-                let bytes = STANDARD.decode(text(value.get(), "valueBase64")?.as_bytes());
+                let bytes = STANDARD.decode(text(value, "valueBase64")?.as_bytes());
                 bytes.map(Cow::Owned).map_err(|_| {
                     ("valueBase64".to_owned(), "must be base64 with its padding (A-Z, a-z, 0-9, +, /, =)".to_owned())
                 })
@@ -72,16 +97,16 @@ impl<'a> PutMessage<'a> {
         }
     }
 
-    fn place(members: &RawObject<'a>) -> Result<PutPlace, Fault> {
-        match (members.get("partition"), members.get("hashKey")) {
+    fn place(given: &Given<'a>) -> Result<PutPlace, Fault> {
+        match (given.partition, given.hash_key) {
             (None, None) => Ok(PutPlace::Key),
             (Some(_), Some(_)) => fault("hashKey", "is not taken beside partition; give one of the two"),
-            (Some(partition), None) => match partition.get().parse() {
+            (Some(partition), None) => match partition.parse() {
                 Ok(partition) => Ok(PutPlace::Partition(partition)),
                 Err(_) => fault("partition", "must be the number of an open partition, such as 0"),
             },
             (None, Some(hash)) => {
-                let digits = text(hash.get(), "hashKey")?;
+                let digits = text(hash, "hashKey")?;
                 let canonical = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
                 let canonical = canonical && (digits == "0" || !digits.starts_with('0'));
                 match digits.parse().ok().filter(|_| canonical) {
@@ -138,6 +163,7 @@ mod tests {
         let long = format!(r#","value":1,"key":"{}""#, "k".repeat(crate::limits::MESSAGE_KEY_BYTES_MAX + 1));
         for (members, member) in [
             (r#","key":"k""#, "value"),
+            (r#","value":1,"value":1"#, ""),
             (r#","value":1,"valueBase64":"""#, "valueBase64"),
             (r#","valueBase64":"!""#, "valueBase64"),
             (r#","valueBase64":1"#, "valueBase64"),
@@ -159,7 +185,8 @@ mod tests {
             (r#","value":1,"tokens":{}"#, "tokens"),
         ] {
             let told = read(members).unwrap_err();
-            assert!(told.starts_with(&format!("line 1: operations[0].{member}: ")), "{members}: {told}");
+            let dot = if member.is_empty() { "" } else { "." };
+            assert!(told.starts_with(&format!("line 1: operations[0]{dot}{member}: ")), "{members}: {told}");
         }
     }
 }

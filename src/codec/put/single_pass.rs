@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::form::check_columns;
+use super::message::{self, Given, PutMessage};
 use super::raw_object::Names;
 use super::scan::Scan;
 use super::{At, PutCell, PutForm, PutOperation, PutTransaction, commit_ts, text, tokens, xid};
@@ -136,7 +137,12 @@ impl<'a> Pass<'a, '_> {
         }
         loop {
             match name {
-                "\"op\"" if reading.texts.op.is_empty() => reading.texts.op = scan.string()?.json,
+                "\"op\"" if reading.texts.op.is_empty() => {
+                    reading.texts.op = scan.string()?.json;
+                    if reading.texts.op == message::NAME {
+                        return self.message(scan, &reading);
+                    }
+                }
                 "\"table\"" if reading.texts.table.is_empty() => reading.texts.table = scan.string()?.json,
                 "\"key\"" if reading.texts.key.is_empty() => reading.texts.key = scan.nested()?,
                 "\"before\"" | "\"after\"" => {
@@ -156,6 +162,24 @@ impl<'a> Pass<'a, '_> {
         let ddl = if reading.ddl.is_empty() { None } else { Some(text(reading.ddl, "ddl").ok()?.into_owned()) };
         self.last = self.form(reading, tokens.as_deref(), ddl.as_deref())?;
         self.transaction.operations.push(PutOperation { form: self.last, message: None, cells_at, tokens, ddl });
+        Some(())
+    }
+
+    /// Reads the rest of a message, of which its operation came first.
+    fn message(&mut self, scan: &mut Scan<'a>, before: &Reading<'a>) -> Option<()> {
+        let Reading { texts, tokens, ddl, images, .. } = before;
+        if *images != 0 || [texts.table, texts.key, *tokens, *ddl].iter().any(|came| !came.is_empty()) {
+            return None;
+        }
+        let mut given = Given::default();
+        while scan.more(b'}')? {
+            let name = member(scan)?;
+            let json = scan.value()?.json;
+            if !given.take(name.trim_matches('"'), json) {
+                return None;
+            }
+        }
+        self.transaction.push_message(PutMessage::read(&given).ok()?);
         Some(())
     }
 

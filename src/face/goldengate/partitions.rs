@@ -100,7 +100,9 @@ fn change_of(given: &Value) -> Result<PartitionChange, ConfigError> {
     match (present("split"), present("merge")) {
         (Some(split), None) => {
             let split = Members::of("split", split, &["partition", "at"])?;
-            let at = split.text("at", 1, 39)?.map(|at| {
+            let given = split.get("at").is_some_and(|at| !at.is_null());
+            let at = if given { split.text("at", 1, 39)? } else { None };
+            let at = at.map(|at| {
                 let digits = at.bytes().all(|byte| byte.is_ascii_digit()) && (at == "0" || !at.starts_with('0'));
                 let hash = at.parse().ok().filter(|_| digits);
                 hash.ok_or_else(|| split.error("at", format!("must be decimal digits, from 0 to {}", u128::MAX)))

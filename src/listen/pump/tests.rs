@@ -67,6 +67,19 @@ impl Feed for CutShort {
     }
 }
 
+/// Gives the same message for ever, and says goodbye.
+struct Polite(Bytes);
+
+impl Feed for Polite {
+    async fn next(&mut self) -> Fed {
+        Fed::Messages(vec![self.0.clone()])
+    }
+
+    fn farewell(&mut self) -> Option<Bytes> {
+        Some(message("goodbye"))
+    }
+}
+
 fn message(text: &str) -> Bytes {
     let mut bytes = vec![0; HEADER_ROOM];
     bytes.extend_from_slice(text.as_bytes());
@@ -230,6 +243,33 @@ async fn a_breach_of_the_protocol_gets_its_code_and_an_end() {
         drop(client);
         assert_eq!(running.pump.await.unwrap().reason, EndReason::Protocol { code });
     }
+}
+
+#[tokio::test]
+async fn the_last_message_comes_behind_the_one_that_has_begun_and_before_the_close() {
+    let text = "x".repeat(300_000);
+    let running = start(Polite(message(&text)), PumpTimings::default()).await;
+    let mut socket = websocket(running.client).await;
+    assert_eq!(next(&mut socket).await.unwrap().unwrap().into_text().unwrap().as_str(), text);
+    running.shutdown.send(true).unwrap();
+    let mut last = String::new();
+    loop {
+        match next(&mut socket).await.unwrap().unwrap() {
+            Message::Text(said) => {
+                assert_ne!(last, "goodbye", "something came behind the last message");
+                assert!(said.as_str() == text || said.as_str() == "goodbye", "torn");
+                last = said.to_string();
+            }
+            Message::Close(close) => {
+                assert_eq!(u16::from(close.unwrap().code), CloseCode::GOING_AWAY.number());
+                break;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(last, "goodbye");
+    while next(&mut socket).await.is_some_and(|frame| frame.is_ok()) {}
+    assert_eq!(running.pump.await.unwrap().reason, EndReason::ShuttingDown);
 }
 
 #[tokio::test]

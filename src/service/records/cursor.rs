@@ -73,7 +73,7 @@ impl Cursor {
             PullBegin::After { offset, .. } => (Begin::AfterOffset(offset), offset),
         };
         if let Begin::AfterOffset(offset) = begin
-            && let Some(reader) = entry.readers.take(which, offset)
+            && let Some(reader) = entry.readers.take(which.only(), offset)
         {
             return Ok(Self { trail, which, reader, offset, was_kept: true });
         }
@@ -83,7 +83,7 @@ impl Cursor {
 
     /// The reader stays, for whoever goes on here.
     pub(super) fn keep(self, entry: &TrailEntry) {
-        entry.readers.keep(self.which, self.offset, self.reader);
+        entry.readers.keep(self.which.only(), self.offset, self.reader);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -149,7 +149,8 @@ impl Cursor {
             }
             let passed = bytes_between(before, self.reader.location()).unwrap_or(0);
             (looked_through, turn) = (looked_through + passed, turn + passed);
-            if looked_through >= RECORDS_LOOKED_THROUGH_BYTES_MAX {
+            // No offset stands for a time that has not come yet.
+            if looked_through >= RECORDS_LOOKED_THROUGH_BYTES_MAX && self.reader.goes_by_place() {
                 return Ok(taken);
             }
             if turn >= RECORDS_TURN_BYTES {
@@ -177,7 +178,8 @@ impl Cursor {
             let at = self.reader.location();
             let Some(entry) = self.reader.next()? else { return Ok(()) };
             match entry {
-                Entry::Begin(_) => {}
+                // Whatever came before has been passed.
+                Entry::Begin(begun) => self.offset = self.offset.max(Offset::behind(begun.commit.saturating_sub(1))),
                 Entry::Commit(commit) => self.offset = Offset::behind(commit.commit),
                 Entry::Gap(_) if !taken.records.is_empty() => return self.give_back(at),
                 Entry::Gap(gap) => {

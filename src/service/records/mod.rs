@@ -4,11 +4,10 @@
 //! that the trail has of it ([`pulled`]); how they look over a protocol is the faces' business, and [`json`] has the usual form. Which rows
 //! a stream's rules let through is none of this: whoever wants that polls a session.
 //!
-//! A read costs no thread while it waits. Where one ended, its reader is [`kept`] for the next.
+//! A read costs no thread while it waits. Where one ended, its reader is kept with the trail for the next.
 
 mod cursor;
 pub mod json;
-pub(in crate::service) mod kept;
 pub mod pulled;
 mod refused;
 
@@ -43,6 +42,14 @@ pub enum Which {
 }
 
 impl Which {
+    /// The only one, if it is one.
+    fn only(self) -> Option<u16> {
+        match self {
+            Self::All => None,
+            Self::Partition(partition) => Some(partition),
+        }
+    }
+
     fn includes(self, partition: u16) -> bool {
         match self {
             Self::All => true,
@@ -164,8 +171,8 @@ impl Records {
     /// Reads records, or waits for some: those who ask again get each record once, in order, by going on at
     /// [`Fetched::next`]. May be dropped at any time.
     ///
-    /// The caller must be allowed to read the trail, when he asks and for as long as he waits. Which role that takes is for
-    /// the face to judge first.
+    /// The caller must be allowed to read the trail when he asks, and for as long as he waits. That he has the role Operator, which
+    /// reading takes, is for the face to judge first; while he waits it is watched here.
     pub async fn fetch(
         &self,
         principal: Principal<'_>,
@@ -251,7 +258,7 @@ impl Records {
         let rights = match principal {
             Principal::House => None,
             Principal::Caller(identity) => {
-                let needed = Needed { role: Role::User, stream: None, trail: trail.to_string() };
+                let needed = Needed { role: Role::Operator, stream: None, trail: trail.to_string() };
                 Some(self.authenticator.rights(identity, needed))
             }
         };

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, watch};
 
+use super::kept_readers::KeptReaders;
 use crate::record::TrailName;
-use crate::service::records::kept::KeptReaders;
+
 use crate::trail::{Appender, OpenError, Trail, TrailDescription, TrailStatus};
 
 /// One trail, or why it is not served.

@@ -2,6 +2,7 @@
 
 mod claims;
 mod entry;
+mod kept_readers;
 mod partitions;
 
 use std::collections::BTreeMap;
