@@ -224,13 +224,6 @@ pub fn group_assignment(contract: &Contract, assignment: &GroupAssignment<'_>) -
     out.schema(group_assignment_schema(&contract.options));
     let mut json = Vec::new();
     push_group_assignment(assignment, &contract.options, &mut json);
-    let id = cloudevents::stable_id(&json);
-    out.write(None, |events, out| {
-        if let Some(events) = events {
-            let (kind, id, time) = (EventKind::GroupAssignment, id.as_str(), Some(assignment.time));
-            events.open(out, &Event { kind, id, time, subject: None, partition_key: None, position: None });
-        }
-        out.extend_from_slice(&json);
-    });
+    out.push_json(EventKind::GroupAssignment, None, &json);
     out.finish()
 }

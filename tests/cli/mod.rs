@@ -7,6 +7,7 @@ mod dead_ends;
 mod demo;
 mod extract;
 mod extract_check;
+mod group;
 mod losing_nothing;
 mod partitions;
 mod private_authority;

@@ -91,6 +91,52 @@ fn the_javascript_example_resumes_from_its_saved_position() {
     });
 }
 
+/// The `id` of the row in a record that a member printed.
+fn id_in_record(line: &str) -> u64 {
+    let record: Value = serde_json::from_str(&line[line.find('{').unwrap()..]).unwrap();
+    record["after"]["id"].as_u64().unwrap()
+}
+
+/// One member takes what there is and is stopped; the next one goes on behind what it had acknowledged.
+fn goes_on_where_the_group_is(start: impl Fn(&str) -> Program) {
+    let server = server_with_stream();
+    let url = format!("{}/services/v2/stream/orders", server.url("ws"));
+    server.put("events", &orders(1, 10)).expect(200);
+    let mut first = start(&url);
+    let lines = first.lines_until(PATIENCE, |line| id_in_record(line) == 10);
+    assert_eq!(lines.iter().map(|line| id_in_record(line)).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    let group = "/services/v2/stream/orders/groups/billing";
+    server.get_until(group, |group| group["lagTransactions"] == 0);
+    first.signal("INT");
+    first.ends_well(PATIENCE);
+    server.put("events", &orders(11, 15)).expect(200);
+    let second = start(&url);
+    let lines = second.lines_until(PATIENCE, |line| id_in_record(line) == 15);
+    assert_eq!(lines.iter().map(|line| id_in_record(line)).collect::<Vec<_>>(), (11..=15).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_python_member_goes_on_where_its_group_is() {
+    if clients::python().is_none() {
+        return;
+    }
+    goes_on_where_the_group_is(|url| {
+        let mut python = clients::python().unwrap();
+        python.args(["examples/python/member.py", url, "billing"]);
+        Program::start(python)
+    });
+}
+
+#[test]
+fn the_javascript_member_goes_on_where_its_group_is() {
+    let Some((_, folder)) = clients::node("examples/javascript/member.mjs") else { return };
+    goes_on_where_the_group_is(|url| {
+        let mut node = std::process::Command::new("node");
+        node.arg(folder.path().join("member.mjs")).args([url, "billing"]);
+        Program::start(node)
+    });
+}
+
 /// Runs the example on streams whose columns are named like metadata, interrupts it, puts what the columns would skip, and
 /// runs it again.
 fn takes_no_column_for_the_position(start: impl Fn(&str, &str) -> Program) {

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use trailcast::catalog::cursors::{Change, CursorFile, Cursors};
+use trailcast::catalog::cursors::{Change, CursorError, CursorFile, Cursors};
 
 use crate::support::random::Random;
 use crate::trail::memory_disk::MemoryDisk;
 
 const KEYS: usize = 12;
 
-fn open(disk: &MemoryDisk) -> Cursors {
-    Cursors::open(CursorFile::new(Arc::new(disk.clone()), Path::new("/data"))).unwrap()
+fn open(disk: &MemoryDisk) -> Result<Cursors, CursorError> {
+    Cursors::open(CursorFile::new(Arc::new(disk.clone()), Path::new("/data")))
 }
 
 fn value_of(cursors: &Cursors, key: usize) -> u64 {
@@ -35,7 +35,10 @@ fn lives(seed: u64, lies: bool) -> Option<String> {
     let mut answered: BTreeMap<usize, u64> = BTreeMap::new();
     let mut next = 1;
     for _ in 0..12 {
-        let cursors = open(&disk);
+        let cursors = match open(&disk) {
+            Ok(cursors) => cursors,
+            Err(error) => return Some(format!("seed {seed}: {error}")),
+        };
         for (key, value) in &answered {
             let found = value_of(&cursors, *key);
             if found < *value {

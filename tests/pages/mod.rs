@@ -52,6 +52,7 @@ pages! {
     the_page_of_a_streams_configuration_works_as_typed: "docs/configuration-stream.md";
     the_page_of_coverage_works_as_typed: "docs/coverage.md";
     the_page_of_extracts_works_as_typed: "docs/extracts.md";
+    the_page_of_groups_works_as_typed: "docs/groups.md";
     the_page_of_the_initial_load_works_as_typed: "docs/initial-load.md";
     the_page_of_limits_works_as_typed: "docs/limits.md";
     the_page_of_metrics_works_as_typed: "docs/metrics.md";

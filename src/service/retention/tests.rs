@@ -4,9 +4,10 @@ use super::*;
 use crate::catalog::Shelf;
 use crate::clock::HandClock;
 use crate::codec::image::ImageWriter;
-use crate::record::TrailName;
 use crate::record::{Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TransactionHead};
+use crate::record::{GroupName, MemberName, Position, ResourceName, TrailName};
 use crate::service::Service;
+use crate::service::groups::{GroupState, Joining, Membership};
 use crate::service::principal::Principal;
 use crate::service::trails::TrailError;
 use crate::trail::local::disk::SystemDisk;
@@ -322,4 +323,80 @@ async fn the_clock_is_confirmed_by_a_person_and_not_by_a_restart() {
     drop(service);
     let service = Service::open(home.path(), clock, Default::default()).unwrap();
     assert_eq!(service.retention().age_suspension(), None);
+}
+
+async fn join(service: &Service, trail: &Trail, group: &str) -> Membership {
+    let joining = Joining {
+        stream: &ResourceName::new("s1").unwrap(),
+        trail,
+        group: &GroupName::new(group).unwrap(),
+        member: MemberName::new("m").unwrap(),
+        timeout: None,
+        skips_forward: false,
+    };
+    service.groups().join(Principal::House, joining, Position::behind(trail.epoch(), 0), || true).await.unwrap()
+}
+
+async fn commit(member: &Membership, trail: &Trail, commit: u64) {
+    let owned = member.share().unwrap().0[0];
+    let place = (owned.partition, owned.generation, Position::behind(trail.epoch(), commit));
+    assert_eq!(member.commit(&[place]).await.unwrap().taken.len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_group_has_not_committed_stays_until_it_has() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let trail = trail(&service, "t1");
+    let (slow, quick) = (join(&service, &trail, "slow").await, join(&service, &trail, "quick").await);
+    clock.advance_seconds(8 * DAY_SECONDS);
+    service.retention().pass();
+    assert_eq!(trail.status().first_commit, 1, "nobody has committed anything");
+    commit(&slow, &trail, 20).await;
+    service.retention().pass();
+    assert_eq!(trail.status().first_commit, 1, "one of them has not");
+    commit(&quick, &trail, 40).await;
+    service.retention().pass();
+    let first = trail.status().first_commit;
+    assert!(first > 1 && first <= 21, "{first}");
+    commit(&slow, &trail, 40).await;
+    service.retention().pass();
+    assert_eq!(trail.status().segments, 1);
+}
+
+#[tokio::test]
+async fn a_group_keeps_twice_what_its_trail_may_have_and_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, _) = served(home.path(), &["t1"]).await;
+    let trail = trail(&service, "t1");
+    let member = join(&service, &trail, "g1").await;
+    let settings = TrailSettings { retention_bytes: Some(6_000), ..TrailSettings::default() };
+    service.trails().set_settings(Principal::House, trail.name(), settings).await.unwrap();
+    service.retention().pass();
+    let bytes = trail.bytes();
+    assert!(trail.status().first_commit > 1 && bytes > 6_000, "{bytes}");
+    let shown = service.groups().list(Principal::House);
+    assert_eq!(shown[0].state, GroupState::Overtaken);
+    drop(member);
+    service.retention().pass();
+    assert!(trail.bytes() < bytes, "what it has lost already holds nothing");
+}
+
+#[tokio::test]
+async fn a_group_that_nobody_uses_ends_and_its_hold_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let trail = trail(&service, "t1");
+    let member = join(&service, &trail, "g1").await;
+    clock.advance_seconds(8 * DAY_SECONDS);
+    service.groups().end_unused().await;
+    drop(member);
+    clock.advance_seconds(7 * DAY_SECONDS);
+    service.groups().end_unused().await;
+    service.retention().pass();
+    assert_eq!((service.groups().list(Principal::House).len(), trail.status().first_commit), (1, 1));
+    clock.advance_seconds(1);
+    service.groups().end_unused().await;
+    service.retention().pass();
+    assert_eq!((service.groups().list(Principal::House).len(), trail.status().segments), (0, 1));
 }

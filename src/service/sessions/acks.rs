@@ -144,6 +144,7 @@ impl Acks {
     }
 
     /// Whether all records that the member was sent are acknowledged.
+    #[cfg(test)]
     pub(super) fn all_acknowledged(&self) -> bool {
         self.state().window.as_ref().is_none_or(Window::all_acknowledged)
     }
