@@ -305,6 +305,7 @@ impl House {
                 self.server.put("b1", &[json!({"operations": [{"op": "TRUNCATE", "table": "t"}]})]).expect(200);
             let begin = elsewhere.response()["pos"].as_str().unwrap().to_owned();
             self.hand_shakes(&format!("{stream}?begin={begin}"), "13").expect(409);
+            self.admin("GET", &format!("/services/v2/stream/s1/records?begin={begin}"), &[], "").expect(409);
         }
         let member = self.server.subscribe("s1", "group=g1").unwrap();
         let group = "/services/v2/stream/s1/groups/g1";
@@ -358,6 +359,10 @@ impl House {
         self.commands();
         self.ask("GET", "/", &[("Accept", "text/html")], "").expect(200);
         self.ask("GET", "/", &[("Accept", "image/png")], "").expect(406);
+        let records = "/services/v2/stream/s1/records";
+        self.admin("GET", records, &[("Accept", "image/png")], "").expect(406);
+        self.admin("GET", records, &[("Accept", "application/x-ndjson")], "").expect(200);
+        self.admin("GET", &format!("{records}?limit=0"), &[], "").expect(400);
         self.admin("DELETE", "/services/v2/users/admin", &[], "").expect(409);
         for path in ["/nothing", "/services/v2", "/services/v2/stream/s1/info/nothing"] {
             self.admin("GET", path, &[], "").expect(404);

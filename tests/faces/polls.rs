@@ -82,7 +82,15 @@ fn all(server: &Server, begin: &str, random: &mut Random) -> Vec<String> {
 /// The same of a session.
 fn session(server: &Server, count: usize) -> Vec<Record> {
     let mut subscriber = server.subscribe("s1", "begin=earliest").unwrap();
-    (0..count).map(|_| subscriber.expect_data(PATIENCE)).collect()
+    let mut records = Vec::new();
+    while records.len() < count {
+        let record = subscriber.expect_record(PATIENCE);
+        // In an event it is the data.
+        let is_row =
+            [&record.json["op_type"], &record.json["data"]["op_type"]].iter().any(|op_type| **op_type == "INSERT");
+        records.extend(is_row.then_some(record));
+    }
+    records
 }
 
 #[test]

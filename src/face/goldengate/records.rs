@@ -72,7 +72,7 @@ impl IntoResponses for PolledRecords {
             HeaderBuilder::new().description(Some(description)).schema(Some(schema)).build()
         };
         let text = ObjectBuilder::new().schema_type(Type::String).build();
-        let flag = ObjectBuilder::new().schema_type(Type::Boolean).build();
+        let flag = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["true", "false"])).build();
         let response = ResponseBuilder::new()
             .description("Records, as a session of the stream sends them; an array, or one a line")
             .content("application/json", ContentBuilder::new().schema(Some(records)).build())
