@@ -112,12 +112,6 @@ impl Sessions {
         let entry = self.supplies.trails.of(&stream.config.source);
         let entry = entry.ok_or_else(|| GroupError::NoTrail(stream.config.source.trail.clone()))?;
         let trail = entry.served().map_err(GroupError::from)?;
-        let start = if self.groups.exists(&stream.name, group) {
-            // What it begins with counts for a group that is made only.
-            Position::behind(trail.epoch(), 0)
-        } else {
-            self.start_of(stream, &request.begin).await?
-        };
         let number = session::next_number();
         let member = match member {
             Some(member) => member,
@@ -134,6 +128,8 @@ impl Sessions {
             skips_forward: config.quality_of_service == QualityOfService::AtMostOnce,
         };
         let is_there = || !matches!(*stream.ending.borrow(), Some(End::Gone));
+        let begin = &request.begin;
+        let start = || self.start_of(stream, begin);
         let membership = self.groups.join(principal, joining, start, is_there).await?;
         let (metadata, negotiated) = (session::metadata_of(trail), request.negotiated.clone());
         let contract = Contract::new(&stream.name, trail.epoch(), config, rules, metadata, negotiated);
@@ -157,7 +153,7 @@ impl Sessions {
         begin: &BeginRequest,
     ) -> Result<GroupInfo, JoinError> {
         principal.check_stream(Verb::Manage, &stream.name).map_err(GroupError::from)?;
-        self.groups.describe(&stream.name, group)?;
+        self.groups.check_there(&stream.name, group)?;
         let start = self.start_of(stream, begin).await?;
         Ok(self.groups.reset(&stream.name, group, &self.trail_of(stream)?, start).await?)
     }
