@@ -551,3 +551,30 @@ fn a_member_goes_on_behind_a_record_that_is_too_large_once_it_says_so_and_has_ac
     drop(member);
     assert_eq!(ids(&take(&mut join(&server, "group=g1"), 2)), [3, 4], "it is behind the record for good");
 }
+
+#[test]
+fn of_positions_of_a_trail_that_the_caller_may_not_see_he_is_told_nothing() {
+    let server = Server::start();
+    server.make_trail("secret");
+    server.make_trail("a1");
+    server.make_stream("s1", "secret");
+    drop(join(&server, "group=g1"));
+    group_until(&server, |group| group["members"] == json!([]));
+    server.patch("/services/v2/stream/s1", &json!({"source": {"trail": "a1"}})).expect(200);
+    assert_eq!(group(&server)["trail"], "secret");
+    let (status, said) = refused(&server, "group=g1");
+    assert!(status == 409 && said.contains("of trail secret"), "{status} {said}");
+    let grants = json!({"role": "Operator", "password": "correct-horse-9", "grants": ["read trails=a1 streams=s1"]});
+    server.post("/services/v2/users/reader", &grants).expect(200);
+    let reader = Basic::new("reader", "correct-horse-9");
+    let headers = [("Authorization", reader.header())];
+    let path = "/services/v2/stream/s1/groups/g1";
+    crate::support::http::request(server.port(), "GET", path, &headers, b"").unwrap().expect(404);
+    match Subscriber::connect(server.port(), "/services/v2/stream/s1?group=g1", Some(&reader)) {
+        Err(Refused::Answer(answer)) => {
+            let said = answer.titles();
+            assert!(answer.status == 409 && said.contains("of another trail") && !said.contains("secret"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -155,7 +155,7 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
         None => {
             let session = call.service().sessions().open(call.principal(), &stream, request_for).await?;
             let (number, goes_on_from) = (session.number(), session.goes_on_from().to_owned());
-            (SocketFeed::Session(WatchedSession::new(session, rights)), number, Some(goes_on_from))
+            (SocketFeed::Session(Box::new(WatchedSession::new(session, rights))), number, Some(goes_on_from))
         }
     };
     let Call { hall, caller, name, .. } = call;
@@ -240,7 +240,7 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
 /// What a socket is fed with.
 enum SocketFeed {
     /// A session, whose client keeps its position.
-    Session(WatchedSession),
+    Session(Box<WatchedSession>),
     /// A member of a consumer group, for which the server does.
     Member(Box<MemberSession>),
 }
