@@ -26,9 +26,10 @@ function follow(url, group) {
       let position;
       for (const record of [JSON.parse(message)].flat()) {
         if (record.op_type === "GROUP_ASSIGNMENT") console.error("partitions:", record.partitions.join(" "));
-        // Schemas and metadata have no position, and a heartbeat has nothing else.
+        // Schemas, metadata and the server's farewell (DRAIN) have no position.
         else if (record.pos !== undefined) {
-          if (record.op_type !== "HEARTBEAT") workOn(record);
+          // These have nothing else.
+          if (!["HEARTBEAT", "CAUGHT_UP"].includes(record.op_type)) workOn(record);
           position = record.pos;
         }
       }

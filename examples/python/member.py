@@ -37,9 +37,10 @@ def follow(url, group):
                 for record in records if isinstance(records, list) else [records]:
                     if record.get("op_type") == "GROUP_ASSIGNMENT":
                         print("partitions:", record["partitions"], file=sys.stderr, flush=True)
-                    # Schemas and metadata have no position, and a heartbeat has nothing else.
+                    # Schemas, metadata and the server's farewell (DRAIN) have no position.
                     elif "pos" in record:
-                        if record["op_type"] != "HEARTBEAT":
+                        # These have nothing else.
+                        if record["op_type"] not in ("HEARTBEAT", "CAUGHT_UP"):
                             work_on(record)
                         position = record["pos"]
                 # Once a message is enough: it covers everything that came before.

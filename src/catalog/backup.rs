@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::cursors::CURSORS_DRAFT_FILE;
 use super::folder::{LOCK_FILE, flush_folder};
 use super::store::{CATALOG_FILE, Catalog, CatalogError, Shelf};
 
@@ -20,7 +21,8 @@ pub fn copy_data_folder(from: &Path, to: &Path) -> io::Result<u64> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !entry.file_type()?.is_file() || name == LOCK_FILE {
+        // The lock is the server's; a draft is about to be the file that it is a draft of, which is copied.
+        if name == LOCK_FILE || name == CURSORS_DRAFT_FILE || !entry.file_type()?.is_file() {
             continue;
         }
         let copy = to.join(&name);

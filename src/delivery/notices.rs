@@ -19,15 +19,20 @@ pub struct Notices {
     pub caught_up: bool,
     /// When to come back, where the server stops.
     pub drain: bool,
+    /// Which of the sessions on one connection says it, from 1; 0 where there is only one. Its positions of no record carry the
+    /// number, so that a client that acknowledges one says of which session.
+    pub session: u32,
 }
 
 impl Notices {
-    /// All of them.
-    pub const ALL: Self = Self { caught_up: true, drain: true };
+    /// All of them, of a session that follows others on its connection.
+    pub fn all(session: u32) -> Self {
+        Self { caught_up: true, drain: true, session }
+    }
 
     /// What the stream's configuration says.
     pub fn configured(config: &StreamConfig) -> Self {
-        Self { caught_up: config.caught_up, drain: config.drain }
+        Self { caught_up: config.caught_up, drain: config.drain, session: 0 }
     }
 }
 

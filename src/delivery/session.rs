@@ -18,6 +18,7 @@ use crate::delivery::block_cache::SharedBlock;
 use crate::delivery::counts::Counted;
 use crate::delivery::end::End;
 use crate::delivery::fanout::{Fanout, Taken};
+use crate::delivery::negotiated::Partitions;
 use crate::delivery::notices::{CaughtUp, Notices};
 use crate::delivery::progress::Progress;
 use crate::limits::{BUDGET_RETRY_MILLIS, HANDOVER_BYTES, HANDOVER_PIECES};
@@ -53,6 +54,10 @@ pub struct Session {
     failed: Option<End>,
     /// The last position passed, sent or not, for heartbeats; only ever between transactions.
     passed: Option<Position>,
+    /// The durable mark before the last block was looked for: its end and its commit number.
+    looked: (Location, u64),
+    /// Whether the last block ended inside a transaction.
+    inside: bool,
     quiet_since: Instant,
     /// What was missing and passed over, in words, until somebody takes it.
     skipped: Vec<String>,
@@ -99,6 +104,8 @@ impl Session {
             ending,
             failed: None,
             passed,
+            looked: (Location::MAX, 0),
+            inside: false,
             quiet_since: Instant::now(),
             skipped: Vec::new(),
             has_skipped: false,
@@ -182,6 +189,11 @@ impl Session {
         self.passed
     }
 
+    /// Whether it stands inside a transaction.
+    pub fn is_inside(&self) -> bool {
+        self.inside
+    }
+
     /// What to send last where the server stops: when to come back, if the client wants to hear it.
     pub fn farewell(&mut self, retry_after_millis: u64) -> Option<Bytes> {
         self.notices.drain.then(|| self.announcements.drain(retry_after_millis, self.clock.now())).flatten()
@@ -195,6 +207,10 @@ impl Session {
     /// Takes the blocks that are ready, up to what a socket takes at once. Says what to wait for when there are no more.
     fn gather(&mut self, mut start: BlockStart, handover: &mut Handover) -> Option<Wait> {
         while handover.has_room() && self.failed.is_none() {
+            self.looked = {
+                let mark = self.mark.borrow();
+                (mark.end, mark.commit)
+            };
             match self.fanout.take(start) {
                 Taken::Block(block) => {
                     start = block.to;
@@ -206,7 +222,10 @@ impl Session {
                 }
                 Taken::Wait(block) => return Some(Wait::Block(block)),
                 Taken::NoMemory => return Some(Wait::Memory),
-                Taken::AtEnd => return Some(Wait::Trail),
+                Taken::AtEnd => {
+                    self.pass_looked(start.at);
+                    return Some(Wait::Trail);
+                }
             }
         }
         None
@@ -219,13 +238,16 @@ impl Session {
         match block.passed {
             Passed::Nothing => {}
             Passed::Inside(commit) => {
-                self.passed = None;
+                (self.passed, self.inside) = (None, true);
                 self.progress.passes(commit - 1);
             }
             Passed::Transaction(position) => {
-                self.passed = Some(position);
+                (self.passed, self.inside) = (Some(position), false);
                 self.progress.passes(position.commit);
             }
+        }
+        if block.stop.is_none() {
+            self.pass_looked(block.to.at);
         }
         if let Some(commit_ts) = block.commit_ts {
             self.progress.begins(commit_ts);
@@ -243,6 +265,29 @@ impl Session {
         self.progress.reached(block.to.at, block.to.at >= self.fanout.trail().durable_end());
         self.stage = Stage::At(block.to);
         self.failed.clone_from(&block.stop);
+    }
+
+    /// Everything before `at` was looked at: a reader of a few partitions is not told of transactions that have nothing of them,
+    /// and would stand for ever behind its last own one.
+    fn pass_looked(&mut self, at: Location) {
+        let (end, commit) = self.looked;
+        if at < end || self.fanout.contract().negotiated.partitions == Partitions::All {
+            return;
+        }
+        if commit > self.progress.passed() {
+            self.progress.passes(commit);
+        }
+        if self.passed.is_none_or(|passed| passed.commit < commit) {
+            self.passed = Some(Position::behind(self.fanout.contract().epoch, commit));
+        }
+    }
+
+    /// The position, which is behind whole transactions, as it is told where there is no record to it.
+    fn told(&self, position: Position) -> Position {
+        match self.notices.session {
+            0 => position,
+            session => Position { xid_hash: session, ..Position::behind(position.epoch, position.commit) },
+        }
     }
 
     fn sent(&mut self, messages: Vec<Bytes>) -> Delivery {
@@ -300,7 +345,8 @@ impl Session {
             say_at = Some(due);
         }
         let heartbeat = self.fanout.contract().heartbeat_seconds.map(Duration::from_secs);
-        let heartbeat = heartbeat.filter(|_| self.passed.is_some());
+        let beats_at = self.passed.map(|passed| self.told(passed));
+        let heartbeat = heartbeat.filter(|_| beats_at.is_some());
         let due = self.quiet_since + heartbeat.unwrap_or(Duration::from_secs(3_600));
         let beat = tokio::select! {
             moved = self.mark.wait_for(|mark| mark.end > at) => {
@@ -311,7 +357,7 @@ impl Session {
             ended = self.ending.changed() => {
                 return ended.is_err().then_some(Delivery::End(End::Gone));
             }
-            () = tokio::time::sleep_until(due), if heartbeat.is_some() => self.passed?,
+            () = tokio::time::sleep_until(due), if heartbeat.is_some() => beats_at?,
             // Looked at anew: what has come meanwhile goes first.
             () = tokio::time::sleep_until(say_at.unwrap_or(due)), if say_at.is_some() => return None,
         };
@@ -326,7 +372,7 @@ impl Session {
         if mark.end > at {
             return None;
         }
-        let position = self.passed.unwrap_or_else(|| mark.position(self.fanout.contract().epoch));
+        let position = self.told(self.passed.unwrap_or_else(|| mark.position(self.fanout.contract().epoch)));
         let tail = (mark.commit > 0).then_some(mark.commit_ts);
         let messages = self.announcements.caught_up(position, tail, self.clock.now())?;
         self.caught_up.say();

@@ -17,6 +17,9 @@ pub const GROUP_TAKE_BACK_SECONDS: u64 = 45;
 /// Time between two commits of what a member has passed over without being sent any of it, in seconds: each costs a share of
 /// a flush, and until then retention is held back by it, and so are the partitions that a closed one was split into.
 pub const GROUP_ADVANCE_SECONDS: u64 = 2;
+/// Time in which acknowledgements of connections that ended are stored when the server stops, in seconds. What is not stored by
+/// then comes again, and the log says so.
+pub const GROUP_CLOSE_SECONDS: u64 = 5;
 /// How much of a trail its groups may keep against retention by age or size, in bytes, where the trail has no size of its own; where
 /// it has one, as much as that once more.
 pub const GROUP_KEPT_BYTES_MAX: u64 = 10 << 30;

@@ -173,6 +173,7 @@ impl Service {
 
     /// Stops extracts and flushes trails; nothing is appended afterwards.
     pub async fn close(&self) {
+        self.groups.close().await;
         self.extracts.stop_all().await;
         self.trails.close().await;
         self.audit.flush().await;

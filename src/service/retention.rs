@@ -157,9 +157,7 @@ async fn keep_passing(passes: Weak<RetentionPasses>) {
     loop {
         every.tick().await;
         let Some(passes) = passes.upgrade() else { return };
-        if passes.age_suspension().is_none() {
-            passes.groups.end_unused().await;
-        }
+        passes.groups.end_unused().await;
         if tokio::task::spawn_blocking(move || passes.pass()).await.is_err() {
             Task::Retention.note_panic();
             error_rarely!("", "a pass of retention broke off; the next one comes as usual");

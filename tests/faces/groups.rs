@@ -362,7 +362,7 @@ fn there_are_so_many_groups_of_a_stream_and_no_more() {
 }
 
 #[test]
-fn a_backup_holds_the_positions() {
+fn a_restored_backup_names_the_places_at_which_its_groups_are_to_go_on() {
     let server = server();
     put(&server, 0..3);
     let mut member = join(&server, "group=g1");
@@ -372,14 +372,209 @@ fn a_backup_holds_the_positions() {
     let home = crate::support::Folder::new("backup");
     let target = home.path().join("copy");
     let (from, to) = (server.data_dir().to_str().unwrap(), target.to_str().unwrap());
-    let copied =
-        std::process::Command::new(Server::program()).args(["backup", to, "--data-dir", from]).status().unwrap();
-    assert!(copied.success());
+    let run = |arguments: &[&str]| std::process::Command::new(Server::program()).args(arguments).status().unwrap();
+    assert!(run(&["backup", to, "--data-dir", from]).success());
     drop(server);
-    // As the backup says: a trail that was restored is another life of it.
-    let renewed = ["trail", "new-epoch", "--all", "--data-dir", to];
-    assert!(std::process::Command::new(Server::program()).args(renewed).status().unwrap().success());
+    assert!(run(&["trail", "new-epoch", "--all", "--data-dir", to]).success());
     let copy = Server::start_on(crate::support::Folder::adopt(target), &[]);
     let shown = group(&copy);
     assert_eq!((shown["partitions"][0]["csn"].clone(), shown["status"].clone()), (json!(2), json!("other-epoch")));
+    let (status, said) = refused(&copy, "group=g1");
+    assert!(status == 409 && said.contains("trailcast group reset s1 g1 --begin"), "{status} {said}");
+    // As the page says: the position of the last record with that csn, as the stream gives it now.
+    let mut plain = copy.subscribe("s1", "begin=earliest").unwrap();
+    let place = take(&mut plain, 2)[1].pos().unwrap().to_owned();
+    copy.patch("/services/v2/stream/s1/groups/g1", &json!({ "begin": place })).expect(200);
+    assert_eq!(ids(&take(&mut join(&copy, "group=g1"), 1)), [2]);
+}
+
+/// A server whose trail has that many partitions.
+fn with_partitions(partitions: u64) -> Server {
+    let server = Server::start();
+    server.post("/services/v2/trails/a1", &json!({ "partitions": partitions })).expect(200);
+    server.make_stream("s1", "a1");
+    server
+}
+
+/// Puts a message with that number into a partition.
+fn put_into(server: &Server, partition: u64, number: u64) {
+    let message = json!({"op": "MESSAGE", "partition": partition, "value": {"n": number}});
+    server.put("a1", &[json!({ "operations": [message] })]).expect(200);
+}
+
+/// The next record of that kind.
+fn until(member: &mut Subscriber, op_type: &str) -> Record {
+    loop {
+        let record = member.expect_record(PATIENCE);
+        if record.op_type() == Some(op_type) {
+            return record;
+        }
+    }
+}
+
+/// Reads on until the member is told that it has these partitions.
+fn assigned(member: &mut Subscriber, partitions: &[u64]) {
+    while until(member, "GROUP_ASSIGNMENT").json["partitions"] != json!(partitions) {}
+}
+
+/// The next message, and its number.
+fn message(member: &mut Subscriber) -> (u64, String) {
+    let record = until(member, "INSERT");
+    (record.json["after"]["value"]["n"].as_u64().unwrap(), record.pos().unwrap().to_owned())
+}
+
+/// How far each partition is committed.
+fn committed(group: &Value) -> Vec<u64> {
+    let partitions = group["partitions"].as_array().unwrap();
+    partitions.iter().map(|of| if of["committed"] == true { of["csn"].as_u64().unwrap() } else { 0 }).collect()
+}
+
+#[test]
+fn a_late_acknowledgement_of_a_notice_commits_nothing_of_what_came_after_a_hand_over() {
+    let server = with_partitions(2);
+    let mut first = join(&server, "group=g1&member=first");
+    assigned(&mut first, &[0, 1]);
+    let mut second = join(&server, "group=g1&member=second");
+    assigned(&mut first, &[0]);
+    assigned(&mut second, &[1]);
+    for (partition, number) in [(1, 1), (1, 2), (0, 3)] {
+        put_into(&server, partition, number);
+    }
+    let (number, pos) = message(&mut first);
+    assert_eq!(number, 3);
+    first.acknowledge(&pos).unwrap();
+    let late = until(&mut first, "CAUGHT_UP").pos().unwrap().to_owned();
+    group_until(&server, |group| committed(group)[0] == 3);
+    // The other one goes without having worked on anything.
+    assert_eq!(message(&mut second).0, 1);
+    drop(second);
+    assigned(&mut first, &[0, 1]);
+    let (one, two) = (message(&mut first), message(&mut first));
+    assert_eq!((one.0, two.0), (1, 2));
+    // Of what it was sent now it has worked on one.
+    first.acknowledge(&late).unwrap();
+    first.acknowledge(&one.1).unwrap();
+    group_until(&server, |group| committed(group)[1] > 0);
+    first.close();
+    let shown = group_until(&server, |group| group["members"] == json!([]));
+    assert_eq!(committed(&shown), [3, 1]);
+    assert_eq!(message(&mut join(&server, "group=g1")).0, 2, "it was not acknowledged");
+}
+
+#[test]
+fn a_member_may_acknowledge_that_it_has_everything_also_where_there_was_nothing() {
+    let server = server();
+    put(&server, 0..2);
+    let mut member = join(&server, "group=g1&begin=now");
+    let caught_up = until(&mut member, "CAUGHT_UP").pos().unwrap().to_owned();
+    member.acknowledge(&caught_up).unwrap();
+    put(&server, 2..3);
+    let record = until(&mut member, "INSERT");
+    assert_eq!(id(&record), 2);
+    let caught_up = until(&mut member, "CAUGHT_UP").pos().unwrap().to_owned();
+    member.acknowledge(&caught_up).unwrap();
+    group_until(&server, |group| group["lagTransactions"] == 0);
+}
+
+#[test]
+fn a_member_of_a_quiet_partition_keeps_up_and_what_was_split_off_it_is_given_out() {
+    let server = with_partitions(2);
+    let mut first = join(&server, "group=g1&member=first");
+    let mut second = join(&server, "group=g1&member=second");
+    assigned(&mut first, &[0]);
+    assigned(&mut second, &[1]);
+    put_into(&server, 0, 0);
+    let (_, pos) = message(&mut first);
+    first.acknowledge(&pos).unwrap();
+    for number in 1..=20 {
+        put_into(&server, 1, number);
+        let (came, pos) = message(&mut second);
+        assert_eq!(came, number);
+        second.acknowledge(&pos).unwrap();
+    }
+    // The first one's partition has had nothing since, and is as far as the trail.
+    group_until(&server, |group| group["partitions"].as_array().unwrap().iter().all(|of| of["lagTransactions"] == 0));
+    server.post("/services/v2/trails/a1/partitions", &json!({"split": {"partition": 0}})).expect(200);
+    put_into(&server, 2, 30);
+    put_into(&server, 3, 31);
+    let mut came = std::collections::BTreeSet::new();
+    while came.len() < 2 {
+        for member in [&mut first, &mut second] {
+            while let Next::Record(record) = member.next(Duration::from_millis(100)) {
+                if let (Some("INSERT"), Some(pos)) = (record.op_type(), record.pos()) {
+                    came.insert(record.json["after"]["value"]["n"].as_u64().unwrap());
+                    member.acknowledge(pos).unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(came, [30, 31].into());
+}
+
+#[test]
+fn a_member_goes_on_behind_a_record_that_is_too_large_once_it_says_so_and_has_acknowledged_what_comes_before() {
+    let server = server();
+    put(&server, 0..2);
+    let large = "v".repeat(200_000);
+    let row = json!({"op": "INSERT", "table": "app.t", "key": ["id"], "after": {"id": large}});
+    server.put("a1", &[json!({ "operations": [row] })]).expect(200);
+    put(&server, 3..5);
+    server
+        .patch(
+            "/services/v2/stream/s1",
+            &json!({"encoding": {"json": {"maxRecordSize": 131_072, "truncateOrChunk": "fail"}}}),
+        )
+        .expect(200);
+    let mut member = join(&server, "group=g1");
+    let records = take(&mut member, 2);
+    let (code, reason) = ended(&mut member);
+    assert_eq!(code, 4013, "{reason}");
+    let after = reason.rsplit_once("go on after ").unwrap().1.to_owned();
+    // It ends there again and again, until the client says that it wants to go on.
+    let mut member = join(&server, "group=g1");
+    take(&mut member, 2);
+    assert_eq!(ended(&mut member).0, 4013);
+    for (query, says) in [
+        ("group=g1&skip=x", "skip: it must be the position"),
+        (format!("skip={after}").as_str(), "skip is for a member"),
+    ] {
+        let (status, said) = refused(&server, query);
+        assert!(status == 400 && said.contains(says), "{query}: {status} {said}");
+    }
+    let mut member = join(&server, &format!("group=g1&skip={after}"));
+    let again = take(&mut member, 2);
+    assert_eq!((ids(&again), ids(&records)), (vec![0, 1], vec![0, 1]));
+    assert_eq!(group(&server)["partitions"][0]["committed"], false, "what comes before is not acknowledged");
+    member.acknowledge(again[1].pos().unwrap()).unwrap();
+    assert_eq!(ids(&take(&mut member, 2)), [3, 4]);
+    group_until(&server, |group| group["partitions"][0]["csn"] == 3);
+    drop(member);
+    assert_eq!(ids(&take(&mut join(&server, "group=g1"), 2)), [3, 4], "it is behind the record for good");
+}
+
+#[test]
+fn of_positions_of_a_trail_that_the_caller_may_not_see_he_is_told_nothing() {
+    let server = Server::start();
+    server.make_trail("secret");
+    server.make_trail("a1");
+    server.make_stream("s1", "secret");
+    drop(join(&server, "group=g1"));
+    group_until(&server, |group| group["members"] == json!([]));
+    server.patch("/services/v2/stream/s1", &json!({"source": {"trail": "a1"}})).expect(200);
+    assert_eq!(group(&server)["trail"], "secret");
+    let (status, said) = refused(&server, "group=g1");
+    assert!(status == 409 && said.contains("of trail secret"), "{status} {said}");
+    let grants = json!({"role": "Operator", "password": "correct-horse-9", "grants": ["read trails=a1 streams=s1"]});
+    server.post("/services/v2/users/reader", &grants).expect(200);
+    let reader = Basic::new("reader", "correct-horse-9");
+    let headers = [("Authorization", reader.header())];
+    let path = "/services/v2/stream/s1/groups/g1";
+    crate::support::http::request(server.port(), "GET", path, &headers, b"").unwrap().expect(404);
+    match Subscriber::connect(server.port(), "/services/v2/stream/s1?group=g1", Some(&reader)) {
+        Err(Refused::Answer(answer)) => {
+            let said = answer.titles();
+            assert!(answer.status == 409 && said.contains("of another trail") && !said.contains("secret"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -522,7 +522,7 @@ fn a_name_is_refused_where_its_pattern_says_so_and_nowhere_else() {
             assert_eq!(code == "OGG-27004", !is_name, "{} {name:?}: {answer}", operation.path);
         }
     }
-    assert_eq!(looked_at.len(), 8, "{looked_at:?}");
+    assert_eq!(looked_at.len(), 9, "{looked_at:?}");
 }
 
 /// What an extract says of itself while it captures needs a database.

@@ -191,7 +191,7 @@ impl Document {
         let essence = given.split(';').next().unwrap_or_default();
         let media = content.get(essence).ok_or_else(|| format!("the media type {given} is not described"))?;
         let value: Value = match essence {
-            "text/plain" | "text/html" => json!(answer.text()),
+            "text/plain" | "text/html" | "application/x-ndjson" => json!(answer.text()),
             "application/yaml" => serde_yaml::from_str(&answer.text()).map_err(|error| error.to_string())?,
             _ => serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?,
         };

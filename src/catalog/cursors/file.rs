@@ -22,7 +22,7 @@ use crate::trail::local::disk::{Disk, DiskFile, read_full};
 /// Name of the file in the data folder.
 pub const CURSORS_FILE: &str = "cursors.log";
 /// What it is called while it is written anew.
-const DRAFT_ENDING: &str = "new";
+pub const CURSORS_DRAFT_FILE: &str = "cursors.new";
 
 /// The file of positions in a folder.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl CursorStore for CursorFile {
 
     fn rewrite(&self, entries: &BTreeMap<String, Vec<u8>>) -> Result<(), CursorError> {
         let mut open = self.opened();
-        let (path, draft) = (self.path(), self.path().with_extension(DRAFT_ENDING));
+        let (path, draft) = (self.path(), self.folder.join(CURSORS_DRAFT_FILE));
         match self.disk.remove(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}

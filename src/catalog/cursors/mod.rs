@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::oneshot;
 
-pub use file::{CURSORS_FILE, CursorFile};
+pub use file::{CURSORS_DRAFT_FILE, CURSORS_FILE, CursorFile};
 pub use store::{Change, CursorError, CursorStore};
 
 use crate::limits;

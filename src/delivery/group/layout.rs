@@ -17,6 +17,8 @@ pub fn place_of(position: &Position) -> Place {
 pub struct Partition {
     /// The partitions that it was made from; they are read first.
     pub parents: Vec<u16>,
+    /// A place behind which all its records lie: whoever has read nothing of it begins there.
+    pub opened_at: Place,
     /// Of one that is closed: a place behind which it has no record.
     pub closed_at: Option<Place>,
 }

@@ -1,6 +1,6 @@
 //! Who is in a group, and who has which partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::balance::balance;
@@ -68,10 +68,10 @@ impl Share {
     }
 }
 
-/// What came of a commit.
+/// What comes of a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Committed {
-    /// What is committed now.
+    /// What is to be committed.
     pub taken: Vec<(u16, Position)>,
     /// Partitions that the member does not have, or not as it thinks: nothing was committed of them.
     pub lost: Vec<u16>,
@@ -132,6 +132,7 @@ pub struct Group {
     owners: BTreeMap<u16, Ownership>,
     /// Where partitions without a commit begin.
     start: Position,
+    /// Durable places only.
     committed: BTreeMap<u16, Position>,
     /// Counts changes of who has what and of what is wanted back.
     version: u64,
@@ -234,9 +235,10 @@ impl Group {
         }
     }
 
-    /// A member commits places of partitions, each with the generation that it has it under. Nothing of a partition that it has
-    /// lost is taken.
-    pub fn commit(
+    /// A member wants to commit places of partitions, each with the generation that it has it under: what of it may be. Nothing of a
+    /// partition that it has lost is. Nothing is committed by this: the caller first makes it durable, and then calls
+    /// [`Self::end_commit`], so that nobody ever goes on behind what is not stored. A member has one commit under way at a time.
+    pub fn begin_commit(
         &mut self,
         id: MemberId,
         places: &[(u16, u64, Position)],
@@ -256,20 +258,52 @@ impl Group {
             if !self.rules.commits_backwards && self.place(*partition) >= place_of(position) {
                 continue;
             }
-            self.committed.insert(*partition, *position);
             committed.taken.push((*partition, *position));
+        }
+        Ok(committed)
+    }
+
+    /// What [`Self::begin_commit`] took of a member is durable.
+    pub fn end_commit(&mut self, id: MemberId, committed: &Committed, now: Duration) {
+        for (partition, position) in &committed.taken {
+            // It may have lost the partition meanwhile, and the next owner have committed.
+            let is_owner = self.owners.get(partition).is_some_and(|owner| owner.member == id);
+            #[cfg(test)]
+            let is_owner = is_owner || self.unfenced;
+            if self.place(*partition) < place_of(position) || (self.rules.commits_backwards && is_owner) {
+                self.committed.insert(*partition, *position);
+            }
         }
         if self.rules.gives_back_at_commit {
             self.owners.retain(|_, owner| owner.member != id || owner.wanted_since.is_none());
         }
         // A parent may be read to its end now, and its children wait.
         self.share_out(now);
-        Ok(committed)
+    }
+
+    /// Whether anything of a partition was ever committed.
+    pub fn is_committed(&self, partition: u16) -> bool {
+        self.committed.contains_key(&partition)
+    }
+
+    /// The partitions of which something was committed, whether they are known otherwise or not.
+    pub fn committed_partitions(&self) -> impl Iterator<Item = u16> + '_ {
+        self.committed.keys().copied()
     }
 
     /// How far a partition is committed.
     pub fn committed(&self, partition: u16) -> Position {
-        self.committed.get(&partition).copied().unwrap_or(self.start)
+        self.committed.get(&partition).copied().unwrap_or_else(|| self.beginning(partition))
+    }
+
+    /// Where a partition begins that has no commit: where the group does, but one that came later not before its own beginning.
+    fn beginning(&self, partition: u16) -> Position {
+        let opened_at = self.layout.0.get(&partition).map_or((0, 0), |partition| partition.opened_at);
+        if opened_at <= self.start.order() {
+            return self.start;
+        }
+        let (commit, record) = opened_at;
+        Position { epoch: self.start.epoch, commit, record, xid_hash: 0 }
     }
 
     /// The partitions as they are now, after a split or a merge.
@@ -351,8 +385,9 @@ impl Group {
             self.owners.iter().map(|(partition, owner)| (*partition, owner.member)).collect();
         let was_wanted = |partition: u16| self.owners.get(&partition).is_some_and(|owner| owner.wanted_since.is_some());
         let changes = balance(&readable, &members, &owned, was_wanted);
+        let wanted_back: BTreeSet<u16> = changes.wanted.into_iter().collect();
         for (partition, owner) in &mut self.owners {
-            let wanted = changes.wanted.contains(partition);
+            let wanted = wanted_back.contains(partition);
             if wanted != owner.wanted_since.is_some() {
                 owner.wanted_since = wanted.then_some(now);
                 changed = true;

@@ -142,7 +142,7 @@ pub(super) async fn list(call: Call) -> Answer<ShownGroups> {
 pub(super) async fn describe(call: Call<GroupPath>) -> Answer<ShownGroup> {
     call.require(Role::User)?;
     streams::find(&call, &call.name.stream)?;
-    let info = call.service().groups().describe(&call.name.stream, &call.name.group)?;
+    let info = call.service().groups().describe(call.principal(), &call.name.stream, &call.name.group)?;
     Ok(Envelope::at(&call.at, shown(info)))
 }
 

@@ -56,6 +56,8 @@ const BEGIN: &str = "begin";
 const GROUP: &str = "group";
 /// The member's name in it.
 const MEMBER: &str = "member";
+/// Where a member goes on although something is missing or too large there.
+const SKIP: &str = "skip";
 /// How many records a poll takes.
 const LIMIT: &str = "limit";
 /// How long a poll waits for the first record, in seconds.
@@ -80,7 +82,7 @@ impl Face for GoldenGate {
     fn query_parameters(route: &str, method: &Method) -> &'static [&'static str] {
         let is_stream = route.trim_end_matches('/').ends_with("/stream/{name}");
         match *method {
-            Method::GET if is_stream => &[BEGIN, GROUP, MEMBER, ACCESS_TOKEN],
+            Method::GET if is_stream => &[BEGIN, GROUP, MEMBER, SKIP, ACCESS_TOKEN],
             Method::GET if route.ends_with("/stream/{name}/records") => &[BEGIN, LIMIT, WAIT, ACCESS_TOKEN],
             Method::GET => &[ACCESS_TOKEN],
             Method::DELETE if route.ends_with("/extracts/{name}") => &[DROP_SLOT],

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, IntoResponses};
 use super::envelope::Envelope;
 use super::error_answer::ErrorAnswer;
 use super::streams::{self, DataStream};
-use super::{BEGIN, Call, GROUP, MEMBER};
+use super::{BEGIN, Call, GROUP, MEMBER, SKIP};
 use crate::access::{Needed, Role};
 use crate::catalog::stream::StreamConfig;
 use crate::codec::close_code::CloseCode;
@@ -38,7 +38,7 @@ use crate::record::{GroupName, MemberName, ResourceName};
 use crate::service::audit::{self, Actor, SessionEnd};
 use crate::service::sessions::member::{MemberProgress, MemberSession};
 use crate::service::sessions::watched::WatchedSession;
-use crate::service::sessions::{BeginRequest, SessionRequest};
+use crate::service::sessions::{BeginRequest, JoinRequest, SessionRequest};
 
 /// One CloudEvent a message (contract section 7, extensions).
 const EVENT_SUBPROTOCOL: &str = "cloudevents.json";
@@ -79,7 +79,12 @@ impl IntoParams for Membership {
         );
         let member =
             text(MEMBER, "The member's name in the group; only beside group. Another one of that name is put out");
-        vec![group, member]
+        let skip = ParameterBuilder::new().name(SKIP).parameter_in(ParameterIn::Query).description(Some(
+            "The position that a close reason named, because something is missing there or a record is too large; only beside \
+             group. Once the member has acknowledged all that comes before it, it goes on behind it",
+        ));
+        let skip = skip.schema(Some(ObjectBuilder::new().schema_type(Type::String).build())).build();
+        vec![group, member, skip]
     }
 }
 
@@ -142,15 +147,15 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
     let needed = Needed { role: Role::Operator, stream: Some(call.name.to_string()), trail };
     let rights = call.service().authenticator().rights(&call.caller.identity, needed);
     let (feed, number, goes_on_from) = match membership {
-        Some((group, member)) => {
-            let joined = call.service().sessions().join(call.principal(), &stream, request_for, &group, member).await?;
+        Some(joining) => {
+            let joined = call.service().sessions().join(call.principal(), &stream, request_for, joining).await?;
             let number = joined.number();
             (SocketFeed::Member(Box::new(joined.watched(rights))), number, None)
         }
         None => {
             let session = call.service().sessions().open(call.principal(), &stream, request_for).await?;
             let (number, goes_on_from) = (session.number(), session.goes_on_from().to_owned());
-            (SocketFeed::Session(WatchedSession::new(session, rights)), number, Some(goes_on_from))
+            (SocketFeed::Session(Box::new(WatchedSession::new(session, rights))), number, Some(goes_on_from))
         }
     };
     let Call { hall, caller, name, .. } = call;
@@ -180,21 +185,24 @@ pub(super) async fn get_or_upgrade(call: Call<ResourceName>, mut request: Reques
 }
 
 /// The group and the member that a request names.
-fn membership_in(query: Option<&str>) -> Result<Option<(GroupName, Option<MemberName>)>, ErrorAnswer> {
-    let member = query::only(query, MEMBER)?;
+fn membership_in(query: Option<&str>) -> Result<Option<JoinRequest>, ErrorAnswer> {
+    let (member, skip) = (query::only(query, MEMBER)?, query::only(query, SKIP)?);
     let Some(group) = query::only(query, GROUP)? else {
-        return match member {
-            None => Ok(None),
-            Some(_) => {
-                Err(Refusal::Query(format!("{MEMBER} names a member of a consumer group, and {GROUP} names none"))
-                    .into())
-            }
+        let alone = match (&member, &skip) {
+            (None, None) => return Ok(None),
+            (Some(_), _) => format!("{MEMBER} names a member of a consumer group, and {GROUP} names none"),
+            (None, Some(_)) => format!("{SKIP} is for a member of a consumer group, and {GROUP} names none"),
         };
+        return Err(Refusal::Query(alone).into());
     };
-    let invalid = |name: &str, error| ErrorAnswer::from(Refusal::Query(format!("{name}: {error}")));
-    let group = GroupName::new(&group).map_err(|error| invalid(GROUP, error))?;
-    let member = member.map(|member| MemberName::new(&member)).transpose().map_err(|error| invalid(MEMBER, error))?;
-    Ok(Some((group, member)))
+    let invalid =
+        |name: &str, error: &dyn std::fmt::Display| ErrorAnswer::from(Refusal::Query(format!("{name}: {error}")));
+    if let Some(skip) = &skip {
+        token::decode(skip).map_err(|_| invalid(SKIP, &"it must be the position that a close reason named"))?;
+    }
+    let group = GroupName::new(&group).map_err(|error| invalid(GROUP, &error))?;
+    let member = member.map(|member| MemberName::new(&member)).transpose().map_err(|error| invalid(MEMBER, &error))?;
+    Ok(Some(JoinRequest { group, member, skip }))
 }
 
 /// Tells the client what it must know before the first message: how to go on without a position, and when to worry.
@@ -232,7 +240,7 @@ fn too_big_for_client(progress: &Progress, config: &StreamConfig) -> String {
 /// What a socket is fed with.
 enum SocketFeed {
     /// A session, whose client keeps its position.
-    Session(WatchedSession),
+    Session(Box<WatchedSession>),
     /// A member of a consumer group, for which the server does.
     Member(Box<MemberSession>),
 }

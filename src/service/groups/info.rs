@@ -1,10 +1,9 @@
 //! Groups as people see them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::entry::{Entry, layout_of};
-use super::stored::commits;
-use crate::catalog::cursors::Cursors;
 use crate::delivery::group::{MemberInfo, PartitionInfo};
 use crate::record::{GroupName, MemberName, Position, ResourceName, Timestamp, TrailName};
 use crate::trail::Trail;
@@ -82,25 +81,26 @@ impl GroupInfo {
     }
 
     /// Of a group over that trail, which is served.
-    pub(super) fn of(entry: &Entry, cursors: &Cursors, trail: Option<&Trail>) -> Self {
+    pub(super) fn of(entry: &Entry, trail: Option<&Trail>, now: Duration) -> Self {
         let status = trail.map(Trail::status);
         entry.with(|state| {
-            let durable = commits(cursors, &entry.stream, &entry.name, &state.stored);
             let epoch = trail.map(Trail::epoch);
+            let start = state.start();
+            if let Some(trail) = trail.filter(|trail| trail.epoch() == start.epoch) {
+                // It may have changed, and nobody have joined since the server started: what is read to its end is to be known.
+                state.set_layout(layout_of(trail), now);
+            }
             let mut owners = state.machine.partitions();
             if owners.is_empty() {
-                // Nobody has joined since the server started.
                 let numbers = trail.map(layout_of).unwrap_or_default().0.into_keys();
-                let known = durable.iter().map(|(partition, _)| *partition);
-                let numbers: BTreeSet<u16> = numbers.chain(known).collect();
+                let numbers: BTreeSet<u16> = numbers.chain(state.machine.committed_partitions()).collect();
                 let of = |partition| PartitionInfo { partition, owner: None, finished: false };
                 owners = numbers.into_iter().map(of).collect();
             }
-            let start = state.start();
             let mut overtaken = false;
+            let machine = &state.machine;
             let partitions = owners.into_iter().map(|of| {
-                let committed = durable.iter().find(|(partition, _)| *partition == of.partition);
-                let position = committed.map_or(start, |(_, position)| *position);
+                let position = machine.committed(of.partition);
                 let served = status.as_ref().filter(|_| epoch == Some(start.epoch));
                 overtaken |= !of.finished && served.is_some_and(|status| is_overtaken(&position, status.first_commit));
                 let behind = served.map(|status| status.last_commit.saturating_sub(position.commit));
@@ -108,7 +108,7 @@ impl GroupInfo {
                     partition: of.partition,
                     owner: of.owner,
                     position,
-                    is_committed: committed.is_some(),
+                    is_committed: machine.is_committed(of.partition),
                     is_finished: of.finished,
                     lag_transactions: if of.finished { Some(0) } else { behind },
                 }

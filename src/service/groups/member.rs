@@ -23,6 +23,8 @@ pub struct Membership {
     pub(super) id: MemberId,
     pub(super) name: MemberName,
     pub(super) trail: Trail,
+    /// Held while it commits.
+    pub(super) committing: tokio::sync::Mutex<()>,
 }
 
 impl Membership {
@@ -71,8 +73,9 @@ impl Membership {
     /// Commits places of partitions, each with the generation that it is had under; durable when this returns.
     pub async fn commit(&self, places: &[(u16, u64, Position)]) -> Result<Committed, GroupError> {
         let (stream, group) = (&self.entry.stream, &self.entry.name);
-        let (committed, writing) = self.entry.with(|state| {
-            let committed = state.machine.commit(self.id, places, self.clock.steady())?;
+        let _one_at_a_time = self.committing.lock().await;
+        let (committed, life, writing) = self.entry.with(|state| {
+            let committed = state.machine.begin_commit(self.id, places, self.clock.steady())?;
             let life = state.stored.life;
             let change = |(partition, position): &(u16, Position)| {
                 let value = StoredCommit { life, place: place(position) };
@@ -81,11 +84,17 @@ impl Membership {
             let changes: Vec<_> = committed.taken.iter().map(change).collect();
             // Begun while nobody else commits, so that the later commit is the later one on the disk too.
             let writing = if changes.is_empty() { None } else { Some(self.cursors.begin(changes)?) };
-            Ok::<_, GroupError>((committed, writing))
+            Ok::<_, GroupError>((committed, life, writing))
         })?;
         if let Some(writing) = writing {
             writing.done().await?;
         }
+        self.entry.with(|state| {
+            // What was stored of a life that is over is not read any more.
+            if state.stored.life == life {
+                state.machine.end_commit(self.id, &committed, self.clock.steady());
+            }
+        });
         Ok(committed)
     }
 
@@ -98,7 +107,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.entry.with(|state| {
-            state.used = self.clock.now();
+            state.touch(&*self.clock);
             state.machine.leave(self.id, self.clock.steady());
         });
     }

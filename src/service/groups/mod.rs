@@ -16,12 +16,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::{Instant, timeout_at};
 
 pub use info::{GroupInfo, GroupState, PartitionLag};
 pub use member::Membership;
 pub use refused::GroupError;
 
-use self::entry::{Entry, layout_of};
+use self::entry::{Closed, Entry, State, layout_of};
 use self::stored::{StoredGroup, group_key, place, set};
 use super::principal::{Principal, Verb};
 use super::trails::Trails;
@@ -29,7 +30,7 @@ use crate::access::{Limit, LimitHits};
 use crate::catalog::cursors::{Change, CursorError, CursorFigures, Cursors};
 use crate::clock::SharedClock;
 use crate::limits;
-use crate::record::{GroupName, MemberName, Position, ResourceName, Timestamp, TrailName};
+use crate::record::{GroupName, MemberName, Position, ResourceName, TrailName};
 use crate::repeats::warn_rarely;
 use crate::trail::{Floor, Trail};
 
@@ -82,58 +83,79 @@ impl Groups {
             );
         }
         let entries = groups.into_iter().map(|(stream, name, stored)| {
-            let entry = Entry::open(stream.clone(), name.clone(), stored, &cursors, clock.now());
+            let entry = Entry::open(stream.clone(), name.clone(), stored, &cursors, &*clock);
             ((stream, name), Arc::new(entry))
         });
         let (known, changing) = (RwLock::new(entries.collect()), Arc::default());
         Self { cursors, trails, clock, hits, known, changing }
     }
 
-    /// Whether a stream has a group of that name.
-    pub fn exists(&self, stream: &ResourceName, group: &GroupName) -> bool {
-        self.known(stream, group).is_some()
-    }
-
     /// Takes a member into a group, which is made if it is not there: its first member says where it begins. `is_there`: whether
     /// the stream is there still, asked while it cannot be deleted.
-    pub async fn join(
+    pub async fn join<E: From<GroupError>, F: Future<Output = Result<Position, E>>>(
         &self,
         principal: Principal<'_>,
         joining: Joining<'_>,
-        start: Position,
+        start: impl Fn() -> F,
         is_there: impl Fn() -> bool,
-    ) -> Result<Membership, GroupError> {
+    ) -> Result<Membership, E> {
         let Joining { stream, trail, group, member, timeout, skips_forward } = joining;
-        principal.check_stream(Verb::Read, stream)?;
-        principal.check_source(trail.name().as_str())?;
-        let entry = match self.known(stream, group) {
-            Some(entry) => entry,
-            None => self.make(stream, trail, group, start, is_there).await?,
-        };
-        self.check_positions(&entry, trail, skips_forward)?;
-        let now = self.clock.steady();
-        let joined = entry.with(|state| {
-            state.set_layout(layout_of(trail), now);
-            state.used = self.clock.now();
-            state.machine.join(member.clone(), timeout, now)
-        });
-        let id = joined.inspect_err(|_| self.hits.count(Limit::GroupMembers))?;
-        let (cursors, clock, trail) = (self.cursors.clone(), self.clock.clone(), trail.clone());
-        Ok(Membership { entry, cursors, clock, id, name: member, trail })
+        principal.check_stream(Verb::Read, stream).map_err(GroupError::from)?;
+        principal.check_source(trail.name().as_str()).map_err(GroupError::from)?;
+        loop {
+            let entry = match self.known(stream, group) {
+                Some(entry) => entry,
+                None => self.make(stream, trail, group, &start, &is_there).await?,
+            };
+            self.check_positions(principal, &entry, trail, skips_forward)?;
+            let now = self.clock.steady();
+            let joined = entry.with(|state| {
+                state.is_open().then(|| {
+                    state.set_layout(layout_of(trail), now);
+                    state.touch(&*self.clock);
+                    state.machine.join(member.clone(), timeout, now)
+                })
+            });
+            let Some(joined) = joined else {
+                // Whoever resets or removes it holds this until that is done.
+                drop(self.changing.lock().await);
+                continue;
+            };
+            let id = joined.inspect_err(|_| self.hits.count(Limit::GroupMembers)).map_err(GroupError::from)?;
+            let (cursors, clock, trail) = (self.cursors.clone(), self.clock.clone(), trail.clone());
+            let committing = Mutex::default();
+            return Ok(Membership { entry, cursors, clock, id, name: member, trail, committing });
+        }
     }
 
-    async fn make(
+    async fn make<E: From<GroupError>, F: Future<Output = Result<Position, E>>>(
         &self,
         stream: &ResourceName,
         trail: &Trail,
         group: &GroupName,
-        start: Position,
+        start: impl Fn() -> F,
         is_there: impl Fn() -> bool,
-    ) -> Result<Arc<Entry>, GroupError> {
+    ) -> Result<Arc<Entry>, E> {
         let _one_at_a_time = self.changing.lock().await;
         if let Some(entry) = self.known(stream, group) {
             return Ok(entry);
         }
+        self.check_room(stream, is_there)?;
+        let start = start().await?;
+        let stored = self.begun(trail, &start);
+        let mut changes = vec![set(group_key(stream, group), &stored)];
+        // What a removal that was broken off has left.
+        changes.extend(self.removals_below(stream, group));
+        self.cursors.write(changes).await.map_err(GroupError::from)?;
+        let entry = Arc::new(Entry::open(stream.clone(), group.clone(), stored, &self.cursors, &*self.clock));
+        let key = (stream.clone(), group.clone());
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, entry.clone());
+        tracing::info!(%stream, %group, commit = start.commit, "consumer group made");
+        Ok(entry)
+    }
+
+    /// Refuses one more group of a stream that is gone or has enough.
+    fn check_room(&self, stream: &ResourceName, is_there: impl Fn() -> bool) -> Result<(), GroupError> {
         if !is_there() {
             return Err(GroupError::StreamGone(stream.clone()));
         }
@@ -145,17 +167,7 @@ impl Groups {
             self.hits.count(Limit::Groups);
             return Err(GroupError::TooMany(limits::GROUPS_MAX));
         }
-        let stored = self.begun(trail, &start);
-        let mut changes = vec![set(group_key(stream, group), &stored)];
-        // What a removal that was broken off has left.
-        changes.extend(self.removals_below(stream, group));
-        self.cursors.write(changes).await?;
-        let now = self.clock.now();
-        let entry = Arc::new(Entry::open(stream.clone(), group.clone(), stored, &self.cursors, now));
-        let key = (stream.clone(), group.clone());
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(key, entry.clone());
-        tracing::info!(%stream, %group, commit = start.commit, "consumer group made");
-        Ok(entry)
+        Ok(())
     }
 
     fn begun(&self, trail: &Trail, start: &Position) -> StoredGroup {
@@ -169,11 +181,18 @@ impl Groups {
     }
 
     /// Refuses a group whose positions are of no use in that trail.
-    fn check_positions(&self, entry: &Entry, trail: &Trail, skips_forward: bool) -> Result<(), GroupError> {
+    fn check_positions(
+        &self,
+        principal: Principal<'_>,
+        entry: &Entry,
+        trail: &Trail,
+        skips_forward: bool,
+    ) -> Result<(), GroupError> {
         let (stream, group) = (entry.stream.clone(), entry.name.clone());
         let (of_trail, epoch) = entry.with(|state| (state.stored.trail.clone(), state.stored.epoch));
         if of_trail != *trail.name() {
-            return Err(GroupError::OtherTrail { stream, group, trail: of_trail });
+            let trail = Some(of_trail).filter(|trail| principal.may_see(trail));
+            return Err(GroupError::OtherTrail { stream, group, trail });
         }
         if epoch != trail.epoch().0 {
             return Err(GroupError::OtherEpoch { stream, group, trail: of_trail });
@@ -193,14 +212,21 @@ impl Groups {
         self.all().iter().filter(|entry| may(entry)).map(|entry| self.info(entry)).collect()
     }
 
-    /// The groups of a stream that the caller may read.
-    pub fn of_stream(&self, stream: &ResourceName) -> Vec<GroupInfo> {
-        self.all().iter().filter(|entry| entry.stream == *stream).map(|entry| self.info(entry)).collect()
+    /// How a group of a stream that the caller may read is doing. One whose positions are of a trail that he may not see is not
+    /// there for him.
+    pub fn describe(
+        &self,
+        principal: Principal<'_>,
+        stream: &ResourceName,
+        group: &GroupName,
+    ) -> Result<GroupInfo, GroupError> {
+        let info = self.info(&*self.find(stream, group)?);
+        if principal.may_see(&info.trail) { Ok(info) } else { Err(missing(stream, group)) }
     }
 
-    /// How a group of a stream that the caller may read is doing.
-    pub fn describe(&self, stream: &ResourceName, group: &GroupName) -> Result<GroupInfo, GroupError> {
-        Ok(self.info(&*self.find(stream, group)?))
+    /// Refuses a group that is not there.
+    pub fn check_there(&self, stream: &ResourceName, group: &GroupName) -> Result<(), GroupError> {
+        self.find(stream, group).map(drop)
     }
 
     /// Sets a group of a stream that the caller may manage to another place of the trail that the stream reads now; nobody may be in
@@ -214,13 +240,13 @@ impl Groups {
     ) -> Result<GroupInfo, GroupError> {
         let _one_at_a_time = self.changing.lock().await;
         let entry = self.find(stream, group)?;
-        check_empty(&entry)?;
+        let _closed = entry.close_if(|state| check_empty(group, state))?;
         let stored = self.begun(trail, &start);
         let mut changes = vec![set(group_key(stream, group), &stored)];
         changes.extend(self.removals_below(stream, group));
         self.cursors.write(changes).await?;
         entry.with(|state| {
-            state.reset(stored, self.clock.now());
+            state.reset(stored, &*self.clock);
             state.set_layout(layout_of(trail), self.clock.steady());
         });
         tracing::info!(%stream, %group, commit = start.commit, "consumer group reset");
@@ -231,18 +257,19 @@ impl Groups {
     pub async fn remove(&self, stream: &ResourceName, group: &GroupName) -> Result<(), GroupError> {
         let _one_at_a_time = self.changing.lock().await;
         let entry = self.find(stream, group)?;
-        check_empty(&entry)?;
-        self.take_away(&entry).await?;
+        let closed = entry.close_if(|state| check_empty(group, state))?;
+        self.take_away(&entry, closed).await?;
         tracing::info!(%stream, %group, "consumer group removed");
         Ok(())
     }
 
-    async fn take_away(&self, entry: &Entry) -> Result<(), CursorError> {
+    async fn take_away(&self, entry: &Entry, closed: Closed<'_>) -> Result<(), CursorError> {
         let (stream, group) = (&entry.stream, &entry.name);
         let mut changes = vec![Change::remove(group_key(stream, group))];
         changes.extend(self.removals_below(stream, group));
         self.cursors.write(changes).await?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&(stream.clone(), group.clone()));
+        closed.for_good();
         Ok(())
     }
 
@@ -287,7 +314,7 @@ impl Groups {
     pub(super) async fn end_unused(&self) {
         for entry in self.all() {
             let (trail, used, members) =
-                entry.with(|state| (state.stored.trail.clone(), state.used, state.machine.members().len()));
+                entry.with(|state| (state.stored.trail.clone(), state.used_steady, state.machine.members().len()));
             if members > 0 || !self.is_over(&trail, used) {
                 continue;
             }
@@ -298,23 +325,40 @@ impl Groups {
         }
     }
 
-    fn is_over(&self, trail: &TrailName, used: Timestamp) -> bool {
+    fn is_over(&self, trail: &TrailName, used: Duration) -> bool {
         // Options that cannot be read may keep it for longer than the defaults.
         let Ok(settings) = self.trails.settings_now(trail) else { return false };
         let kept = settings.unwrap_or_default().retention_seconds.unwrap_or(limits::RETENTION_SECONDS_DEFAULT);
-        seconds_between(used, self.clock.now()) > kept
+        self.clock.steady().saturating_sub(used).as_secs() > kept
     }
 
-    async fn end(&self, entry: &Entry, used: Timestamp) -> Result<(), CursorError> {
+    async fn end(&self, entry: &Entry, used: Duration) -> Result<(), CursorError> {
         let _one_at_a_time = self.changing.lock().await;
-        let is_unused = entry.with(|state| state.machine.members().is_empty() && state.used == used);
-        if !is_unused || self.known(&entry.stream, &entry.name).is_none() {
-            return Ok(());
-        }
-        self.take_away(entry).await?;
+        let is_unused = |state: &State| {
+            let is_unused = state.is_open() && state.machine.members().is_empty() && state.used_steady == used;
+            is_unused.then_some(()).ok_or(())
+        };
+        // Somebody uses it, or has removed it.
+        let Ok(closed) = entry.close_if(is_unused) else { return Ok(()) };
+        self.take_away(entry, closed).await?;
         let (stream, group) = (&entry.stream, &entry.name);
         tracing::warn!(%stream, %group, "consumer group removed: nobody has used it for as long as its trail keeps records");
         Ok(())
+    }
+
+    /// Waits, a little, until what members acknowledged before their connections ended is stored and they are out.
+    pub(super) async fn close(&self) {
+        let deadline = Instant::now() + Duration::from_secs(limits::GROUP_CLOSE_SECONDS);
+        for entry in self.all() {
+            let mut changes = entry.changes();
+            while entry.with(|state| !state.machine.members().is_empty()) {
+                if !matches!(timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
+                    let (stream, group) = (&entry.stream, &entry.name);
+                    tracing::warn!(%stream, %group, "members are still in a consumer group: what they acknowledged last may come again");
+                    break;
+                }
+            }
+        }
     }
 
     /// What was written of positions since the start.
@@ -325,7 +369,7 @@ impl Groups {
     fn info(&self, entry: &Entry) -> GroupInfo {
         let trail = entry.with(|state| state.stored.trail.clone());
         let served = self.trails.get(&trail).and_then(|entry| entry.served().ok().cloned());
-        GroupInfo::of(entry, &self.cursors, served.as_ref())
+        GroupInfo::of(entry, served.as_ref(), self.clock.steady())
     }
 
     fn all(&self) -> Vec<Arc<Entry>> {
@@ -343,16 +387,18 @@ impl Groups {
     }
 
     fn find(&self, stream: &ResourceName, group: &GroupName) -> Result<Arc<Entry>, GroupError> {
-        let missing = || GroupError::Missing { stream: stream.clone(), group: group.clone() };
-        self.known(stream, group).ok_or_else(missing)
+        self.known(stream, group).ok_or_else(|| missing(stream, group))
     }
 }
 
-fn check_empty(entry: &Entry) -> Result<(), GroupError> {
-    let members = entry.with(|state| state.machine.members().len());
-    if members == 0 { Ok(()) } else { Err(GroupError::HasMembers { group: entry.name.clone(), members }) }
+fn missing(stream: &ResourceName, group: &GroupName) -> GroupError {
+    GroupError::Missing { stream: stream.clone(), group: group.clone() }
 }
 
-fn seconds_between(earlier: Timestamp, later: Timestamp) -> u64 {
-    u64::try_from(later.micros().saturating_sub(earlier.micros()) / 1_000_000).unwrap_or_default()
+fn check_empty(group: &GroupName, state: &State) -> Result<(), GroupError> {
+    let members = state.machine.members().len();
+    if members == 0 { Ok(()) } else { Err(GroupError::HasMembers { group: group.clone(), members }) }
 }
+
+#[cfg(test)]
+mod tests;

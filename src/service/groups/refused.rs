@@ -19,16 +19,16 @@ pub enum GroupError {
     },
     /// Its positions are of another trail.
     #[error(
-        "the positions of consumer group {group} are of trail {trail}, which stream {stream} does not read any more; {}",
-        reset(stream, group)
+        "the positions of consumer group {group} are of {}, which stream {stream} does not read any more; {}",
+        trail.as_ref().map_or_else(|| "another trail".to_owned(), |trail| format!("trail {trail}")), reset(stream, group)
     )]
     OtherTrail {
         /// The stream.
         stream: ResourceName,
         /// The group.
         group: GroupName,
-        /// The trail that they are of.
-        trail: TrailName,
+        /// The trail that they are of, if the caller may see it.
+        trail: Option<TrailName>,
     },
     /// Its positions are of another life of the trail.
     #[error(

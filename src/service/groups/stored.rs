@@ -1,5 +1,7 @@
 //! How a group stands in the file of positions: one entry for the group, one for each partition that has a commit.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::cursors::{Change, Cursors};
@@ -58,23 +60,22 @@ pub(super) fn set<T: Serialize>(key: String, value: &T) -> Change {
 /// Every group that is stored, and the keys that belong to none.
 pub(super) fn groups(cursors: &Cursors) -> (Vec<(ResourceName, GroupName, StoredGroup)>, Vec<String>) {
     let (mut groups, mut strays) = (Vec::new(), Vec::new());
-    let mut last = None;
-    for (key, value) in cursors.with_prefix(OF_STREAMS) {
+    let stored = cursors.with_prefix(OF_STREAMS);
+    // Others may stand between a group and its partitions: `g-2` comes before `g/0`.
+    let keys: BTreeSet<String> = stored.iter().map(|(key, _)| key.clone()).collect();
+    for (key, value) in stored {
         let parts: Vec<&str> = key.split('/').collect();
         match parts.as_slice() {
             [_, stream, group] => {
                 match (ResourceName::new(stream), GroupName::new(group), serde_json::from_slice(&value)) {
                     (Ok(stream), Ok(group), Ok(stored)) => {
-                        last = Some(key.clone());
                         groups.push((stream, group, stored));
                     }
                     _ => strays.push(key),
                 }
             }
             // Left of a removal that a crash broke off.
-            [stream, name, group, _] if last.as_deref() != Some(&format!("{stream}/{name}/{group}")) => {
-                strays.push(key)
-            }
+            [stream, name, group, _] if !keys.contains(&format!("{stream}/{name}/{group}")) => strays.push(key),
             _ => {}
         }
     }

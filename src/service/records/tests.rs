@@ -268,7 +268,7 @@ async fn who_is_overtaken_by_retention_hears_how_much_is_lost_and_who_has_all_th
     assert_eq!(fetched.records[0].transaction.commit, starts_at);
     // A reader that was kept where the trail now begins goes on there.
     let mut begin = after(&fetched);
-    while !fetch(&service, &pull(Which::All, begin, 7)).await.map(|fetched| begin = after(&fetched)).is_err() {
+    while fetch(&service, &pull(Which::All, begin, 7)).await.map(|fetched| begin = after(&fetched)).is_ok() {
         let PullBegin::After { offset, .. } = begin else { panic!() };
         if offset.commit == 100 {
             return;

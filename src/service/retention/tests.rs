@@ -7,11 +7,11 @@ use crate::codec::image::ImageWriter;
 use crate::record::{Column, JsonKind, Operation, SourcePosition, TableName, Timestamp, TransactionHead};
 use crate::record::{GroupName, MemberName, Position, ResourceName, TrailName};
 use crate::service::Service;
-use crate::service::groups::{GroupState, Joining, Membership};
+use crate::service::groups::{GroupError, GroupInfo, GroupState, Joining, Membership};
 use crate::service::principal::Principal;
 use crate::service::trails::TrailError;
 use crate::trail::local::disk::SystemDisk;
-use crate::trail::{RetentionRule, Row, TrailOptions, Writer};
+use crate::trail::{PartitionChange, RetentionRule, Row, TrailOptions, Writer};
 
 const DAY_SECONDS: i64 = 86_400;
 
@@ -334,7 +334,9 @@ async fn join(service: &Service, trail: &Trail, group: &str) -> Membership {
         timeout: None,
         skips_forward: false,
     };
-    service.groups().join(Principal::House, joining, Position::behind(trail.epoch(), 0), || true).await.unwrap()
+    let beginning = Position::behind(trail.epoch(), 0);
+    let start = || std::future::ready(Ok::<_, GroupError>(beginning));
+    service.groups().join(Principal::House, joining, start, || true).await.unwrap()
 }
 
 async fn commit(member: &Membership, trail: &Trail, commit: u64) {
@@ -399,4 +401,76 @@ async fn a_group_that_nobody_uses_ends_and_its_hold_with_it() {
     service.groups().end_unused().await;
     service.retention().pass();
     assert_eq!((service.groups().list(Principal::House).len(), trail.status().segments), (0, 1));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_ends_no_group() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    drop(join(&service, &trail(&service, "t1"), "g1").await);
+    // Nobody has looked at the clock yet.
+    clock.set_by_seconds(400 * DAY_SECONDS);
+    service.groups().end_unused().await;
+    assert_eq!(service.groups().list(Principal::House).len(), 1);
+    clock.set_by_seconds(-800 * DAY_SECONDS);
+    clock.advance_seconds(8 * DAY_SECONDS);
+    service.groups().end_unused().await;
+    assert_eq!(service.groups().list(Principal::House).len(), 0, "it has not been used for a week");
+}
+
+/// The one group that there is.
+fn only(service: &Service) -> GroupInfo {
+    service.groups().list(Principal::House).remove(0)
+}
+
+fn standing(info: &GroupInfo) -> Vec<(u16, u64, bool)> {
+    info.partitions.iter().map(|of| (of.partition, of.position.commit, of.is_finished)).collect()
+}
+
+/// Forty transactions more, in both halves of the keys.
+async fn put_forty(service: &Service, trail: &Trail) {
+    for number in 0..40 {
+        let message = format!("{{\"op\":\"MESSAGE\",\"key\":\"{number}\",\"value\":\"{}\"}}", "v".repeat(500));
+        let body = format!("{{\"operations\":[{message}]}}");
+        service.puts().put(Principal::House, trail.name(), body.as_bytes()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_group_goes_on_in_the_halves_of_a_partition_whatever_was_removed_before_them_also_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (service, clock) = served(home.path(), &["t1"]).await;
+    let of_first_life = trail(&service, "t1");
+    let member = join(&service, &of_first_life, "g1").await;
+    commit(&member, &of_first_life, 40).await;
+    clock.advance_seconds(8 * DAY_SECONDS);
+    service.retention().pass();
+    let first = of_first_life.status().first_commit;
+    assert!(first > 1, "{first}");
+    let split = PartitionChange::Split { partition: 0, at: None };
+    service.trails().change_partitions(Principal::House, of_first_life.name(), split).await.unwrap();
+    // Nobody has looked at the trail since; the group began at 0, long before its halves.
+    let info = only(&service);
+    assert_eq!((info.state, standing(&info)), (GroupState::Ready, vec![(0, 40, true), (1, 40, false), (2, 40, false)]));
+    assert_eq!(info.lag_transactions(), Some(0));
+    put_forty(&service, &of_first_life).await;
+    member.look_at_trail();
+    let share = member.share().unwrap();
+    assert_eq!((share.kept(), share.0[0].committed.commit), (vec![1, 2], 40));
+    let behind = Position::behind(of_first_life.epoch(), 80);
+    let places: Vec<_> = share.0.iter().map(|owned| (owned.partition, owned.generation, behind)).collect();
+    assert_eq!(member.commit(&places).await.unwrap().taken.len(), 2);
+    clock.advance_seconds(8 * DAY_SECONDS);
+    service.retention().pass();
+    assert!(of_first_life.status().first_commit > 41, "{:?}", of_first_life.status());
+    drop((member, of_first_life));
+    service.close().await;
+    drop(service);
+    let service = Service::open(home.path(), clock, Default::default()).unwrap();
+    let info = only(&service);
+    assert_eq!((info.state, standing(&info)), (GroupState::Ready, vec![(0, 40, true), (1, 80, false), (2, 80, false)]));
+    let trail = trail(&service, "t1");
+    let retention = service.groups().floor_of(&trail, None).unwrap();
+    assert_eq!(retention.position, behind, "what is read to its end keeps nothing");
+    assert_eq!(join(&service, &trail, "g1").await.share().unwrap().kept(), [1, 2]);
 }

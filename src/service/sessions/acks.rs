@@ -2,6 +2,11 @@
 //!
 //! Acknowledgements follow the order in which records were sent, so only the last one counts: however many a member sends, what
 //! is kept of them is one position.
+//!
+//! What a session says of itself (a heartbeat, that all is sent) has a position too, which may be acknowledged at any time, also
+//! when the next session has begun on the connection, from places further back. Such positions carry the number of
+//! their session, and those of an earlier one acknowledge nothing: by then all that it sent is acknowledged, and nothing
+//! is known of what the next one has sent.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +32,8 @@ pub(super) struct Acks {
 #[derive(Debug, Default)]
 struct State {
     window: Option<Window>,
+    /// The number of the last window.
+    opened: u32,
     /// The last acknowledged position of the windows before: it may be acknowledged again while a new one begins.
     before: Option<Position>,
     end: Option<End>,
@@ -36,6 +43,8 @@ struct State {
 /// What the member is being sent: partitions, each from some place on.
 #[derive(Debug)]
 struct Window {
+    /// Of the session that sends it.
+    number: u32,
     places: Vec<(u16, u64, Place)>,
     begin: Place,
     /// The last record that it was sent.
@@ -89,9 +98,15 @@ impl Acks {
         if token.scope != TokenScope::Stream(self.contract) {
             return Err(NOT_SENT);
         }
-        let position = token.position;
+        let mut position = token.position;
         let mut state = self.state();
-        if state.before == Some(position) {
+        if position.is_behind() {
+            let number = std::mem::take(&mut position.xid_hash);
+            let is_of_window = state.window.as_ref().is_some_and(|window| window.number == number);
+            if !is_of_window {
+                return if (1..=state.opened).contains(&number) { Ok(()) } else { Err(NOT_SENT) };
+            }
+        } else if state.before == Some(position) {
             return Ok(());
         }
         let before = state.before.map(|before| place_of(&before));
@@ -101,10 +116,10 @@ impl Acks {
         };
         let sent = window.sent.filter(|sent| sent.epoch == position.epoch).map(|sent| place_of(&sent));
         let place = place_of(&position);
-        if place <= window.begin || sent.is_none_or(|sent| place > sent) {
+        if sent.is_none_or(|sent| place > sent) || (place <= window.begin && !position.is_behind()) {
             return Err(NOT_SENT);
         }
-        if window.acked.is_none_or(|acked| place > place_of(&acked)) {
+        if place > window.begin && window.acked.is_none_or(|acked| place > place_of(&acked)) {
             window.acked = Some(position);
             window.pending = Some(position);
             drop(state);
@@ -113,10 +128,12 @@ impl Acks {
         Ok(())
     }
 
-    /// The member is sent these partitions from now on, each from where it is committed on.
-    pub(super) fn open_window(&self, owned: &[Owned], begin: &Position) {
+    /// The member is sent these partitions from now on, each from where it is committed on, by the session of that number, which
+    /// is higher than any before.
+    pub(super) fn open_window(&self, number: u32, owned: &[Owned], begin: &Position) {
         let places = owned.iter().map(|owned| (owned.partition, owned.generation, place_of(&owned.committed)));
         let window = Window {
+            number,
             places: places.collect(),
             begin: place_of(begin),
             record: None,
@@ -125,7 +142,8 @@ impl Acks {
             pending: None,
             is_committing: false,
         };
-        self.state().window = Some(window);
+        let mut state = self.state();
+        (state.window, state.opened) = (Some(window), number);
     }
 
     /// Nothing of what it was sent is outstanding.
@@ -140,6 +158,10 @@ impl Acks {
     pub(super) fn sent(&self, record: Option<Position>, position: Position) {
         if let Some(window) = &mut self.state().window {
             (window.record, window.sent) = (record, Some(position));
+            if commits_when_sent() {
+                (window.acked, window.pending) = (Some(position), Some(position));
+                self.to_commit.notify_one();
+            }
         }
     }
 
@@ -227,6 +249,21 @@ impl Window {
     }
 }
 
+/// Whether a test asked that what is sent is taken for acknowledged, so that it can be seen to be lost.
+#[cfg(feature = "fault-injection")]
+fn commits_when_sent() -> bool {
+    static ASKED: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        std::env::var_os("TRAILCAST_TEST_COMMIT_WHEN_SENT").is_some_and(|value| value == "1")
+    });
+    *ASKED
+}
+
+/// Nothing is before its client says so.
+#[cfg(not(feature = "fault-injection"))]
+const fn commits_when_sent() -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn an_acknowledgement_commits_each_partition_up_to_it_and_none_backwards() {
         let acks = Acks::new(CONTRACT);
-        acks.open_window(&[owned(0, 5), owned(1, 9)], &at(5, 0));
+        acks.open_window(1, &[owned(0, 5), owned(1, 9)], &at(5, 0));
         acks.sent(Some(at(8, 1)), at(8, 1));
         assert!(!acks.all_acknowledged());
         assert_eq!(say(&acks, &at(7, 0)), None);
@@ -285,7 +322,7 @@ mod tests {
         let said = said.into_iter().map(str::to_owned);
         for text in said.chain([other_contract, of_trail, own(at(9, 1)), own(at(5, 0)), other_epoch, twice]) {
             let acks = Acks::new(CONTRACT);
-            acks.open_window(&[owned(0, 5)], &at(5, 0));
+            acks.open_window(1, &[owned(0, 5)], &at(5, 0));
             acks.sent(Some(at(9, 0)), at(9, 0));
             acks.take(text.as_bytes());
             assert!(matches!(acks.ended(), Some(End::NotAcknowledged(_))), "{text}");
@@ -296,12 +333,12 @@ mod tests {
     #[test]
     fn what_was_acknowledged_before_a_hand_over_may_be_said_again_and_means_nothing_new() {
         let acks = Acks::new(CONTRACT);
-        acks.open_window(&[owned(0, 5)], &at(5, 0));
+        acks.open_window(1, &[owned(0, 5)], &at(5, 0));
         acks.sent(Some(at(9, 0)), at(9, 0));
         assert_eq!(say(&acks, &at(9, 0)), None);
         acks.close_window();
         assert_eq!(say(&acks, &at(9, 0)), None);
-        acks.open_window(&[owned(0, 9), owned(1, 5)], &at(5, 0));
+        acks.open_window(2, &[owned(0, 9), owned(1, 5)], &at(5, 0));
         acks.sent(Some(at(20, 0)), at(20, 0));
         assert_eq!(say(&acks, &at(9, 0)), None);
         assert!(acks.state().window.as_ref().unwrap().acked.is_none());
@@ -310,7 +347,7 @@ mod tests {
     #[test]
     fn a_heartbeat_need_not_be_acknowledged_and_what_was_passed_over_is_committed_when_nothing_is_outstanding() {
         let acks = Acks::new(CONTRACT);
-        acks.open_window(&[owned(0, 5)], &at(5, 0));
+        acks.open_window(1, &[owned(0, 5)], &at(5, 0));
         acks.sent(Some(at(8, 0)), at(8, 0));
         acks.advance(Position::behind(Epoch(1), 20));
         assert!(acks.state().window.as_ref().unwrap().pending.is_none(), "a record is outstanding");
@@ -320,5 +357,44 @@ mod tests {
         acks.state().window.as_mut().unwrap().pending = None;
         acks.advance(Position::behind(Epoch(1), 20));
         assert_eq!(acks.state().window.as_ref().unwrap().pending, Some(Position::behind(Epoch(1), 20)));
+    }
+
+    fn notice(session: u32, commit: u64) -> Position {
+        Position { xid_hash: session, ..Position::behind(Epoch(1), commit) }
+    }
+
+    #[test]
+    fn a_late_acknowledgement_of_a_heartbeat_says_nothing_of_what_was_sent_after_a_hand_over() {
+        let acks = Acks::new(CONTRACT);
+        acks.open_window(1, &[owned(0, 5)], &at(5, 0));
+        acks.sent(Some(at(8, 0)), at(8, 0));
+        assert_eq!(say(&acks, &at(8, 0)), None);
+        acks.sent(Some(at(8, 0)), notice(1, 10));
+        acks.close_window();
+        assert_eq!(say(&acks, &notice(1, 10)), None, "nothing is begun yet");
+        acks.open_window(2, &[owned(0, 8), owned(1, 5)], &at(5, 0));
+        for last in [at(6, 0), at(12, 0)] {
+            acks.sent(Some(last), last);
+            assert_eq!(say(&acks, &notice(1, 10)), None);
+            assert!(!acks.all_acknowledged() && acks.state().window.as_ref().unwrap().pending.is_none());
+        }
+        acks.sent(Some(at(12, 0)), notice(2, 12));
+        assert_eq!(say(&acks, &notice(2, 12)), None);
+        assert!(acks.all_acknowledged());
+        assert_eq!(acks.state().window.as_ref().unwrap().pending, Some(Position::behind(Epoch(1), 12)));
+        assert!(
+            matches!(say(&acks, &notice(3, 12)), Some(End::NotAcknowledged(_))),
+            "of no session of this connection"
+        );
+    }
+
+    #[test]
+    fn that_all_is_sent_may_be_acknowledged_where_there_was_nothing_to_send() {
+        let acks = Acks::new(CONTRACT);
+        acks.open_window(1, &[owned(0, 5)], &Position::behind(Epoch(1), 5));
+        acks.sent(None, notice(1, 5));
+        assert_eq!(say(&acks, &notice(1, 5)), None);
+        assert!(acks.state().window.as_ref().unwrap().pending.is_none());
+        assert!(matches!(say(&acks, &notice(1, 6)), Some(End::NotAcknowledged(_))));
     }
 }

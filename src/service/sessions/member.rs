@@ -14,13 +14,14 @@ use tokio::time::Instant;
 
 use super::acks::Acks;
 use super::begin::BeginRequest;
+use super::places::SessionPlace;
 use super::refused::SessionError;
 use super::session::OpenSession;
 use super::{SessionRequest, Sessions};
 use crate::access::Limit;
 use crate::access::rights::Rights;
 use crate::codec::json::GroupAssignment;
-use crate::codec::token::{Token, TokenScope};
+use crate::codec::token::{self, Token, TokenScope};
 use crate::delivery::announcements::group_assignment;
 use crate::delivery::contract::Contract;
 use crate::delivery::end::End;
@@ -31,7 +32,7 @@ use crate::delivery::progress::Progress;
 use crate::delivery::session::Delivery;
 use crate::limits;
 use crate::record::Position;
-use crate::service::groups::Membership;
+use crate::service::groups::{GroupError, Membership};
 use crate::service::principal::Principal;
 use crate::service::sessions::watched::lost;
 use crate::service::streams::Stream;
@@ -72,6 +73,14 @@ pub struct MemberSession {
     acks: Arc<Acks>,
     rights: Rights,
     stage: Stage,
+    /// Held for as long as it is connected, whether it is sent anything or waits.
+    place: Arc<SessionPlace>,
+    /// Where it goes on although something is missing or too large there, as an end names it.
+    skip: Option<String>,
+    /// What of it is to be committed when all that comes before is acknowledged.
+    skipping: Option<Position>,
+    /// How many sessions it has had.
+    begun: u32,
     /// What it was last told that it has.
     told: Option<Vec<u16>>,
     progress: Arc<MemberProgress>,
@@ -100,6 +109,8 @@ pub struct Joined {
     pub(super) request: SessionRequest,
     pub(super) contract: Contract,
     pub(super) membership: Membership,
+    pub(super) skip: Option<String>,
+    pub(super) place: Arc<SessionPlace>,
     pub(super) gone: watch::Receiver<bool>,
     pub(super) number: u64,
 }
@@ -127,7 +138,7 @@ impl MemberSession {
     /// A member that has joined, for as long as its user has these rights. What it acknowledges is committed by a task of its own:
     /// a client that is slow to take what it is sent has its acknowledgements heard all the same.
     fn new(joined: Joined, rights: Rights) -> Self {
-        let Joined { sessions, stream, request, contract, membership, gone, .. } = joined;
+        let Joined { sessions, stream, request, contract, membership, skip, place, gone, .. } = joined;
         let (membership, acks) = (Arc::new(membership), Arc::new(Acks::new(contract.hash)));
         supervisor::run(commit(membership.clone(), acks.clone()));
         Self {
@@ -142,6 +153,10 @@ impl MemberSession {
             acks,
             rights,
             stage: Stage::Idle,
+            place,
+            skip,
+            skipping: None,
+            begun: 0,
             told: None,
             progress: Arc::default(),
             gone,
@@ -194,8 +209,7 @@ impl MemberSession {
             let kept: Vec<Owned> = share.0.iter().filter(|owned| !owned.wanted).copied().collect();
             let of: Vec<(u16, u64)> = kept.iter().map(|owned| (owned.partition, owned.generation)).collect();
             if matches!(&self.stage, Stage::Reading { of: read, .. } if *read != of) {
-                let patience = Duration::from_secs(limits::GROUP_HAND_OVER_SECONDS);
-                self.stage = Stage::HandingOver { until: Instant::now() + patience };
+                self.hand_over();
             }
             let has = share.kept();
             if self.told.as_ref() != Some(&has) {
@@ -206,6 +220,10 @@ impl MemberSession {
                 }
             }
             if matches!(self.stage, Stage::HandingOver { .. }) && self.acks.is_settled() {
+                if let Some(position) = self.skipping.take() {
+                    self.acks.advance(position);
+                    continue;
+                }
                 self.acks.close_window();
                 self.stage = Stage::Idle;
                 continue;
@@ -219,7 +237,7 @@ impl MemberSession {
                 if !kept.is_empty() {
                     match self.begin(&kept).await {
                         Ok(session) => self.stage = Stage::Reading { session: Box::new(session), of },
-                        Err(SessionError::Full(_) | SessionError::NoMemory) => {
+                        Err(SessionError::NoMemory) => {
                             tokio::time::sleep(Duration::from_secs(limits::PLACE_RETRY_SECONDS)).await;
                         }
                         Err(error) => return Delivery::End(end_of(error)),
@@ -230,6 +248,7 @@ impl MemberSession {
             match self.happens().await {
                 Happened::Looked => {}
                 Happened::Ended(end) => return Delivery::End(end),
+                Happened::Delivered(Delivery::End(end)) if self.skips(&end) => self.hand_over(),
                 Happened::Delivered(delivery) => {
                     let progress = self.progress.current();
                     if let Some(last) = progress.last() {
@@ -239,6 +258,22 @@ impl MemberSession {
                 }
             }
         }
+    }
+
+    /// It is sent nothing more until all that it was sent is acknowledged.
+    fn hand_over(&mut self) {
+        let patience = Duration::from_secs(limits::GROUP_HAND_OVER_SECONDS);
+        self.stage = Stage::HandingOver { until: Instant::now() + patience };
+    }
+
+    /// Whether the client has said that it goes on behind what its session ended at.
+    fn skips(&mut self, end: &End) -> bool {
+        let (End::Gap { after, .. } | End::RecordTooLarge { after, .. }) = end else { return false };
+        if self.skip.as_ref() != Some(after) {
+            return false;
+        }
+        self.skipping = token::decode(after).ok().map(|token| token.position);
+        self.skipping.is_some()
     }
 
     /// Waits until there is something to send, or to look at.
@@ -289,8 +324,7 @@ impl MemberSession {
                 share.0.iter().filter(|owned| !owned.wanted).map(|owned| (owned.partition, owned.generation)).collect();
             // It takes nothing, and others wait for what it has.
             if matches!(&self.stage, Stage::Reading { of, .. } if *of != kept) {
-                let patience = Duration::from_secs(limits::GROUP_HAND_OVER_SECONDS);
-                self.stage = Stage::HandingOver { until: Instant::now() + patience };
+                self.hand_over();
             }
             let handing_over = match &self.stage {
                 Stage::HandingOver { until } => Some(*until),
@@ -311,18 +345,19 @@ impl MemberSession {
     }
 
     /// Begins to send the records of these partitions, each from where it is committed on.
-    async fn begin(&self, kept: &[Owned]) -> Result<OpenSession, SessionError> {
+    async fn begin(&mut self, kept: &[Owned]) -> Result<OpenSession, SessionError> {
         let places = kept.iter().map(|owned| (owned.partition, place_of(&owned.committed)));
         let first = kept.iter().map(|owned| owned.committed).min_by_key(Position::order);
         let Some(position) = first else { return Err(SessionError::OtherEpoch) };
         let mut request = self.request.clone();
         request.negotiated.partitions = Partitions::behind(places);
-        request.notices = Notices::ALL;
+        self.begun += 1;
+        request.notices = Notices::all(self.begun);
         // Of the trail: a change of the stream's rules does not matter to a place in the trail.
         request.begin = BeginRequest::Position(Token { position, scope: TokenScope::Trail });
-        let session = self.sessions.opened(Principal::House, &self.stream, request).await?;
+        let session = self.sessions.opened(Principal::House, &self.stream, request, Some(self.place.clone())).await?;
         self.progress.begin(session.shared_progress());
-        self.acks.open_window(kept, &position);
+        self.acks.open_window(self.begun, kept, &position);
         Ok(session)
     }
 
@@ -348,8 +383,11 @@ async fn commit(membership: Arc<Membership>, acks: Arc<Acks>) {
     let committing = async {
         while let Some(places) = acks.next_to_commit().await {
             // Of partitions that it has lost meanwhile nothing is committed, and whoever has them begins before this.
-            if let Err(error) = membership.commit(&places).await {
-                acks.end(End::Uncommitted(error.to_string()));
+            match membership.commit(&places).await {
+                Ok(_) => {}
+                // Put out meanwhile; nothing failed.
+                Err(GroupError::NotMember(_)) => acks.end(End::Replaced),
+                Err(error) => acks.end(End::Uncommitted(error.to_string())),
             }
             acks.committed();
         }

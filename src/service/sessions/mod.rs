@@ -18,7 +18,7 @@ pub use refused::{JoinError, RefusedSession, SessionError};
 pub use session::OpenSession;
 
 use self::member::Joined;
-use self::places::{SessionCaps, SessionPlaces};
+use self::places::{SessionCaps, SessionPlace, SessionPlaces};
 use self::session::Supplies;
 use super::groups::{GroupError, GroupInfo, Groups, Joining};
 use super::principal::{Principal, Verb};
@@ -62,6 +62,18 @@ pub struct SessionRequest {
     pub notices: Notices,
 }
 
+/// Who joins which consumer group.
+#[derive(Debug, Clone)]
+pub struct JoinRequest {
+    /// The group.
+    pub group: GroupName,
+    /// The member; without a name it gets one.
+    pub member: Option<MemberName>,
+    /// A position at which a session ended, since something is missing there or a record is too large, as the end named it: the
+    /// member goes on behind it once it has acknowledged all before it.
+    pub skip: Option<String>,
+}
+
 impl Sessions {
     /// Sessions over these trails, under these caps, with that many bytes of memory for encoded messages.
     pub(super) fn new(
@@ -88,7 +100,7 @@ impl Sessions {
         stream: &Arc<Stream>,
         request: SessionRequest,
     ) -> Result<OpenSession, RefusedSession> {
-        self.opened(principal, stream, request).await.map_err(|error| {
+        self.opened(principal, stream, request, None).await.map_err(|error| {
             let error = match error {
                 // A trail that the caller may not see is not here for him.
                 SessionError::OtherTrail(other) if !principal.may_see(&other) => SessionError::OtherEpoch,
@@ -104,20 +116,16 @@ impl Sessions {
         principal: Principal<'_>,
         stream: &Arc<Stream>,
         request: SessionRequest,
-        group: &GroupName,
-        member: Option<MemberName>,
+        joining: JoinRequest,
     ) -> Result<Joined, JoinError> {
+        let JoinRequest { group, member, skip } = joining;
         principal.check_stream(Verb::Read, &stream.name).map_err(GroupError::from)?;
         principal.check_source(&stream.config.source.trail).map_err(GroupError::from)?;
         let entry = self.supplies.trails.of(&stream.config.source);
         let entry = entry.ok_or_else(|| GroupError::NoTrail(stream.config.source.trail.clone()))?;
         let trail = entry.served().map_err(GroupError::from)?;
-        let start = if self.groups.exists(&stream.name, group) {
-            // What it begins with counts for a group that is made only.
-            Position::behind(trail.epoch(), 0)
-        } else {
-            self.start_of(stream, &request.begin).await?
-        };
+        let place = self.places.take(&request.user, stream.name.as_str());
+        let place = Arc::new(place.map_err(|error| self.refused(stream, error.into()))?);
         let number = session::next_number();
         let member = match member {
             Some(member) => member,
@@ -128,17 +136,19 @@ impl Sessions {
         let joining = Joining {
             stream: &stream.name,
             trail,
-            group,
+            group: &group,
             member,
             timeout: None,
             skips_forward: config.quality_of_service == QualityOfService::AtMostOnce,
         };
         let is_there = || !matches!(*stream.ending.borrow(), Some(End::Gone));
+        let begin = &request.begin;
+        let start = || self.start_of(stream, begin);
         let membership = self.groups.join(principal, joining, start, is_there).await?;
         let (metadata, negotiated) = (session::metadata_of(trail), request.negotiated.clone());
         let contract = Contract::new(&stream.name, trail.epoch(), config, rules, metadata, negotiated);
         let (sessions, stream, gone) = (self.clone(), stream.clone(), entry.gone.subscribe());
-        Ok(Joined { sessions, stream, request, contract, membership, gone, number })
+        Ok(Joined { sessions, stream, request, contract, membership, skip, place, gone, number })
     }
 
     /// The position behind which `begin` lies in the trail of a stream that the caller may read.
@@ -157,7 +167,7 @@ impl Sessions {
         begin: &BeginRequest,
     ) -> Result<GroupInfo, JoinError> {
         principal.check_stream(Verb::Manage, &stream.name).map_err(GroupError::from)?;
-        self.groups.describe(&stream.name, group)?;
+        self.groups.check_there(&stream.name, group)?;
         let start = self.start_of(stream, begin).await?;
         Ok(self.groups.reset(&stream.name, group, &self.trail_of(stream)?, start).await?)
     }
@@ -182,10 +192,14 @@ impl Sessions {
         principal: Principal<'_>,
         stream: &Arc<Stream>,
         request: SessionRequest,
+        place: Option<Arc<SessionPlace>>,
     ) -> Result<OpenSession, SessionError> {
         principal.check_stream(Verb::Read, &stream.name)?;
         principal.check_source(&stream.config.source.trail)?;
-        let place = self.places.take(&request.user, stream.name.as_str())?;
+        let place = match place {
+            Some(place) => place,
+            None => Arc::new(self.places.take(&request.user, stream.name.as_str())?),
+        };
         if !self.supplies.budget.has_room() {
             self.hits.count(Limit::DeliveryMemory);
             return Err(SessionError::NoMemory);

@@ -59,7 +59,12 @@ impl WatchedSession {
         let mut gathered =
             Gathered { polled: Polled::default(), records_max: bounds.records_max, last: None, is_full: false };
         while !gathered.is_full {
-            let delivery = match timeout_at(look_until, self.next_to_tail()).await {
+            let looked = tokio::select! {
+                biased;
+                looked = timeout_at(look_until, self.next_to_tail()) => looked,
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            };
+            let delivery = match looked {
                 Ok(Some(delivery)) => delivery,
                 Ok(None) => {
                     gathered.polled.caught_up = true;
@@ -73,6 +78,8 @@ impl WatchedSession {
                     }
                 }
                 Err(_) if gathered.last.is_some() || self.session().passed().is_some() => break,
+                // Memory is short, or nothing was come to yet: the next poll begins as this one did.
+                Err(_) if !self.session().is_inside() => break,
                 // Inside a transaction that is long: the next poll could not go on here.
                 Err(_) => {
                     look_until = Instant::now() + Duration::from_secs(1);

@@ -51,7 +51,7 @@ pub struct OpenSession {
     ending: watch::Receiver<Option<End>>,
     gone: Option<watch::Receiver<bool>>,
     number: u64,
-    place: SessionPlace,
+    place: Arc<SessionPlace>,
 }
 
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl OpenSession {
         begin: BeginRequest,
         negotiated: Negotiated,
         notices: Notices,
-        place: SessionPlace,
+        place: Arc<SessionPlace>,
     ) -> Result<Self, SessionError> {
         let appeared = supplies.trails.changes();
         let entry = supplies.trails.of(&stream.config.source);
@@ -202,6 +202,11 @@ impl OpenSession {
             Stage::Reading(session) => session.passed(),
             Stage::Waiting(_) => None,
         }
+    }
+
+    /// Whether it has begun to look at a transaction and not come to its end, so that no position is behind all that it gave.
+    pub(super) fn is_inside(&self) -> bool {
+        matches!(&self.stage, Stage::Reading(session) if session.is_inside())
     }
 
     /// What to send last where the server stops, if the client wants to hear it.
