@@ -42,6 +42,7 @@
 //!
 //! * Nothing is acknowledged, shown to a reader or confirmed to a source before it is flushed.
 //! * A trail has one writer for its whole life; one process owns a data folder.
+//! * A partition that was closed holds nothing behind the commit that closed it, whatever crashes.
 //! * A reader sees whole transactions in commit order; a transaction without its commit frame never was.
 //! * Recovery never skips damage: below the last promise the trail stops and says where, and the others serve on.
 //! * A slot ahead of the trail is loss, and stops capture loudly; the larger of two positions is never taken.
