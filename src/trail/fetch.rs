@@ -50,13 +50,12 @@ impl Fetch {
             None => self.segment.stored.open_bytes().map_err(|error| self.failure(&error))?,
         };
         let mut buffer = buffer;
-        if let Some(partitions) = &self.partitions {
-            if let Some((next, runs)) = self.wanted_runs(partitions)? {
-                // What is said of their places is a hint: where it does not hold, the frames themselves tell why.
-                if let Some(pieces) = self.pieces(&bytes, &runs, &mut buffer)? {
-                    return Ok(Fetched { bytes, block: buffer, pieces, next });
-                }
-            }
+        if let Some(partitions) = &self.partitions
+            && let Some((next, runs)) = self.wanted_runs(partitions)?
+            // What is said of their places is a hint: where it does not hold, the frames themselves tell why.
+            && let Some(pieces) = self.pieces(&bytes, &runs, &mut buffer)?
+        {
+            return Ok(Fetched { bytes, block: buffer, pieces, next });
         }
         let block = self.whole_frames(&bytes, buffer)?;
         let next = self.from + block.len() as u64;

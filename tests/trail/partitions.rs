@@ -479,17 +479,3 @@ fn what_is_taken_from_memory_behind_pieces_lies_where_it_lies_also_when_the_segm
     }));
     assert!(others > 0, "where they lie is no longer in memory: everything was taken");
 }
-
-#[test]
-fn what_is_taken_from_memory_behind_pieces_lies_where_it_lies_also_behind_an_aborted_put() {
-    let others = in_runtime(with_a_piece_left_over(async |writing| {
-        writing.begin_unnamed(Timestamp::from_micros(1)).unwrap();
-        writing.message(3, &Message { value: b"gone", ..Message::default() }).unwrap();
-        writing.hand_over().await.unwrap();
-        writing.abort().await.unwrap();
-        for number in 48..80 {
-            put(writing, number, &[Some(number as u8)], 150).await;
-        }
-    }));
-    assert_eq!(others, 0, "where they lie is known still");
-}
