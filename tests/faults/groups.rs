@@ -92,7 +92,7 @@ impl World {
         }
         let Some(socket) = &mut member.socket else { return };
         // Some are slow, and acknowledge while there is more on its way to them.
-        let most = if self.random.number() % 2 == 0 { self.random.number() % 12 } else { u64::MAX };
+        let most = if self.random.number().is_multiple_of(2) { self.random.number() % 12 } else { u64::MAX };
         for _ in 0..most {
             match socket.next(TURN) {
                 Next::Record(record) => {
@@ -110,7 +110,7 @@ impl World {
                 Next::Ended(_) => return *member = Member::default(),
             }
         }
-        if self.random.number() % 2 == 0 {
+        if self.random.number().is_multiple_of(2) {
             self.done.extend(member.acknowledge());
         }
     }
