@@ -15,7 +15,6 @@
     reason = "a measuring command says what it finds"
 )]
 
-#[allow(dead_code, reason = "shared with other benches")]
 mod rows;
 
 use std::path::Path;
