@@ -96,8 +96,7 @@ fn every_change_leaves_one_line_whoever_asks_and_whatever_comes_of_it() {
     let reader = Basic::new("reader", "pass-word-1");
     let admin = house.server.credentials().clone();
     for (method, route) in changes(&house.server) {
-        let names = [("{name}", "x1"), ("{domain}", "d1"), ("{alias}", "a1"), ("{group}", "g1")];
-        let path = names.iter().fold(route.clone(), |path, (pattern, name)| path.replace(pattern, name));
+        let path = http::filled_path(&route, "x1");
         // Who may see an extract may ask how it is doing.
         let of_reader = if route == DATA[1] { 0 } else { 403 };
         let callers =

@@ -115,7 +115,7 @@ fn body_taking(server: &Server) -> Vec<(String, String, Vec<String>)> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let Some(content) = operation["requestBody"]["content"].as_object() else { continue };
-            let path = path.replace("{name}", "a1").replace("{domain}", "d1").replace("{alias}", "a1");
+            let path = http::filled_path(path, "a1");
             found.push((method.to_uppercase(), path, content.keys().cloned().collect()));
         }
     }

@@ -227,6 +227,12 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// A path of the document with names in place of its patterns: `name` where the thing itself is named.
+pub fn filled_path(pattern: &str, name: &str) -> String {
+    let names = [("{name}", name), ("{domain}", "d1"), ("{alias}", "a1"), ("{group}", "g1")];
+    names.iter().fold(pattern.to_owned(), |path, (pattern, name)| path.replace(pattern, name))
+}
+
 #[test]
 fn answers_are_read_in_both_transfer_codings() {
     let plain = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\n{}", "GET").unwrap();
