@@ -27,7 +27,7 @@ pub enum Framing {
     /// records have no position has none, and so leaves the client with the last one.
     EventStream,
     /// Each is a line: the position of its last record, blanks where it has none, one more blank, its JSON text, a line feed.
-    /// For whoever answers requests: he cuts between any two lines, and knows how to go on behind each ([`line`]).
+    /// For whoever answers requests: he cuts between any two lines, and knows how to go on behind each ([`line()`]).
     Line,
 }
 
