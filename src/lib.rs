@@ -60,7 +60,7 @@
 //! # Deliberately absent
 //!
 //! No callback from a lower floor to a higher one: a lower floor publishes a value, a higher one waits for it. No
-//! acknowledgement on the socket: a client saves the `pos` it has processed and resumes after it. No linger timer before
+//! acknowledgement on the socket but that of a member of a group: a client saves the `pos` it has processed and resumes after it. No linger timer before
 //! a message. No memory-mapped files: one that fails would take every trail with it. No second copy of the truth: where
 //! a source stands is in the trail itself.
 
